@@ -1,0 +1,65 @@
+# Everything a stranger needs: `make study`, `make test`, `make book`. See README.md.
+
+PYTHON      ?= python3
+PROFILE     ?= quick
+CORES       ?= all
+# True makes warnings of the book errors.
+STRICT      ?= False
+# CPU wheels by default; for an NVIDIA GPU: make study TORCH_INDEX=https://download.pytorch.org/whl/cu130
+TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
+VENV        ?= .venv
+
+BIN       := $(VENV)/bin
+INSTALLED := $(VENV)/installed
+# A package index that cannot be reached costs seconds, not minutes.
+PIP       := $(BIN)/python -m pip --disable-pip-version-check --retries 1 --timeout 20
+# Each job computes on one thread, so that results do not depend on the number of cores.
+SNAKEMAKE := PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/snakemake --cores $(CORES) --scheduler greedy \
+             --nolock --rerun-incomplete --rerun-triggers mtime --quiet progress host
+# `make book` falls back on the committed records where the profile has none of its own.
+BOOK_PROFILE = $(if $(wildcard results/$(PROFILE)/main_table.csv),$(PROFILE),full)
+
+.PHONY: study book test test-slow lint format notebooks clean help
+
+study: $(INSTALLED)  ## run the study at PROFILE (default quick) and build the book
+	$(SNAKEMAKE) --config profile=$(PROFILE) strict=$(STRICT) -- book
+	@echo "The book is at book/_build/html/index.html"
+
+book: $(INSTALLED)  ## rebuild the book from the records that are there; computes nothing
+	$(SNAKEMAKE) --config profile=$(BOOK_PROFILE) compute=False strict=$(STRICT) -- book
+	@echo "The book shows the records of profile $(BOOK_PROFILE): book/_build/html/index.html"
+
+test: $(INSTALLED)  ## run the tests
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto
+
+test-slow: $(INSTALLED)  ## recompute a sample of the committed results and compare
+	$(BIN)/python -m pytest -m slow
+
+lint: $(INSTALLED)  ## check format, lint and notebook pairs
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/python -m pytest -q tests/test_project.py -k pair
+
+format: $(INSTALLED)  ## apply format and the safe lint fixes
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+notebooks: $(INSTALLED)  ## write the .ipynb of every pair from its script
+	$(BIN)/jupytext --to ipynb --update notebooks/*.py
+
+clean:  ## remove the book and the executed notebooks; records and environment stay
+	rm -rf book/_build book/_executed book/_generated book/notebooks .snakemake
+
+help:  ## list the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+# Snakemake and Jupyter start their own processes: all of them must find this environment.
+$(INSTALLED): pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "Python 3.11 or newer is needed; choose one with: make PYTHON=python3.12" >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || \
+	  { echo "Python has no venv module; install it with: sudo apt-get install python3-venv" >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(PIP) install "$$(sed -n 's/^  "\(torch==[^"]*\)",$$/\1/p' pyproject.toml)" --extra-index-url $(TORCH_INDEX)
+	$(PIP) install --editable ".[study,dev]"
+	@touch $@

@@ -1,0 +1,195 @@
+"""Run the notebooks with checked parameters, and build the book from what they produced."""
+
+import json
+import platform
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterable, Mapping
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+NOTEBOOKS = REPOSITORY / "notebooks"
+BOOK = REPOSITORY / "book"
+
+# The packages whose versions the status page lists.
+REPORTED_PACKAGES = ("torch", "diffusers", "transformers", "peft", "accelerate", "torchmetrics")
+
+
+def notebook_names() -> list[str]:
+    """Names of the study's notebooks, in reading order.
+
+    Raises:
+        FileNotFoundError: the package is installed without the repository that holds them.
+    """
+    names = sorted(path.stem for path in NOTEBOOKS.glob("[0-9]*.ipynb"))
+    if not names:
+        raise FileNotFoundError(
+            f"{NOTEBOOKS} holds no notebooks: clone the repository and install it with "
+            "`pip install --editable .`"
+        )
+    return names
+
+
+def executed_folder(profile: str) -> Path:
+    """The folder that keeps a profile's executed notebooks."""
+    return BOOK / "_executed" / profile
+
+
+def parse_parameters(assignments: Iterable[str]) -> dict[str, Any]:
+    """Parameters from ``key=value`` strings; the values are read as YAML.
+
+    >>> parse_parameters(["compute=false", "profile=smoke"])
+    {'compute': False, 'profile': 'smoke'}
+    """
+    parameters = {}
+    for assignment in assignments:
+        key, separator, value = assignment.partition("=")
+        if not separator or not key:
+            raise ValueError(f"parameter {assignment!r} is not of the form key=value")
+        parameters[key] = yaml.safe_load(value)
+    return parameters
+
+
+def execute_notebook(
+    name: str,
+    profile: str = "quick",
+    parameters: Mapping[str, Any] | None = None,
+    output_dir: str | Path | None = None,
+) -> Path:
+    """Execute one notebook and return the path of the executed copy.
+
+    The copy appears only when every cell succeeded; a notebook that failed is kept beside it as
+    ``<name>.failed.ipynb``. Run time, device and versions are stored in the copy's metadata under
+    ``lord``.
+
+    Args:
+        name: stem of the notebook's file, for example ``"03_metrics"``.
+        profile: the study's profile, handed to the notebook.
+        parameters: further values for names in the notebook's ``parameters`` cell.
+        output_dir: folder of the executed copy; by default ``book/_executed/<profile>``.
+
+    Raises:
+        ValueError: unknown notebook, or a parameter that its ``parameters`` cell does not declare.
+        papermill.exceptions.PapermillExecutionError: a cell failed.
+    """
+    import papermill
+
+    if name not in notebook_names():
+        raise ValueError(f"unknown notebook {name!r}; there are: {', '.join(notebook_names())}")
+    source = NOTEBOOKS / f"{name}.ipynb"
+    parameters = {"profile": profile, **(parameters or {})}
+    # Papermill itself only warns of a misspelt parameter and runs with the default.
+    declared = papermill.inspect_notebook(str(source))
+    unknown = sorted(set(parameters) - set(declared))
+    if unknown:
+        raise ValueError(
+            f"{name} has no parameter {', '.join(unknown)}; it has: {', '.join(declared)}"
+        )
+
+    folder = Path(output_dir or executed_folder(profile))
+    folder.mkdir(parents=True, exist_ok=True)
+    unfinished = folder / f"{name}.failed.ipynb"
+    papermill.execute_notebook(
+        str(source),
+        str(unfinished),
+        parameters=parameters,
+        kernel_name="python3",
+        cwd=str(NOTEBOOKS),
+        progress_bar=sys.stderr.isatty(),
+    )
+    notebook = json.loads(unfinished.read_text(encoding="utf-8"))
+    notebook["metadata"]["lord"] = _circumstances(profile, notebook)
+    for cell in notebook["cells"]:
+        if "injected-parameters" in cell["metadata"].get("tags", []):
+            cell["metadata"]["tags"].append("remove-cell")
+    unfinished.write_text(json.dumps(notebook, indent=1), encoding="utf-8")
+    return unfinished.replace(folder / f"{name}.ipynb")
+
+
+def build_book(profile: str, strict: bool = False) -> Path:
+    """Build the book from a profile's executed notebooks; return the path of its first page.
+
+    Args:
+        profile: whose executed notebooks to show.
+        strict: whether warnings are errors.
+
+    Raises:
+        FileNotFoundError: a notebook has not been executed at this profile.
+        subprocess.CalledProcessError: jupyter-book failed.
+    """
+    from lord import show
+
+    notebooks = _gather_notebooks(profile)
+    generated = BOOK / "_generated"
+    generated.mkdir(exist_ok=True)
+    (generated / "status.md").write_text(status_tables(notebooks), encoding="utf-8")
+    (generated / "summary.md").write_text(show.summary(profile), encoding="utf-8")
+    command = [sys.executable, "-m", "jupyter_book", "build", str(BOOK), "--all"]
+    command += ["--config", str(REPOSITORY / "_config.yml"), "--toc", str(REPOSITORY / "_toc.yml")]
+    if strict:
+        command += ["-W", "-n", "--keep-going"]
+    subprocess.run(command, check=True, cwd=REPOSITORY)
+    return BOOK / "_build" / "html" / "index.html"
+
+
+def status_tables(notebooks: Mapping[str, Mapping[str, Any]]) -> str:
+    """The status page's two tables, as Markdown, from executed notebooks by name."""
+    runs = [
+        "| Notebook | Profile | Run time | Executed | Device |",
+        "| --- | --- | --: | --- | --- |",
+    ]
+    for name, notebook in notebooks.items():
+        run = notebook["metadata"]["lord"]
+        seconds = round(run["seconds"])
+        runs.append(
+            f"| [](notebooks/{name}.ipynb) | {run['profile']} | {seconds // 60}:{seconds % 60:02d}"
+            f" | {run['executed']} | {run['device']} |"
+        )
+    packages = ["| Package | Version |", "| --- | --- |"]
+    versions = {
+        (package, number)
+        for notebook in notebooks.values()
+        for package, number in notebook["metadata"]["lord"]["versions"].items()
+    }
+    packages += [f"| {package} | {number} |" for package, number in sorted(versions)]
+    return "\n".join(
+        ["Run times are minutes and seconds.", "", *runs, "", "## Versions", "", *packages, ""]
+    )
+
+
+def _gather_notebooks(profile: str) -> dict[str, Any]:
+    """Copy a profile's executed notebooks to where the book expects them; return them by name."""
+    folder = BOOK / "notebooks"
+    folder.mkdir(exist_ok=True)
+    notebooks = {}
+    for name in notebook_names():
+        executed = executed_folder(profile) / f"{name}.ipynb"
+        if not executed.exists():
+            raise FileNotFoundError(
+                f"{executed} is missing: run `lord study notebook {name} --profile {profile}`"
+            )
+        shutil.copyfile(executed, folder / executed.name)
+        notebooks[name] = json.loads(executed.read_text(encoding="utf-8"))
+    return notebooks
+
+
+def _circumstances(profile: str, notebook: Mapping[str, Any]) -> dict[str, Any]:
+    """What the status page tells of one run."""
+    from lord.model.pipeline import best_device
+
+    run = notebook["metadata"]["papermill"]
+    versions = {"python": platform.python_version()}
+    versions |= {package: version(package) for package in REPORTED_PACKAGES}
+    return {
+        "profile": profile,
+        "seconds": run["duration"],
+        "executed": re.sub(r"T(\d\d:\d\d).*", r" \1 UTC", run["end_time"]),
+        "device": best_device().type,
+        "versions": versions,
+    }

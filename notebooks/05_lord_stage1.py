@@ -1,0 +1,75 @@
+# ---
+# jupyter:
+#   jupytext:
+#     formats: ipynb,py:percent
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # LoRD, stage 1: learning a defence
+#
+# Low-Rank Defense {cite}`zhu2026lord` puts a second branch beside each LoRA. One layer computes
+#
+# $$ h = W x + \tfrac{\alpha}{r} B A x + \lambda \tfrac{\alpha}{r} B' A x, \qquad \lambda = \sigma\bigl(\mathrm{MLP}(\tfrac{\alpha}{r} B A x)\bigr), $$ (eq-lord)
+#
+# with the frozen weight $W$, an ordinary LoRA $(A, B)$, a defence branch $B'$ that shares $A$, and a
+# gate $\lambda$ that decides from the ordinary branch how far the defence branch opens.
+
+# %% tags=["remove-cell"]
+# On Colab the package is not there yet; everywhere else this cell does nothing.
+from importlib.util import find_spec
+
+from IPython import get_ipython
+
+if find_spec("lord") is None:
+    get_ipython().run_line_magic("pip", "install -q git+https://github.com/lord-study/lord")
+
+# %% tags=["parameters", "hide-input"]
+profile = "quick"
+compute = True
+
+# %%
+from lord import show, study
+from lord.adapter.variant import LordVariant
+
+records = study.run(profile, "stage1", compute=compute)
+show.run_card(records)
+
+# %% tags=["remove-cell"]
+show.glue_numbers(records)
+
+# %% tags=["hide-input"]
+show.source(LordVariant.forward)
+
+# %% [markdown]
+# ## What it learns from
+#
+# Stage 1 sees {glue:text}`stage1_images` pictures of identities that are never evaluated, clean
+# and attacked with ACE. Its loss has two parts: denoising {eq}`eq-denoising`, and a binary
+# cross-entropy that pulls $\lambda$ to 0 on clean and to 1 on attacked pictures. On clean latents the
+# denoising target is what the base model itself predicts, which keeps the adapter from drifting;
+# the paper's plain noise target is the other value of that setting.
+#
+# {numref}`fig-stage1-loss` shows both parts during training.
+
+# %% tags=["hide-input"] mystnb={"figure": {"caption": "Stage 1: denoising loss on clean and attacked pictures, and cross-entropy of the gate.", "name": "fig-stage1-loss"}, "image": {"alt": "Two panels of training curves over steps, for each domain."}}
+show.training_curves(records)
+
+# %% [markdown]
+# ## What the gate can and cannot know
+#
+# At low noise levels an attacked latent can be told from a clean one; at high levels the noise hides
+# the perturbation, and no gate can. {numref}`fig-gate` shows $\lambda$ against the noise level, on
+# pictures that stage 1 has not seen. Averaged over all levels, thresholded at one half, the gate is
+# right in {glue:text}`stage1_gate_accuracy:.0%` of the cases. During sampling there is no attacked
+# input at all, so what to do with $\lambda$ at test time is a question of its own; the next chapters
+# measure the answers.
+
+# %% tags=["hide-input"] mystnb={"figure": {"caption": "The gate λ on clean and attacked pictures against the timestep; lines are means, bands the middle half.", "name": "fig-gate"}, "image": {"alt": "Two curves of the gate value over timesteps, far apart at low noise and close together at high noise."}}
+show.gate_by_timestep(records)

@@ -1,0 +1,76 @@
+# ---
+# jupyter:
+#   jupytext:
+#     formats: ipynb,py:percent
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # LoRD, stage 2: fine-tuning behind the defence
+#
+# In stage 2 the stage-1 adapter is loaded and frozen, and an ordinary LoRA is trained on the
+# photographs of a subject, attacked or not, with the plain denoising loss {eq}`eq-denoising`. The
+# hope: the frozen defence branch absorbs the perturbation, so the new LoRA need not learn it.
+
+# %% tags=["remove-cell"]
+# On Colab the package is not there yet; everywhere else this cell does nothing.
+from importlib.util import find_spec
+
+from IPython import get_ipython
+
+if find_spec("lord") is None:
+    get_ipython().run_line_magic("pip", "install -q git+https://github.com/lord-study/lord")
+
+# %% tags=["parameters", "hide-input"]
+profile = "quick"
+compute = True
+
+# %%
+from lord import show, study
+
+records = study.run(profile, "stage2", compute=compute)
+show.run_card(records)
+
+# %% tags=["remove-cell"]
+show.glue_numbers(records)
+
+# %% [markdown]
+# ## One subject, with and without
+#
+# {numref}`fig-stage2-samples` shows samples of the same subject under the conditions of the study.
+
+# %% tags=["hide-input"] mystnb={"figure": {"caption": "Samples of one subject of each domain: LoRA on clean photographs, LoRA on attacked photographs, and LoRD on attacked photographs.", "name": "fig-stage2-samples"}, "image": {"alt": "Rows of generated pictures of one subject, one row for each training condition."}}
+show.treatment_samples(records)
+
+# %% [markdown]
+# ## What to do with the gate at test time
+#
+# The gate reads its input, so no single static merge reproduces it. Six treatments are measured:
+#
+# learned
+# : the gate computes $\lambda$ at every layer and step, as in {eq}`eq-lord`;
+#
+# λ = 0, λ = ½, λ = 1
+# : $\lambda$ is fixed; 0 closes the defence branch and keeps the ordinary one;
+#
+# dropped
+# : the stage-1 adapter is removed before sampling, both branches;
+#
+# merged
+# : the weights of the adapter at a fixed $\lambda$ and of the LoRA are added to $W$, which is what
+#   the paper describes; up to rounding it equals fixing the same $\lambda$.
+#
+# {numref}`fig-treatments` compares them. The treatment that the main results use was chosen on
+# stage-1 identities, never on the subjects that are evaluated.
+
+# %% tags=["hide-input"] mystnb={"figure": {"caption": "Embedded FID (lower is better) and embedded CLIP-IQA (higher is better) of the test-time treatments of the gate, with 95 % intervals.", "name": "fig-treatments"}, "image": {"alt": "Two panels of points with error bars, one point for each treatment and domain."}}
+show.treatment_comparison(records)
+
+# %% tags=["hide-input"] mystnb={"figure": {"caption": "The same as a table.", "name": "fig-treatment-table"}}
+show.treatment_table(records)
