@@ -1,0 +1,1 @@
+"""Low-Rank Defense, a reproducible study."""

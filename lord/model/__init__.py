@@ -1,0 +1,1 @@
+"""The latent diffusion model: loading one, and the embedded one of this study."""

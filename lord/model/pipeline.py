@@ -1,0 +1,111 @@
+"""Loading a Stable Diffusion pipeline, and the few maps between pixels, text and latents.
+
+Images are float tensors of shape (N, 3, H, W) in [0, 1] everywhere in this package; only the two
+functions here that call the VAE know that it works in [-1, 1].
+"""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from diffusers import StableDiffusionPipeline
+from torch import Tensor
+
+EMBEDDED = Path(__file__).parents[1] / "assets" / "embedded"
+
+
+def best_device() -> torch.device:
+    """The fastest device present: cuda, then mps, then cpu."""
+    if torch.cuda.is_available():
+        return torch.device("cuda")
+    if torch.backends.mps.is_available():
+        return torch.device("mps")
+    return torch.device("cpu")
+
+
+def default_dtype(device: torch.device | str) -> torch.dtype:
+    """Half precision where it pays (cuda), single precision elsewhere."""
+    return torch.float16 if torch.device(device).type == "cuda" else torch.float32
+
+
+def load_pipeline(
+    model: str | Path = "embedded",
+    device: torch.device | str | None = None,
+    dtype: torch.dtype | None = None,
+) -> StableDiffusionPipeline:
+    """Load the embedded model, a hub model by id, or a diffusers folder, ready to sample.
+
+    Weights are frozen and in evaluation mode; what trains later (an adapter) adds its own.
+
+    Raises:
+        FileNotFoundError: ``model`` is a path that does not exist or holds no pipeline.
+        OSError: the hub model cannot be reached or does not exist.
+    """
+    source = EMBEDDED if str(model) == "embedded" else model
+    looks_local = isinstance(source, Path) or str(source).startswith((".", "/", "~"))
+    if looks_local or Path(source).exists():
+        source = Path(source).expanduser()
+        if not (source / "model_index.json").is_file():
+            raise FileNotFoundError(
+                f"{source}: no diffusers pipeline there (model_index.json is missing). Give a "
+                "folder written by save_pretrained, a hub id such as "
+                "'stable-diffusion-v1-5/stable-diffusion-v1-5', or 'embedded'."
+            )
+    device = torch.device(device) if device is not None else best_device()
+    dtype = dtype or default_dtype(device)
+    pipeline = StableDiffusionPipeline.from_pretrained(
+        os.fspath(source),
+        dtype=dtype,
+        use_safetensors=True,
+        safety_checker=None,
+        requires_safety_checker=False,
+    )
+    pipeline.to(device, dtype)
+    for module in (pipeline.vae, pipeline.unet, pipeline.text_encoder):
+        module.requires_grad_(False).eval()
+    pipeline.set_progress_bar_config(disable=True)
+    return pipeline
+
+
+def encode_images(pipeline: StableDiffusionPipeline, images: Tensor) -> Tensor:
+    """Latents z = s·E(x) of images in [0, 1], shape (N, C, h, w); the posterior mean.
+
+    Differentiable in ``images``.
+    """
+    vae = pipeline.vae
+    pixels = (images.to(vae.device) * 2 - 1).to(vae.dtype)
+    return vae.encode(pixels).latent_dist.mean * vae.config.scaling_factor
+
+
+def decode_latents(pipeline: StableDiffusionPipeline, latents: Tensor) -> Tensor:
+    """Images in [0, 1], float32, shape (N, 3, H, W), of latents on the scale of `encode_images`."""
+    vae = pipeline.vae
+    pixels = vae.decode(latents.to(vae.device, vae.dtype) / vae.config.scaling_factor).sample
+    return (pixels.float() / 2 + 0.5).clamp(0, 1)
+
+
+@torch.inference_mode()
+def round_trip(pipeline: StableDiffusionPipeline, images: Tensor, batch_size: int = 64) -> Tensor:
+    """Images after one pass through the VAE, on the CPU, same shape and range."""
+    batches = [
+        decode_latents(pipeline, encode_images(pipeline, batch)).cpu()
+        for batch in images.split(batch_size)
+    ]
+    return torch.cat(batches)
+
+
+@torch.no_grad()  # not inference mode: the embeddings may enter a training graph
+def encode_prompts(pipeline: StableDiffusionPipeline, prompts: Sequence[str]) -> Tensor:
+    """Text embeddings, shape (N, L, D); each distinct prompt is encoded once."""
+    distinct = sorted(set(prompts))
+    tokens = pipeline.tokenizer(
+        distinct,
+        padding="max_length",
+        truncation=True,
+        max_length=pipeline.tokenizer.model_max_length,
+        return_tensors="pt",
+    ).input_ids.to(pipeline.text_encoder.device)
+    embeddings = pipeline.text_encoder(tokens)[0]
+    rows = torch.tensor([distinct.index(prompt) for prompt in prompts], device=embeddings.device)
+    return embeddings[rows]

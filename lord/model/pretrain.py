@@ -1,0 +1,229 @@
+"""Training the embedded model on rendered images: first the VAE, then text encoder and U-Net.
+
+Latent diffusion as in Rombach et al. (arXiv 2112.10752), at a size that two CPU cores can train.
+"""
+
+import json
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from diffusers import StableDiffusionPipeline
+from pydantic import BaseModel, ConfigDict, PositiveFloat, PositiveInt
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from lord.data.subjects import DOMAINS, domain_module, sample_domain
+from lord.files import save_tensors, write_text
+from lord.model.embedded import EmbeddedConfig, build_pipeline
+from lord.model.pipeline import encode_images, load_pipeline
+from lord.progress import track
+from lord.seeding import derive_seed
+from lord.training import train
+
+
+class PretrainSettings(BaseModel):
+    """What the shipped weights were trained with."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    seed: int = 0
+    pool: PositiveInt = 16384  # rendered images per domain, each of another identity
+    vae_steps: PositiveInt = 3000
+    vae_batch: PositiveInt = 32
+    vae_learning_rate: PositiveFloat = 1e-3
+    kl_weight: float = 1e-6
+    unet_steps: PositiveInt = 5000
+    unet_batch: PositiveInt = 32
+    unet_learning_rate: PositiveFloat = 1e-3
+    caption_dropout: float = 0.10
+    mixed_precision: str = "bf16"
+    checkpoint_every: PositiveInt = 250
+    architecture: EmbeddedConfig = EmbeddedConfig()
+
+
+def pretrain(folder: str | Path, settings: PretrainSettings | None = None) -> Path:
+    """Train the embedded pipeline and save it to ``folder``; run again, it goes on where it was.
+
+    Work in progress lies in ``folder/.work``. Returns the folder, which stock diffusers loads.
+    """
+    settings = settings or PretrainSettings()
+    folder = Path(folder)
+    work = folder / ".work"
+    torch.manual_seed(settings.seed)
+    pipeline = build_pipeline(settings.architecture)
+    train_vae(pipeline, settings, work)
+    train_unet(pipeline, settings, work)
+    _save_half(pipeline, folder)
+    load_pipeline(folder)  # what was written must load
+    return folder
+
+
+def train_vae(pipeline: StableDiffusionPipeline, settings: PretrainSettings, work: Path) -> None:
+    """Fit the VAE to renders: squared + absolute error, and a slight pull to N(0, 1)."""
+    done = work / "vae.safetensors"
+    if not done.exists():
+        pools, _ = _render_pool(settings, work)
+
+        def loss(vae: nn.Module, step: int) -> Tensor:
+            seed = derive_seed(settings.seed, "vae", step)
+            images = _draw_images(pools, settings.vae_batch, seed)
+            pixels = (images * 2 - 1).to(memory_format=torch.channels_last)
+            generator = torch.Generator().manual_seed(derive_seed(settings.seed, "posterior", step))
+            posterior = vae.encode(pixels).latent_dist
+            latents = posterior.mean + posterior.std * torch.randn(
+                posterior.mean.shape, generator=generator
+            )
+            error = vae.decode(latents).sample.float() - pixels
+            return (
+                error.square().mean()
+                + 0.1 * error.abs().mean()
+                + settings.kl_weight * posterior.kl().mean()
+            )
+
+        pipeline.vae.to(memory_format=torch.channels_last)
+        train(
+            pipeline.vae,
+            loss,
+            steps=settings.vae_steps,
+            learning_rate=settings.vae_learning_rate,
+            weight_decay=0.0,
+            ema_decay=0.999,
+            mixed_precision=settings.mixed_precision,
+            checkpoint=work / "vae-checkpoint.safetensors",
+            checkpoint_every=settings.checkpoint_every,
+            description="VAE",
+        )
+        save_tensors(pipeline.vae.state_dict(), done)
+    pipeline.vae.load_state_dict(load_file(done))
+    pipeline.vae.requires_grad_(False).eval()
+
+
+def train_unet(pipeline: StableDiffusionPipeline, settings: PretrainSettings, work: Path) -> None:
+    """Fit text encoder and U-Net together to the noise of diffused latents (ε-prediction)."""
+    latents, captions, class_prompts = _encode_pool(pipeline, settings, work)
+    done = work / "unet.safetensors"
+    model = nn.ModuleDict({"text_encoder": pipeline.text_encoder, "unet": pipeline.unet})
+    if not done.exists():
+        scheduler = pipeline.scheduler
+        length = pipeline.tokenizer.model_max_length
+
+        def loss(model: nn.Module, step: int) -> Tensor:
+            generator = torch.Generator().manual_seed(derive_seed(settings.seed, "unet", step))
+            rows = torch.randint(len(latents), (settings.unet_batch,), generator=generator)
+            texts = [
+                vary_caption(captions[row], class_prompts[row], settings.caption_dropout, generator)
+                for row in rows.tolist()
+            ]
+            tokens = pipeline.tokenizer(
+                texts, padding="max_length", max_length=length, return_tensors="pt"
+            ).input_ids
+            clean = latents[rows]
+            noise = torch.randn(clean.shape, generator=generator)
+            timesteps = torch.randint(
+                scheduler.config.num_train_timesteps, (len(rows),), generator=generator
+            )
+            noisy = scheduler.add_noise(clean, noise, timesteps)
+            embeddings = model["text_encoder"](tokens)[0]
+            prediction = model["unet"](noisy, timesteps, embeddings).sample
+            return F.mse_loss(prediction.float(), noise)
+
+        train(
+            model,
+            loss,
+            steps=settings.unet_steps,
+            learning_rate=settings.unet_learning_rate,
+            ema_decay=0.999,
+            mixed_precision=settings.mixed_precision,
+            checkpoint=work / "unet-checkpoint.safetensors",
+            checkpoint_every=settings.checkpoint_every,
+            description="text encoder and U-Net",
+        )
+        save_tensors(model.state_dict(), done)
+    model.load_state_dict(load_file(done))
+    model.requires_grad_(False).eval()
+
+
+def vary_caption(
+    caption: str, class_prompt: str, dropout: float, generator: torch.Generator
+) -> str:
+    """A caption as users write them: whole, shortened, only the class, or empty.
+
+    The empty caption makes classifier-free guidance possible.
+    """
+    draw = torch.rand((), generator=generator).item()
+    if draw < dropout:
+        return ""
+    if draw < 2 * dropout:
+        return class_prompt
+    if draw < 4 * dropout:
+        parts = caption.split(", ")
+        kept = [part for part in parts[1:] if torch.rand((), generator=generator) < 0.5]
+        return ", ".join([parts[0], *kept])
+    return caption
+
+
+def _render_pool(settings: PretrainSettings, work: Path) -> tuple[dict[str, Tensor], list[str]]:
+    """Renders of the train split, drawn once: uint8 (pool, 3, H, W) by domain, and all captions."""
+    path = work / "pool.safetensors"
+    if not path.exists():
+        pools, captions = {}, []
+        for domain in DOMAINS:
+            images = []
+            for start in track(range(0, settings.pool, 256), f"rendering {domain}"):
+                indices = range(start, min(start + 256, settings.pool))
+                batch = sample_domain(domain, "train", indices, settings.architecture.image_size)
+                images.append((batch.images * 255).round().to(torch.uint8))
+                captions += batch.captions
+            pools[domain] = torch.cat(images)
+        write_text(work / "captions.json", json.dumps(captions))
+        save_tensors(pools, path)
+    return load_file(path), json.loads((work / "captions.json").read_text())
+
+
+def _draw_images(pools: dict[str, Tensor], count: int, seed: int) -> Tensor:
+    """Images of all domains in equal parts, half of them mirrored."""
+    generator = torch.Generator().manual_seed(seed)
+    share = count // len(pools)
+    picked = [
+        pool[torch.randint(len(pool), (share,), generator=generator)] for pool in pools.values()
+    ]
+    images = torch.cat(picked).float() / 255
+    mirror = torch.rand(len(images), 1, 1, 1, generator=generator) < 0.5
+    return torch.where(mirror, images.flip(-1), images)
+
+
+def _encode_pool(
+    pipeline: StableDiffusionPipeline, settings: PretrainSettings, work: Path
+) -> tuple[Tensor, list[str], list[str]]:
+    """Latents of the whole pool, encoded once, with captions and class prompts.
+
+    Also sets the VAE's scaling factor, so that latents have unit variance.
+    """
+    path = work / "latents.safetensors"
+    pools, captions = _render_pool(settings, work)
+    if not path.exists():
+        pipeline.vae.register_to_config(scaling_factor=1.0)
+        with torch.inference_mode():
+            encoded = [
+                encode_images(pipeline, images.float() / 255).cpu()
+                for images in track(torch.cat(list(pools.values())).split(128), "encoding")
+            ]
+        save_tensors({"latents": torch.cat(encoded)}, path)
+    latents = load_file(path)["latents"]
+    scaling = round(1.0 / latents.std().item(), 5)
+    pipeline.vae.register_to_config(scaling_factor=scaling)
+    class_prompts = [
+        domain_module(domain).CLASS_PROMPT for domain, pool in pools.items() for _ in pool
+    ]
+    return latents * scaling, captions, class_prompts
+
+
+def _save_half(pipeline: StableDiffusionPipeline, folder: Path) -> None:
+    """Save VAE and U-Net in half precision, which halves what everybody downloads.
+
+    The small text encoder stays in single precision: transformers loads the stored precision.
+    """
+    pipeline.vae.half()
+    pipeline.unet.half()
+    pipeline.save_pretrained(folder, safe_serialization=True)
