@@ -1,0 +1,171 @@
+"""The project's own promises: pins, pairs, notebooks, book, citation."""
+
+import os
+import re
+import tomllib
+from pathlib import Path
+
+import jupytext
+import pytest
+import yaml
+
+import lord
+from lord.study.notebooks import (
+    NOTEBOOKS,
+    REPOSITORY,
+    execute_notebook,
+    notebook_names,
+    parse_parameters,
+    status_tables,
+)
+
+NAMES = notebook_names()
+STAGES = ("data", "model", "metrics", "ace", "stage1", "stage2", "results")
+PROJECT = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
+
+
+def read_yaml(name: str) -> dict:
+    return yaml.safe_load((REPOSITORY / name).read_text(encoding="utf-8"))
+
+
+def book_pages() -> list[Path]:
+    """The sources of every page in the table of contents, notebooks as their scripts."""
+    toc = read_yaml("_toc.yml")
+    files = [toc["root"], *(c["file"] for part in toc["parts"] for c in part["chapters"])]
+    return [
+        REPOSITORY / f"{name}.py"
+        if name.startswith("notebooks/")
+        else REPOSITORY / "book" / f"{name}.md"
+        for name in files
+    ]
+
+
+def pinned(requirements: list[str]) -> dict[str, str]:
+    return dict(requirement.split("==") for requirement in requirements)
+
+
+def test_both_environments_install_the_same_exact_versions():
+    extras = PROJECT["optional-dependencies"]
+    ours = pinned([*PROJECT["dependencies"], *extras["study"], *extras["dev"]])
+    conda = read_yaml("environment.yml")["dependencies"]
+    pip = next(entry["pip"] for entry in conda if isinstance(entry, dict))
+    assert pinned([entry for entry in pip if not entry.startswith("--")]) == ours
+    assert "--editable ." in pip
+
+
+def test_conda_python_is_one_that_the_package_accepts():
+    python = next(e for e in read_yaml("environment.yml")["dependencies"] if "python=" in str(e))
+    minimum = PROJECT["requires-python"].removeprefix(">=")
+    assert tuple(map(int, python.split("=")[1].split("."))) >= tuple(map(int, minimum.split(".")))
+
+
+def test_one_version_everywhere():
+    assert lord.__version__ == PROJECT["version"] == read_yaml("CITATION.cff")["version"]
+
+
+def test_ci_script_is_executable():
+    assert os.access(REPOSITORY / ".ci" / "run", os.X_OK)
+
+
+def test_one_notebook_for_each_stage():
+    assert len(NAMES) == len(STAGES)
+    assert all(stage in name for stage, name in zip(STAGES, NAMES, strict=True))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_notebook_pair_matches(name):
+    """`make notebooks` writes the .ipynb of a changed script."""
+    script, notebook = (jupytext.read(NOTEBOOKS / f"{name}{end}") for end in (".py", ".ipynb"))
+
+    def content(document):
+        keys = ("tags", "mystnb")
+        return [
+            (cell.cell_type, cell.source, {k: cell.metadata[k] for k in keys if k in cell.metadata})
+            for cell in document.cells
+        ]
+
+    assert content(notebook) == content(script)
+    code = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    assert all(not cell.outputs and cell.execution_count is None for cell in code)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_notebook_declares_plain_parameters(name):
+    cells = jupytext.read(NOTEBOOKS / f"{name}.ipynb").cells
+    (cell,) = [cell for cell in cells if "parameters" in cell.metadata.get("tags", [])]
+    assert cell.source == 'profile = "quick"\ncompute = True'
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_figures_are_captioned_named_and_described(name):
+    for cell in jupytext.read(NOTEBOOKS / f"{name}.ipynb").cells:
+        options = cell.metadata.get("mystnb", {})
+        if "figure" in options:
+            assert options["figure"]["caption"] and options["figure"]["name"].startswith("fig-")
+            assert "table" in options["figure"]["name"] or options["image"]["alt"]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_no_number_with_decimals_or_percent_is_typed_in_prose(name):
+    """Results come from records through glue; a typed number would go stale."""
+    for cell in jupytext.read(NOTEBOOKS / f"{name}.ipynb").cells:
+        if cell.cell_type == "markdown":
+            prose = re.sub(r"\$[^$]*\$|\{glue:text\}`[^`]*`|95 %", "", cell.source)
+            assert not re.search(r"\d\.\d|\d ?%", prose), prose
+
+
+def test_an_unknown_parameter_is_an_error(tmp_path):
+    with pytest.raises(ValueError, match=r"no parameter profle.* it has: profile, compute"):
+        execute_notebook("01_data", parameters={"profle": "smoke"}, output_dir=tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_unknown_notebook_is_an_error(tmp_path):
+    with pytest.raises(ValueError, match="unknown notebook '08_more'"):
+        execute_notebook("08_more", output_dir=tmp_path)
+
+
+def test_parameters_are_read_as_yaml():
+    parsed = parse_parameters(["compute=false", "profile=smoke", "name=a=b"])
+    assert parsed == {"compute": False, "profile": "smoke", "name": "a=b"}
+    with pytest.raises(ValueError, match="key=value"):
+        parse_parameters(["compute"])
+
+
+def test_status_page_lists_run_time_device_and_versions():
+    run = {
+        "profile": "smoke",
+        "seconds": 83.2,
+        "executed": "2026-01-01 12:00 UTC",
+        "device": "cpu",
+        "versions": {"torch": "1.2.3"},
+    }
+    page = status_tables({"01_data": {"metadata": {"lord": run}}})
+    assert "| [](notebooks/01_data.ipynb) | smoke | 1:23 | 2026-01-01 12:00 UTC | cpu |" in page
+    assert "| torch | 1.2.3 |" in page
+
+
+def test_every_page_of_the_book_exists():
+    assert all(page.is_file() for page in book_pages())
+    chapters = {page.stem for page in book_pages()}
+    assert set(NAMES) <= chapters
+
+
+def test_every_citation_resolves_and_every_entry_is_cited():
+    entries = re.findall(r"^@\w+\{(\w+),", (REPOSITORY / "book/references.bib").read_text(), re.M)
+    text = " ".join(page.read_text(encoding="utf-8") for page in book_pages())
+    cited = {key for keys in re.findall(r"\{cite\}`([^`]*)`", text) for key in keys.split(",")}
+    assert cited == set(entries)
+
+
+def test_launch_buttons_open_files_that_exist():
+    """A button opens path_to_book/<page>; pages under notebooks/ are the repository's own files."""
+    assert read_yaml("_config.yml")["repository"]["path_to_book"] == ""
+    assert all((REPOSITORY / "notebooks" / f"{name}.ipynb").is_file() for name in NAMES)
+
+
+def test_one_repository_address_everywhere():
+    address = read_yaml("_config.yml")["repository"]["url"]
+    assert PROJECT["urls"]["Repository"] == address
+    assert read_yaml("CITATION.cff")["repository-code"] == address
+    assert all(f"git+{address}" in (NOTEBOOKS / f"{name}.py").read_text() for name in NAMES)
