@@ -1,0 +1,212 @@
+"""A user's own images: a folder of files, or a Hugging Face data set.
+
+Both give the same `ImageSet`. Images of any size and colour mode become RGB squares: turned as
+their EXIF orientation says, transparency put on white, the largest centred square cut out and
+resized. Everything is read before anything else starts, so a bad file is found at once.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image, ImageOps
+from torch import Tensor
+
+from lord.files import save_png, write_text
+
+DEFAULT_CAPTION = "a photograph"
+
+
+@dataclass(frozen=True)
+class ImageSet:
+    """Images, float32 of shape (N, 3, size, size) in [0, 1], with N captions and N paths.
+
+    The path of an item of a data set is a name made from its split and row.
+    """
+
+    images: Tensor
+    captions: list[str]
+    paths: list[Path]
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+
+def load_folder(folder: str | Path, size: int, default_caption: str = DEFAULT_CAPTION) -> ImageSet:
+    """Read every image of a folder, in the order of their names.
+
+    The caption of ``rose.jpg`` is the text of ``rose.txt`` beside it, else ``default_caption``.
+    Hidden files and subfolders are left out.
+
+    Raises:
+        FileNotFoundError: there is no such folder.
+        ValueError: the folder has no images, or some files are not images, are broken, or are
+            smaller than ``size``; one message names them all.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise FileNotFoundError(f"{folder}: no such folder. Give a folder of images.")
+    files = [path for path in folder.iterdir() if path.is_file() and not path.name.startswith(".")]
+    paths = sorted(path for path in files if path.suffix.lower() != ".txt")
+    if not paths:
+        raise ValueError(f"{folder}: no images in it. Put PNG, JPEG or other image files there.")
+    images, captions, problems = [], [], []
+    for path in paths:
+        try:
+            images.append(read_image(path, (size, size)))
+            captions.append(_read_caption(path.with_suffix(".txt"), default_caption))
+        except ValueError as error:
+            problems.append(str(error))
+    if problems:
+        raise ValueError("\n".join(problems))
+    return ImageSet(torch.stack(images), captions, paths)
+
+
+def load_dataset(
+    name_or_path: str | Path,
+    size: int,
+    image_column: str = "image",
+    caption_column: str | None = None,
+    split: str = "train",
+    default_caption: str = DEFAULT_CAPTION,
+) -> ImageSet:
+    """Read an image data set of the `datasets` library.
+
+    Args:
+        name_or_path: a name on the Hugging Face hub, a folder written by ``save_to_disk``, or a
+            folder that ``datasets.load_dataset`` understands (an image folder, parquet files).
+        caption_column: the column with the captions; without one, all are ``default_caption``.
+        split: the split to read, where the data set has several.
+
+    Raises:
+        FileNotFoundError: no such data set.
+        ValueError: no such column or split, no rows, or bad images; one message names their rows.
+    """
+    import datasets  # Slow to import, and needed here only.
+
+    path = Path(name_or_path)
+    if (path / "state.json").is_file() or (path / "dataset_dict.json").is_file():
+        table = datasets.load_from_disk(str(path))
+    else:
+        try:
+            table = datasets.load_dataset(str(name_or_path))
+        except FileNotFoundError as error:
+            raise FileNotFoundError(
+                f"{name_or_path}: no image data set by this name or path ({error})."
+            ) from error
+    if isinstance(table, datasets.DatasetDict):
+        if split not in table:
+            raise ValueError(f"{name_or_path}: no split '{split}'; it has {', '.join(table)}.")
+        table = table[split]
+    for column in (image_column, caption_column):
+        if column is not None and column not in table.column_names:
+            raise ValueError(
+                f"{name_or_path}: no column '{column}'; it has {', '.join(table.column_names)}."
+            )
+    if not len(table):
+        raise ValueError(f"{name_or_path}: the data set has no rows.")
+    # Decoded here one by one, so that a broken image is reported with its row.
+    column = table.cast_column(image_column, datasets.Image(decode=False))[image_column]
+    images, problems = [], []
+    for row, item in enumerate(column):
+        name = f"{name_or_path}, row {row}"
+        try:
+            images.append(_read(datasets.Image().decode_example, item, (size, size), name))
+        except ValueError as error:
+            problems.append(str(error))
+    if problems:
+        raise ValueError("\n".join(problems))
+    captions = [default_caption] * len(images)
+    if caption_column is not None:
+        captions = [str(caption) for caption in table[caption_column]]
+    paths = [Path(f"{split}-{row:06d}.png") for row in range(len(images))]
+    return ImageSet(torch.stack(images), captions, paths)
+
+
+def save_images(
+    images: Tensor,
+    folder: str | Path,
+    names: Sequence[str | Path],
+    captions: Sequence[str] | None = None,
+) -> list[Path]:
+    """Write images, shape (N, 3, H, W) in [0, 1], as ``<name>.png`` with captions beside them.
+
+    Of a name that is a path only the stem counts, so `ImageSet.paths` will do. Each file is written
+    whole or not at all.
+
+    Raises:
+        ValueError: lengths that differ, or two names with the same stem; nothing is written.
+    """
+    stems = [Path(name).stem for name in names]
+    repeated = sorted({stem for stem in stems if stems.count(stem) > 1})
+    if repeated:
+        raise ValueError(f"names: {', '.join(repeated)} would be written twice; rename the images.")
+    if len(images) != len(stems) or (captions is not None and len(captions) != len(stems)):
+        raise ValueError(f"names, captions: expected one per image, for {len(images)} images.")
+    paths = [Path(folder) / f"{stem}.png" for stem in stems]
+    for index, path in enumerate(paths):
+        if captions is not None:
+            write_text(path.with_suffix(".txt"), captions[index] + "\n")
+        save_png(images[index], path)
+    return paths
+
+
+def read_image(path: str | Path, size: tuple[int, int]) -> Tensor:
+    """One image file as float32, shape (3, height, width) in [0, 1], with ``size`` (height, width).
+
+    An image that has this size already keeps its exact pixel values.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: it is no image, is broken, or is smaller than ``size``.
+    """
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"{path}: no such file. Give the path of an image.")
+    return _read(Image.open, path, size, str(path))
+
+
+def _read(decode: Callable, source: object, size: tuple[int, int], name: str) -> Tensor:
+    try:
+        with decode(source) as image:
+            image.load()
+            # The orientation tag must be read before any conversion, which may drop it.
+            rgb = _to_rgb(ImageOps.exif_transpose(image))
+    # Decoders of the many formats raise whatever they like on bytes that make no sense.
+    except Exception as error:
+        raise ValueError(
+            f"{name}: not a readable image ({error or type(error).__name__}). "
+            "Remove it or save it anew as PNG or JPEG."
+        ) from error
+    height, width = size
+    if rgb.height < height or rgb.width < width:
+        raise ValueError(
+            f"{name}: {rgb.width}×{rgb.height} pixels are too few, at least {width}×{height} are "
+            "needed. Remove it, or work at a smaller size."
+        )
+    square = ImageOps.fit(rgb, (width, height), Image.Resampling.LANCZOS)
+    return torch.from_numpy(np.array(square)).permute(2, 0, 1).float() / 255
+
+
+def _to_rgb(image: Image.Image) -> Image.Image:
+    if image.mode == "F":
+        raise ValueError("floating-point pixels have no fixed range")
+    if image.mode.startswith("I"):
+        # Sixteen bits. Pillow's own conversion would clip them at 255.
+        levels = np.asarray(image).astype(np.float64) / 257
+        return Image.fromarray(levels.round().clip(0, 255).astype(np.uint8)).convert("RGB")
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        white = Image.new("RGBA", image.size, "white")
+        return Image.alpha_composite(white, image).convert("RGB")
+    return image.convert("RGB")
+
+
+def _read_caption(path: Path, default: str) -> str:
+    if not path.is_file():
+        return default
+    try:
+        return path.read_text(encoding="utf-8").strip() or default
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path}: the caption is not UTF-8 text. Save it as UTF-8.") from error
