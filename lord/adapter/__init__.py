@@ -1,0 +1,39 @@
+"""LoRD, the low-rank defense, as an adapter that peft knows like any other LoRA.
+
+Read `variant` for the equation, `layer` for where it lives in a network, `config` for its settings,
+`gate` for looking at λ and fixing it, and `attach` for adding, loading and removing adapters.
+"""
+
+from lord.adapter.attach import (
+    activate,
+    active_adapters,
+    adapter_tensors,
+    add_adapter,
+    load_tensors,
+    merge,
+    remove_adapter,
+    remove_adapters,
+    unmerge,
+)
+from lord.adapter.config import LordConfig
+from lord.adapter.gate import GateRecord, lord_layers, record_gates, set_gate
+from lord.adapter.layer import LordConv2d, LordLinear
+
+__all__ = [
+    "GateRecord",
+    "LordConfig",
+    "LordConv2d",
+    "LordLinear",
+    "activate",
+    "active_adapters",
+    "adapter_tensors",
+    "add_adapter",
+    "load_tensors",
+    "lord_layers",
+    "merge",
+    "record_gates",
+    "remove_adapter",
+    "remove_adapters",
+    "set_gate",
+    "unmerge",
+]

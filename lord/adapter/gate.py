@@ -1,0 +1,102 @@
+"""Looking at the gates of a network, and taking their place."""
+
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from lord.adapter.layer import LordLayer
+
+
+def lord_layers(network: nn.Module) -> dict[str, LordLayer]:
+    """The layers of ``network`` that hold a LoRD adapter, by name.
+
+    Raises:
+        ValueError: there is none.
+    """
+    layers = {n: m for n, m in network.named_modules() if isinstance(m, LordLayer)}
+    layers = {name: layer for name, layer in layers.items() if layer.gate_granularity}
+    if not layers:
+        raise ValueError("the network holds no LoRD adapter: train or load a defence first")
+    return layers
+
+
+def set_gate(network: nn.Module, gate: Literal["learned"] | float) -> None:
+    """Let every gate of ``network`` compute λ from its input (``"learned"``), or fix λ to a number.
+
+    0 closes the defence branch, 1 opens it fully; other numbers, also outside [0, 1], are allowed.
+
+    Raises:
+        ValueError: ``gate`` is neither, or the network holds no LoRD adapter.
+    """
+    if gate != "learned":
+        try:
+            gate = float(gate)
+        except (TypeError, ValueError):
+            raise ValueError(f"gate: expected 'learned' or a number, not {gate!r}") from None
+        if not math.isfinite(gate):
+            raise ValueError(f"gate: expected 'learned' or a finite number, not {gate}")
+    layers = lord_layers(network).values()
+    if any(layer.merged for layer in layers):
+        raise ValueError("the adapters are merged into the weights: unmerge before changing λ")
+    for layer in layers:
+        layer.gate = gate
+
+
+@dataclass
+class GateRecord:
+    """What the gates computed while they were recorded.
+
+    Attributes:
+        logits: for each layer, one tensor per forward pass, shape (N, T): T = 1 where a sample
+            shares one λ, else the number of tokens. Part of the graph, so a loss can use them.
+    """
+
+    logits: dict[str, list[Tensor]] = field(default_factory=dict)
+
+    def per_sample(self) -> Tensor:
+        """λ averaged over each layer's tokens, shape (passes, layers, N)."""
+        layers = [
+            torch.stack([logits.sigmoid().mean(1) for logits in passes])
+            for passes in self.logits.values()
+        ]
+        return torch.stack(layers, 1)
+
+    def cross_entropy(self, target: Tensor) -> Tensor:
+        """Binary cross-entropy between λ and ``target`` (N,), averaged over layers and passes.
+
+        Computed from the logits, which is exact where λ itself would round to 0 or 1.
+        """
+        terms = [
+            nn.functional.binary_cross_entropy_with_logits(
+                logits.float(), target[:, None].to(logits.device, torch.float32).expand_as(logits)
+            )
+            for passes in self.logits.values()
+            for logits in passes
+        ]
+        return torch.stack(terms).mean()
+
+
+@contextmanager
+def record_gates(network: nn.Module) -> Iterator[GateRecord]:
+    """Collect the gates of every forward pass in the block; nothing is computed twice.
+
+    Only learned gates leave a record: a fixed λ has no logit.
+
+        with record_gates(unet) as gates:
+            unet(latents, timesteps, embeddings)
+        gates.per_sample()          # λ, shape (1, layers, N)
+    """
+    record = GateRecord()
+    layers = lord_layers(network)
+    for name, layer in layers.items():
+        layer.gate_logits = record.logits.setdefault(name, [])
+    try:
+        yield record
+    finally:
+        for layer in layers.values():
+            layer.gate_logits = None
