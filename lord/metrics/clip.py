@@ -1,0 +1,223 @@
+"""The small CLIP behind the embedded CLIP-IQA: renders, their captions and words of quality.
+
+A genuine `CLIPModel`, trained here with CLIP's contrastive loss [Radford et al., Learning
+Transferable Visual Models From Natural Language Supervision, 2021]. CLIP-IQA assumes that the
+model has met good and bad photographs in its training text; ours meets them in two ways. Some
+captions begin with "good photo" or "bad photo" according to what was done to the image, and the
+antonym prompts of CLIP-IQA are trained directly: its score is asked to equal one minus the
+severity of the degradation.
+"""
+
+import json
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from diffusers import StableDiffusionPipeline
+from pydantic import Field
+from torch import Tensor, nn
+from transformers import CLIPConfig, CLIPModel, CLIPTokenizer
+
+from lord.files import save_tensors, write_text
+from lord.metrics.clip_iqa import PROMPTS, ClipEncoder
+from lord.metrics.pool import Pool, cached_pool, draw_view, training_view
+from lord.metrics.training import TrainingSettings, fit
+from lord.seeding import derive_seed
+
+ASSETS = Path(__file__).parents[1] / "assets" / "clip"
+
+
+class ClipSettings(TrainingSettings):
+    """Sizes and training of the small CLIP."""
+
+    steps: int = Field(2000, ge=1)
+    learning_rate: float = Field(1e-3, gt=0, description="peak of the cosine schedule")
+    weight_decay: float = Field(0.1, ge=0)
+    patch: int = Field(8, ge=1, description="side of a vision patch in pixels")
+    width: int = Field(128, ge=8)
+    vision_layers: int = Field(4, ge=1)
+    text_layers: int = Field(2, ge=1)
+    embedding: int = Field(64, ge=2)
+
+
+def build_clip(tokenizer: CLIPTokenizer, settings: ClipSettings) -> ClipEncoder:
+    """A randomly initialised encoder of the sizes in ``settings``."""
+    tower = {
+        "hidden_size": settings.width,
+        "intermediate_size": 4 * settings.width,
+        "num_attention_heads": max(1, settings.width // 32),
+        "projection_dim": settings.embedding,
+    }
+    text = tower | {
+        "num_hidden_layers": settings.text_layers,
+        "vocab_size": len(tokenizer),
+        "max_position_embeddings": tokenizer.model_max_length,
+        "bos_token_id": tokenizer.bos_token_id,
+        "eos_token_id": tokenizer.eos_token_id,
+        "pad_token_id": tokenizer.pad_token_id,
+    }
+    vision = tower | {
+        "num_hidden_layers": settings.vision_layers,
+        "image_size": settings.image_size,
+        "patch_size": settings.patch,
+    }
+    config = CLIPConfig(text_config=text, vision_config=vision, projection_dim=settings.embedding)
+    return ClipEncoder(CLIPModel(config), tokenizer)
+
+
+class ClipObjective(nn.Module):
+    """Contrastive loss over image and caption, and cross-entropy of CLIP-IQA with its target."""
+
+    def __init__(self, model: CLIPModel):
+        super().__init__()
+        self.model = model
+
+    def forward(
+        self, pixels: Tensor, severities: Tensor, input_ids: Tensor, attention_mask: Tensor
+    ) -> Tensor:
+        """The loss of one batch of N images.
+
+        Args:
+            pixels: preprocessed images, shape (N, 3, H, W).
+            severities: of their degradations, 0 for clean ones, shape (N,).
+            input_ids: the N captions, then the good and the bad prompt, shape (N + 2, L).
+            attention_mask: of the same shape.
+        """
+        images = self.model.get_image_features(pixel_values=pixels).pooler_output
+        texts = self.model.get_text_features(
+            input_ids=input_ids, attention_mask=attention_mask
+        ).pooler_output
+        images, texts = F.normalize(images.float(), dim=1), F.normalize(texts.float(), dim=1)
+        captions, prompts = texts[:-2], texts[-2:]
+        scale = self.model.logit_scale.exp().clamp(max=100)
+        logits = scale * images @ captions.T
+        diagonal = torch.arange(len(images), device=images.device)
+        contrastive = (F.cross_entropy(logits, diagonal) + F.cross_entropy(logits.T, diagonal)) / 2
+        # The difference of the two scores is the logit of CLIP-IQA.
+        quality = 100 * images @ (prompts[0] - prompts[1])
+        return contrastive + F.binary_cross_entropy_with_logits(quality, 1 - severities)
+
+
+def _describe(captions: list[str], severities: Tensor, seed: int) -> list[str]:
+    """Captions, every second one on average led by its quality where that is clear."""
+    generator = torch.Generator().manual_seed(derive_seed(seed, "quality words"))
+    spoken = (torch.rand(len(captions), generator=generator) < 0.5).tolist()
+    described = []
+    for caption, severity, speak in zip(captions, severities.tolist(), spoken, strict=True):
+        if speak and severity == 0:
+            caption = f"good photo, {caption}"
+        elif speak and severity > 0.5:
+            caption = f"bad photo, {caption}"
+        described.append(caption)
+    return described
+
+
+@torch.inference_mode()
+def held_out_scores(encoder: ClipEncoder, pool: Pool, batch_size: int = 64) -> dict[str, Any]:
+    """How well the encoder does on a pool that was not trained on.
+
+    Returns:
+        ``caption_recall``: share of clean images whose caption wins among a batch;
+        ``quality_clean`` and ``quality_severe``: mean CLIP-IQA of clean images and of those with
+        a severity above 0.7; ``quality_error``: mean distance from one minus the severity.
+    """
+    prompts = F.normalize(encoder.get_text_features(**encoder.tokenize(PROMPTS)), dim=1)
+    recalls, scores, severities = [], [], []
+    for start in range(0, len(pool.images), batch_size):
+        rows = torch.arange(start, min(start + batch_size, len(pool.images)))
+        view = draw_view(pool, rows, [derive_seed("held-out", row) for row in rows.tolist()])
+        images = F.normalize(encoder.get_image_features(encoder.preprocess(view.images)), dim=1)
+        tokens = encoder.tokenize([pool.captions[row] for row in rows.tolist()])
+        texts = F.normalize(encoder.get_text_features(**tokens), dim=1)
+        best = (images @ texts.T).argmax(1)
+        # Two images of a batch may have one caption; any of them counts.
+        same = torch.tensor(
+            [pool.captions[rows[i]] == pool.captions[rows[j]] for i, j in enumerate(best.tolist())]
+        )
+        recalls.append(same[view.kinds == 0])
+        scores.append((100 * images @ (prompts[0] - prompts[1])).sigmoid())
+        severities.append(view.severities)
+    score, severity = torch.cat(scores), torch.cat(severities)
+    results = {
+        "caption_recall": torch.cat(recalls).float().mean(),
+        "quality_clean": score[severity == 0].mean(),
+        "quality_severe": score[severity > 0.7].mean(),
+        "quality_error": (score - (1 - severity)).abs().mean(),
+    }
+    return {name: round(value.item(), 4) for name, value in results.items()}
+
+
+def train_clip(
+    pipeline: StableDiffusionPipeline,
+    out: str | Path,
+    work: str | Path,
+    settings: ClipSettings | None = None,
+) -> ClipEncoder:
+    """Train the small CLIP with the pipeline's tokenizer and save it.
+
+    Run again after an interruption it goes on; with a finished checkpoint it only saves.
+
+    Args:
+        pipeline: whose VAE makes the round trips and whose tokenizer knows the captions.
+        out: folder for a model that `CLIPModel.from_pretrained` loads (half precision), its
+            tokenizer, and ``training.json`` with the settings and the held-out scores.
+        work: folder for the rendered pool and the checkpoint; that of `train_features` will do.
+        settings: the defaults take some minutes on two CPU cores.
+    """
+    settings = settings or ClipSettings()
+    work = Path(work)
+    pool = cached_pool(pipeline, "train", settings.images_per_domain, settings.image_size, work)
+    torch.manual_seed(derive_seed("clip", settings.seed))
+    encoder = build_clip(pipeline.tokenizer, settings)
+
+    def draw(seed: int) -> tuple[Tensor, ...]:
+        view = training_view(pool, seed, settings.batch_size)
+        captions = [pool.captions[row] for row in view.rows.tolist()]
+        tokens = encoder.tokenize([*_describe(captions, view.severities, seed), *PROMPTS])
+        pixels = encoder.preprocess(view.images)
+        return pixels, view.severities, tokens["input_ids"], tokens["attention_mask"]
+
+    trained = fit(ClipObjective(encoder.model), draw, settings, work / "clip").model
+    held_out = cached_pool(
+        pipeline, "held-out", settings.held_out_per_domain, settings.image_size, work
+    )
+    trained.half().float()  # the scores belong to what is stored
+    encoder = ClipEncoder(trained, pipeline.tokenizer)
+    save_clip(encoder, out, settings, held_out_scores(encoder, held_out))
+    return encoder
+
+
+def save_clip(
+    encoder: ClipEncoder, out: str | Path, settings: ClipSettings, held_out: dict[str, Any]
+) -> None:
+    """Write a transformers folder, each file atomically, the weights last."""
+    out = Path(out)
+    with tempfile.TemporaryDirectory() as folder:
+        encoder.model.config.save_pretrained(folder)
+        encoder.tokenizer.save_pretrained(folder)
+        for file in sorted(Path(folder).iterdir()):
+            write_text(out / file.name, file.read_text(encoding="utf-8"))
+    record = {"settings": settings.model_dump(), "held_out": held_out}
+    write_text(out / "training.json", json.dumps(record, indent=2) + "\n")
+    half = {
+        name: value.half() if value.is_floating_point() else value
+        for name, value in encoder.model.state_dict().items()
+    }
+    save_tensors(half, out / "model.safetensors", {"format": "pt"})
+
+
+def load_clip(folder: str | Path = ASSETS, device: torch.device | str = "cpu") -> ClipEncoder:
+    """The CLIP of a folder, by default the one shipped, frozen, in evaluation mode, float32.
+
+    Raises:
+        FileNotFoundError: the folder holds no model.
+    """
+    folder = Path(folder)
+    for name in ("config.json", "model.safetensors"):
+        if not (folder / name).is_file():
+            raise FileNotFoundError(f"{folder / name}: no CLIP there; make one with train_clip")
+    model = CLIPModel.from_pretrained(folder, dtype=torch.float32, use_safetensors=True)
+    model = model.to(device).eval().requires_grad_(False)
+    return ClipEncoder(model, CLIPTokenizer.from_pretrained(folder))

@@ -1,0 +1,140 @@
+"""Can the metrics be believed? Each against damage of known strength.
+
+A metric that is to show the harm of an attack must move with every kind of harm, and in one
+direction. `severity_curves` measures images that are degraded more and more; `monotonicity` says
+how well the ranks of severity and metric agree (Spearman). `clean_floor` is what a metric says
+about two disjoint sets that are both clean: the best value that samples can reach.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from diffusers import StableDiffusionPipeline
+from scipy.stats import spearmanr
+from torch import Tensor
+
+from lord.attacks import target_pattern
+from lord.data.subjects import DOMAINS, Batch, Subject
+from lord.metrics.degradations import degrade
+from lord.metrics.features import FeatureNet
+from lord.metrics.measure import Instruments, measure, reference_features
+from lord.model.pipeline import round_trip
+from lord.seeding import derive_seed
+
+SEVERITIES = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
+
+HIGHER_IS_BETTER = ("clip_iqa", "identity")
+
+
+def ace_target(images: Tensor, severity: Tensor, seeds: Sequence[int]) -> Tensor:
+    """The very target of ACE laid over the images with an amplitude of up to 0.2.
+
+    The networks were trained on random tilings; this one they have not seen.
+    """
+    target = target_pattern(*images.shape[-2:]).to(images) * 2 - 1
+    return (images + 0.2 * severity.view(-1, 1, 1, 1).to(images) * target).clamp(0, 1)
+
+
+def _named(kind: str) -> Callable[[Tensor, Tensor, Sequence[int]], Tensor]:
+    return lambda images, severity, seeds: degrade(images, kind, severity, seeds)
+
+
+VALIDATED = {
+    "blur": _named("blur"),
+    "noise": _named("noise"),
+    "jpeg": _named("jpeg"),
+    "ACE pattern": ace_target,
+    "AdvDM texture": _named("texture"),
+}
+"""The degradations that every metric must order by severity."""
+
+
+@dataclass(frozen=True)
+class Point:
+    """One measurement: ``value`` of ``metric`` on images degraded by ``kind``."""
+
+    kind: str
+    severity: float
+    metric: str
+    value: float
+
+
+def identity_of(subject: Subject, batch: Batch) -> dict[str, int]:
+    """Value index of each identity attribute of the subject that a batch shows."""
+    names = DOMAINS[subject.domain].IDENTITY
+    return {name: int(batch.attributes[name][0]) for name in names}
+
+
+def severity_curves(
+    instruments: Instruments,
+    pipeline: StableDiffusionPipeline,
+    subject: Subject,
+    count: int = 96,
+    references: int = 256,
+    severities: Sequence[float] = SEVERITIES,
+) -> list[Point]:
+    """Every metric on photographs of a subject at every severity of every validated degradation.
+
+    Args:
+        instruments: the networks to validate.
+        pipeline: whose VAE the photographs and the references pass, as samples do.
+        subject: whose photographs are degraded; its references stay clean.
+        count: photographs in every set.
+        references: reference images.
+        severities: in [0, 1].
+    """
+    size = _image_size(instruments)
+    batch = subject.photographs(count, size)
+    images = round_trip(pipeline, batch.images)
+    reference = reference_features(
+        instruments, pipeline, subject.references(references, size).images
+    )
+    identity = identity_of(subject, batch)
+    seeds = [derive_seed("validation", number) for number in range(count)]
+    points = []
+    for kind, function in VALIDATED.items():
+        for severity in severities:
+            strength = torch.full((count,), severity)
+            damaged = function(images, strength, seeds) if severity > 0 else images
+            values = measure(instruments, damaged, reference, subject.domain, identity)
+            points += [Point(kind, severity, name, value) for name, value in values.items()]
+    return points
+
+
+def monotonicity(points: Sequence[Point]) -> dict[tuple[str, str], float]:
+    """Spearman's rank correlation of severity and harm, per (metric, kind).
+
+    1 means that every step of damage made the metric worse; metrics where higher is better enter
+    with their sign turned.
+    """
+    curves: dict[tuple[str, str], list[tuple[float, float]]] = {}
+    for point in points:
+        sign = -1 if point.metric.startswith(HIGHER_IS_BETTER) else 1
+        curve = curves.setdefault((point.metric, point.kind), [])
+        curve.append((point.severity, sign * point.value))
+    return {
+        key: float(spearmanr(*zip(*curve, strict=True)).statistic) for key, curve in curves.items()
+    }
+
+
+def clean_floor(
+    instruments: Instruments,
+    pipeline: StableDiffusionPipeline,
+    subject: Subject,
+    count: int = 96,
+    references: int = 256,
+) -> Mapping[str, float]:
+    """What the metrics say of clean photographs, after the VAE, against other clean references."""
+    size = _image_size(instruments)
+    batch = subject.photographs(count, size)
+    reference = reference_features(
+        instruments, pipeline, subject.references(references, size).images
+    )
+    samples = round_trip(pipeline, batch.images)
+    return measure(instruments, samples, reference, subject.domain, identity_of(subject, batch))
+
+
+def _image_size(instruments: Instruments) -> int:
+    network = instruments.features
+    return network.image_size if isinstance(network, FeatureNet) else 64

@@ -1,0 +1,93 @@
+"""The shipped metric networks against damage of known strength."""
+
+import pytest
+import torch
+
+from lord.data.subjects import DOMAINS, Subject
+from lord.metrics.clip import ASSETS as CLIP_ASSETS
+from lord.metrics.features import ASSETS as FEATURE_ASSETS
+from lord.metrics.measure import embedded_instruments
+from lord.metrics.validation import (
+    HIGHER_IS_BETTER,
+    VALIDATED,
+    Point,
+    clean_floor,
+    monotonicity,
+    severity_curves,
+)
+from lord.model.pipeline import EMBEDDED, load_pipeline
+
+SHIPPED = (
+    FEATURE_ASSETS / "config.json",
+    CLIP_ASSETS / "model.safetensors",
+    EMBEDDED / "model_index.json",
+)
+missing = [str(path) for path in SHIPPED if not path.exists()]
+shipped = pytest.mark.skipif(bool(missing), reason=f"not trained yet: {', '.join(missing)}")
+
+
+def test_monotonicity_turns_the_sign_of_scores():
+    points = [
+        Point("blur", severity, metric, value)
+        for severity, fid, score in [(0.0, 1, 0.9), (0.5, 2, 0.6), (1.0, 5, 0.1)]
+        for metric, value in (("fid_embedded", fid), ("clip_iqa_embedded", score))
+    ]
+    assert monotonicity(points) == pytest.approx(
+        {("fid_embedded", "blur"): 1, ("clip_iqa_embedded", "blur"): 1}
+    )
+
+
+@pytest.fixture(scope="module")
+def pipeline():
+    return load_pipeline("embedded", device="cpu", dtype=torch.float32)
+
+
+@pytest.fixture(scope="module")
+def curves(pipeline):
+    return {
+        domain: severity_curves(
+            embedded_instruments(), pipeline, Subject(domain, "stage1", 0), 64, 128
+        )
+        for domain in DOMAINS
+    }
+
+
+@shipped
+@pytest.mark.parametrize("domain", DOMAINS)
+def test_every_metric_follows_every_degradation(curves, domain):
+    correlations = monotonicity(curves[domain])
+    assert {kind for _, kind in correlations} == set(VALIDATED)
+    assert {metric for metric, _ in correlations} == {
+        "fid_embedded",
+        "fid_embedded_round_trip",
+        "clip_iqa_embedded",
+        "identity",
+    }
+    too_low = {key: value for key, value in correlations.items() if value < 0.9}
+    assert not too_low
+
+
+@shipped
+@pytest.mark.parametrize("domain", DOMAINS)
+def test_clean_sets_score_near_the_optimum(pipeline, curves, domain):
+    floor = clean_floor(embedded_instruments(), pipeline, Subject(domain, "stage1", 1), 64, 256)
+    worst = {name: max if not name.startswith(HIGHER_IS_BETTER) else min for name in floor}
+    for name, value in floor.items():
+        damaged = [
+            point.value for point in curves[domain] if point.metric == name and point.severity == 1
+        ]
+        extreme = worst[name](damaged)
+        if name.startswith("fid"):
+            assert value < 0.1 * extreme
+        else:
+            assert value > 0.85
+
+
+@shipped
+@pytest.mark.parametrize("domain", DOMAINS)
+def test_good_beats_obviously_bad(curves, domain):
+    values = {(p.kind, p.severity, p.metric): p.value for p in curves[domain]}
+    for kind in VALIDATED:
+        assert values[kind, 0.0, "clip_iqa_embedded"] > 0.8
+        assert values[kind, 1.0, "clip_iqa_embedded"] < 0.4
+        assert values[kind, 1.0, "fid_embedded"] > 3 * values[kind, 0.0, "fid_embedded"]
