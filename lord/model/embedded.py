@@ -1,6 +1,7 @@
 """The architecture of the embedded model: a Stable Diffusion pipeline, only smaller."""
 
-import json
+from collections import Counter
+from itertools import pairwise
 
 from diffusers import (
     AutoencoderKL,
@@ -9,12 +10,12 @@ from diffusers import (
     UNet2DConditionModel,
 )
 from pydantic import BaseModel, ConfigDict
-from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 from lord.data.subjects import DOMAINS
 
 # Words beyond the captions: the rare subject token, and the quality words of CLIP-IQA.
+END_OF_WORD = "</w>"
 EXTRA_WORDS = "sks place person good bad photo noisy clean blurry sharp natural artificial . ,"
 
 
@@ -62,20 +63,39 @@ def build_tokenizer(text_length: int = 40) -> CLIPTokenizer:
 
     Other words still encode, letter by letter.
     """
-    pairs = Tokenizer(models.BPE(end_of_word_suffix="</w>"))
-    pairs.pre_tokenizer = pre_tokenizers.Whitespace()
-    alphabet = "abcdefghijklmnopqrstuvwxyz0123456789"
-    trainer = trainers.BpeTrainer(
-        vocab_size=4096,
-        special_tokens=["<|startoftext|>", "<|endoftext|>"],
-        end_of_word_suffix="</w>",
-        show_progress=False,
-    )
-    # Every letter also as a word of its own, so that no text is unknown.
-    pairs.train_from_iterator([" ".join([*vocabulary(), *alphabet, alphabet])], trainer)
-    trained = json.loads(pairs.to_str())["model"]
-    merges = [tuple(pair) for pair in trained["merges"]]
-    return CLIPTokenizer(vocab=trained["vocab"], merges=merges, model_max_length=text_length)
+    symbols = "abcdefghijklmnopqrstuvwxyz0123456789,.'-"
+    merges = _byte_pair_merges(vocabulary())
+    tokens = ["<|startoftext|>", "<|endoftext|>", *symbols]
+    tokens += [f"{symbol}{END_OF_WORD}" for symbol in symbols]
+    tokens += ["".join(pair) for pair in merges]
+    vocab = {token: number for number, token in enumerate(dict.fromkeys(tokens))}
+    return CLIPTokenizer(vocab=vocab, merges=merges, model_max_length=text_length)
+
+
+def _byte_pair_merges(words: list[str]) -> list[tuple[str, str]]:
+    """Merge the commonest pair, ties in alphabetical order, until every word is one token.
+
+    The trainer of the tokenizers library breaks ties differently in every process, and then no
+    trained model could be trained again.
+    """
+    pieces = [[*word[:-1], word[-1] + END_OF_WORD] for word in words]
+    merges = []
+    while any(len(word) > 1 for word in pieces):
+        counts = Counter(pair for word in pieces for pair in pairwise(word))
+        best = min(counts, key=lambda pair: (-counts[pair], pair))
+        merges.append(best)
+        pieces = [_merge(word, best) for word in pieces]
+    return merges
+
+
+def _merge(word: list[str], pair: tuple[str, str]) -> list[str]:
+    merged: list[str] = []
+    for piece in word:
+        if merged and (merged[-1], piece) == pair:
+            merged[-1] += piece
+        else:
+            merged.append(piece)
+    return merged
 
 
 def build_pipeline(config: EmbeddedConfig | None = None) -> StableDiffusionPipeline:

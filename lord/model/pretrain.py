@@ -29,11 +29,11 @@ class PretrainSettings(BaseModel):
 
     seed: int = 0
     pool: PositiveInt = 16384  # rendered images per domain, each of another identity
-    vae_steps: PositiveInt = 3000
-    vae_batch: PositiveInt = 32
+    vae_steps: PositiveInt = 2800
+    vae_batch: PositiveInt = 16
     vae_learning_rate: PositiveFloat = 1e-3
     kl_weight: float = 1e-6
-    unet_steps: PositiveInt = 5000
+    unet_steps: PositiveInt = 4000
     unet_batch: PositiveInt = 32
     unet_learning_rate: PositiveFloat = 1e-3
     caption_dropout: float = 0.10

@@ -1,0 +1,267 @@
+"""The experiments of the study: each a function from a profile to numbers, curves and a picture.
+
+Data flows one way: photographs → attack → fine-tune → sample → measure. Intermediate results that
+several experiments share (attacked photographs, the stage-1 adapter) are files in a work folder.
+"""
+
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+import torch
+from diffusers import StableDiffusionPipeline
+from safetensors.torch import load_file
+from torch import Tensor
+
+from lord.attacks import attack, denoising_loss
+from lord.data.subjects import Subject, sample_domain
+from lord.defence import (
+    apply_treatment,
+    gate_profile,
+    load_defence,
+    save_defence,
+    train_defence,
+)
+from lord.files import save_tensors
+from lord.finetune import finetune, remove_adapters
+from lord.metrics import validation
+from lord.metrics.features import recognise
+from lord.metrics.measure import (
+    Instruments,
+    embedded_instruments,
+    hub_instruments,
+    measure,
+    reference_features,
+)
+from lord.model.pipeline import load_pipeline, round_trip
+from lord.sample import generate
+from lord.seeding import derive_seed
+from lord.study.profile import Profile
+
+# Identities of the stage-1 split beyond any that stage 1 trains on.
+SELECTION_START = 1_000_000
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What an experiment found: numbers, curves to plot, and a picture (3, H, W) in [0, 1]."""
+
+    metrics: dict[str, float]
+    series: dict[str, list[float]] = field(default_factory=dict)
+    sheet: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class Bench:
+    """A profile with its model, its metric networks and a folder for shared intermediates."""
+
+    profile: Profile
+    work: Path
+
+    @cached_property
+    def pipeline(self) -> StableDiffusionPipeline:
+        """The model under study, loaded once."""
+        return load_pipeline(self.profile.model)
+
+    @cached_property
+    def instruments(self) -> Instruments:
+        """The metric networks that fit the model, loaded once."""
+        make = embedded_instruments if self.profile.model == "embedded" else hub_instruments
+        return make(self.pipeline.device)
+
+
+def rows(*images: Tensor) -> Tensor:
+    """One picture (3, H, W) with a row for every batch of images (N, 3, h, w)."""
+    return torch.cat([torch.cat(list(batch.cpu()), dim=2) for batch in images], dim=1)
+
+
+def measure_data(bench: Bench) -> Outcome:
+    """How fast the renderers draw, and one row of pictures of each domain."""
+    size, count = bench.profile.size, 256
+    metrics, pictures = {}, []
+    for domain in bench.profile.domains:
+        sample_domain(domain, "train", range(64), size)  # the first call pays for set-up
+        start = time.perf_counter()
+        batch = sample_domain(domain, "train", range(count), size)
+        metrics[f"{domain}_per_second"] = count / (time.perf_counter() - start)
+        pictures.append(batch.images[:8])
+    return Outcome(metrics, sheet=rows(*pictures))
+
+
+def measure_model(bench: Bench) -> Outcome:
+    """Reconstruction quality, and whether samples show what their prompts ask for."""
+    profile, pipeline = bench.profile, bench.pipeline
+    sampling = profile.sampling
+    networks = (pipeline.vae, pipeline.unet, pipeline.text_encoder)
+    metrics = {"parameters_millions": sum(n.num_parameters() for n in networks) / 1e6}
+    errors, pictures, accuracies = [], [], []
+    for domain in profile.domains:
+        held_out = sample_domain(domain, "evaluation", range(profile.held_out), profile.size)
+        restored = round_trip(pipeline, held_out.images)
+        error = (restored - held_out.images).square().mean(dim=(1, 2, 3))
+        metrics[f"{domain}_psnr"] = _psnr(error)
+        errors.append(error)
+        seeds = [derive_seed("prompted", domain, k) for k in range(profile.held_out)]
+        samples = generate(
+            pipeline,
+            held_out.captions,
+            seeds,
+            steps=sampling.steps,
+            guidance_scale=sampling.guidance_scale,
+        )
+        recognised = recognise(bench.instruments.features, samples, domain)
+        for name, values in recognised.items():
+            share = (values == held_out.attributes[name]).float().mean().item()
+            metrics[f"accuracy/{domain}/{name}"] = share
+            accuracies.append(share)
+        pictures += [held_out.images[:8], restored[:8], samples[:8]]
+    metrics["psnr"] = _psnr(torch.cat(errors))
+    metrics["attribute_accuracy"] = sum(accuracies) / len(accuracies)
+    return Outcome(metrics, sheet=rows(*pictures))
+
+
+def _psnr(squared_error: Tensor) -> float:
+    """Mean over images of the peak signal-to-noise ratio in dB, for images in [0, 1]."""
+    return (-10 * torch.log10(squared_error)).mean().item()
+
+
+def validate_metrics(bench: Bench, domain: str) -> Outcome:
+    """Every metric against every degradation, and what clean photographs score."""
+    profile = bench.profile
+    subject = Subject(domain, "evaluation", profile.subjects[0])
+    count, references = min(96, profile.held_out), profile.references
+    points = validation.severity_curves(
+        bench.instruments, bench.pipeline, subject, count, references
+    )
+    floor = validation.clean_floor(bench.instruments, bench.pipeline, subject, count, references)
+    metrics = {f"floor/{name}": value for name, value in floor.items()}
+    for (metric, kind), value in validation.monotonicity(points).items():
+        metrics[f"spearman/{metric}/{kind}"] = value
+    series: dict[str, list[float]] = {"severity": list(validation.SEVERITIES)}
+    for point in points:
+        series.setdefault(f"{point.metric}/{point.kind}", []).append(point.value)
+    return Outcome(metrics, series)
+
+
+def demonstrate_attack(bench: Bench, domain: str) -> Outcome:
+    """What the attack does to photographs, and to the model's denoising loss on them."""
+    profile, pipeline = bench.profile, bench.pipeline
+    subject, seed = Subject(domain, "evaluation", profile.subjects[0]), profile.seeds[0]
+    clean = subject.photographs(profile.photographs, profile.size).images
+    attacked = attacked_photographs(bench, subject, seed)
+    eps = profile.attack.eps
+    generator = torch.Generator().manual_seed(derive_seed("control", seed))
+    noise = (torch.rand(clean.shape, generator=generator) * 2 - 1) * eps
+    noisy = ((clean + noise).clamp(0, 1) * 255).round() / 255
+    prompts = [subject.prompt] * len(clean)
+    metrics = {"eps_levels": eps * 255}
+    for name, images in (("clean", clean), ("noise", noisy), ("attacked", attacked)):
+        metrics[f"loss_{name}"] = denoising_loss(pipeline, images, prompts).mean().item()
+        metrics[f"psnr_{name}"] = _psnr((images - clean).square().mean(dim=(1, 2, 3)) + 1e-12)
+    difference = (0.5 + 8 * (attacked - clean)).clamp(0, 1)
+    return Outcome(metrics, sheet=rows(clean[:8], attacked[:8], difference[:8]))
+
+
+def attacked_photographs(bench: Bench, subject: Subject, seed: int) -> Tensor:
+    """The subject's training photographs after the profile's attack, made once."""
+    path = (
+        bench.work / f"{subject.domain}-{subject.split}{subject.index}-seed{seed}-ace.safetensors"
+    )
+    if not path.exists():
+        batch = subject.photographs(bench.profile.photographs, bench.profile.size)
+        seeds = [derive_seed("attack", seed, k) for k in range(len(batch.images))]
+        prompts = [subject.prompt] * len(seeds)
+        images = attack(bench.pipeline, batch.images, prompts, bench.profile.attack, seeds)
+        save_tensors({"images": (images * 255).round().to(torch.uint8)}, path)
+    return load_file(path)["images"].float() / 255
+
+
+def run_stage1(bench: Bench, domain: str) -> Outcome:
+    """Train the defence of a domain on stage-1 identities, and see what its gate can tell."""
+    profile, pipeline = bench.profile, bench.pipeline
+    clean, attacked, captions = _stage1_images(bench, domain)
+    remove_adapters(pipeline)
+    history = train_defence(
+        pipeline,
+        clean,
+        attacked,
+        captions,
+        profile.stage1,
+        checkpoint=bench.work / f"{domain}-stage1-checkpoint.safetensors",
+    )
+    save_defence(pipeline, defence_folder(bench, domain))
+    subject = Subject(domain, "stage1", SELECTION_START)
+    photographs = subject.photographs(profile.photographs, profile.size).images
+    gates = gate_profile(
+        pipeline,
+        photographs,
+        attacked_photographs(bench, subject, profile.seeds[0]),
+        [subject.prompt] * len(photographs),
+    )
+    return Outcome(
+        {"images": len(clean), "gate_accuracy": gates.accuracy},
+        history | gates.series,
+        rows(clean[:8], attacked[:8]),
+    )
+
+
+def _stage1_images(bench: Bench, domain: str) -> tuple[Tensor, Tensor, list[str]]:
+    """Clean and attacked pictures of many stage-1 identities, with their captions, made once."""
+    profile = bench.profile
+    data = profile.stage1_data
+    batch = sample_domain(domain, "stage1", range(data.identities), profile.size)
+    path = bench.work / f"{domain}-stage1-attacked.safetensors"
+    if not path.exists():
+        seeds = [derive_seed("stage1", k) for k in range(data.identities)]
+        images = attack(bench.pipeline, batch.images, batch.captions, data.attack, seeds)
+        save_tensors({"images": (images * 255).round().to(torch.uint8)}, path)
+    return batch.images, load_file(path)["images"].float() / 255, batch.captions
+
+
+def defence_folder(bench: Bench, domain: str) -> Path:
+    """Where the trained stage-1 adapter of a domain lies."""
+    return bench.work / f"{domain}-stage1"
+
+
+def measure_condition(
+    bench: Bench,
+    subject: Subject,
+    seed: int,
+    attack_name: str,
+    defence: str,
+    treatments: Sequence[str],
+) -> Iterable[tuple[str, Outcome]]:
+    """Fine-tune on the subject's photographs under one condition, sample and measure.
+
+    Yields one outcome for every test-time treatment of the gate; without a defence there is one
+    treatment, ``"none"``. All share the same fine-tune and the same sampling seeds.
+    """
+    profile, pipeline = bench.profile, bench.pipeline
+    if attack_name == "none":
+        images = subject.photographs(profile.photographs, profile.size).images
+    else:
+        images = attacked_photographs(bench, subject, seed)
+    remove_adapters(pipeline)
+    if defence == "lord":
+        load_defence(pipeline, defence_folder(bench, subject.domain))
+    settings = profile.finetune.model_copy(update={"seed": seed})
+    finetune(pipeline, images, [subject.prompt] * len(images), settings)
+    references = subject.references(profile.references, profile.size)
+    reference = reference_features(bench.instruments, pipeline, references.images)
+    identity = validation.identity_of(subject, references)
+    seeds = [derive_seed("sample", seed, k) for k in range(profile.sampling.images)]
+    for treatment in treatments:
+        if defence == "lord":
+            apply_treatment(pipeline, treatment)
+        samples = generate(
+            pipeline,
+            [subject.prompt] * len(seeds),
+            seeds,
+            steps=profile.sampling.steps,
+            guidance_scale=profile.sampling.guidance_scale,
+        )
+        metrics = measure(bench.instruments, samples, reference, subject.domain, identity)
+        yield treatment, Outcome(metrics, sheet=rows(samples[:8]))
+    remove_adapters(pipeline)

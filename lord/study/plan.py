@@ -1,0 +1,150 @@
+"""What the study consists of: jobs, the records each writes, and the settings they depend on."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from lord.data.subjects import Subject
+from lord.study import experiments
+from lord.study.experiments import Bench, Outcome
+from lord.study.profile import Profile
+
+STAGES = ("data", "model", "metrics", "ace", "stage1", "stage2", "main")
+
+# The conditions of the main table, as (attack, defence).
+CONDITIONS = (("none", "none"), ("ace", "none"), ("ace", "lord"), ("none", "lord"))
+
+
+@dataclass(frozen=True)
+class Job:
+    """A piece of work that is done in one go and writes one or several records.
+
+    ``outputs`` maps the name of each record to the settings it depends on, and nothing else, so
+    that a changed setting makes exactly those records that it affects unfinished.
+    """
+
+    stage: str
+    domain: str | None
+    subject: int | None
+    seed: int | None
+    outputs: dict[str, dict[str, Any]]
+    compute: Callable[[Bench], Iterable[tuple[str, Outcome]]]
+
+
+def jobs(profile: Profile) -> list[Job]:
+    """All jobs of a profile in an order that respects what they need of each other."""
+    planned = [
+        _single("data", profile, experiments.measure_data, ["domains"]),
+        _single("model", profile, experiments.measure_model, ["domains", "held_out", "sampling"]),
+    ]
+    for domain in profile.domains:
+        planned += [
+            _single(
+                "metrics",
+                profile,
+                experiments.validate_metrics,
+                ["subjects", "held_out", "references"],
+                domain,
+            ),
+            _single(
+                "ace",
+                profile,
+                experiments.demonstrate_attack,
+                ["subjects", "seeds", "photographs", "attack"],
+                domain,
+            ),
+            _single(
+                "stage1",
+                profile,
+                experiments.run_stage1,
+                ["seeds", "photographs", "attack", "stage1", "stage1_data"],
+                domain,
+            ),
+        ]
+    for domain in profile.domains:
+        planned += [
+            _condition(
+                profile,
+                Subject(domain, "stage1", experiments.SELECTION_START + number),
+                profile.seeds[0],
+                "ace",
+                "lord",
+                profile.treatments,
+            )
+            for number in range(profile.stage1_data.selection_subjects)
+        ]
+    for domain in profile.domains:
+        for index in profile.subjects:
+            for seed in profile.seeds:
+                subject = Subject(domain, "evaluation", index)
+                for attack, defence in CONDITIONS:
+                    treatments = profile.treatments if defence == "lord" else ("none",)
+                    planned.append(_condition(profile, subject, seed, attack, defence, treatments))
+    return planned
+
+
+def _settings(profile: Profile, names: Iterable[str]) -> dict[str, Any]:
+    return profile.model_dump(mode="json", include={"model", "size", *names})
+
+
+def _single(
+    stage: str,
+    profile: Profile,
+    experiment: Callable[..., Outcome],
+    depends_on: list[str],
+    domain: str | None = None,
+) -> Job:
+    """A job with one record, of the whole study or of one domain."""
+    name = f"{domain}-{stage}" if domain else stage
+    arguments = {"domain": domain} if domain else {}
+
+    def compute(bench: Bench) -> Iterable[tuple[str, Outcome]]:
+        yield name, experiment(bench, **arguments)
+
+    outputs = {name: _settings(profile, depends_on) | arguments}
+    return Job(stage, domain, None, None, outputs, compute)
+
+
+def _condition(
+    profile: Profile,
+    subject: Subject,
+    seed: int,
+    attack: str,
+    defence: str,
+    treatments: tuple[str, ...],
+) -> Job:
+    """One subject and seed under one condition; a record for every test-time treatment."""
+    evaluation = subject.split == "evaluation"
+    depends_on = ["photographs", "references", "finetune", "sampling"]
+    depends_on += ["attack"] if attack != "none" else []
+    depends_on += ["stage1", "stage1_data"] if defence != "none" else []
+    prefix = f"{subject.domain}-{'subject' if evaluation else 'selection'}{subject.index}"
+    prefix += f"-seed{seed}-{attack}-{defence}"
+    names = {t: prefix if t == "none" else f"{prefix}-{t}" for t in treatments}
+    condition = {
+        "domain": subject.domain,
+        "split": subject.split,
+        "subject": subject.index,
+        "seed": seed,
+        "attack_name": attack,
+        "defence": defence,
+    }
+    shared = _settings(profile, depends_on) | condition
+    outputs = {name: shared | {"treatment": treatment} for treatment, name in names.items()}
+    measured = partial(
+        experiments.measure_condition,
+        subject=subject,
+        seed=seed,
+        attack_name=attack,
+        defence=defence,
+        treatments=treatments,
+    )
+
+    def compute(bench: Bench) -> Iterable[tuple[str, Outcome]]:
+        for treatment, outcome in measured(bench):
+            yield names[treatment], outcome
+
+    stage = "main" if evaluation else "stage2"
+    number = subject.index if evaluation else None
+    return Job(stage, subject.domain, number, seed if evaluation else None, outputs, compute)

@@ -1,0 +1,186 @@
+"""Running the study: compute the records that are missing, and return those that were asked for."""
+
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from lord.files import save_png
+from lord.progress import console
+from lord.record import (
+    Record,
+    is_stale,
+    make_record,
+    measure,
+    read_record,
+    record_key,
+    write_record,
+)
+from lord.study.experiments import Bench
+from lord.study.plan import STAGES, Job, jobs
+from lord.study.profile import Profile, load_profile
+from lord.study.tables import write_tables
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+
+
+def results_root() -> Path:
+    """Where records lie: ``$LORD_RESULTS``, else ``results/`` of the checkout or of this folder."""
+    if "LORD_RESULTS" in os.environ:
+        return Path(os.environ["LORD_RESULTS"])
+    return (REPOSITORY if (REPOSITORY / "notebooks").is_dir() else Path.cwd()) / "results"
+
+
+RESULTS = results_root()
+
+# What a number in a record depends on; drawing and reporting are left out.
+PRODUCERS = (
+    "lord.adapter",
+    "lord.attacks",
+    "lord.data",
+    "lord.defence",
+    "lord.finetune",
+    "lord.metrics",
+    "lord.model",
+    "lord.sample",
+    "lord.seeding",
+    "lord.study.experiments",
+    "lord.training",
+)
+
+
+@dataclass(frozen=True)
+class Status:
+    """The state of one record: ``finished``, ``stale`` (older code) or ``missing``."""
+
+    name: str
+    stage: str
+    state: str
+    record: Record | None
+
+
+def run(
+    profile: str | Profile,
+    stage: str | None = None,
+    *,
+    domain: str | None = None,
+    subject: int | None = None,
+    seed: int | None = None,
+    compute: bool = True,
+    results: Path | None = None,
+) -> list[Record]:
+    """The records of a profile, or of one stage, domain, subject or seed of it.
+
+    What is missing is computed first, together with what it needs; a finished record is computed
+    again only if its settings changed. Stages build on each other: ``stage2`` compares test-time
+    treatments on stage-1 identities and returns these records with those of ``main``.
+
+    Raises:
+        ValueError: an unknown stage, or one that the profile does not contain.
+        FileNotFoundError: records are missing and ``compute`` is false.
+    """
+    profile = load_profile(profile) if isinstance(profile, str) else profile
+    folder = (results or RESULTS) / profile.name
+    if stage is not None and stage not in STAGES:
+        raise ValueError(f"unknown stage {stage!r}: choose one of {', '.join(STAGES)}")
+    planned = jobs(profile)
+    wanted = [job for job in planned if _matches(job, stage, domain, subject, seed)]
+    if not wanted:
+        raise ValueError(
+            f"profile {profile.name} has nothing for stage={stage}, domain={domain}, "
+            f"subject={subject}, seed={seed}"
+        )
+    unfinished = [job for job in wanted if _missing(job, folder)]
+    if unfinished and not compute:
+        raise FileNotFoundError(
+            f"{folder}: {len(unfinished)} jobs have no records, the first is "
+            f"{next(iter(unfinished[0].outputs))}; run: lord study run --profile {profile.name}"
+        )
+    if unfinished:
+        bench = Bench(profile, folder / ".work")
+        for job in _with_prerequisites(unfinished, planned):
+            _compute(job, bench, folder)
+        write_tables(profile, folder)
+    return [read_record(folder / f"{name}.json") for job in wanted for name in job.outputs]
+
+
+def missing(profile: Profile, results: Path | None = None) -> list[str]:
+    """Names of the records a profile still lacks."""
+    folder = (results or RESULTS) / profile.name
+    return [name for job in jobs(profile) for name in _missing(job, folder)]
+
+
+def status(profile: Profile, results: Path | None = None) -> list[Status]:
+    """The state of every record of a profile, in the order they are computed."""
+    folder = (results or RESULTS) / profile.name
+    states = []
+    for job in jobs(profile):
+        absent = _missing(job, folder)
+        for name in job.outputs:
+            record = None if name in absent else read_record(folder / f"{name}.json")
+            state = "missing" if record is None else "stale" if is_stale(record) else "finished"
+            states.append(Status(name, job.stage, state, record))
+    return states
+
+
+def _matches(
+    job: Job, stage: str | None, domain: str | None, subject: int | None, seed: int | None
+) -> bool:
+    stages = {None: STAGES, "stage2": ("stage2", "main")}.get(stage, (stage,))
+    return (
+        job.stage in stages
+        and domain in (None, job.domain)
+        and subject in (None, job.subject)
+        and seed in (None, job.seed)
+    )
+
+
+def _missing(job: Job, folder: Path) -> list[str]:
+    """The records of a job that are not there, or belong to other settings."""
+    return [
+        name for name, settings in job.outputs.items() if not _there(job, name, settings, folder)
+    ]
+
+
+def _there(job: Job, name: str, settings: dict, folder: Path) -> bool:
+    path = folder / f"{name}.json"
+    return path.exists() and read_record(path).key == record_key(job.stage, settings, job.seed or 0)
+
+
+def _with_prerequisites(wanted: list[Job], planned: Iterable[Job]) -> list[Job]:
+    """The wanted jobs in order, each domain's stage 1 before the jobs that need its adapter."""
+    needs = {job.domain for job in wanted if job.stage in ("stage2", "main")}
+    return [
+        job for job in planned if job in wanted or (job.stage == "stage1" and job.domain in needs)
+    ]
+
+
+def _compute(job: Job, bench: Bench, folder: Path) -> None:
+    """Do a job if one of its records is missing. A record is written as soon as it is known."""
+    absent = _missing(job, folder)
+    if not absent:
+        return
+    console.print(f"{bench.profile.name}: {', '.join(absent)}")
+    outcomes = iter(job.compute(bench))
+    while True:
+        with measure() as measurement:
+            produced = next(outcomes, None)
+        if produced is None:
+            return
+        name, outcome = produced
+        record = make_record(
+            name=name,
+            kind=job.stage,
+            settings=job.outputs[name],
+            seed=job.seed or 0,
+            metrics=outcome.metrics,
+            series=outcome.series,
+            evidence=bench.profile.evidence,
+            measurement=measurement,
+            modules=PRODUCERS,
+            device=bench.pipeline.device,
+        )
+        # The picture first: the record says that the experiment is finished.
+        if outcome.sheet is not None:
+            save_png(outcome.sheet, folder / f"{name}.png")
+        write_record(record, folder / f"{name}.json")

@@ -1,0 +1,132 @@
+"""Tables made from records: the data behind what the book shows."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from lord.files import write_text
+from lord.metrics.interval import mean_interval
+from lord.record import Record, read_record
+from lord.study.plan import CONDITIONS, jobs
+from lord.study.profile import Profile
+
+# Columns of the main table after domain, attack and defence.
+METRICS = {"fid": "_round_trip", "clip_iqa": "", "identity": ""}
+
+
+def load_records(profile: Profile, folder: Path, stage: str | None = None) -> list[Record]:
+    """The records that are there, of the whole profile or of one stage, in planned order."""
+    names = [name for job in jobs(profile) if stage in (None, job.stage) for name in job.outputs]
+    paths = [folder / f"{name}.json" for name in names]
+    return [read_record(path) for path in paths if path.exists()]
+
+
+def metric(record: Record, name: str) -> float:
+    """``fid`` (against references after the VAE), ``clip_iqa`` or ``identity``, of any networks."""
+    suffix = METRICS[name]
+    keys = [k for k in record.metrics if k.startswith(name) and k.endswith(suffix)]
+    if len(keys) != 1:
+        raise KeyError(f"{record.name}: {len(keys)} metrics look like {name}{suffix}")
+    return record.metrics[keys[0]]
+
+
+def selected_treatment(records: Sequence[Record], domain: str) -> str:
+    """The test-time treatment with the lowest FID on stage-1 identities of the domain.
+
+    Raises:
+        LookupError: treatments have not been compared on this domain.
+    """
+    compared = [r for r in records if r.kind == "stage2" and r.settings["domain"] == domain]
+    if not compared:
+        raise LookupError(f"no test-time treatment has been selected for {domain}")
+    frame = pd.DataFrame(
+        {
+            "treatment": [r.settings["treatment"] for r in compared],
+            "fid": [metric(r, "fid") for r in compared],
+        }
+    )
+    return str(frame.groupby("treatment")["fid"].mean().idxmin())
+
+
+def condition_rows(records: Sequence[Record]) -> pd.DataFrame:
+    """One row for every main record: condition, subject, seed, treatment and the three metrics."""
+    rows = []
+    for record in records:
+        if record.kind != "main":
+            continue
+        settings = record.settings
+        row = {key: settings[key] for key in ("domain", "subject", "seed", "defence", "treatment")}
+        row["attack"] = settings["attack_name"]
+        rows.append(row | {name: metric(record, name) for name in METRICS})
+    return pd.DataFrame(rows)
+
+
+def summarise(rows: pd.DataFrame) -> dict[str, float | int]:
+    """Means over cells (subject × seed) with 95 % intervals, and how many cells there are."""
+    summary: dict[str, float | int] = {}
+    for name in METRICS:
+        values = rows[name].tolist()
+        if len(values) > 1:
+            interval = mean_interval(values)
+            bounds = {f"{name}_low": interval.low, f"{name}_high": interval.high}
+        else:  # one cell has no interval
+            bounds = {f"{name}_low": float("nan"), f"{name}_high": float("nan")}
+        summary |= {name: rows[name].mean()} | bounds
+    return summary | {"subjects": rows["subject"].nunique(), "seeds": rows["seed"].nunique()}
+
+
+def main_table(records: Sequence[Record]) -> pd.DataFrame:
+    """The main table: one row per domain and condition, LoRD at its selected treatment."""
+    rows = condition_rows(records)
+    table = []
+    for domain in rows["domain"].unique():
+        for attack, defence in CONDITIONS:
+            treatment = selected_treatment(records, domain) if defence == "lord" else "none"
+            cells = rows[
+                (rows["domain"] == domain)
+                & (rows["attack"] == attack)
+                & (rows["defence"] == defence)
+                & (rows["treatment"] == treatment)
+            ]
+            if len(cells):
+                head = {"domain": domain, "attack": attack, "defence": defence}
+                table.append(head | summarise(cells))
+    return pd.DataFrame(table)
+
+
+def treatment_table(records: Sequence[Record]) -> pd.DataFrame:
+    """One row per domain and test-time treatment of LoRD on attacked photographs."""
+    rows = condition_rows(records)
+    rows = rows[(rows["attack"] != "none") & (rows["defence"] == "lord")]
+    table = []
+    for (domain, treatment), cells in rows.groupby(["domain", "treatment"], sort=False):
+        selected = treatment == selected_treatment(records, domain)
+        head = {"domain": domain, "treatment": treatment, "selected": selected}
+        table.append(head | summarise(cells))
+    return pd.DataFrame(table)
+
+
+def gaps_closed(table: pd.DataFrame) -> pd.DataFrame:
+    """Share of the damage that LoRD repairs: (attacked − LoRD) / (attacked − clean), per metric."""
+    rows = []
+    for domain, part in table.groupby("domain", sort=False):
+        cells = part.set_index(["attack", "defence"])
+        clean, attacked = cells.loc[("none", "none")], cells.loc[("ace", "none")]
+        defended = cells.loc[("ace", "lord")]
+        for name in METRICS:
+            share = (attacked[name] - defended[name]) / (attacked[name] - clean[name])
+            rows.append({"domain": domain, "metric": name, "closed": share})
+    return pd.DataFrame(rows)
+
+
+def write_tables(profile: Profile, folder: Path) -> None:
+    """Write ``main_table.csv`` and ``treatments.csv`` once all records they need are there."""
+    records = load_records(profile, folder)
+    needed = [
+        name for job in jobs(profile) if job.stage in ("stage2", "main") for name in job.outputs
+    ]
+    if {record.name for record in records}.issuperset(needed):
+        main = main_table(records).drop(columns=["identity_low", "identity_high"])
+        for name, table in (("main_table", main), ("treatments", treatment_table(records))):
+            write_text(folder / f"{name}.csv", table.to_csv(index=False, float_format="%.6g"))
