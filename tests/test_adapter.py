@@ -301,8 +301,8 @@ def test_an_adapter_of_another_model_is_refused(unet, untouched, inputs, change)
         tensors["nowhere.to_q.lora_A.weight"] = torch.zeros(3, 4)
     other = copy.deepcopy(untouched)
     config = lord_config(r=4) if change == "rank" else lord_config()
-    with pytest.raises(ValueError, match="file.safetensors: this adapter does not belong"):
-        load_tensors(other, config, tensors, "lord", "file.safetensors")
+    with pytest.raises(ValueError, match="source: this adapter does not belong"):
+        load_tensors(other, config, tensors, "lord", "source")
     assert torch.equal(output(other, inputs), output(untouched, inputs))
 
 

@@ -1,0 +1,332 @@
+"""LoRD, the low-rank defense (arXiv 2602.10319): Stage 1, its file, and its use at test time.
+
+Stage 1 trains A, B, B′ and the gate λ of `lord.adapter` on clean and attacked images of many
+people or places. Stage 2 is `lord.finetune.finetune` with the Stage-1 adapter on the pipeline,
+frozen. At test time there are several ways to treat the gate, see `apply_treatment`.
+"""
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import torch
+from diffusers import StableDiffusionPipeline
+from pydantic import Field
+from torch import Tensor, nn
+
+from lord.adapter import (
+    LordConfig,
+    activate,
+    active_adapters,
+    adapter_tensors,
+    add_adapter,
+    load_tensors,
+    merge,
+    record_gates,
+    set_gate,
+    unmerge,
+)
+from lord.files import save_tensors, write_text
+from lord.finetune import (
+    AdapterSettings,
+    History,
+    check_effect,
+    check_images,
+    check_predicts_noise,
+    encode,
+    fingerprint,
+    noised,
+    read_safetensors,
+    row_errors,
+    rows_of_step,
+    seeds_of_step,
+    train_adapter,
+    training_schedule,
+)
+from lord.seeding import derive_seed, noise
+
+WEIGHTS_FILE = "adapter_model.safetensors"
+CONFIG_FILE = "adapter_config.json"
+
+TREATMENTS = ("learned", "lambda=0", "lambda=0.5", "lambda=1", "dropped", "merged")
+"""The test-time treatments that the study compares; `apply_treatment` knows every λ."""
+
+
+class Stage1Settings(AdapterSettings):
+    """Settings of Stage 1; the defaults suit the embedded model."""
+
+    learning_rate: float = Field(7e-4, gt=0)
+    steps: int = Field(600, ge=1)
+    batch_size: int = Field(8, ge=1, description="pairs of a clean and an attacked image per step")
+    gate: Literal["sample", "token"] = Field("sample", description="what shares one λ")
+    gate_hidden: int = Field(16, ge=1, description="width of the gate's hidden layer")
+    bce_weight: float = Field(0.1, ge=0, description="weight of the gate's cross-entropy")
+    clean_target: Literal["distill", "noise"] = Field(
+        "distill",
+        description="what to predict on clean images: what the base model predicts, or the noise",
+    )
+
+
+def train_defence(
+    pipeline: StableDiffusionPipeline,
+    clean_images: Tensor,
+    attacked_images: Tensor,
+    captions: Sequence[str],
+    settings: Stage1Settings | None = None,
+    *,
+    adapter: str = "lord",
+    checkpoint: Path | None = None,
+) -> History:
+    """Stage 1 of LoRD: train the defence; it ends on the pipeline, active and frozen.
+
+    Each step takes clean images and their attacked versions, with the same timestep and noise, so
+    that the perturbation is all that tells them apart, and minimises
+
+        ½ (L_clean + L_attacked) + w · BCE(λ, attacked?)
+
+    over A, B, B′ and the gates. L_attacked = mean‖ε_θ(z_t) − ϵ‖² is the denoising loss. L_clean
+    is the same with ``clean_target="noise"``, as in the paper. With ``"distill"``, the default, it
+    is mean‖ε_θ(z_t) − ε_base(z_t)‖²: the defence has to leave clean images alone instead of
+    learning them as well, which keeps it from drifting towards the images of Stage 1.
+
+    Args:
+        clean_images, attacked_images: float, shape (N, 3, H, W) in [0, 1]; row i of the one is
+            the attacked row i of the other.
+        captions: one per pair.
+        checkpoint: where work in progress is kept, see `lord.finetune.train_adapter`.
+
+    Returns:
+        ``"clean"``, ``"attacked"`` (L_clean, L_attacked) and ``"gate"`` (BCE) at every step.
+
+    Raises:
+        ValueError: images or captions are not as above, or the pipeline already has an adapter.
+        FloatingPointError: the loss is not finite. The adapter is then gone again.
+    """
+    settings = settings or Stage1Settings()
+    base = pipeline.unet
+    check_predicts_noise(pipeline)
+    check_images(clean_images, captions)
+    check_images(attacked_images, captions)
+    if clean_images.shape != attacked_images.shape:
+        raise ValueError("attacked_images: expected one of the same size for each clean image")
+    if active_adapters(base):
+        raise ValueError("Stage 1 starts from the base model: remove the pipeline's adapters first")
+    clean, text = encode(pipeline, clean_images, captions)
+    attacked, _ = encode(pipeline, attacked_images, captions)
+
+    def loss(unet: nn.Module, step: int) -> tuple[Tensor, dict[str, Tensor]]:
+        rows = rows_of_step(len(clean), settings, step)
+        seeds = seeds_of_step(settings, step, "stage 1")
+        pairs = torch.cat((clean[rows], attacked[rows]))
+        noisy, times, target = noised(pipeline, pairs, [*seeds, *seeds])
+        embeddings = text[rows].repeat(2, 1, 1)
+        half = len(rows)
+        if settings.clean_target == "distill":
+            activate(base, [])
+            with torch.no_grad():
+                undefended = base(noisy[:half], times[:half], embeddings[:half]).sample
+            activate(base, [adapter], trainable=adapter)
+            target = torch.cat((undefended.float(), target[half:]))
+        with record_gates(base) as gates:
+            prediction = unet(noisy, times, embeddings, return_dict=False)[0]
+        errors = row_errors(prediction, target)
+        is_attacked = torch.arange(2 * half) >= half
+        parts = {
+            "clean": errors[:half].mean(),
+            "attacked": errors[half:].mean(),
+            "gate": gates.cross_entropy(is_attacked),
+        }
+        total = errors.mean() + settings.bce_weight * parts["gate"]
+        return total, parts
+
+    name = fingerprint(settings, base, clean, attacked, text)
+    config = LordConfig(
+        r=settings.rank,
+        lora_alpha=settings.alpha,
+        target_modules=settings.targets(),
+        gate=settings.gate,
+        gate_hidden=settings.gate_hidden,
+    )
+    add_adapter(base, config, adapter, derive_seed(settings.seed, "initialisation"))
+    return train_adapter(pipeline, adapter, loss, settings, checkpoint, name, "LoRD, stage 1")
+
+
+def save_defence(
+    pipeline: StableDiffusionPipeline, folder: str | Path, adapter: str = "lord"
+) -> Path:
+    """Write the defence in peft's format: ``adapter_model.safetensors``, ``adapter_config.json``.
+
+    Raises:
+        ValueError: the pipeline has no defence of that name.
+    """
+    folder = Path(folder)
+    config = getattr(pipeline.unet, "peft_config", {}).get(adapter)
+    if not isinstance(config, LordConfig):
+        raise ValueError(f"the pipeline has no LoRD adapter named {adapter!r} to save")
+    save_tensors(adapter_tensors(pipeline.unet, adapter), folder / WEIGHTS_FILE, {"format": "pt"})
+    settings = json.dumps(config.to_dict(), indent=2, sort_keys=True, default=sorted)
+    write_text(folder / CONFIG_FILE, settings + "\n")
+    return folder
+
+
+def load_defence(
+    pipeline: StableDiffusionPipeline, folder: str | Path, adapter: str = "lord"
+) -> None:
+    """Put a saved defence on the pipeline: active, frozen, in float32, with the learned gate.
+
+    Load it before any LoRA; the two then share layers.
+
+    Raises:
+        FileNotFoundError: a file of the defence is missing.
+        ValueError: a file is broken, the defence belongs to another model or has no effect, or an
+            adapter is in the way. The pipeline is then as it was.
+    """
+    folder = Path(folder)
+    tensors, _ = read_safetensors(folder / WEIGHTS_FILE)
+    config = _read_config(folder / CONFIG_FILE)
+    load_tensors(pipeline.unet, config, tensors, adapter, str(folder))
+    set_gate(pipeline.unet, "learned")
+    check_effect(pipeline.unet, adapter, str(folder))
+
+
+def _read_config(path: Path) -> LordConfig:
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such file")
+    try:
+        settings = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path}: not a JSON file ({error})") from None
+    if not isinstance(settings, dict) or "gate_hidden" not in settings:
+        raise ValueError(f"{path}: these are not the settings of a LoRD adapter")
+    try:
+        return LordConfig(**settings)
+    except TypeError as error:
+        raise ValueError(f"{path}: {error}") from None
+
+
+def apply_treatment(pipeline: StableDiffusionPipeline, treatment: str) -> None:
+    """Choose what becomes of the defence at test time. Any treatment can follow any other.
+
+    ===============  ==============================================================================
+    ``learned``      every layer computes λ from its input, as the paper's equation says
+    ``lambda=0.5``   λ is this number everywhere: 0 closes the defence branch and keeps the
+                     ordinary branch B, 1 opens it fully; any other number works as well
+    ``dropped``      the Stage-1 adapter, A and B included, takes no part at all
+    ``merged=0.5``   as ``lambda=0.5``, with all adapters added to the weights; ``merged`` alone is
+                     ``merged=1``
+    ===============  ==============================================================================
+
+    The paper (arXiv 2602.10319) merges LoRD and LoRA with the pretrained weights and samples from
+    prompts. As its λ depends on the input, no merge can equal its equation, and it names no fixed
+    λ: ``merged`` takes the description literally (both branches are added to the weights), and
+    ``learned`` takes the equation literally.
+
+    Raises:
+        ValueError: an unknown treatment, or the pipeline has no defence.
+    """
+    unet = pipeline.unet
+    kind, gate = _parse_treatment(treatment)
+    configs = getattr(unet, "peft_config", {})
+    defences = [name for name, config in configs.items() if isinstance(config, LordConfig)]
+    if not defences:
+        raise ValueError(f"{treatment}: the pipeline has no defence; load one first")
+    unmerge(unet)
+    set_gate(unet, gate)
+    activate(unet, [name for name in configs if kind != "dropped" or name not in defences])
+    if kind == "merged":
+        merge(unet)
+
+
+def _parse_treatment(treatment: str) -> tuple[str, Literal["learned"] | float]:
+    """The kind of a treatment, and its gate."""
+    kind, _, number = treatment.partition("=")
+    if treatment in ("learned", "dropped"):
+        return kind, "learned"
+    if treatment == "merged":
+        return kind, 1.0
+    try:
+        gate = float(number)
+    except ValueError:
+        gate = math.nan
+    if kind not in ("lambda", "merged") or not math.isfinite(gate):
+        raise ValueError(
+            f"unknown treatment {treatment!r}: choose 'learned', 'dropped', 'merged', or "
+            "'lambda=' or 'merged=' with a number, such as 'lambda=0.5'"
+        )
+    return kind, gate
+
+
+@dataclass(frozen=True)
+class GateProfile:
+    """What the gate makes of clean and attacked images at each level of noise.
+
+    Attributes:
+        timesteps: shape (T,).
+        clean, attacked: λ, averaged over layers and tokens, shape (T, N).
+    """
+
+    timesteps: Tensor
+    clean: Tensor
+    attacked: Tensor
+
+    @property
+    def accuracy(self) -> float:
+        """How often λ > ½ is right, over all timesteps and images, as a share."""
+        right = torch.cat((self.clean <= 0.5, self.attacked > 0.5))
+        return right.float().mean().item()
+
+    @property
+    def series(self) -> History:
+        """Mean and quartiles of λ over images, against ``timestep``: ``clean_mean``, ``…_low``."""
+        series = {"timestep": self.timesteps.tolist()}
+        for name, gates in (("clean", self.clean), ("attacked", self.attacked)):
+            series[f"{name}_mean"] = gates.mean(1).tolist()
+            series[f"{name}_low"] = gates.quantile(0.25, dim=1).tolist()
+            series[f"{name}_high"] = gates.quantile(0.75, dim=1).tolist()
+        return series
+
+
+@torch.no_grad()
+def gate_profile(
+    pipeline: StableDiffusionPipeline,
+    clean_images: Tensor,
+    attacked_images: Tensor,
+    captions: Sequence[str],
+    levels: int = 20,
+    seed: int = 0,
+) -> GateProfile:
+    """The learned gate's λ on clean and attacked images at evenly spaced timesteps.
+
+    An image has its own noise at every timestep, the same for its clean and attacked version.
+
+    Args:
+        clean_images, attacked_images, captions: as for `train_defence`.
+        levels: how many timesteps.
+
+    Raises:
+        ValueError: bad images or captions, or the pipeline has no defence.
+    """
+    unet = pipeline.unet
+    check_images(clean_images, captions)
+    check_images(attacked_images, captions)
+    schedule = training_schedule(pipeline)
+    steps = schedule.config.num_train_timesteps
+    timesteps = (torch.arange(levels) + 0.5).mul(steps / levels).long()
+    set_gate(unet, "learned")
+    profiles = []
+    for images in (clean_images, attacked_images):
+        latents, text = encode(pipeline, images, captions)
+        rows = []
+        for time in timesteps:
+            seeds = [derive_seed(seed, "gate", int(time), i) for i in range(len(latents))]
+            epsilon = noise(seeds, latents.shape[1:], latents.device)
+            times = time.expand(len(latents)).to(latents.device)
+            noisy = schedule.add_noise(latents, epsilon, times).to(unet.dtype)
+            with record_gates(unet) as gates:
+                unet(noisy, times, text)
+            rows.append(gates.per_sample().mean(dim=(0, 1)).float().cpu())
+        profiles.append(torch.stack(rows))
+    return GateProfile(timesteps, *profiles)

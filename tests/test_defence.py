@@ -1,0 +1,247 @@
+"""LoRD from Stage 1 to test time, on a tiny pipeline."""
+
+import copy
+import json
+
+import pytest
+import torch
+from diffusers import StableDiffusionPipeline
+from torch import Tensor
+
+from lord import training
+from lord.adapter import (
+    active_adapters,
+    adapter_tensors,
+    lora_layers,
+    lord_layers,
+    record_gates,
+    remove_adapters,
+)
+from lord.defence import (
+    TREATMENTS,
+    Stage1Settings,
+    apply_treatment,
+    gate_profile,
+    load_defence,
+    save_defence,
+    train_defence,
+)
+from lord.finetune import FinetuneSettings, finetune, noised
+from lord.model.embedded import TINY, build_pipeline
+from lord.model.pipeline import encode_prompts
+
+SETTINGS = Stage1Settings(rank=2, alpha=2, steps=4, batch_size=2, checkpoint_every=2)
+CAPTIONS = ["a portrait of a person", "a landscape", "a portrait of a person"]
+
+
+@pytest.fixture(scope="module")
+def untouched() -> StableDiffusionPipeline:
+    torch.manual_seed(0)
+    return build_pipeline(TINY)
+
+
+@pytest.fixture
+def pipeline(untouched: StableDiffusionPipeline) -> StableDiffusionPipeline:
+    return StableDiffusionPipeline(
+        **untouched.components | {"unet": copy.deepcopy(untouched.unet)},
+        requires_safety_checker=False,
+    )
+
+
+@pytest.fixture(scope="module")
+def clean() -> Tensor:
+    smooth = torch.rand(3, 3, 4, 4, generator=torch.Generator().manual_seed(1))
+    return torch.nn.functional.interpolate(smooth, 32, mode="bilinear")
+
+
+@pytest.fixture(scope="module")
+def attacked(clean: Tensor) -> Tensor:
+    noise = torch.rand(clean.shape, generator=torch.Generator().manual_seed(2)) - 0.5
+    return (clean + 0.4 * noise).clamp(0, 1)
+
+
+@pytest.fixture(scope="module")
+def defence_folder(untouched, clean, attacked, tmp_path_factory):
+    """A trained defence, its effect made large enough to tell the treatments apart."""
+    pipeline = StableDiffusionPipeline(
+        **untouched.components | {"unet": copy.deepcopy(untouched.unet)},
+        requires_safety_checker=False,
+    )
+    train_defence(pipeline, clean, attacked, CAPTIONS, SETTINGS)
+    generator = torch.Generator().manual_seed(3)
+    for name, parameter in pipeline.unet.named_parameters():
+        if ".lord." in name:
+            step = torch.randn(parameter.shape, generator=generator) * 0.1
+            parameter.data += step
+    return save_defence(pipeline, tmp_path_factory.mktemp("defence"))
+
+
+def probe(pipeline: StableDiffusionPipeline) -> Tensor:
+    latents = torch.randn(2, 4, 16, 16, generator=torch.Generator().manual_seed(4))
+    text = encode_prompts(pipeline, CAPTIONS[:2])
+    with torch.no_grad():
+        return pipeline.unet(latents, torch.tensor([100, 600]), text, return_dict=False)[0]
+
+
+@pytest.mark.parametrize("clean_target", ["distill", "noise"])
+def test_stage_1_trains_every_part_of_the_adapter(pipeline, clean, attacked, clean_target):
+    settings = SETTINGS.model_copy(update={"clean_target": clean_target})
+    history = train_defence(pipeline, clean, attacked, CAPTIONS, settings)
+    assert {name: len(values) for name, values in history.items()} == dict.fromkeys(
+        ("clean", "attacked", "gate"), 4
+    )
+    if clean_target == "distill":  # the untrained adapter equals the base model
+        assert history["clean"][0] < 1e-9 < history["clean"][-1] < history["attacked"][-1]
+    else:
+        assert history["clean"][0] > 0.1
+    assert abs(history["gate"][0] - 0.69) < 0.1  # λ starts near one half
+    assert not any(p.requires_grad for p in pipeline.unet.parameters())
+    tensors = adapter_tensors(pipeline.unet, "lord")
+    moved = [key for key, value in tensors.items() if "_B." in key and value.abs().max() > 0]
+    assert len(moved) == 2 * len(lord_layers(pipeline.unet))
+
+
+def test_the_gate_learns_to_tell_attacked_images(pipeline, clean, attacked):
+    settings = SETTINGS.model_copy(
+        update={"steps": 60, "learning_rate": 2e-2, "bce_weight": 10.0, "rank": 4}
+    )
+    losses = train_defence(pipeline, clean, attacked, CAPTIONS, settings)["gate"]
+    assert sum(losses[-10:]) < 0.95 * sum(losses[:10])
+    profile = gate_profile(pipeline, clean, attacked, CAPTIONS, levels=4)
+    assert profile.clean.shape == profile.attacked.shape == (4, 3)
+    assert profile.attacked[0].mean() > profile.clean[0].mean() + 0.05
+    assert 0.5 < profile.accuracy <= 1
+    assert profile.series["timestep"] == [125, 375, 625, 875]
+    for name in ("clean", "attacked"):
+        low, mean, high = (profile.series[f"{name}_{kind}"] for kind in ("low", "mean", "high"))
+        assert all(0 < a <= c < 1 and 0 < b < 1 for a, b, c in zip(low, mean, high, strict=True))
+
+
+def test_killed_and_started_again(pipeline, clean, attacked, tmp_path, monkeypatch):
+    history = train_defence(pipeline, clean, attacked, CAPTIONS, SETTINGS)
+    expected = adapter_tensors(pipeline.unet, "lord")
+    remove_adapters(pipeline.unet)
+
+    save = training.save_tensors
+
+    def save_then_die(*args, **kwargs):
+        save(*args, **kwargs)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(training, "save_tensors", save_then_die)
+    path = tmp_path / "work.safetensors"
+    with pytest.raises(KeyboardInterrupt):
+        train_defence(pipeline, clean, attacked, CAPTIONS, SETTINGS, checkpoint=path)
+    monkeypatch.undo()
+    resumed = train_defence(pipeline, clean, attacked, CAPTIONS, SETTINGS, checkpoint=path)
+    weights = adapter_tensors(pipeline.unet, "lord")
+    assert resumed == history
+    assert all(torch.equal(weights[key], expected[key]) for key in expected)
+
+
+def test_saved_and_loaded(pipeline, untouched, defence_folder, tmp_path):
+    assert {path.name for path in defence_folder.iterdir()} == {
+        "adapter_config.json",
+        "adapter_model.safetensors",
+    }
+    load_defence(pipeline, defence_folder)
+    assert active_adapters(pipeline.unet) == ["lord"]
+    assert not any(p.requires_grad for p in pipeline.unet.parameters())
+    expected = probe(pipeline)
+    save_defence(pipeline, tmp_path)
+    for file in defence_folder.iterdir():
+        assert (tmp_path / file.name).read_bytes() == file.read_bytes()
+    with pytest.raises(ValueError, match="already there"):
+        load_defence(pipeline, tmp_path)
+    assert torch.equal(probe(pipeline), expected)
+    remove_adapters(pipeline.unet)
+    assert torch.equal(probe(pipeline), probe(untouched))
+
+
+def test_treatments(pipeline, defence_folder, clean, attacked):
+    load_defence(pipeline, defence_folder)
+    finetune(pipeline, clean, CAPTIONS, FinetuneSettings(steps=2, batch_size=2))
+    unet, outputs = pipeline.unet, {}
+    for treatment in (*TREATMENTS, "merged=0.5"):
+        apply_treatment(pipeline, treatment)
+        outputs[treatment] = probe(pipeline)
+    torch.testing.assert_close(outputs["merged"], outputs["lambda=1"], rtol=1e-3, atol=1e-4)
+    torch.testing.assert_close(outputs["merged=0.5"], outputs["lambda=0.5"], rtol=1e-3, atol=1e-4)
+    different = [outputs[name] for name in TREATMENTS if name != "merged"]
+    for i, first in enumerate(different):
+        for second in different[:i]:
+            assert (first - second).abs().max() > 1e-3
+
+    for treatment in TREATMENTS[::-1]:  # whatever came before
+        apply_treatment(pipeline, treatment)
+        assert torch.equal(probe(pipeline), outputs[treatment])
+
+    apply_treatment(pipeline, "dropped")
+    assert active_adapters(unet) == ["subject"]
+    apply_treatment(pipeline, "learned")
+    assert active_adapters(unet) == ["lord", "subject"]
+    with record_gates(unet) as gates:
+        probe(pipeline)
+    assert gates.per_sample().std() > 0
+    apply_treatment(pipeline, "merged=0.25")
+    assert all(layer.merged and layer.gate == 0.25 for layer in lora_layers(unet))
+
+
+@pytest.mark.parametrize("name", ["lambda", "lambda=", "lambda=much", "lambda=nan", "droped", ""])
+def test_unknown_treatments_are_refused(pipeline, defence_folder, name):
+    load_defence(pipeline, defence_folder)
+    with pytest.raises(ValueError, match="unknown treatment"):
+        apply_treatment(pipeline, name)
+    assert active_adapters(pipeline.unet) == ["lord"]
+
+
+def test_a_defence_of_another_model_is_refused(defence_folder):
+    torch.manual_seed(0)
+    other = build_pipeline(TINY.model_copy(update={"unet_channels": (24, 48)}))
+    with pytest.raises(ValueError, match="does not belong to this model"):
+        load_defence(other, defence_folder)
+    assert active_adapters(other.unet) == []
+
+
+def test_broken_folders_are_refused(pipeline, defence_folder, tmp_path):
+    with pytest.raises(FileNotFoundError, match="adapter_model"):
+        load_defence(pipeline, tmp_path)
+    weights = (defence_folder / "adapter_model.safetensors").read_bytes()
+    (tmp_path / "adapter_model.safetensors").write_bytes(weights)
+    with pytest.raises(FileNotFoundError, match="adapter_config"):
+        load_defence(pipeline, tmp_path)
+    config = tmp_path / "adapter_config.json"
+    for content in ("{", json.dumps({"r": 4}), json.dumps({"gate_hidden": 4, "unknown": 1})):
+        config.write_text(content)
+        with pytest.raises(ValueError, match="adapter_config"):
+            load_defence(pipeline, tmp_path)
+    config.write_bytes((defence_folder / "adapter_config.json").read_bytes())
+    (tmp_path / "adapter_model.safetensors").write_bytes(weights[:100])
+    with pytest.raises(ValueError, match="broken"):
+        load_defence(pipeline, tmp_path)
+    assert active_adapters(pipeline.unet) == []
+
+
+def test_bad_use_is_refused(pipeline, clean, attacked, tmp_path):
+    with pytest.raises(ValueError, match="no defence"):
+        apply_treatment(pipeline, "learned")
+    with pytest.raises(ValueError, match="no LoRD adapter"):
+        save_defence(pipeline, tmp_path)
+    with pytest.raises(ValueError, match="attacked_images"):
+        train_defence(pipeline, clean, attacked[..., :16], CAPTIONS, SETTINGS)
+    with pytest.raises(ValueError, match="captions"):
+        train_defence(pipeline, clean, attacked, CAPTIONS[:1], SETTINGS)
+    with pytest.raises(ValueError, match="clean_target"):
+        Stage1Settings(clean_target="restore")
+    finetune(pipeline, clean, CAPTIONS, FinetuneSettings(steps=1, batch_size=1))
+    with pytest.raises(ValueError, match="base model"):
+        train_defence(pipeline, clean, attacked, CAPTIONS, SETTINGS)
+
+
+def test_pairs_share_timestep_and_noise(pipeline):
+    latents = torch.zeros(4, 4, 16, 16)
+    noisy, times, epsilon = noised(pipeline, latents, [1, 2, 1, 2])
+    assert torch.equal(times[:2], times[2:]) and torch.equal(epsilon[:2], epsilon[2:])
+    assert not torch.equal(epsilon[0], epsilon[1])
+    alpha = pipeline.scheduler.alphas_cumprod[times].reshape(-1, 1, 1, 1)
+    torch.testing.assert_close(noisy, (1 - alpha).sqrt() * epsilon)
