@@ -130,7 +130,9 @@ def build_book(profile: str, strict: bool = False) -> Path:
     generated.mkdir(exist_ok=True)
     (generated / "status.md").write_text(status_tables(notebooks), encoding="utf-8")
     (generated / "summary.md").write_text(show.summary(profile), encoding="utf-8")
-    command = [sys.executable, "-m", "jupyter_book", "build", str(BOOK), "--all"]
+    # The build program of this environment, whatever the search path says.
+    program = Path(sys.executable).with_name("jupyter-book")
+    command = [str(program), "build", str(BOOK), "--all", "--path-output", str(BOOK)]
     command += ["--config", str(REPOSITORY / "_config.yml"), "--toc", str(REPOSITORY / "_toc.yml")]
     if strict:
         command += ["-W", "-n", "--keep-going"]
