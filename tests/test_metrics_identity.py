@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from lord.data.subjects import DOMAINS
-from lord.metrics.features import FeatureNet
+from lord.metrics.features import FeatureNet, recognise
 from lord.metrics.identity import identity_match
 
 
@@ -36,3 +36,13 @@ def test_bad_arguments_are_named(network):
         identity_match(network, images, "portraits", {"skin": 9})
     with pytest.raises(ValueError, match="at least one image"):
         identity_match(network, images[:0], "portraits", {"skin": 0})
+
+
+def test_recognise_reads_every_attribute(network):
+    images = torch.rand(5, 3, 32, 32)
+    values = recognise(network, images, "landscapes", batch_size=2)
+    assert list(values) == list(DOMAINS["landscapes"].ATTRIBUTES)
+    logits = network.classify(network(images))
+    assert torch.equal(values["sky"], logits["landscapes", "sky"].argmax(1))
+    with pytest.raises(ValueError, match="unknown domain 'cats'"):
+        recognise(network, images, "cats")

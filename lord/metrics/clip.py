@@ -23,7 +23,7 @@ from transformers import CLIPConfig, CLIPModel, CLIPTokenizer
 from lord.files import save_tensors, write_text
 from lord.metrics.clip_iqa import PROMPTS, ClipEncoder
 from lord.metrics.pool import Pool, cached_pool, draw_view, training_view
-from lord.metrics.training import TrainingSettings, fit
+from lord.metrics.training import TrainingSettings, checkpoint_path, fit
 from lord.seeding import derive_seed
 
 ASSETS = Path(__file__).parents[1] / "assets" / "clip"
@@ -157,7 +157,7 @@ def train_clip(
 ) -> ClipEncoder:
     """Train the small CLIP with the pipeline's tokenizer and save it.
 
-    Run again after an interruption it goes on; with a finished checkpoint it only saves.
+    Run again after an interruption, it goes on where it was.
 
     Args:
         pipeline: whose VAE makes the round trips and whose tokenizer knows the captions.
@@ -179,13 +179,15 @@ def train_clip(
         pixels = encoder.preprocess(view.images)
         return pixels, view.severities, tokens["input_ids"], tokens["attention_mask"]
 
-    trained = fit(ClipObjective(encoder.model), draw, settings, work / "clip").model
+    checkpoint = checkpoint_path(work, "clip", settings)
+    fit(ClipObjective(encoder.model), draw, settings, checkpoint, "Small CLIP")
+    encoder.cpu().eval()
     held_out = cached_pool(
         pipeline, "held-out", settings.held_out_per_domain, settings.image_size, work
     )
-    trained.half().float()  # the scores belong to what is stored
-    encoder = ClipEncoder(trained, pipeline.tokenizer)
+    encoder.half().float()  # the scores belong to what is stored
     save_clip(encoder, out, settings, held_out_scores(encoder, held_out))
+    checkpoint.unlink(missing_ok=True)
     return encoder
 
 

@@ -16,16 +16,18 @@ import torch.nn.functional as F
 from diffusers import StableDiffusionPipeline
 from safetensors.torch import load_file
 from torch import Tensor, nn
+from torch.optim.swa_utils import update_bn
 
 from lord.data.subjects import DOMAINS
 from lord.files import save_tensors, write_text
 from lord.metrics.degradations import KINDS
 from lord.metrics.pool import Pool, attribute_names, cached_pool, draw_view, training_view
-from lord.metrics.training import TrainingSettings, fit
+from lord.metrics.training import TrainingSettings, checkpoint_path, fit
 from lord.seeding import derive_seed
 
 ASSETS = Path(__file__).parents[1] / "assets" / "features"
 NUM_FEATURES = 64
+STATISTICS = 50  # batches behind the final batch normalisation
 
 Attributes = Mapping[str, Mapping[str, tuple[str, ...]]]
 
@@ -188,6 +190,31 @@ def accuracies(network: FeatureNet, pool: Pool, batch_size: int = 64) -> dict[st
     }
 
 
+@torch.inference_mode()
+def recognise(
+    network: FeatureNet, images: Tensor, domain: str, batch_size: int = 64
+) -> dict[str, Tensor]:
+    """The most likely value of every attribute, each of shape (N,), on the CPU.
+
+    Args:
+        network: the attribute network.
+        images: shape (N, 3, H, W), in [0, 1].
+        domain: whose attributes are read.
+
+    Raises:
+        ValueError: an unknown domain.
+    """
+    if domain not in network.attributes:
+        raise ValueError(f"unknown domain {domain!r}: choose one of {list(network.attributes)}")
+    batches = [
+        network.classify(network(batch.to(network.device))) for batch in images.split(batch_size)
+    ]
+    return {
+        name: torch.cat([logits[domain, name].argmax(1).cpu() for logits in batches])
+        for name in network.attributes[domain]
+    }
+
+
 def train_features(
     pipeline: StableDiffusionPipeline,
     out: str | Path,
@@ -196,7 +223,7 @@ def train_features(
 ) -> FeatureNet:
     """Train the feature network on renders of both domains and save it.
 
-    Run again after an interruption it goes on; with a finished checkpoint it only saves.
+    Run again after an interruption, it goes on where it was.
 
     Args:
         pipeline: whose VAE makes the round trips.
@@ -217,13 +244,19 @@ def train_features(
         view = training_view(pool, seed, settings.batch_size)
         return view.images, view.kinds, view.severities, pool.attributes[view.rows]
 
-    trained = fit(FeatureObjective(network), draw, settings, work / "features").network
+    checkpoint = checkpoint_path(work, "features", settings)
+    fit(FeatureObjective(network), draw, settings, checkpoint, "Feature network")
+    # The averaged weights need batch statistics of their own.
+    seeds = [derive_seed("statistics", settings.seed, number) for number in range(STATISTICS)]
+    update_bn((draw(seed)[0] for seed in seeds), network, device=network.device)
+    network.cpu().eval()
     held_out = cached_pool(
         pipeline, "held-out", settings.held_out_per_domain, settings.image_size, work
     )
-    trained.half().float()  # the accuracies belong to what is stored
-    save_features(trained, out, settings, accuracies(trained, held_out))
-    return trained
+    network.half().float()  # the accuracies belong to what is stored
+    save_features(network, out, settings, accuracies(network, held_out))
+    checkpoint.unlink(missing_ok=True)
+    return network
 
 
 def save_features(

@@ -6,6 +6,7 @@ trip through the VAE; before it, every second image is degraded. Further degrada
 afresh for every batch.
 """
 
+import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -114,10 +115,13 @@ def cached_pool(
 ) -> Pool:
     """`render_pool`, kept in a file of ``folder`` so that an interrupted training need not redo it.
 
-    The file belongs to one training folder: start in an empty one after changing the renderer
-    or the VAE.
+    The file is named after the VAE too; start in an empty folder after changing the renderer.
     """
-    path = Path(folder) / f"pool-{part}-{per_domain}-{size}.safetensors"
+    vae = hashlib.blake2b(digest_size=4)
+    for weight in pipeline.vae.state_dict().values():
+        vae.update(weight.cpu().contiguous().numpy())
+    name = f"pool-{part}-{per_domain}-{size}-{vae.hexdigest()}.safetensors"
+    path = Path(folder) / name
     if path.exists():
         with safe_open(path, framework="pt") as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
