@@ -1,4 +1,4 @@
-"""The study as a graph: stage 1 of every domain, every subject and seed, the notebooks, the book.
+"""The study as a graph: the experiments with their order, the notebooks, the book.
 
 Local: `make study`, or `snakemake --cores all --config profile=full -- book`. On a cluster add an
 executor plugin, for example `snakemake --executor slurm --jobs 50 --config profile=full -- book`.
@@ -10,37 +10,69 @@ are there and computes nothing), strict (default False; True makes warnings of t
 from pathlib import Path
 
 from lord.study.notebooks import notebook_names
+from lord.study.plan import jobs
 from lord.study.profile import load_profile
 
 PROFILE = config.get("profile", "quick")
 COMPUTE = config.get("compute", True)
 STRICT = config.get("strict", False)
-STUDY = load_profile(PROFILE)
 RESULTS = f"results/{PROFILE}"
+SETTINGS = f"lord/study/profiles/{PROFILE}.yaml"
+# A change of the code redraws every figure and marks stale records; it recomputes nothing.
+CODE = sorted(str(path) for path in Path("lord").rglob("*.py"))
 # Stamps say that a job has been done; what it found is in the records beside them. `lord study run`
 # recognises finished records itself, so a lost stamp costs seconds.
 STAMPS = f"{RESULTS}/.done"
 # One thread for each job: results do not depend on the number of cores, and jobs run side by side.
-ONE_THREAD = "OMP_NUM_THREADS=1 MKL_NUM_THREADS=1"
-SETTINGS = f"lord/study/profiles/{PROFILE}.yaml"
-# A change of the code redraws every figure and marks stale records; it recomputes nothing.
-CODE = sorted(str(path) for path in Path("lord").rglob("*.py"))
+ONE_THREAD = "OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 "
 
-DEFENCES = expand(f"{STAMPS}/{{domain}}-stage1", domain=STUDY.domains)
-SUBJECTS = expand(
-    f"{STAMPS}/{{domain}}-subject{{subject}}-seed{{seed}}",
-    domain=STUDY.domains,
-    subject=STUDY.subjects,
-    seed=STUDY.seeds,
-)
-# What a notebook shows beyond what it computes itself.
-NEEDED = {"05_lord_stage1": DEFENCES, "06_lord_stage2": SUBJECTS, "07_results": SUBJECTS}
+# A cell is what one process computes: all experiments of one stage, domain, subject and seed.
+CELLS = {}
+for job in jobs(load_profile(PROFILE)):
+    place = {"stage": job.stage, "domain": job.domain, "subject": job.subject, "seed": job.seed}
+    place = {name: str(value) for name, value in place.items() if value is not None}
+    CELLS["-".join(place.values())] = place
+
+# The stages whose records a notebook shows.
+SHOWN = {
+    "01_data": {"data"},
+    "02_embedded_model": {"model"},
+    "03_metrics": {"metrics"},
+    "04_ace_attack": {"ace", "main"},
+    "05_lord_stage1": {"stage1"},
+    "06_lord_stage2": {"stage2", "main"},
+    "07_results": {"stage2", "main"},
+}
+
+
+def stamps_of(stages, domain=None):
+    """The stamps of all cells of some stages, or of those in one domain."""
+    return [
+        f"{STAMPS}/{name}"
+        for name, place in CELLS.items()
+        if place["stage"] in stages and domain in (None, place.get("domain"))
+    ]
+
+
+def needed_before(cell):
+    """A cell that samples with LoRD needs stage 1 of its domain."""
+    place = CELLS[cell]
+    return stamps_of({"stage1"}, place["domain"]) if place["stage"] in ("stage2", "main") else []
+
+
+def options_of(cell):
+    return " ".join(f"--{name} {value}" for name, value in CELLS[cell].items())
+
+
+def records_of(notebook):
+    """The cells a notebook waits for or, where nothing is computed, the records as they are."""
+    if COMPUTE:
+        return stamps_of(SHOWN[notebook])
+    return sorted(str(path) for path in Path(RESULTS).rglob("*.json"))
 
 
 wildcard_constraints:
-    domain="[a-z]+",
-    subject=r"\d+",
-    seed=r"\d+",
+    cell="[a-z0-9-]+",
 
 
 localrules:
@@ -74,31 +106,16 @@ rule notebook:
     output:
         f"book/_executed/{PROFILE}/{{name}}.ipynb",
     shell:
-        ONE_THREAD + " lord study notebook {wildcards.name} --profile {PROFILE} -p compute={COMPUTE}"
+        ONE_THREAD + "lord study notebook {wildcards.name} --profile {PROFILE} -p compute={COMPUTE}"
 
 
-rule subject:
+rule cell:
     input:
         SETTINGS,
-        f"{STAMPS}/{{domain}}-stage1",
+        lambda wildcards: needed_before(wildcards.cell),
     output:
-        touch(f"{STAMPS}/{{domain}}-subject{{subject}}-seed{{seed}}"),
+        touch(f"{STAMPS}/{{cell}}"),
+    params:
+        options=lambda wildcards: options_of(wildcards.cell),
     shell:
-        ONE_THREAD + " lord study run --profile {PROFILE} --domain {wildcards.domain}"
-        " --subject {wildcards.subject} --seed {wildcards.seed}"
-
-
-rule stage1:
-    input:
-        SETTINGS,
-    output:
-        touch(f"{STAMPS}/{{domain}}-stage1"),
-    shell:
-        ONE_THREAD + " lord study run --profile {PROFILE} --domain {wildcards.domain} --stage stage1"
-
-
-def records_of(name):
-    """The jobs a notebook waits for or, where nothing is computed, the records as they are."""
-    if COMPUTE:
-        return NEEDED.get(name, [])
-    return sorted(str(path) for path in Path(RESULTS).rglob("*.json"))
+        ONE_THREAD + "lord study run --profile {PROFILE} {params.options}"

@@ -85,4 +85,4 @@ show.attacked_images(records)
 # clean and one on attacked photographs.
 
 # %% tags=["hide-input"] mystnb={"figure": {"caption": "Photographs of a subject, samples after fine-tuning on the clean photographs, and samples after fine-tuning on the attacked ones.", "name": "fig-ace-samples"}, "image": {"alt": "Three rows: photographs of a drawn person, clean samples of that person, and samples of a LoRA trained on attacked photographs."}}
-show.treatment_samples(records)
+show.treatment_samples(study.run(profile, "main", compute=compute), defended=False)

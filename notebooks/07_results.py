@@ -32,7 +32,8 @@ compute = True
 # %%
 from lord import show, study
 
-records = study.run(profile, "main", compute=compute)
+chosen_on = study.run(profile, "stage2", compute=compute)
+records = chosen_on + study.run(profile, "main", compute=compute)
 show.run_card(records)
 
 # %% tags=["remove-cell"]
