@@ -20,17 +20,19 @@ from torch import Tensor, nn
 from lord.adapter import (
     LordConfig,
     activate,
-    active_adapters,
     adapter_tensors,
     add_adapter,
     load_tensors,
+    lora_layers,
     merge,
     record_gates,
     set_gate,
     unmerge,
+    without_adapters,
 )
 from lord.files import save_tensors, write_text
 from lord.finetune import (
+    LEARNING_RATE,
     AdapterSettings,
     History,
     check_effect,
@@ -39,6 +41,7 @@ from lord.finetune import (
     encode,
     fingerprint,
     noised,
+    predict,
     read_safetensors,
     row_errors,
     rows_of_step,
@@ -58,8 +61,8 @@ TREATMENTS = ("learned", "lambda=0", "lambda=0.5", "lambda=1", "dropped", "merge
 class Stage1Settings(AdapterSettings):
     """Settings of Stage 1; the defaults suit the embedded model."""
 
-    learning_rate: float = Field(7e-4, gt=0)
-    steps: int = Field(600, ge=1)
+    learning_rate: float = Field(7e-4, gt=0, description=LEARNING_RATE)
+    steps: int = Field(600, ge=1, description="optimizer steps")
     batch_size: int = Field(8, ge=1, description="pairs of a clean and an attacked image per step")
     gate: Literal["sample", "token"] = Field("sample", description="what shares one λ")
     gate_hidden: int = Field(16, ge=1, description="width of the gate's hidden layer")
@@ -106,32 +109,29 @@ def train_defence(
         FloatingPointError: the loss is not finite. The adapter is then gone again.
     """
     settings = settings or Stage1Settings()
-    base = pipeline.unet
     check_predicts_noise(pipeline)
     check_images(clean_images, captions)
     check_images(attacked_images, captions)
     if clean_images.shape != attacked_images.shape:
         raise ValueError("attacked_images: expected one of the same size for each clean image")
-    if active_adapters(base):
+    if lora_layers(pipeline.unet):
         raise ValueError("Stage 1 starts from the base model: remove the pipeline's adapters first")
     clean, text = encode(pipeline, clean_images, captions)
     attacked, _ = encode(pipeline, attacked_images, captions)
+    schedule = training_schedule(pipeline)
 
     def loss(unet: nn.Module, step: int) -> tuple[Tensor, dict[str, Tensor]]:
         rows = rows_of_step(len(clean), settings, step)
         seeds = seeds_of_step(settings, step, "stage 1")
         pairs = torch.cat((clean[rows], attacked[rows]))
-        noisy, times, target = noised(pipeline, pairs, [*seeds, *seeds])
-        embeddings = text[rows].repeat(2, 1, 1)
-        half = len(rows)
+        noisy, times, target = noised(schedule, pairs, [*seeds, *seeds])
+        embeddings, half = text[rows].repeat(2, 1, 1), len(rows)
         if settings.clean_target == "distill":
-            activate(base, [])
-            with torch.no_grad():
-                undefended = base(noisy[:half], times[:half], embeddings[:half]).sample
-            activate(base, [adapter], trainable=adapter)
-            target = torch.cat((undefended.float(), target[half:]))
-        with record_gates(base) as gates:
-            prediction = unet(noisy, times, embeddings, return_dict=False)[0]
+            with torch.no_grad(), without_adapters(pipeline.unet):
+                undefended = predict(unet, noisy[:half], times[:half], embeddings[:half])
+            target = torch.cat((undefended, target[half:]))
+        with record_gates(pipeline.unet) as gates:
+            prediction = predict(unet, noisy, times, embeddings)
         errors = row_errors(prediction, target)
         is_attacked = torch.arange(2 * half) >= half
         parts = {
@@ -142,7 +142,7 @@ def train_defence(
         total = errors.mean() + settings.bce_weight * parts["gate"]
         return total, parts
 
-    name = fingerprint(settings, base, clean, attacked, text)
+    name = fingerprint(settings, pipeline.unet, clean, attacked, text)
     config = LordConfig(
         r=settings.rank,
         lora_alpha=settings.alpha,
@@ -150,7 +150,7 @@ def train_defence(
         gate=settings.gate,
         gate_hidden=settings.gate_hidden,
     )
-    add_adapter(base, config, adapter, derive_seed(settings.seed, "initialisation"))
+    add_adapter(pipeline.unet, config, adapter, derive_seed(settings.seed, "initialisation"))
     return train_adapter(pipeline, adapter, loss, settings, checkpoint, name, "LoRD, stage 1")
 
 
@@ -324,9 +324,8 @@ def gate_profile(
             seeds = [derive_seed(seed, "gate", int(time), i) for i in range(len(latents))]
             epsilon = noise(seeds, latents.shape[1:], latents.device)
             times = time.expand(len(latents)).to(latents.device)
-            noisy = schedule.add_noise(latents, epsilon, times).to(unet.dtype)
             with record_gates(unet) as gates:
-                unet(noisy, times, text)
+                predict(unet, schedule.add_noise(latents, epsilon, times), times, text)
             rows.append(gates.per_sample().mean(dim=(0, 1)).float().cpu())
         profiles.append(torch.stack(rows))
     return GateProfile(timesteps, *profiles)

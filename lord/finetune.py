@@ -13,6 +13,7 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F
 from accelerate import PartialState
+from accelerate.utils import extract_model_from_parallel
 from diffusers import DDPMScheduler, StableDiffusionPipeline, UNet2DConditionModel
 from diffusers.loaders.lora_base import LORA_ADAPTER_METADATA_KEY
 from peft import LoraConfig
@@ -36,6 +37,7 @@ from lord.training import train
 
 ATTENTION = ("to_q", "to_k", "to_v", "to_out.0")
 LORA_FILE = "pytorch_lora_weights.safetensors"
+LEARNING_RATE = "of AdamW at the start; a cosine takes it down to 2 % of that"
 
 History = dict[str, list[float]]
 """The parts of a loss, each with its value at every step."""
@@ -51,9 +53,9 @@ class AdapterSettings(BaseModel):
     target_modules: tuple[str, ...] | str = Field(
         ATTENTION, description="ends of layer names, or one regular expression for whole names"
     )
-    learning_rate: float = Field(gt=0, description="at the start; a cosine takes it to 2 % of it")
-    steps: int = Field(ge=1)
-    batch_size: int = Field(8, ge=1)
+    learning_rate: float = Field(1e-3, gt=0, description=LEARNING_RATE)
+    steps: int = Field(300, ge=1, description="optimizer steps")
+    batch_size: int = Field(8, ge=1, description="images per step")
     weight_decay: float = Field(0.01, ge=0)
     max_grad_norm: float = Field(1.0, gt=0)
     checkpoint_every: int = Field(100, ge=1, description="steps between checkpoints")
@@ -68,8 +70,7 @@ class AdapterSettings(BaseModel):
 class FinetuneSettings(AdapterSettings):
     """Settings of one fine-tuning; the defaults suit the embedded model."""
 
-    learning_rate: float = Field(2e-3, gt=0)
-    steps: int = Field(300, ge=1)
+    learning_rate: float = Field(2e-3, gt=0, description=LEARNING_RATE)
     prior_weight: float = Field(
         0.0, ge=0, description="weight of the loss on class images (prior preservation); 0: none"
     )
@@ -116,6 +117,7 @@ def finetune(
     if prior is not None:
         check_images(*prior)
         sources.append(encode(pipeline, *prior))
+    schedule = training_schedule(pipeline)
 
     def loss(unet: nn.Module, step: int) -> tuple[Tensor, dict[str, Tensor]]:
         batch = []
@@ -123,8 +125,8 @@ def finetune(
             rows = rows_of_step(len(latents), settings, step)
             batch.append((latents[rows], text[rows], seeds_of_step(settings, step, kind)))
         latents, text, seeds = zip(*batch, strict=True)
-        noisy, times, epsilon = noised(pipeline, torch.cat(latents), list(chain(*seeds)))
-        prediction = unet(noisy, times, torch.cat(text), return_dict=False)[0]
+        noisy, times, epsilon = noised(schedule, torch.cat(latents), list(chain(*seeds)))
+        prediction = predict(unet, noisy, times, torch.cat(text))
         errors = row_errors(prediction, epsilon).chunk(len(sources))
         if prior is None:
             return errors[0].mean(), {"loss": errors[0].mean()}
@@ -208,6 +210,10 @@ def train_adapter(
     except BaseException:
         adapters.remove_adapter(unet, adapter)
         raise
+    finally:
+        # Mixed precision has wrapped the forward pass, which samplers expect in its own precision.
+        extract_model_from_parallel(unet, keep_fp32_wrapper=False)
+        unet.eval()
     activate(unet, active_adapters(unet))
     return {name: [parts[name] for parts in history] for name in history[0]}
 
@@ -251,13 +257,12 @@ def training_schedule(pipeline: StableDiffusionPipeline) -> DDPMScheduler:
 
 
 def noised(
-    pipeline: StableDiffusionPipeline, latents: Tensor, seeds: Sequence[int]
+    schedule: DDPMScheduler, latents: Tensor, seeds: Sequence[int]
 ) -> tuple[Tensor, Tensor, Tensor]:
     """z_t = √ᾱ_t z + √(1−ᾱ_t) ϵ, t and ϵ, with t uniform over the schedule; one seed per row.
 
-    z_t has the U-Net's precision, ϵ is float32 as ``latents``; both have their shape (N, C, h, w).
+    z_t and ϵ are float32 and of the shape (N, C, h, w) of ``latents``; t has shape (N,).
     """
-    schedule = training_schedule(pipeline)
     times = timesteps(
         [derive_seed(seed, "timestep") for seed in seeds],
         0,
@@ -266,12 +271,17 @@ def noised(
     )
     shape = latents.shape[1:]
     epsilon = noise([derive_seed(seed, "noise") for seed in seeds], shape, latents.device)
-    return schedule.add_noise(latents, epsilon, times).to(pipeline.unet.dtype), times, epsilon
+    return schedule.add_noise(latents, epsilon, times), times, epsilon
+
+
+def predict(unet: nn.Module, noisy: Tensor, times: Tensor, text: Tensor) -> Tensor:
+    """ε_θ(z_t, t, c) in float32, computed in the precision of ``text``, which is the U-Net's."""
+    return unet(noisy.to(text.dtype), times, text, return_dict=False)[0].float()
 
 
 def row_errors(prediction: Tensor, target: Tensor) -> Tensor:
     """mean‖prediction − target‖² of each row, shape (N,), float32."""
-    return F.mse_loss(prediction.float(), target, reduction="none").mean(dim=(1, 2, 3))
+    return F.mse_loss(prediction, target, reduction="none").mean(dim=(1, 2, 3))
 
 
 # Inputs, prepared once for all steps.
@@ -375,7 +385,11 @@ def load_lora(
     settings = json.loads(metadata[LORA_ADAPTER_METADATA_KEY])
     settings = {key.removeprefix("unet."): value for key, value in settings.items()}
     tensors = {key.removeprefix("unet."): value for key, value in tensors.items()}
-    load_tensors(pipeline.unet, LoraConfig(**settings), tensors, adapter, str(path))
+    try:
+        config = LoraConfig(**settings)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{path}: adapter settings that peft does not take ({error})") from None
+    load_tensors(pipeline.unet, config, tensors, adapter, str(path))
     check_effect(pipeline.unet, adapter, str(path))
 
 

@@ -22,6 +22,7 @@ from lord.adapter import (
     remove_adapters,
     set_gate,
     unmerge,
+    without_adapters,
 )
 from lord.model.embedded import TINY, build_pipeline
 
@@ -140,6 +141,9 @@ def test_inactive_and_removed_equal_the_base_exactly(unet, untouched, inputs):
     randomised_lord(unet)
     add_adapter(unet, lora_config(), "subject")
     randomise(unet, "subject")
+    with without_adapters(unet):
+        assert torch.equal(output(unet, inputs), base)
+    assert not torch.equal(output(unet, inputs), base)
     activate(unet, [])
     assert torch.equal(output(unet, inputs), base)
     activate(unet, ["lord", "subject"])

@@ -23,7 +23,9 @@ from lord.finetune import (
 from lord.model.embedded import TINY, build_pipeline
 from lord.model.pipeline import encode_prompts
 
-SETTINGS = FinetuneSettings(rank=2, alpha=3, steps=6, batch_size=2, checkpoint_every=2)
+SETTINGS = FinetuneSettings(
+    rank=2, alpha=3, target_modules=("to_q", "to_v"), steps=6, batch_size=2, checkpoint_every=2
+)
 
 
 @pytest.fixture(scope="module")
@@ -73,10 +75,10 @@ def test_only_the_lora_learns_and_removing_it_is_exact(pipeline, untouched, imag
 
 def test_learns_one_image(pipeline, images):
     settings = SETTINGS.model_copy(
-        update={"steps": 60, "batch_size": 4, "learning_rate": 2e-2, "rank": 4}
+        update={"steps": 30, "batch_size": 4, "learning_rate": 5e-2, "rank": 4}
     )
     losses = finetune(pipeline, images[:1], CAPTIONS[:1], settings)["loss"]
-    assert sum(losses[-15:]) < 0.8 * sum(losses[:15])
+    assert sum(losses[-10:]) < 0.9 * sum(losses[:10])
 
 
 def test_same_seed_same_weights(pipeline, images):
@@ -243,6 +245,10 @@ def test_bad_input_is_refused_before_any_work(pipeline, images):
         settings = SETTINGS.model_copy(update={"target_modules": ("no_such_layer",)})
         finetune(pipeline, images, CAPTIONS, settings)
     assert active_adapters(pipeline.unet) == []
+    finetune(pipeline, images, CAPTIONS, SETTINGS.model_copy(update={"steps": 1}))
+    with pytest.raises(ValueError, match="no_such_layer"):
+        finetune(pipeline, images, CAPTIONS, settings, adapter="second")
+    assert list(pipeline.unet.peft_config) == active_adapters(pipeline.unet) == ["subject"]
 
 
 def test_a_loss_that_is_not_finite_stops_and_leaves_the_base_model(pipeline, images):

@@ -15,6 +15,7 @@ from lord.adapter.attach import (
     remove_adapter,
     remove_adapters,
     unmerge,
+    without_adapters,
 )
 from lord.adapter.config import LordConfig
 from lord.adapter.gate import GateRecord, lord_layers, record_gates, set_gate
@@ -38,4 +39,5 @@ __all__ = [
     "remove_adapters",
     "set_gate",
     "unmerge",
+    "without_adapters",
 ]

@@ -54,14 +54,10 @@ class LordVariant(LoraVariant):
         low_rank = module.lora_A[active_adapter](x) * module.scaling[active_adapter]
         gate = module.gate
         if gate == "learned":
-            logits = _gate_logits(module, active_adapter, low_rank)
-            if module.gate_logits is not None:
-                module.gate_logits.append(logits)
-            gate = _broadcast(module, logits.sigmoid(), low_rank)
+            gate = _learned_gate(module, active_adapter, low_rank)
         elif gate == 0:
             return result + branch(low_rank)
-        rank_axis = _channel_axis(module)
-        inputs = torch.cat((low_rank, gate * low_rank), rank_axis)
+        inputs = torch.cat((low_rank, gate * low_rank), _channel_axis(module))
         weight = torch.cat((branch.weight, defence.weight), 1)
         product = F.conv2d if isinstance(branch, nn.Conv2d) else F.linear
         return result + product(inputs, weight)
@@ -121,25 +117,19 @@ def _channel_axis(module: LoraLayer) -> int:
     return 1 if isinstance(module.get_base_layer(), nn.Conv2d) else -1
 
 
-def _gate_logits(module: LoraLayer, adapter_name: str, low_rank: Tensor) -> Tensor:
-    """MLP((α/r)BAx) before the sigmoid, shape (N, T); T = 1 where a sample shares one λ.
+def _learned_gate(module: LoraLayer, adapter_name: str, low_rank: Tensor) -> Tensor:
+    """λ = σ(MLP((α/r)BAx)) for ``low_rank`` = (α/r)Ax, in a shape that multiplies it.
 
-    ``low_rank`` is (α/r)Ax. B is linear, so the average over tokens is taken before it, in r
-    instead of d dimensions.
+    B is linear, so the average over a sample's tokens is taken before it, in r instead of d
+    dimensions.
     """
-    tokens = low_rank.movedim(_channel_axis(module), -1)
-    tokens = tokens.reshape(len(tokens), -1, tokens.shape[-1])
-    if module.gate_granularity[adapter_name] == "sample":
-        tokens = tokens.mean(1, keepdim=True)
+    axis = _channel_axis(module)
+    tokens = low_rank.movedim(axis, -1)
+    if module.gate_granularity[adapter_name] == "sample" and tokens.ndim > 2:
+        tokens = tokens.mean(tuple(range(1, tokens.ndim - 1)), keepdim=True)
     update = F.linear(tokens, module.lora_B[adapter_name].weight.flatten(1))
     hidden = F.silu(module.lora_gate_in[adapter_name](update))
-    return module.lora_gate_out[adapter_name](hidden).squeeze(-1)
-
-
-def _broadcast(module: LoraLayer, gate: Tensor, low_rank: Tensor) -> Tensor:
-    """λ of shape (N, T), in a shape that multiplies ``low_rank``."""
-    axis = _channel_axis(module)
-    token_shape = low_rank.movedim(axis, -1).shape[1:-1]
-    if gate.shape[1] == 1:
-        token_shape = (1,) * len(token_shape)
-    return gate.reshape(len(gate), *token_shape, 1).movedim(-1, axis)
+    logits = module.lora_gate_out[adapter_name](hidden)
+    if module.gate_logits is not None:
+        module.gate_logits.append(logits.flatten(1))
+    return logits.sigmoid().movedim(-1, axis)
