@@ -6,11 +6,14 @@ last checkpoint and ends with the weights of an uninterrupted run.
 
 import json
 import math
+import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from accelerate import Accelerator
+from accelerate.state import AcceleratorState
 from diffusers.training_utils import EMAModel
 from safetensors import safe_open
 from safetensors.torch import load_file
@@ -28,6 +31,14 @@ def cosine_learning_rate(step: int, steps: int, peak: float, warmup: int) -> flo
     return peak * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * progress)))
 
 
+@dataclass(frozen=True)
+class TrainingRun:
+    """The loss of every step since the (re)start, and the seconds of all starts together."""
+
+    losses: list[float]
+    seconds: float
+
+
 def train(
     model: nn.Module,
     loss: Callable[[nn.Module, int], Tensor],
@@ -42,24 +53,27 @@ def train(
     checkpoint: Path | None = None,
     checkpoint_every: int = 200,
     description: str = "training",
-) -> list[float]:
+) -> TrainingRun:
     """Minimise ``loss(model, step)`` over the parameters that require gradients, with AdamW.
 
     With ``ema_decay`` the model ends with the exponential moving average of its weights.
     ``checkpoint`` (a safetensors file) makes the run resumable; it is removed at the end by the
-    caller, once the result is saved. Returns the loss of every step since the (re)start.
+    caller, once the result is saved.
 
     Raises:
         FloatingPointError: the loss is not finite.
     """
+    # Accelerate keeps the first precision of a process for good unless told to forget it.
+    AcceleratorState._reset_state()
     accelerator = Accelerator(mixed_precision=mixed_precision)
     model.to(accelerator.device)
     parameters = [p for p in model.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(parameters, lr=learning_rate, weight_decay=weight_decay)
     ema = EMAModel(parameters, decay=ema_decay) if ema_decay else None
-    start = 0
+    start, seconds = 0, 0.0
     if checkpoint and checkpoint.exists():
-        start = _restore(checkpoint, parameters, optimizer, ema)
+        start, seconds = _restore(checkpoint, parameters, optimizer, ema)
+    clock = time.perf_counter() - seconds
     wrapped, optimizer = accelerator.prepare(model, optimizer)
     wrapped.train()
     losses = []
@@ -82,26 +96,27 @@ def train(
         losses.append(value.item())
         done = step + 1
         if checkpoint and done % checkpoint_every == 0 and accelerator.is_main_process:
-            _save(checkpoint, done, parameters, optimizer, ema)
+            state = {"step": done, "seconds": time.perf_counter() - clock}
+            _save(checkpoint, state, parameters, optimizer, ema)
     if ema:
         ema.copy_to(parameters)
     model.eval()
-    return losses
+    return TrainingRun(losses, time.perf_counter() - clock)
 
 
 def _save(
     path: Path,
-    step: int,
+    state: dict[str, float],
     parameters: list[nn.Parameter],
     optimizer: torch.optim.Optimizer,
     ema: EMAModel | None,
 ) -> None:
     tensors = {f"parameter.{i}": parameter for i, parameter in enumerate(parameters)}
-    for i, state in optimizer.state_dict()["state"].items():
-        tensors |= {f"optimizer.{i}.{name}": value for name, value in state.items()}
+    for i, moments in optimizer.state_dict()["state"].items():
+        tensors |= {f"optimizer.{i}.{name}": value for name, value in moments.items()}
     if ema:
         tensors |= {f"ema.{i}": value for i, value in enumerate(ema.shadow_params)}
-    state = {"step": step, "ema_steps": ema.optimization_step if ema else 0}
+        state["ema_steps"] = ema.optimization_step
     save_tensors(tensors, path, metadata={"state": json.dumps(state)})
 
 
@@ -110,7 +125,7 @@ def _restore(
     parameters: list[nn.Parameter],
     optimizer: torch.optim.Optimizer,
     ema: EMAModel | None,
-) -> int:
+) -> tuple[int, float]:
     with safe_open(path, framework="pt") as file:
         state = json.loads(file.metadata()["state"])
     tensors = load_file(path)
@@ -129,4 +144,4 @@ def _restore(
         device = parameters[0].device
         ema.shadow_params = [tensors[f"ema.{i}"].to(device) for i in range(len(parameters))]
         ema.optimization_step = state["ema_steps"]
-    return state["step"]
+    return state["step"], state["seconds"]

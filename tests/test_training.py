@@ -25,7 +25,7 @@ def fit(checkpoint, stop_at=None, ema_decay=0.9):
         x = torch.randn(8, 3, generator=torch.Generator().manual_seed(step))
         return (model(x) - x.sum(1, keepdim=True)).square().mean()
 
-    losses = train(
+    run = train(
         model,
         loss,
         steps=12,
@@ -35,14 +35,14 @@ def fit(checkpoint, stop_at=None, ema_decay=0.9):
         checkpoint=checkpoint,
         checkpoint_every=3,
     )
-    return model.state_dict(), losses
+    return model.state_dict(), run
 
 
 @pytest.mark.parametrize("stop_at", [1, 7, 11])
 @pytest.mark.parametrize("ema_decay", [None, 0.9])
 def test_a_killed_run_ends_like_an_uninterrupted_one(tmp_path, stop_at, ema_decay):
-    whole, losses = fit(tmp_path / "whole.safetensors", ema_decay=ema_decay)
-    assert losses[-1] < losses[0]
+    whole, run = fit(tmp_path / "whole.safetensors", ema_decay=ema_decay)
+    assert run.losses[-1] < run.losses[0]
     with pytest.raises(Interrupted):
         fit(tmp_path / "part.safetensors", stop_at, ema_decay)
     resumed, _ = fit(tmp_path / "part.safetensors", ema_decay=ema_decay)
@@ -53,6 +53,19 @@ def test_a_killed_run_ends_like_an_uninterrupted_one(tmp_path, stop_at, ema_deca
 def test_a_broken_loss_is_an_error():
     with pytest.raises(FloatingPointError, match="nan at step 0"):
         train(nn.Linear(1, 1), lambda m, _: m.weight.sum() * float("nan"), steps=2, learning_rate=1)
+
+
+def test_precisions_can_follow_each_other_in_one_process():
+    for precision in ("bf16", "no"):
+        dtypes = set()
+
+        def loss(model, _, dtypes=dtypes):
+            output = model(torch.ones(1, 1))
+            dtypes.add(output.dtype)
+            return output.float().sum()
+
+        train(nn.Linear(1, 1), loss, steps=1, learning_rate=0.1, mixed_precision=precision)
+        assert dtypes == {torch.bfloat16 if precision == "bf16" else torch.float32}
 
 
 @pytest.fixture(scope="module")

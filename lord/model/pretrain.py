@@ -8,16 +8,20 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
+from accelerate import PartialState
 from diffusers import StableDiffusionPipeline
 from pydantic import BaseModel, ConfigDict, PositiveFloat, PositiveInt
+from safetensors import safe_open
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from lord.data.subjects import DOMAINS, domain_module, sample_domain
 from lord.files import save_tensors, write_text
+from lord.model.card import write_card
 from lord.model.embedded import EmbeddedConfig, build_pipeline
-from lord.model.pipeline import encode_images, load_pipeline
+from lord.model.pipeline import best_device, encode_images, load_pipeline
 from lord.progress import track
+from lord.record import describe_device
 from lord.seeding import derive_seed
 from lord.training import train
 
@@ -33,7 +37,7 @@ class PretrainSettings(BaseModel):
     vae_batch: PositiveInt = 16
     vae_learning_rate: PositiveFloat = 1e-3
     kl_weight: float = 1e-6
-    unet_steps: PositiveInt = 4000
+    unet_steps: PositiveInt = 2400
     unet_batch: PositiveInt = 32
     unet_learning_rate: PositiveFloat = 1e-3
     caption_dropout: float = 0.10
@@ -55,35 +59,63 @@ def pretrain(folder: str | Path, settings: PretrainSettings | None = None) -> Pa
     train_vae(pipeline, settings, work)
     train_unet(pipeline, settings, work)
     _save_half(pipeline, folder)
+    seconds = {name: _seconds(work / f"{name}.safetensors") for name in ("vae", "unet")}
+    device = describe_device(best_device())
+    write_card(folder, settings.model_dump_json(indent=2), seconds, device)
     load_pipeline(folder)  # what was written must load
     return folder
 
 
+class Reconstruction(nn.Module):
+    """The VAE's objective: squared + absolute error, and a slight pull to N(0, 1)."""
+
+    def __init__(self, vae: nn.Module, kl_weight: float):
+        super().__init__()
+        self.vae, self.kl_weight = vae, kl_weight
+
+    def forward(self, pixels: Tensor, noise: Tensor) -> Tensor:
+        """The loss of pixels (N, 3, H, W) in [-1, 1]; the noise samples the posterior."""
+        posterior = self.vae.encode(pixels).latent_dist
+        error = self.vae.decode(posterior.mean + posterior.std * noise).sample.float() - pixels
+        fit = error.square().mean() + 0.1 * error.abs().mean()
+        return fit + self.kl_weight * posterior.kl().mean()
+
+
+class Denoiser(nn.Module):
+    """Text encoder and U-Net as one network, since they learn together."""
+
+    def __init__(self, text_encoder: nn.Module, unet: nn.Module):
+        super().__init__()
+        self.text_encoder, self.unet = text_encoder, unet
+
+    def forward(self, noisy: Tensor, timesteps: Tensor, tokens: Tensor) -> Tensor:
+        """ε_θ(z_t, t, c) of latents (N, C, h, w) and caption tokens (N, L)."""
+        return self.unet(noisy, timesteps, self.text_encoder(tokens)[0]).sample
+
+
 def train_vae(pipeline: StableDiffusionPipeline, settings: PretrainSettings, work: Path) -> None:
-    """Fit the VAE to renders: squared + absolute error, and a slight pull to N(0, 1)."""
+    """Fit the VAE to renders."""
     done = work / "vae.safetensors"
     if not done.exists():
         pools, _ = _render_pool(settings, work)
 
-        def loss(vae: nn.Module, step: int) -> Tensor:
-            seed = derive_seed(settings.seed, "vae", step)
+        latent_shape = _latent_shape(settings.architecture)
+
+        def loss(model: nn.Module, step: int) -> Tensor:
+            device = pipeline.vae.device
+            number = _batch_number(step)
+            seed = derive_seed(settings.seed, "vae", number)
             images = _draw_images(pools, settings.vae_batch, seed)
-            pixels = (images * 2 - 1).to(memory_format=torch.channels_last)
-            generator = torch.Generator().manual_seed(derive_seed(settings.seed, "posterior", step))
-            posterior = vae.encode(pixels).latent_dist
-            latents = posterior.mean + posterior.std * torch.randn(
-                posterior.mean.shape, generator=generator
+            pixels = (images * 2 - 1).to(device, memory_format=torch.channels_last)
+            generator = torch.Generator().manual_seed(
+                derive_seed(settings.seed, "posterior", number)
             )
-            error = vae.decode(latents).sample.float() - pixels
-            return (
-                error.square().mean()
-                + 0.1 * error.abs().mean()
-                + settings.kl_weight * posterior.kl().mean()
-            )
+            noise = torch.randn((len(images), *latent_shape), generator=generator)
+            return model(pixels, noise.to(device))
 
         pipeline.vae.to(memory_format=torch.channels_last)
-        train(
-            pipeline.vae,
+        run = train(
+            Reconstruction(pipeline.vae, settings.kl_weight),
             loss,
             steps=settings.vae_steps,
             learning_rate=settings.vae_learning_rate,
@@ -94,7 +126,7 @@ def train_vae(pipeline: StableDiffusionPipeline, settings: PretrainSettings, wor
             checkpoint_every=settings.checkpoint_every,
             description="VAE",
         )
-        save_tensors(pipeline.vae.state_dict(), done)
+        save_tensors(pipeline.vae.state_dict(), done, {"seconds": str(run.seconds)})
     pipeline.vae.load_state_dict(load_file(done))
     pipeline.vae.requires_grad_(False).eval()
 
@@ -103,13 +135,15 @@ def train_unet(pipeline: StableDiffusionPipeline, settings: PretrainSettings, wo
     """Fit text encoder and U-Net together to the noise of diffused latents (ε-prediction)."""
     latents, captions, class_prompts = _encode_pool(pipeline, settings, work)
     done = work / "unet.safetensors"
-    model = nn.ModuleDict({"text_encoder": pipeline.text_encoder, "unet": pipeline.unet})
+    model = Denoiser(pipeline.text_encoder, pipeline.unet)
     if not done.exists():
         scheduler = pipeline.scheduler
         length = pipeline.tokenizer.model_max_length
 
         def loss(model: nn.Module, step: int) -> Tensor:
-            generator = torch.Generator().manual_seed(derive_seed(settings.seed, "unet", step))
+            device = pipeline.unet.device
+            seed = derive_seed(settings.seed, "unet", _batch_number(step))
+            generator = torch.Generator().manual_seed(seed)
             rows = torch.randint(len(latents), (settings.unet_batch,), generator=generator)
             texts = [
                 vary_caption(captions[row], class_prompts[row], settings.caption_dropout, generator)
@@ -118,17 +152,16 @@ def train_unet(pipeline: StableDiffusionPipeline, settings: PretrainSettings, wo
             tokens = pipeline.tokenizer(
                 texts, padding="max_length", max_length=length, return_tensors="pt"
             ).input_ids
-            clean = latents[rows]
-            noise = torch.randn(clean.shape, generator=generator)
+            clean = latents[rows].to(device)
+            noise = torch.randn(clean.shape, generator=generator).to(device)
             timesteps = torch.randint(
                 scheduler.config.num_train_timesteps, (len(rows),), generator=generator
-            )
+            ).to(device)
             noisy = scheduler.add_noise(clean, noise, timesteps)
-            embeddings = model["text_encoder"](tokens)[0]
-            prediction = model["unet"](noisy, timesteps, embeddings).sample
+            prediction = model(noisy, timesteps, tokens.to(device))
             return F.mse_loss(prediction.float(), noise)
 
-        train(
+        run = train(
             model,
             loss,
             steps=settings.unet_steps,
@@ -139,9 +172,20 @@ def train_unet(pipeline: StableDiffusionPipeline, settings: PretrainSettings, wo
             checkpoint_every=settings.checkpoint_every,
             description="text encoder and U-Net",
         )
-        save_tensors(model.state_dict(), done)
+        save_tensors(model.state_dict(), done, {"seconds": str(run.seconds)})
     model.load_state_dict(load_file(done))
     model.requires_grad_(False).eval()
+
+
+def _latent_shape(architecture: EmbeddedConfig) -> tuple[int, int, int]:
+    side = architecture.image_size // 2 ** (len(architecture.vae_channels) - 1)
+    return architecture.latent_channels, side, side
+
+
+def _batch_number(step: int) -> int:
+    """Which batch this process draws at a step: each of several processes draws its own."""
+    state = PartialState()
+    return step * state.num_processes + state.process_index
 
 
 def vary_caption(
@@ -227,3 +271,9 @@ def _save_half(pipeline: StableDiffusionPipeline, folder: Path) -> None:
     pipeline.vae.half()
     pipeline.unet.half()
     pipeline.save_pretrained(folder, safe_serialization=True)
+
+
+def _seconds(path: Path) -> float:
+    """How long the training took whose result lies at ``path``."""
+    with safe_open(path, framework="pt") as file:
+        return float(file.metadata()["seconds"])

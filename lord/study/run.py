@@ -72,8 +72,8 @@ def run(
     """The records of a profile, or of one stage, domain, subject or seed of it.
 
     What is missing is computed first, together with what it needs; a finished record is computed
-    again only if its settings changed. Stages build on each other: ``stage2`` compares test-time
-    treatments on stage-1 identities and returns these records with those of ``main``.
+    again only if its settings changed. ``stage2`` compares test-time treatments on stage-1
+    identities, ``main`` measures every condition on the evaluation subjects.
 
     Raises:
         ValueError: an unknown stage, or one that the profile does not contain.
@@ -126,9 +126,8 @@ def status(profile: Profile, results: Path | None = None) -> list[Status]:
 def _matches(
     job: Job, stage: str | None, domain: str | None, subject: int | None, seed: int | None
 ) -> bool:
-    stages = {None: STAGES, "stage2": ("stage2", "main")}.get(stage, (stage,))
     return (
-        job.stage in stages
+        stage in (None, job.stage)
         and domain in (None, job.domain)
         and subject in (None, job.subject)
         and seed in (None, job.seed)

@@ -1,0 +1,61 @@
+"""The model card: what was trained on what, how, for how long and where, with checksums."""
+
+import hashlib
+from pathlib import Path
+
+from lord.files import write_text
+
+
+def write_card(folder: Path, settings: str, seconds: dict[str, float], device: str) -> None:
+    """Write ``README.md`` beside the weights of a pipeline folder.
+
+    Args:
+        settings: the resolved settings as JSON.
+        seconds: duration of each training.
+        device: where it was trained, see `lord.record.describe_device`.
+    """
+    durations = "\n".join(f"- {name}: {value:,.0f} s" for name, value in seconds.items())
+    checksums = "\n".join(
+        f"| `{path.relative_to(folder)}` | {path.stat().st_size / 1e6:.2f} | `{sha256(path)}` |"
+        for path in sorted(folder.rglob("*.safetensors"))
+        if not path.relative_to(folder).parts[0].startswith(".")
+    )
+    text = CARD.format(device=device, settings=settings, durations=durations, checksums=checksums)
+    write_text(folder / "README.md", text)
+
+
+def sha256(path: Path) -> str:
+    """Hexadecimal SHA-256 of a file."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+CARD = """# Embedded latent diffusion model
+
+A small `StableDiffusionPipeline` that stock diffusers loads. It generates 64 × 64 pictures of drawn
+portraits and landscapes from captions.
+
+**Intended use.** Research on perturbations and defences where no large model is at hand. It knows
+nothing but its renders and is of no use as an image generator.
+
+**Data.** Images rendered by `lord.data`, split `train`. No photograph, no real person.
+
+**Licence.** MIT, as the code.
+
+## Recipe
+
+`lord pretrain` with these settings, on {device}:
+
+```json
+{settings}
+```
+
+Seconds:
+
+{durations}
+
+## Checksums
+
+| file | MB | SHA-256 |
+| --- | --: | --- |
+{checksums}
+"""
