@@ -3,9 +3,12 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
+import torch
+from PIL import Image
 
-from lord.files import write_text
+from lord.files import save_png, write_text
 from lord.metrics.interval import mean_interval
 from lord.record import Record, read_record
 from lord.study.plan import CONDITIONS, jobs
@@ -121,12 +124,41 @@ def gaps_closed(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def write_tables(profile: Profile, folder: Path) -> None:
-    """Write ``main_table.csv`` and ``treatments.csv`` once all records they need are there."""
+    """Write the tables and the overview once all records they need are there."""
     records = load_records(profile, folder)
-    needed = [
-        name for job in jobs(profile) if job.stage in ("stage2", "main") for name in job.outputs
-    ]
-    if {record.name for record in records}.issuperset(needed):
+    planned = [job for job in jobs(profile) if job.stage in ("ace", "stage2", "main")]
+    if {record.name for record in records}.issuperset(
+        name for job in planned for name in job.outputs
+    ):
         main = main_table(records).drop(columns=["identity_low", "identity_high"])
         for name, table in (("main_table", main), ("treatments", treatment_table(records))):
             write_text(folder / f"{name}.csv", table.to_csv(index=False, float_format="%.6g"))
+        write_overview(profile, folder, records)
+
+
+def write_overview(profile: Profile, folder: Path, records: Sequence[Record]) -> None:
+    """Write ``overview.png``: for each domain, rows of photographs and of every condition's samples.
+
+    The first subject and seed, the first samples: nothing is chosen by its looks.
+    """
+    strips = []
+    for domain in profile.domains:
+        photographs = Image.open(folder / f"{domain}-ace.png")
+        strips.append(photographs.crop((0, 0, photographs.width, profile.size)))
+        for attack, defence in CONDITIONS[:3]:
+            treatment = selected_treatment(records, domain) if defence == "lord" else "none"
+            condition = {
+                "domain": domain,
+                "subject": profile.subjects[0],
+                "seed": profile.seeds[0],
+                "attack_name": attack,
+                "defence": defence,
+                "treatment": treatment,
+            }
+            matching = [
+                r for r in records if r.kind == "main" and condition.items() <= r.settings.items()
+            ]
+            strips.append(Image.open(folder / f"{matching[0].name}.png"))
+    picture = np.concatenate([np.asarray(strip) for strip in strips])
+    pixels = torch.from_numpy(picture).permute(2, 0, 1) / 255
+    save_png(pixels.repeat_interleave(2, 1).repeat_interleave(2, 2), folder / "overview.png")
