@@ -137,7 +137,7 @@ def write_tables(profile: Profile, folder: Path) -> None:
 
 
 def write_overview(profile: Profile, folder: Path, records: Sequence[Record]) -> None:
-    """Write ``overview.png``: for each domain, rows of photographs and of every condition's samples.
+    """Write ``overview.png``: for each domain, photographs and samples of every condition.
 
     The first subject and seed, the first samples: nothing is chosen by its looks.
     """
