@@ -25,6 +25,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor
 
 from lord import seeding
+from lord.adapter import add_adapter
 from lord.data.folder import read_image
 from lord.model.pipeline import encode_images, encode_prompts
 from lord.progress import track
@@ -230,6 +231,30 @@ def objective_values(
     return OBJECTIVES[method](prediction, noise, latents, target)
 
 
+@torch.no_grad()
+def denoising_loss(
+    pipeline: StableDiffusionPipeline,
+    images: Tensor,
+    prompts: Sequence[str],
+    draws: int = 16,
+    batch_size: int = 16,
+) -> Tensor:
+    """How badly the model fits each image: mean‖ε_θ(z_t) − ϵ‖², shape (N,), on the CPU.
+
+    The mean of ``draws`` timesteps and noises, the same ones for every image.
+    """
+    text = encode_prompts(pipeline, prompts)
+    total = torch.zeros(len(images))
+    for draw in range(draws):
+        seed = seeding.derive_seed("denoising loss", draw)
+        for start in range(0, len(images), batch_size):
+            chunk = slice(start, start + batch_size)
+            seeds = [seed] * len(images[chunk])
+            losses = objective_values(pipeline, images[chunk], text[chunk], "advdm", None, seeds)
+            total[chunk] += losses.float().cpu() / draws
+    return total
+
+
 def predict_noise(
     pipeline: StableDiffusionPipeline,
     unet: UNet2DConditionModel,
@@ -311,27 +336,16 @@ def frozen(*modules: torch.nn.Module) -> Iterator[None]:
 def make_surrogate(unet: UNet2DConditionModel, rank: int) -> UNet2DConditionModel:
     """A frozen copy of the U-Net with a new LoRA that acts beside the adapters active on it."""
     surrogate = copy.deepcopy(unet)
-    active = {}
-    for name, layer in surrogate.named_modules():
-        if isinstance(layer, BaseTunerLayer):
-            unused = layer.disable_adapters or layer.merged
-            active[name] = [] if unused else list(layer.active_adapters)
+    for layer in surrogate.modules():
+        if isinstance(layer, BaseTunerLayer) and (layer.disable_adapters or layer.merged):
             # What is merged is part of the copy's weights; as "merged" it would shut out the LoRA.
             layer.merged_adapters = []
             layer.enable_adapters(True)
+            layer.set_adapter([])
     config = LoraConfig(
         r=rank, lora_alpha=rank, target_modules=["to_q", "to_k", "to_v", "to_out.0"]
     )
-    with torch.random.fork_rng():
-        torch.manual_seed(seeding.derive_seed(SURROGATE))
-        surrogate.add_adapter(config, SURROGATE)
-    for name, layer in surrogate.named_modules():
-        if isinstance(layer, BaseTunerLayer):
-            layer.set_adapter([*active.get(name, []), SURROGATE])
-    for name, weight in surrogate.named_parameters():
-        if f".{SURROGATE}." in name:
-            # Half precision is too coarse for the LoRA's small steps; the rest keeps its type.
-            weight.data = weight.data.float()
+    add_adapter(surrogate, config, SURROGATE)
     return surrogate.requires_grad_(False)
 
 
