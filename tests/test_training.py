@@ -5,9 +5,10 @@ import torch
 from diffusers import StableDiffusionPipeline
 from torch import nn
 
+from lord.data.subjects import DOMAINS, sample_domain
 from lord.model.embedded import TINY
 from lord.model.pipeline import decode_latents, encode_images, encode_prompts, load_pipeline
-from lord.model.pretrain import PretrainSettings, pretrain, vary_caption
+from lord.model.pretrain import PretrainSettings, _encode_pool, pretrain, vary_caption
 from lord.training import train
 
 
@@ -56,16 +57,17 @@ def test_a_broken_loss_is_an_error():
 
 
 def test_precisions_can_follow_each_other_in_one_process():
-    for precision in ("bf16", "no"):
-        dtypes = set()
-
-        def loss(model, _, dtypes=dtypes):
-            output = model(torch.ones(1, 1))
-            dtypes.add(output.dtype)
-            return output.float().sum()
-
-        train(nn.Linear(1, 1), loss, steps=1, learning_rate=0.1, mixed_precision=precision)
-        assert dtypes == {torch.bfloat16 if precision == "bf16" else torch.float32}
+    for precision, dtype in (("bf16", torch.bfloat16), ("no", torch.float32)):
+        model, seen = nn.Sequential(nn.Linear(1, 1)), set()
+        model[0].register_forward_hook(lambda _, __, output, seen=seen: seen.add(output.dtype))
+        train(
+            model,
+            lambda model, _: model(torch.ones(1, 1)).sum(),
+            steps=1,
+            learning_rate=0.1,
+            mixed_precision=precision,
+        )
+        assert seen == {dtype}
 
 
 @pytest.fixture(scope="module")
@@ -85,6 +87,21 @@ def tiny_settings():
 @pytest.fixture(scope="module")
 def pretrained(tmp_path_factory, tiny_settings):
     return pretrain(tmp_path_factory.mktemp("pretrained"), tiny_settings)
+
+
+def test_every_latent_has_its_own_caption(pretrained, tiny_settings):
+    pipeline = load_pipeline(pretrained, device="cpu")
+    latents, captions, class_prompts = _encode_pool(pipeline, tiny_settings, pretrained / ".work")
+    start = 0
+    for domain in sorted(DOMAINS):
+        batch = sample_domain(domain, "train", range(tiny_settings.pool), 32)
+        rows = slice(start, start + tiny_settings.pool)
+        assert captions[rows] == batch.captions
+        assert set(class_prompts[rows]) == {DOMAINS[domain].CLASS_PROMPT}
+        expected = encode_images(pipeline, batch.images)
+        assert torch.allclose(latents[rows], expected, atol=0.05)  # stored in half precision
+        start = rows.stop
+    assert start == len(latents)
 
 
 def test_stock_diffusers_loads_and_samples_what_was_trained(pretrained):

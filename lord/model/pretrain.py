@@ -37,7 +37,7 @@ class PretrainSettings(BaseModel):
     vae_batch: PositiveInt = 16
     vae_learning_rate: PositiveFloat = 1e-3
     kl_weight: float = 1e-6
-    unet_steps: PositiveInt = 2400
+    unet_steps: PositiveInt = 3600
     unet_batch: PositiveInt = 32
     unet_learning_rate: PositiveFloat = 1e-3
     caption_dropout: float = 0.10
@@ -208,11 +208,14 @@ def vary_caption(
 
 
 def _render_pool(settings: PretrainSettings, work: Path) -> tuple[dict[str, Tensor], list[str]]:
-    """Renders of the train split, drawn once: uint8 (pool, 3, H, W) by domain, and all captions."""
+    """Renders of the train split, drawn once: uint8 (pool, 3, H, W) by domain, and all captions.
+
+    Both are in alphabetical order of the domains, the order in which safetensors returns names.
+    """
     path = work / "pool.safetensors"
     if not path.exists():
         pools, captions = {}, []
-        for domain in DOMAINS:
+        for domain in sorted(DOMAINS):
             images = []
             for start in track(range(0, settings.pool, 256), f"rendering {domain}"):
                 indices = range(start, min(start + 256, settings.pool))
