@@ -20,25 +20,19 @@ from lord.data.subjects import Subject, sample_domain
 from lord.defence import (
     apply_treatment,
     gate_profile,
-    load_defence,
     save_defence,
     train_defence,
 )
 from lord.files import save_tensors
-from lord.finetune import finetune, remove_adapters
+from lord.finetune import remove_adapters
 from lord.metrics import validation
-from lord.metrics.features import recognise
-from lord.metrics.measure import (
-    Instruments,
-    embedded_instruments,
-    hub_instruments,
-    measure,
-    reference_features,
-)
+from lord.metrics.features import FeatureNet, recognise
+from lord.metrics.measure import Instruments, measure, reference_features
 from lord.model.pipeline import load_pipeline, round_trip
 from lord.sample import generate
 from lord.seeding import derive_seed
 from lord.study.profile import Profile
+from lord.workflow import fine_tune, instruments_for
 
 # Identities of the stage-1 split beyond any that stage 1 trains on.
 SELECTION_START = 1_000_000
@@ -68,8 +62,7 @@ class Bench:
     @cached_property
     def instruments(self) -> Instruments:
         """The metric networks that fit the model, loaded once."""
-        make = embedded_instruments if self.profile.model == "embedded" else hub_instruments
-        return make(self.pipeline.device)
+        return instruments_for(self.pipeline)
 
 
 def rows(*images: Tensor) -> Tensor:
@@ -103,6 +96,9 @@ def measure_model(bench: Bench) -> Outcome:
         error = (restored - held_out.images).square().mean(dim=(1, 2, 3))
         metrics[f"{domain}_psnr"] = _psnr(error)
         errors.append(error)
+        pictures += [held_out.images[:8], restored[:8]]
+        if not isinstance(bench.instruments.features, FeatureNet):
+            continue  # only our own feature network knows attributes
         seeds = [derive_seed("prompted", domain, k) for k in range(profile.held_out)]
         samples = generate(
             pipeline,
@@ -116,9 +112,10 @@ def measure_model(bench: Bench) -> Outcome:
             share = (values == held_out.attributes[name]).float().mean().item()
             metrics[f"accuracy/{domain}/{name}"] = share
             accuracies.append(share)
-        pictures += [held_out.images[:8], restored[:8], samples[:8]]
+        pictures.append(samples[:8])
     metrics["psnr"] = _psnr(torch.cat(errors))
-    metrics["attribute_accuracy"] = sum(accuracies) / len(accuracies)
+    if accuracies:
+        metrics["attribute_accuracy"] = sum(accuracies) / len(accuracies)
     return Outcome(metrics, sheet=rows(*pictures))
 
 
@@ -243,11 +240,9 @@ def measure_condition(
         images = subject.photographs(profile.photographs, profile.size).images
     else:
         images = attacked_photographs(bench, subject, seed)
-    remove_adapters(pipeline)
-    if defence == "lord":
-        load_defence(pipeline, defence_folder(bench, subject.domain))
     settings = profile.finetune.model_copy(update={"seed": seed})
-    finetune(pipeline, images, [subject.prompt] * len(images), settings)
+    folder = defence_folder(bench, subject.domain) if defence == "lord" else None
+    fine_tune(pipeline, images, [subject.prompt] * len(images), settings, defence=folder)
     references = subject.references(profile.references, profile.size)
     reference = reference_features(bench.instruments, pipeline, references.images)
     identity = validation.identity_of(subject, references)

@@ -46,6 +46,7 @@ PRODUCERS = (
     "lord.seeding",
     "lord.study.experiments",
     "lord.training",
+    "lord.workflow",
 )
 
 
