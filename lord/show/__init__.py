@@ -1,0 +1,49 @@
+"""Figures, tables and numbers for the book: everything here reads records and computes nothing.
+
+The two exceptions, `round_trips` and `prompted_samples`, put a handful of images through a model.
+Figures are white-backed, tables are pandas Stylers; captions belong to the notebooks.
+"""
+
+from lord.show.cards import glue_numbers, numbers, run_card, source
+from lord.show.curves import attribute_accuracy, gate_by_timestep, metric_curves, training_curves
+from lord.show.findings import summary
+from lord.show.pictures import (
+    attacked_images,
+    image_grid,
+    image_rows,
+    prompted_samples,
+    round_trips,
+    sheet,
+    treatment_samples,
+)
+from lord.show.results import (
+    gap_closed,
+    main_figure,
+    main_table,
+    treatment_comparison,
+    treatment_table,
+)
+
+__all__ = [
+    "attacked_images",
+    "attribute_accuracy",
+    "gap_closed",
+    "gate_by_timestep",
+    "glue_numbers",
+    "image_grid",
+    "image_rows",
+    "main_figure",
+    "main_table",
+    "metric_curves",
+    "numbers",
+    "prompted_samples",
+    "round_trips",
+    "run_card",
+    "sheet",
+    "source",
+    "summary",
+    "training_curves",
+    "treatment_comparison",
+    "treatment_samples",
+    "treatment_table",
+]

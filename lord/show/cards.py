@@ -1,0 +1,130 @@
+"""What stands beside the figures: the card of a run, numbers for the text, source code."""
+
+import html
+import inspect
+import json
+import textwrap
+from collections.abc import Callable, Sequence
+from datetime import timedelta
+from importlib.util import find_spec
+from statistics import fmean
+from typing import Any
+
+from IPython.display import HTML, Markdown
+
+from lord.model.pipeline import EMBEDDED
+from lord.record import Record
+from lord.show.curves import validated_metrics
+from lord.show.style import caveats, treatment_name
+from lord.study import tables
+
+RESULTS = ("stage2", "main")
+
+
+def run_card(records: Sequence[Record]) -> HTML:
+    """When, where and how long the records were computed, with which settings, and any caveat."""
+    warnings = [
+        f'<div class="no-evidence"><strong>{html.escape(text)}</strong></div>'
+        for text in caveats(records)
+    ]
+    days = sorted({f"{record.started:%Y-%m-%d}" for record in records})
+    seconds = round(sum(record.seconds for record in records))
+    commits = {r.commit[:7] + (" with local changes" if r.dirty else "") for r in records}
+    lines = {
+        "results": str(len(records)),
+        "computed": " to ".join(dict.fromkeys((days[0], days[-1]))),
+        "computing time": str(timedelta(seconds=seconds)),
+        "peak memory": f"{max(record.peak_memory_mb for record in records) / 1000:.1f} GB",
+        "device": ", ".join(sorted({record.device for record in records})),
+        "code": ", ".join(sorted(commits)),
+    }
+    body = "".join(
+        f'<tr><th style="text-align: left">{name}</th><td>{html.escape(value)}</td></tr>'
+        for name, value in lines.items()
+    )
+    settings = json.dumps(shared_settings(records), indent=2, ensure_ascii=False)
+    return HTML(
+        f'{"".join(warnings)}<table class="dataframe"><tbody>{body}</tbody></table>'
+        f"<details><summary>Settings</summary><pre>{html.escape(settings)}</pre></details>"
+    )
+
+
+def shared_settings(records: Sequence[Record]) -> dict[str, Any]:
+    """The settings in which no two of the records differ."""
+    settings: dict[str, Any] = {}
+    for record in records:
+        settings |= record.settings
+    return {
+        name: value
+        for name, value in settings.items()
+        if all(record.settings.get(name, value) == value for record in records)
+    }
+
+
+def glue_numbers(records: Sequence[Record]) -> None:
+    """Make `numbers` available to the text of the book; does nothing where no book is built."""
+    if find_spec("myst_nb") is None:
+        return
+    from myst_nb import glue
+
+    for name, value in numbers(records).items():
+        glue(name, value, display=False)
+
+
+def numbers(records: Sequence[Record]) -> dict[str, float | int | str]:
+    """Numbers for the text of a chapter by name, ``<kind>_<metric>``, averaged over domains.
+
+    Of the results (main records and those that chose the treatments) the text needs the numbers of
+    subjects and seeds, the shares ``main_<domain>_gap_<metric>`` and ``main_treatment``.
+    """
+    found: dict[str, float | int | str] = {}
+    for kind in dict.fromkeys(record.kind for record in records):
+        if kind not in RESULTS:
+            found |= _of_kind(kind, [record for record in records if record.kind == kind])
+    if any(record.kind == "main" for record in records):
+        found |= _of_results(records)
+    return found
+
+
+def _of_kind(kind: str, records: Sequence[Record]) -> dict[str, float | int]:
+    names = [name for name in records[0].metrics if "/" not in name]
+    found = {f"{kind}_{name}": fmean(r.metrics[name] for r in records) for name in names}
+    if kind == "model":
+        found["model_megabytes"] = sum(f.stat().st_size for f in EMBEDDED.rglob("*.*")) / 1e6
+    if kind == "metrics":
+        found["metrics_fid_floor"] = fmean(
+            r.metrics[f"floor/{m}"] for r in records for m in validated_metrics(r) if "fid" in m
+        )
+        found["metrics_spearman_min"] = min(
+            value
+            for record in records
+            for metric in validated_metrics(record)
+            for name, value in record.metrics.items()
+            if name.startswith(f"spearman/{metric}/")
+        )
+    return {name: int(v) if float(v).is_integer() else v for name, v in found.items()}
+
+
+def _of_results(records: Sequence[Record]) -> dict[str, float | int | str]:
+    table = tables.main_table(records)
+    found: dict[str, float | int | str] = {
+        "main_subjects": int(table["subjects"].max()),
+        "main_seeds": int(table["seeds"].max()),
+        "main_treatment": chosen_treatments(records, table["domain"].unique()),
+    }
+    for gap in tables.gaps_closed(table).to_dict("records"):
+        found[f"main_{gap['domain']}_gap_{gap['metric']}"] = float(gap["closed"])
+    return found
+
+
+def chosen_treatments(records: Sequence[Record], domains: Sequence[str]) -> str:
+    """In words, ``"λ = 0"`` or, if domains differ, ``"λ = 0 on portraits, …"``."""
+    chosen = {d: treatment_name(tables.selected_treatment(records, d)) for d in domains}
+    if len(set(chosen.values())) == 1:
+        return chosen[domains[0]]
+    return ", ".join(f"{treatment} on {domain}" for domain, treatment in chosen.items())
+
+
+def source(function: Callable[..., Any]) -> Markdown:
+    """The source of a function, as a code block."""
+    return Markdown(f"````python\n{textwrap.dedent(inspect.getsource(function))}````")

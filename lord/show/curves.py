@@ -1,0 +1,131 @@
+"""Curves and bars of the chapters before the results: model, metrics and stage 1."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from lord.data.subjects import DOMAINS
+from lord.record import Record
+from lord.show.style import (
+    BLUE,
+    CYCLE,
+    GREEN,
+    MARKERS,
+    VERMILION,
+    mark,
+    metric_label,
+    panels,
+    styled,
+)
+
+
+@styled
+def attribute_accuracy(records: Sequence[Record]) -> Figure:
+    """Recognition of every prompted attribute in samples, with a tick at the rate of guessing."""
+    shares = [
+        (*key.split("/")[1:], value)
+        for record in records
+        for key, value in record.metrics.items()
+        if key.startswith("accuracy/")
+    ]
+    domains = list(dict.fromkeys(domain for domain, _, _ in shares))
+    counts = [sum(domain == other for other, _, _ in shares) for domain in domains]
+    figure, axes = panels(
+        len(domains),
+        1,
+        0.24 * len(shares) + 0.35 * len(domains) + 0.3,
+        sharex=True,
+        gridspec_kw={"height_ratios": counts},
+    )
+    for panel, domain, colour in zip(axes[:, 0], domains, CYCLE, strict=False):
+        names = [name for other, name, _ in shares if other == domain]
+        values = [value for other, _, value in shares if other == domain]
+        guesses = [1 / len(DOMAINS[domain].ATTRIBUTES[name]) for name in names]
+        panel.barh(range(len(names)), values, height=0.7, color=colour)
+        panel.scatter(guesses, range(len(names)), marker="|", s=70, color="black", linewidths=1.6)
+        for place, value in enumerate(values):
+            panel.text(1.03, place, f"{value:.0%}", va="center", fontsize=8)
+        panel.set_yticks(range(len(names)), [name.replace("_", " ") for name in names])
+        panel.set(title=domain, xlim=(0, 1.1), xticks=np.linspace(0, 1, 5))
+        panel.grid(axis="y", visible=False)
+        panel.invert_yaxis()
+    axes[-1, 0].set_xlabel("share recognised")
+    axes[-1, 0].xaxis.set_major_formatter("{x:.0%}")
+    return mark(figure, records)
+
+
+def validated_metrics(record: Record) -> list[str]:
+    """The metrics that the validation draws: FID after the VAE, CLIP-IQA and identity match."""
+    metrics = dict.fromkeys(key.split("/")[0] for key in record.series if "/" in key)
+    return [m for m in metrics if not m.startswith("fid") or m.endswith("_round_trip")]
+
+
+@styled
+def metric_curves(records: Sequence[Record]) -> Figure:
+    """Every metric (rows) against the severity of every degradation, for every domain (columns)."""
+    metrics = validated_metrics(records[0])
+    figure, axes = panels(
+        len(metrics), len(records), 1.75 * len(metrics) + 0.5, sharex=True, sharey="row"
+    )
+    for column, record in zip(axes.T, records, strict=True):
+        column[0].set_title(record.settings["domain"])
+        column[-1].set_xlabel("severity")
+        for panel, metric in zip(column, metrics, strict=True):
+            curves = {
+                k.split("/")[1]: v for k, v in record.series.items() if k.startswith(f"{metric}/")
+            }
+            for (kind, values), colour, marker in zip(curves.items(), CYCLE, MARKERS, strict=False):
+                panel.plot(
+                    record.series["severity"],
+                    values,
+                    color=colour,
+                    marker=marker,
+                    markersize=4,
+                    label=kind,
+                )
+    for panel, metric in zip(axes[:, 0], metrics, strict=True):
+        panel.set_ylabel(metric_label(metric).replace("embedded ", "embedded\n"))
+    handles, labels = axes[0, 0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=3)
+    return mark(figure, records)
+
+
+@styled
+def training_curves(records: Sequence[Record]) -> Figure:
+    """Running means of the stage-1 losses: denoising above, the gate's cross-entropy below."""
+    figure, axes = panels(2, len(records), 3.6, sharex=True, sharey="row")
+    for column, record in zip(axes.T, records, strict=True):
+        column[0].set_title(record.settings["domain"])
+        column[-1].set_xlabel("step")
+        for name, colour, style in (("clean", BLUE, "-"), ("attacked", VERMILION, "--")):
+            steps, values = running_mean(record.series[name])
+            column[0].plot(steps, values, style, color=colour, label=name)
+        column[1].plot(*running_mean(record.series["gate"]), color=GREEN)
+    axes[0, 0].set_ylabel("denoising loss")
+    axes[1, 0].set_ylabel("cross-entropy of λ")
+    axes[0, 0].legend()
+    return mark(figure, records)
+
+
+def running_mean(values: Sequence[float]) -> tuple[np.ndarray, np.ndarray]:
+    """Steps and means over windows of 1/20 of the curve, each at the middle of its window."""
+    window = max(1, len(values) // 20)
+    means = np.convolve(values, np.ones(window) / window, mode="valid")
+    return np.arange(len(means)) + (window - 1) / 2, means
+
+
+@styled
+def gate_by_timestep(records: Sequence[Record]) -> Figure:
+    """λ on clean and attacked photographs against the timestep: mean and middle half."""
+    figure, axes = panels(1, len(records), 2.4, sharey=True)
+    for panel, record in zip(axes[0], records, strict=True):
+        for name, colour, style in (("clean", BLUE, "-o"), ("attacked", VERMILION, "--s")):
+            steps = record.series["timestep"]
+            mean, low, high = (record.series[f"{name}_{end}"] for end in ("mean", "low", "high"))
+            panel.fill_between(steps, low, high, color=colour, alpha=0.2, linewidth=0)
+            panel.plot(steps, mean, style, color=colour, markersize=3.5, label=name)
+        panel.set(title=record.settings["domain"], xlabel="timestep (noise →)", ylim=(0, 1))
+    axes[0, 0].set_ylabel("gate λ")
+    axes[0, 0].legend()
+    return mark(figure, records)

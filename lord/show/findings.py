@@ -1,0 +1,132 @@
+"""What was found, in words: Markdown for the first page of the book, written from the records."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from lord.record import Record
+from lord.show.cards import chosen_treatments
+from lord.show.results import metric_keys, result_records
+from lord.show.style import (
+    caveats,
+    higher_is_better,
+    metric_name,
+    treatment_name,
+    with_interval,
+)
+from lord.study import tables
+
+# The metrics on which ACE and LoRD are judged.
+JUDGED = ("fid", "clip_iqa")
+
+CLEAN, ATTACKED, DEFENDED = ("none", "none"), ("ace", "none"), ("ace", "lord")
+
+Cell = Mapping[str, float]
+
+
+def summary(profile: str) -> str:
+    """The answers to the three questions of the book's first page, with their numbers.
+
+    Raises:
+        FileNotFoundError: records of the profile are missing.
+    """
+    records = result_records(profile)
+    table = tables.main_table(records)
+    warnings = []
+    for title, text in (caveat.split(": ") for caveat in caveats(records)):
+        warnings.append(f":::{{admonition}} {title}\n:class: warning\n\n{text.capitalize()}\n:::\n")
+    answers = [_damage(table, records), _repair(table, records), _gate(records)]
+    subjects, seeds = table["subjects"].max(), table["seeds"].max()
+    cells = f"{_count(subjects, 'subject')} and {_count(seeds, 'seed')} in each domain"
+    intervals = "no intervals" if subjects * seeds == 1 else "95 % intervals in brackets"
+    lines = [f"{place}. {answer}" for place, answer in enumerate(answers, start=1)]
+    return "\n".join(
+        [*warnings, *lines, "", f"Profile `{Path(profile).stem}`: {cells}, {intervals}.", ""]
+    )
+
+
+def _damage(table: pd.DataFrame, records: Sequence[Record]) -> str:
+    """Is a LoRA on attacked photographs worse than one on clean photographs?"""
+    keys = metric_keys(records)
+    worse, parts = [], []
+    for domain, cells in _by_domain(table).items():
+        changes = []
+        for name in JUDGED:
+            clean, attacked = cells[CLEAN], cells[ATTACKED]
+            worse.append(is_worse(attacked, clean, name))
+            changes.append(
+                f"{metric_name(keys[name])} from {_text(clean, name)} to {_text(attacked, name)}"
+            )
+        parts.append(f"on {domain} it takes {' and '.join(changes)}")
+    verdict = "Yes" if all(worse) else "In part" if any(worse) else "Not in this run"
+    return f"**Does ACE ruin a LoRA? {verdict}:** {'; '.join(parts)}."
+
+
+def _repair(table: pd.DataFrame, records: Sequence[Record]) -> str:
+    """How far does LoRD bring the metrics back?"""
+    keys = metric_keys(records)
+    gaps = tables.gaps_closed(table).set_index(["domain", "metric"])["closed"]
+    parts = []
+    for domain, cells in _by_domain(table).items():
+        shares = []
+        for name in JUDGED:
+            gap = f"the {metric_name(keys[name])} gap (to {_text(cells[DEFENDED], name)})"
+            if harm(cells[ATTACKED][name], cells[CLEAN][name], name) > 0:
+                shares.append(f"{gaps[domain, name]:.0%} of {gap}")
+            else:
+                shares.append(f"nothing, as ACE opened no {metric_name(keys[name])} gap")
+        parts.append(f"on {domain} it closes {' and '.join(shares)}")
+    return f"**Does LoRD repair it?** Trained on attacked photographs, {'; '.join(parts)}."
+
+
+def _gate(records: Sequence[Record]) -> str:
+    """Which treatment was chosen, and how it compares with the gate as trained and with none."""
+    table = tables.treatment_table(records).set_index(["domain", "treatment"])
+    domains = list(table.index.unique("domain"))
+    parts = []
+    for domain in domains:
+        rows = table.loc[domain]
+        shown = dict.fromkeys((tables.selected_treatment(records, domain), "learned", "lambda=0"))
+        values = [
+            f"{_text(rows.loc[treatment], 'fid')} ({treatment_name(treatment)})"
+            for treatment in shown
+            if treatment in rows.index
+        ]
+        parts.append(f"{' against '.join(values)} on {domain}")
+    return (
+        "**What should be done with the gate at test time?** Chosen on identities that are not "
+        f"evaluated: {chosen_treatments(records, domains)}. The "
+        f"{metric_name(metric_keys(records)['fid'])} is {'; '.join(parts)}. "
+        "{doc}`notebooks/06_lord_stage2` compares all treatments."
+    )
+
+
+def harm(value: float, baseline: float, name: str) -> float:
+    """By how much a metric is worse than a baseline; negative if it is better."""
+    return baseline - value if higher_is_better(name) else value - baseline
+
+
+def is_worse(cell: Cell, baseline: Cell, name: str) -> bool:
+    """Whether a metric is worse than a baseline, with intervals that do not overlap if any."""
+    low, high = f"{name}_low", f"{name}_high"
+    if cell[low] != cell[low]:  # one cell, no interval
+        return harm(cell[name], baseline[name], name) > 0
+    ends = (cell[high], baseline[low]) if higher_is_better(name) else (cell[low], baseline[high])
+    return harm(*ends, name) > 0
+
+
+def _by_domain(table: pd.DataFrame) -> dict[str, dict[tuple[str, str], Cell]]:
+    """The rows of the main table under domain and (attack, defence)."""
+    cells: dict[str, dict[tuple[str, str], Cell]] = {}
+    for row in table.to_dict("records"):
+        cells.setdefault(row["domain"], {})[row["attack"], row["defence"]] = row
+    return cells
+
+
+def _text(cell: Cell, name: str) -> str:
+    return with_interval(cell[name], cell[f"{name}_low"], cell[f"{name}_high"])
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'s' if number != 1 else ''}"

@@ -1,0 +1,198 @@
+"""Pictures: renders, reconstructions, attacked photographs and samples of the experiments."""
+
+import textwrap
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from diffusers import StableDiffusionPipeline
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+
+from lord.data.subjects import DOMAINS, Subject, sample_domain
+from lord.model.pipeline import round_trip
+from lord.record import Record, read_record
+from lord.sample import generate
+from lord.seeding import derive_seed
+from lord.show.style import CONDITIONS, WIDTH, mark, panels, plain, styled
+from lord.study.run import results_root
+from lord.study.tables import selected_treatment
+
+TILES = 6
+"""Pictures in a row, so that each is still recognisable on a phone."""
+
+GAP = 2
+"""White pixels between pictures."""
+
+
+@styled
+def image_grid(images: Tensor, captions: Sequence[str] | None = None, columns: int = 4) -> Figure:
+    """Images (N, 3, H, W) in [0, 1] in rows of ``columns``, each above its caption."""
+    rows = -(-len(images) // columns)
+    side = WIDTH / columns
+    texts = [textwrap.fill(text, int(side * 14.5)) for text in captions or [""] * len(images)]
+    lines = max(text.count("\n") + bool(text) for text in texts)
+    figure, axes = panels(rows, columns, rows * (side + 0.145 * lines))
+    for panel in axes.flat:
+        plain(panel)
+    for panel, image, text in zip(axes.flat, images, texts, strict=False):
+        panel.imshow(_array(image))
+        panel.set_xlabel(text, fontsize=8, linespacing=1.1)
+    return figure
+
+
+@styled
+def image_rows(rows: Mapping[str, Tensor]) -> Figure:
+    """One row of images (N, 3, H, W) in [0, 1] for every label, the label above it."""
+    return _rows(rows)
+
+
+def _rows(rows: Mapping[str, Tensor]) -> Figure:
+    heights = [
+        WIDTH * _mosaic(images).shape[0] / _mosaic(images).shape[1] for images in rows.values()
+    ]
+    figure, axes = panels(
+        len(rows), 1, sum(heights) + 0.27 * len(rows), gridspec_kw={"height_ratios": heights}
+    )
+    for panel, (label, images) in zip(axes[:, 0], rows.items(), strict=True):
+        plain(panel)
+        panel.imshow(_mosaic(images))
+        panel.set_title(label, loc="left", pad=3)
+    return figure
+
+
+def round_trips(pipeline: StableDiffusionPipeline) -> Figure:
+    """Held-out renders of every domain, before and after the autoencoder."""
+    size = pipeline.unet.config.sample_size * pipeline.vae_scale_factor
+    each = TILES // len(DOMAINS)
+    renders = torch.cat(
+        [sample_domain(domain, "evaluation", range(each), size).images for domain in DOMAINS]
+    )
+    return image_rows({"rendered": renders, "encoded and decoded": round_trip(pipeline, renders)})
+
+
+def prompted_samples(pipeline: StableDiffusionPipeline) -> Figure:
+    """Samples of the captions of held-out identities, four of every domain."""
+    captions = [
+        caption
+        for domain in DOMAINS
+        for caption in sample_domain(domain, "evaluation", range(4)).captions
+    ]
+    seeds = [derive_seed("shown", number) for number in range(len(captions))]
+    return image_grid(generate(pipeline, captions, seeds), captions, columns=4)
+
+
+@styled
+def attacked_images(records: Sequence[Record]) -> Figure:
+    """Photographs before and after the attack and the amplified difference, for every domain."""
+    rows = {}
+    for record in records:
+        labels = ("clean", "after the attack", "difference, amplified")
+        for label, tiles in zip(labels, sample_tiles(record), strict=True):
+            rows[f"{record.settings['domain']}: {label}"] = tiles
+    return mark(_rows(rows), records)
+
+
+@styled
+def treatment_samples(records: Sequence[Record], defended: bool = True) -> Figure:
+    """A subject of each domain: photographs, and samples of the LoRAs trained on them.
+
+    Args:
+        records: among others those of the main stage; with ``defended`` also those that chose the
+            test-time treatment of LoRD.
+        defended: whether to show LoRD too.
+    """
+    main = [record for record in records if record.kind == "main"]
+    shown = [("none", "none"), ("ace", "none")] + [("ace", "lord")] * defended
+    rows = {}
+    for domain in _distinct(main, "domain"):
+        first = next(record for record in main if record.settings["domain"] == domain)
+        index, size = first.settings["subject"], first.settings["size"]
+        photographs = Subject(domain, first.settings["split"], index).photographs(TILES, size)
+        rows[f"{domain}: photographs"] = photographs.images
+        for attack, defence in shown:
+            record = _cell(records, domain, index, first.settings["seed"], attack, defence)
+            rows[f"{domain}: {CONDITIONS[attack, defence][0]}"] = sample_tiles(record)[0]
+    return mark(_rows(rows), main)
+
+
+@styled
+def sheet(records: Sequence[Record]) -> Figure:
+    """Samples of every subject at the first seed: a row each, a block for every condition.
+
+    Args:
+        records: those of the main stage and those that chose the test-time treatment of LoRD.
+    """
+    main = [record for record in records if record.kind == "main"]
+    subjects: dict[tuple[str, int], int] = {}
+    for record in main:
+        subject = (record.settings["domain"], record.settings["subject"])
+        subjects.setdefault(subject, record.settings["seed"])
+    shown = list(CONDITIONS)[:3]
+    figure, axes = panels(len(subjects), len(shown), 0.62 * len(subjects) + 0.3)
+    for row, ((domain, index), seed) in zip(axes, subjects.items(), strict=True):
+        for panel, (attack, defence) in zip(row, shown, strict=True):
+            plain(panel)
+            record = _cell(records, domain, index, seed, attack, defence)
+            panel.imshow(_mosaic(sample_tiles(record)[0][:3]))
+        row[0].set_ylabel(f"{domain.removesuffix('s')}\n{index}", fontsize=7)
+    for panel, condition in zip(axes[0], shown, strict=True):
+        panel.set_title(CONDITIONS[condition][0])
+    return mark(figure, main)
+
+
+def sample_tiles(record: Record) -> Tensor:
+    """The pictures on a record's sheet, shape (rows, up to `TILES`, 3, H, W) in [0, 1].
+
+    Raises:
+        FileNotFoundError: the sheet is not there.
+    """
+    with Image.open(_sheet_path(record)) as image:
+        pixels = torch.from_numpy(np.array(image.convert("RGB"))).permute(2, 0, 1) / 255
+    size = record.settings["size"]
+    tiles = pixels.unfold(1, size, size).unfold(2, size, size)  # (3, rows, columns, H, W)
+    return tiles.permute(1, 2, 0, 3, 4)[:, :TILES]
+
+
+def _sheet_path(record: Record) -> Path:
+    # A record does not know its profile: the picture lies beside the file that holds it.
+    for path in results_root().glob(f"*/{record.name}.json"):
+        if read_record(path) == record and path.with_suffix(".png").exists():
+            return path.with_suffix(".png")
+    raise FileNotFoundError(
+        f"no picture of {record.name} in {results_root()}: delete its record and run it again"
+    )
+
+
+def _cell(
+    records: Sequence[Record], domain: str, subject: int, seed: int, attack: str, defence: str
+) -> Record:
+    """The record of a condition, with LoRD that of the treatment chosen for the domain."""
+    treatment = selected_treatment(records, domain) if defence == "lord" else "none"
+    wanted = {
+        "domain": domain,
+        "subject": subject,
+        "seed": seed,
+        "attack_name": attack,
+        "defence": defence,
+        "treatment": treatment,
+    }
+    return next(r for r in records if r.kind == "main" and wanted.items() <= r.settings.items())
+
+
+def _distinct(records: Sequence[Record], setting: str) -> list[str]:
+    return list(dict.fromkeys(record.settings[setting] for record in records))
+
+
+def _array(image: Tensor) -> NDArray[np.float32]:
+    return image.detach().cpu().clamp(0, 1).permute(1, 2, 0).numpy()
+
+
+def _mosaic(images: Tensor) -> NDArray[np.float32]:
+    """Images side by side with white gaps, shape (H, W', 3)."""
+    gap = torch.ones(3, images.shape[-2], GAP)
+    pieces = [piece for image in images.detach().cpu() for piece in (image, gap)]
+    return _array(torch.cat(pieces[:-1], dim=2))

@@ -1,0 +1,156 @@
+"""One look for every figure and table, the words for conditions and metrics, and the caveats.
+
+Figures are drawn 5.2 inches wide and scaled to the page, so that 9-point text is as large as the
+text around it on a desktop and still readable on a phone. Colours are those of Okabe and Ito, which
+people with any colour vision can tell apart; markers and line styles repeat what they say.
+"""
+
+from collections.abc import Callable, Sequence
+from functools import wraps
+from typing import Any
+
+import matplotlib.pyplot as plt
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from lord.metrics.validation import HIGHER_IS_BETTER
+from lord.record import Record, is_stale
+
+WIDTH = 5.2
+"""Width of every figure, in inches."""
+
+STYLE: dict[str, Any] = {
+    "figure.dpi": 200,
+    "figure.facecolor": "white",
+    "figure.constrained_layout.use": True,
+    "font.size": 9,
+    "axes.titlesize": 9.5,
+    "axes.titleweight": "bold",
+    "axes.labelsize": 9,
+    "xtick.labelsize": 8.5,
+    "ytick.labelsize": 9,
+    "legend.fontsize": 9,
+    "legend.frameon": False,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": "#e4e4e4",
+    "lines.linewidth": 1.8,
+    "lines.markersize": 5,
+    "image.interpolation": "nearest",
+}
+
+BLUE, ORANGE, GREEN, VERMILION, PINK, SKY = (
+    "#0072B2",
+    "#E69F00",
+    "#009E73",
+    "#D55E00",
+    "#CC79A7",
+    "#56B4E9",
+)
+CYCLE = (BLUE, ORANGE, GREEN, VERMILION, PINK, SKY)
+MARKERS = ("o", "s", "^", "D", "v", "P")
+WARNING = "#8a4b00"
+
+# (attack, defence) → words, colour.
+CONDITIONS = {
+    ("none", "none"): ("LoRA, clean photos", BLUE),
+    ("ace", "none"): ("LoRA, ACE photos", VERMILION),
+    ("ace", "lord"): ("LoRD, ACE photos", GREEN),
+    ("none", "lord"): ("LoRD, clean photos", SKY),
+}
+
+METRIC_NAMES = {
+    "fid_embedded": "embedded FID",
+    "fid_inception": "Inception FID",
+    "clip_iqa_embedded": "embedded CLIP-IQA",
+    "clip_iqa_openai": "CLIP-IQA",
+    "identity": "identity match",
+}
+
+
+def styled(draw: Callable[..., Figure]) -> Callable[..., Figure]:
+    """Draw in the book's style, and close the figure so that a notebook shows it once."""
+
+    @wraps(draw)
+    def drawn(*arguments: Any, **options: Any) -> Figure:
+        with plt.rc_context(STYLE):
+            figure = draw(*arguments, **options)
+        plt.close(figure)
+        return figure
+
+    return drawn
+
+
+def panels(rows: int, columns: int, height: float, **options: Any) -> tuple[Figure, NDArray[Any]]:
+    """A figure of the book's width with a grid of axes, shape (rows, columns); height in inches."""
+    return plt.subplots(rows, columns, figsize=(WIDTH, height), squeeze=False, **options)
+
+
+def mark(figure: Figure, records: Sequence[Record]) -> Figure:
+    """Write the caveats of the records above a figure."""
+    if warnings := caveats(records):
+        figure.suptitle("\n".join(warnings), fontsize=8.5, color=WARNING, weight="bold")
+    return figure
+
+
+def caveats(records: Sequence[Record]) -> list[str]:
+    """What a reader must know before believing the records; empty if there is nothing."""
+    warnings = []
+    if not all(record.evidence for record in records):
+        warnings.append("No evidence: a run at toy scale that only shows that the code works.")
+    if count := stale_count(records):
+        warnings.append(f"Stale: {count} of {len(records)} results are from older code.")
+    return warnings
+
+
+def stale_count(records: Sequence[Record]) -> int:
+    """How many of the records were computed by code that has changed since."""
+    # Hashing the code takes a moment and most records share it.
+    sources = {(record.modules, record.code_hash): record for record in records}
+    stale = {source for source, record in sources.items() if is_stale(record)}
+    return sum((record.modules, record.code_hash) in stale for record in records)
+
+
+def metric_name(key: str) -> str:
+    """The name of a metric of a record, with the networks it comes from: "embedded FID"."""
+    return METRIC_NAMES[key.removesuffix("_round_trip")]
+
+
+def metric_label(key: str) -> str:
+    """Name and direction: "embedded FID ↓" (lower is better)."""
+    return f"{metric_name(key)} {'↑' if higher_is_better(key) else '↓'}"
+
+
+def higher_is_better(key: str) -> bool:
+    """Whether a metric is a quality rather than a distance."""
+    return key.startswith(HIGHER_IS_BETTER)
+
+
+def treatment_name(treatment: str) -> str:
+    """A test-time treatment as the book writes it: "λ = ½" for ``lambda=0.5``."""
+    if treatment == "learned":
+        return "learned λ"
+    words = treatment.replace("merged=", "merged, λ = ").replace("lambda=", "λ = ")
+    return words.replace("0.5", "½")
+
+
+def number(value: float) -> str:
+    """Three or so significant digits, enough to compare: "0.84", "3.12", "41.5"."""
+    return f"{value:.2f}" if abs(value) < 10 else f"{value:.1f}"
+
+
+def with_interval(mean: float, low: float, high: float) -> str:
+    """``"mean [low, high]"``, or the mean alone where there is no interval (NaN)."""
+    text = number(mean)
+    return text if low != low else f"{text} [{number(low)}, {number(high)}]"
+
+
+def plain(axes: Axes) -> None:
+    """Axes for an image: no frame, ticks or grid, but room for title and label."""
+    axes.grid(False)
+    axes.set_xticks([])
+    axes.set_yticks([])
+    axes.spines[:].set_visible(False)

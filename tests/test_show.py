@@ -1,0 +1,373 @@
+import random
+import re
+from functools import partial
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from matplotlib import pyplot as plt
+from matplotlib.figure import Figure
+
+import lord
+from lord import show
+from lord.data.subjects import DOMAINS
+from lord.files import save_png
+from lord.metrics.validation import SEVERITIES, VALIDATED
+from lord.model.embedded import TINY, build_pipeline
+from lord.record import Record, make_record, measure, write_record
+from lord.sample import generate
+from lord.show.findings import is_worse
+from lord.show.results import metric_keys
+from lord.show.style import CONDITIONS, with_interval
+from lord.study.plan import Job, jobs
+from lord.study.profile import load_profile
+from lord.study.run import run
+
+REPOSITORY = Path(lord.__file__).parents[1]
+SIZE = 16
+SETTINGS = {
+    "size": SIZE,
+    "attack": {"steps": 1},
+    "finetune": {"steps": 1},
+    "stage1": {"steps": 1},
+    "stage1_data": {"attack": {"steps": 1}},
+    "sampling": {},
+    "treatments": ["learned", "lambda=0", "lambda=0.5", "lambda=1", "merged", "dropped"],
+}
+SCALES = {
+    "several": {"evidence": True, "subjects": [0, 1], "seeds": [0]},
+    "one": {"evidence": False, "subjects": [0], "seeds": [0]},
+}
+# FID, CLIP-IQA and identity match that the made-up results scatter around.
+LEVELS = {
+    ("none", "none"): (2.0, 0.85, 0.9),
+    ("ace", "none"): (12.0, 0.4, 0.7),
+    ("ace", "lord"): (3.0, 0.8, 0.85),
+    ("none", "lord"): (2.2, 0.84, 0.9),
+}
+RESULTS = ("stage2", "main")
+SHEET_ROWS = {"data": 2, "model": 6, "ace": 3, "stage1": 2, "stage2": 1, "main": 1}
+
+
+def made_up(job: Job, settings: dict, number: random.Random) -> tuple[dict, dict]:
+    """Metrics and series such as an experiment of this kind records."""
+    domain = job.domain
+    if job.stage == "data":
+        return {f"{name}_per_second": 512.5 for name in DOMAINS}, {}
+    if job.stage == "model":
+        names = [(d, name) for d, module in DOMAINS.items() for name in module.ATTRIBUTES]
+        shares = {f"accuracy/{d}/{name}": number.random() for d, name in names}
+        return {"parameters_millions": 4.2, "psnr": 30.0, "attribute_accuracy": 0.9} | shares, {}
+    if job.stage == "metrics":
+        metrics, series = {}, {"severity": list(SEVERITIES)}
+        names = ("fid_embedded", "fid_embedded_round_trip", "clip_iqa_embedded", "identity")
+        for level, name in enumerate(names):
+            metrics[f"floor/{name}"] = 0.5 + level
+            for kind in VALIDATED:
+                metrics[f"spearman/{name}/{kind}"] = -1.0 if name == "fid_embedded" else 0.95
+                series[f"{name}/{kind}"] = [number.random() for _ in SEVERITIES]
+        return metrics, series
+    if job.stage == "ace":
+        losses = {"loss_clean": 0.1, "loss_noise": 0.11, "loss_attacked": 0.4}
+        return {"eps_levels": 8.0} | losses, {}
+    if job.stage == "stage1":
+        series = {
+            name: [number.random() for _ in range(40)] for name in ("clean", "attacked", "gate")
+        }
+        series["timestep"] = [100.0, 500.0, 900.0]
+        for name in ("clean", "attacked"):
+            series |= {
+                f"{name}_low": [0.1] * 3,
+                f"{name}_mean": [0.4] * 3,
+                f"{name}_high": [0.6] * 3,
+            }
+        return {"images": 512.0, "gate_accuracy": 0.7 if domain == "portraits" else 0.8}, series
+    fid, quality, identity = LEVELS[settings["attack_name"], settings["defence"]]
+    worse = SETTINGS["treatments"].index("lambda=0") != SETTINGS["treatments"].index(
+        settings["treatment"] if settings["treatment"] != "none" else "lambda=0"
+    )
+    metrics = {
+        "fid_embedded": fid + 1 + worse,
+        "fid_embedded_round_trip": fid + worse + 0.1 * number.random(),
+        "clip_iqa_embedded": quality + 0.01 * number.random(),
+        "identity": identity + 0.01 * number.random(),
+    }
+    return metrics, {}
+
+
+@pytest.fixture(scope="module", params=SCALES)
+def study(request, tmp_path_factory):
+    """The path of a profile all of whose records are made up, and a function that reads them."""
+    folder = tmp_path_factory.mktemp(request.param)
+    path = folder / f"{request.param}.yaml"
+    path.write_text(yaml.safe_dump(SETTINGS | SCALES[request.param]))
+    with measure() as measurement:
+        pass
+    number = random.Random(0)
+    blank = make_record("", "", {}, 0, {}, measurement, ["lord.seeding"])
+    profile = load_profile(str(path))
+    for job in jobs(profile):
+        for name, settings in job.outputs.items():
+            metrics, series = made_up(job, settings, number)
+            record = blank.model_copy(
+                update={
+                    "name": name,
+                    "kind": job.stage,
+                    "settings": settings,
+                    "seed": job.seed or 0,
+                    "evidence": profile.evidence,
+                    "metrics": metrics,
+                    "series": series,
+                }
+            )
+            target = folder / "results" / profile.name / name
+            write_record(record, target.with_name(f"{name}.json"))
+            if job.stage in SHEET_ROWS:
+                picture = torch.rand(3, SHEET_ROWS[job.stage] * SIZE, 8 * SIZE)
+                save_png(picture, target.with_name(f"{name}.png"))
+    patch = pytest.MonkeyPatch()
+    patch.setenv("LORD_RESULTS", str(folder / "results"))
+
+    def records(*stages: str) -> list[Record]:
+        found = [run(profile, s, compute=False, results=folder / "results") for s in stages]
+        return [record for part in found for record in part]
+
+    yield str(path), records
+    patch.undo()
+
+
+@pytest.fixture
+def drawn():
+    """Checks that a figure is drawn to the end, on white, and is not left open."""
+
+    def check(figure: Figure) -> Figure:
+        assert isinstance(figure, Figure)
+        assert not plt.get_fignums()
+        figure.draw_without_rendering()
+        assert figure.get_facecolor() == (1, 1, 1, 1)
+        return figure
+
+    return check
+
+
+def texts(figure: Figure) -> str:
+    found = [text.get_text() for axes in figure.axes for text in axes.texts]
+    found += [axes.get_title() + axes.get_title(loc="left") for axes in figure.axes]
+    return "\n".join([*found, figure.get_suptitle()])
+
+
+def test_the_card_of_a_run_warns_when_numbers_mean_nothing(study):
+    profile, records = study
+    card = show.run_card(records("stage2", "main")).data
+    assert ("No evidence" in card) == (Path(profile).stem == "one")
+    assert "Stale" not in card
+    assert "cpu (" in card and "0:00:00" in card
+    assert "&quot;guidance_scale&quot;: 2.0" in card
+    assert "treatment" not in card.split("<pre>")[1]  # settings that differ are not shared
+
+
+def test_results_of_older_code_are_marked(study):
+    _, records = study
+    old = [r.model_copy(update={"code_hash": "0" * 12}) for r in records("ace")]
+    assert (
+        f"Stale: {len(old)} of {len(old) + 1} results"
+        in show.run_card([*old, *records("data")]).data
+    )
+    assert (
+        "Stale"
+        in show.attribute_accuracy(
+            [records("model")[0].model_copy(update={"code_hash": "0" * 12})]
+        ).get_suptitle()
+    )
+
+
+def test_every_number_in_the_text_of_the_book_is_there(study):
+    _, records = study
+    stages = {"1": ["data"], "2": ["model"], "3": ["metrics"], "4": ["ace"], "5": ["stage1"]}
+    for page in sorted((REPOSITORY / "notebooks").glob("*.py")):
+        wanted = set(re.findall(r"\{glue:text\}`(\w+)", page.read_text(encoding="utf-8")))
+        found = show.numbers(records(*stages.get(page.name[1], RESULTS)))
+        assert wanted <= set(found), page.name
+        # Plain values: their repr is what the book formats.
+        assert all(type(value) in (int, float, str) for value in found.values())
+
+
+def test_numbers_are_means_over_domains(study):
+    _, records = study
+    stage1 = show.numbers(records("stage1"))
+    assert stage1["stage1_images"] == 512 and type(stage1["stage1_images"]) is int
+    assert stage1["stage1_gate_accuracy"] == pytest.approx(0.75)
+    metrics = show.numbers(records("metrics"))
+    assert metrics["metrics_fid_floor"] == 1.5  # after the VAE, as everywhere
+    assert metrics["metrics_spearman_min"] == 0.95  # over the curves that are shown
+    results = show.numbers(records("stage2", "main"))
+    assert results["main_treatment"] == "λ = 0"
+    assert results["main_portraits_gap_fid"] == pytest.approx(0.9, abs=0.02)
+
+
+def test_numbers_reach_the_notebook(study, monkeypatch):
+    _, records = study
+    myst_nb = pytest.importorskip("myst_nb")
+    glued = {}
+    monkeypatch.setattr(myst_nb, "glue", lambda name, value, display: glued.update({name: value}))
+    show.glue_numbers(records("data"))
+    assert glued == {f"data_{domain}_per_second": 512.5 for domain in DOMAINS}
+
+
+@pytest.mark.parametrize(
+    ("stages", "draw"),
+    [
+        (["model"], show.attribute_accuracy),
+        (["metrics"], show.metric_curves),
+        (["ace"], show.attacked_images),
+        (["stage1"], show.training_curves),
+        (["stage1"], show.gate_by_timestep),
+        (RESULTS, show.treatment_samples),
+        (RESULTS, show.treatment_comparison),
+        (RESULTS, show.sheet),
+    ],
+)
+def test_figures_of_records(study, drawn, stages, draw):
+    profile, records = study
+    figure = drawn(draw(records(*stages)))
+    assert "portraits" in texts(figure) or draw is show.sheet
+    assert ("No evidence" in texts(figure)) == (Path(profile).stem == "one")
+
+
+@pytest.mark.parametrize("draw", [show.main_figure, show.gap_closed])
+def test_figures_of_a_profile(study, drawn, draw):
+    profile, _ = study
+    assert ("No evidence" in texts(drawn(draw(profile)))) == (Path(profile).stem == "one")
+
+
+def test_samples_without_the_defence_need_no_chosen_treatment(study, drawn):
+    _, records = study
+    shown = texts(drawn(show.treatment_samples(records("main"), defended=False)))
+    assert "landscapes: LoRA, ACE photos" in shown and "LoRD" not in shown
+
+
+def test_a_missing_picture_is_named(study, monkeypatch, tmp_path):
+    _, records = study
+    monkeypatch.setenv("LORD_RESULTS", str(tmp_path))
+    with pytest.raises(FileNotFoundError, match="no picture of portraits-ace"):
+        show.attacked_images(records("ace"))
+
+
+def test_main_table_has_intervals_and_marks_the_winner(study):
+    profile, _ = study
+    styler = show.main_table(profile)
+    rows = styler.data
+    assert list(rows.columns) == ["embedded FID ↓", "embedded CLIP-IQA ↑", "identity match ↑"]
+    assert len(rows) == len(DOMAINS) * len(CONDITIONS)
+    one = Path(profile).stem == "one"
+    assert rows.map(lambda text: "[" in text).all(axis=None) != one
+    page = styler.to_html()
+    winners = re.findall(r'<td[^>]*class="[^"]*winner"[^>]*>([^<]*)', page)
+    best = rows.loc["portraits"].loc["LoRD, ACE photos"].tolist()
+    assert len(winners) == 6 and winners[:3] == best  # never a LoRA on clean photographs
+    assert ("No evidence" in page) == one
+    assert 'class="dataframe"' in page
+
+
+def test_treatment_table_marks_the_choice_and_the_best(study):
+    _, records = study
+    styler = show.treatment_table(records("stage2", "main"))
+    assert list(styler.data.loc["portraits"].index) == [
+        "learned λ",
+        "λ = 0 (chosen)",
+        "λ = ½",
+        "λ = 1",
+        "merged",
+        "dropped",
+    ]
+    assert 'class="data row1 col0 winner"' in styler.to_html()
+
+
+def test_summary_answers_the_questions_with_numbers(study):
+    profile, _ = study
+    text = show.summary(profile)
+    assert "**Does ACE ruin a LoRA? Yes:** on portraits it takes embedded FID from 2.0" in text
+    assert re.search(r"closes (8[89]|9[01])% of the embedded FID gap", text)
+    assert "Chosen on identities that are not evaluated: λ = 0." in text
+    one = Path(profile).stem == "one"
+    assert ("{admonition} No evidence" in text) == one
+    assert ("1 subject and 1 seed in each domain, no intervals" in text) == one
+    assert ("2 subjects and 1 seed in each domain, 95 % intervals" in text) != one
+
+
+def test_summary_says_so_when_the_attack_does_nothing(study, monkeypatch):
+    profile, records = study
+    table = show.findings.tables.main_table(records("stage2", "main"))
+    clean = table[(table["attack"] == "none") & (table["defence"] == "none")].set_index("domain")
+    for row in table.index[table["attack"] == "ace"]:
+        columns = [c for c in table if c.startswith(("fid", "clip_iqa"))]
+        table.loc[row, columns] = clean.loc[table.loc[row, "domain"], columns]
+    monkeypatch.setattr(show.findings.tables, "main_table", lambda records: table)
+    text = show.summary(profile)
+    assert "Not in this run" in text and "opened no embedded FID gap" in text
+    assert "nan" not in text and "inf" not in text
+
+
+def test_the_results_need_all_records(study, monkeypatch, tmp_path):
+    profile, _ = study
+    monkeypatch.setenv("LORD_RESULTS", str(tmp_path))
+    for show_results in (show.main_table, show.main_figure, show.gap_closed, show.summary):
+        with pytest.raises(FileNotFoundError, match="lord study run"):
+            show_results(profile)
+
+
+@pytest.mark.parametrize(
+    ("name", "cell", "baseline", "expected"),
+    [
+        ("fid", (9, 8, 10), (7, 6, 7.5), True),
+        ("fid", (9, 8, 10), (8, 7, 8.5), False),  # intervals overlap
+        ("clip_iqa", (0.5, 0.4, 0.6), (0.8, 0.7, 0.9), True),
+        ("clip_iqa", (0.8, 0.7, 0.9), (0.5, 0.4, 0.6), False),
+        ("clip_iqa", (0.5, float("nan"), float("nan")), (0.6, float("nan"), float("nan")), True),
+    ],
+)
+def test_worse_means_without_overlap(name, cell, baseline, expected):
+    ends = (name, f"{name}_low", f"{name}_high")
+    pair = [dict(zip(ends, values, strict=True)) for values in (cell, baseline)]
+    assert is_worse(*pair, name) is expected
+
+
+def test_an_interval_is_left_out_where_there_is_none():
+    assert with_interval(12.34, 9.5, 15) == "12.3 [9.50, 15.0]"
+    assert with_interval(0.5, float("nan"), float("nan")) == "0.50"
+
+
+def test_columns_follow_the_networks_of_the_records(study):
+    _, records = study
+    main = records("main")[0]
+    metrics = {k.replace("embedded", "inception"): v for k, v in main.metrics.items() if "fid" in k}
+    metrics |= {"clip_iqa_openai": 0.5, "identity": 0.5}
+    keys = metric_keys([main.model_copy(update={"metrics": metrics})])
+    assert keys["fid"] == "fid_inception_round_trip" and keys["clip_iqa"] == "clip_iqa_openai"
+
+
+def test_grids_and_rows_of_images(drawn):
+    images = torch.rand(5, 3, SIZE, 2 * SIZE)
+    figure = drawn(show.image_grid(images, [f"picture {k} of a row" for k in range(5)], columns=4))
+    assert len(figure.axes) == 8 and "picture 4" in figure.axes[4].get_xlabel()
+    assert len(drawn(show.image_rows({"above": images, "below": images})).axes) == 2
+
+
+def test_a_model_shows_what_it_does(drawn, monkeypatch):
+    monkeypatch.setattr(show.pictures, "generate", partial(generate, steps=1))
+    pipeline = build_pipeline(TINY)
+    drawn(show.round_trips(pipeline))
+    figure = drawn(show.prompted_samples(pipeline))
+    assert all("a " in axes.get_xlabel() for axes in figure.axes)
+
+
+def test_source_is_a_code_block():
+    code = show.source(Figure.get_facecolor).data
+    assert code.startswith("````python\ndef get_facecolor(") and code.endswith("\n````")
+
+
+def test_every_function_the_notebooks_call_exists():
+    pages = [page.read_text(encoding="utf-8") for page in (REPOSITORY / "notebooks").glob("*.py")]
+    called = {name for page in pages for name in re.findall(r"\bshow\.(\w+)\(", page)}
+    assert called and called <= set(show.__all__)
