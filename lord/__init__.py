@@ -1,1 +1,49 @@
-"""Low-Rank Defense, a reproducible study."""
+"""Low-Rank Defense, a reproducible study.
+
+The whole chain in five lines; every name is found in its module only when it is first used, so
+that importing the package stays fast.
+
+    pipeline, album = load_pipeline(), load_folder("album", size=64)
+    attacked = attack(pipeline, album.images, album.captions, AttackSettings(), range(len(album)))
+    for defence in (None, "defence"):  # without, and with what train_defence has saved there
+        fine_tune(pipeline, attacked, album.captions, defence=defence)
+        print(evaluate(pipeline, generate(pipeline, "a photo of sks dog", range(48)), album.images))
+"""
+
+from importlib import import_module
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "AttackSettings": "lord.attacks",
+    "FinetuneSettings": "lord.finetune",
+    "Stage1Settings": "lord.defence",
+    "Subject": "lord.data.subjects",
+    "apply_treatment": "lord.defence",
+    "attack": "lord.attacks",
+    "evaluate": "lord.workflow",
+    "fine_tune": "lord.workflow",
+    "generate": "lord.sample",
+    "load_dataset": "lord.data.folder",
+    "load_defence": "lord.defence",
+    "load_folder": "lord.data.folder",
+    "load_lora": "lord.finetune",
+    "load_pipeline": "lord.model.pipeline",
+    "sample_domain": "lord.data.subjects",
+    "save_defence": "lord.defence",
+    "save_images": "lord.data.folder",
+    "save_lora": "lord.finetune",
+    "train_defence": "lord.defence",
+}
+
+__all__ = ["__version__", *_HOMES]
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_HOMES])

@@ -1,0 +1,46 @@
+"""Errors as one red line: what is wrong, and where; the traceback only for those who ask."""
+
+from typing import Any
+
+import typer
+from pydantic import ValidationError
+from typer.core import TyperGroup
+
+from lord.progress import console
+
+# What the package raises for bad input or numbers; anything else is a bug and keeps its traceback.
+EXPECTED = (ValueError, OSError, FloatingPointError, ModuleNotFoundError)
+
+
+class ReportingGroup(TyperGroup):
+    """A group of commands that reports expected errors and ends with exit code 1."""
+
+    def invoke(self, ctx: typer.Context) -> Any:
+        """Run the command."""
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError:  # the reader of our output has seen enough
+            raise
+        except EXPECTED as error:
+            if ctx.params["debug"]:
+                raise
+            console.print(
+                f"Error: {describe(error)}",
+                style="red",
+                markup=False,
+                highlight=False,
+                soft_wrap=True,
+            )
+            raise typer.Exit(1) from error
+
+
+def describe(error: Exception) -> str:
+    """What the error says; of settings, each field with what is wrong with it."""
+    if not isinstance(error, ValidationError):
+        return str(error) or type(error).__name__
+    problems = []
+    for problem in error.errors():
+        field = ".".join(map(str, problem["loc"]))
+        message = problem["msg"].removeprefix("Value error, ")
+        problems.append(f"{field}: {message}, not {problem['input']!r}" if field else message)
+    return "; ".join(problems)

@@ -1,0 +1,279 @@
+"""Commands that make images: rendered ones, and attacked ones."""
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from lord.cli.ledger import Ledger, digest, request_of
+from lord.cli.options import (
+    FINER,
+    Caption,
+    Device,
+    Domain,
+    Dtype,
+    Model,
+    Seed,
+    Size,
+    native_size,
+    open_pipeline,
+    parse_number,
+    require_folder,
+)
+from lord.progress import console, track
+
+if TYPE_CHECKING:
+    from diffusers import StableDiffusionPipeline
+
+    from lord.attacks import AttackSettings
+    from lord.data.folder import ImageSet
+
+ROWS_SHOWN = 24
+
+
+def render(
+    out: Annotated[Path, typer.Argument(help="Folder for the pictures and their captions.")],
+    domain: Annotated[Domain, typer.Option(help="What to show.")] = "portraits",
+    count: Annotated[int, typer.Option(min=1, help="How many pictures.")] = 16,
+    subject: Annotated[
+        int | None,
+        typer.Option(
+            min=0,
+            help="Number of the one person or place that all pictures show; their captions are the "
+            "prompt that stands for it. Without, every picture shows somebody or somewhere else, "
+            "described in its caption.",
+        ),
+    ] = None,
+    references: Annotated[
+        bool, typer.Option("--references", help="Other pictures of the subject, to compare with.")
+    ] = False,
+    split: Annotated[
+        Literal["train", "stage1", "evaluation"],
+        typer.Option(help="Of whom: no person or place is in two of these."),
+    ] = "evaluation",
+    size: Annotated[int, typer.Option(min=16, help="Side of the pictures, in pixels.")] = 64,
+    seed: Annotated[int, typer.Option(help="Other people or places, without --subject.")] = 0,
+) -> None:
+    """Render pictures of people or landscapes, each with a caption.
+
+    Nobody real is shown: every picture is drawn from numbers.
+
+    **Example**: sixteen photographs of one person to learn from, and other pictures of the
+    same person to compare the result with.
+
+    ```
+    lord render album --subject 0
+    lord render reference --subject 0 --references --count 256
+    ```
+    """
+    from lord.data.folder import save_images
+    from lord.data.subjects import Subject, sample_domain
+    from lord.seeding import derive_seed
+
+    if subject is None:
+        if references:
+            raise ValueError("--references: give the --subject they should show")
+        numbers = [derive_seed("render", seed, k) for k in range(count)]
+        batch = sample_domain(domain, split, numbers, size)
+        captions = batch.captions
+    else:
+        shown = Subject(domain, split, subject)
+        batch = (shown.references if references else shown.photographs)(count, size)
+        captions = [shown.prompt] * count
+    kind = "reference" if references else "picture"
+    for k in track(range(count), "saving"):
+        save_images(batch.images[k : k + 1], out, [f"{kind}-{k:05d}"], captions[k : k + 1])
+    console.print(f"{count} pictures with captions are in {out}")
+
+
+def attack(
+    images: Annotated[Path, typer.Argument(help="Folder of images, captions in .txt files.")],
+    out: Annotated[Path, typer.Argument(help="Folder for the attacked images.")],
+    method: Annotated[
+        Literal["ace", "advdm"],
+        typer.Option(help="ace drives the model to a target image, advdm away from the image."),
+    ] = "ace",
+    eps: Annotated[
+        float | None,
+        typer.Option(
+            parser=parse_number,
+            metavar="NUMBER",
+            help="The most a pixel may change, of 1: 8/255 is eight grey levels.",
+            show_default="as published, 4/255 for ace, 16/255 for advdm",
+        ),
+    ] = None,
+    step_size: Annotated[
+        float | None,
+        typer.Option(
+            parser=parse_number,
+            metavar="NUMBER",
+            help="Change of a pixel in one step.",
+            show_default="as published, 0.64/255 or 1/255",
+        ),
+    ] = None,
+    steps: Annotated[
+        int | None,
+        typer.Option(
+            help="Steps in each round.",
+            show_default="as published, 30 or 100",
+        ),
+    ] = None,
+    target: Annotated[
+        str | None,
+        typer.Option(
+            help="Target of ace: 'pattern', or an image file.",
+            show_default="pattern",
+        ),
+    ] = None,
+    rounds: Annotated[
+        int | None,
+        typer.Option(
+            help="Rounds; between them a copy of the model learns the attacked images, all "
+            "together. With 1 round a killed run goes on where it was, else it starts over.",
+            show_default="as published, 5 or 1",
+        ),
+    ] = None,
+    surrogate_steps: Annotated[
+        int,
+        typer.Option(help="Training steps of that copy.", rich_help_panel=FINER),
+    ] = 10,
+    surrogate_batch_size: Annotated[
+        int,
+        typer.Option(help="Images in each of them.", rich_help_panel=FINER),
+    ] = 4,
+    surrogate_rank: Annotated[
+        int,
+        typer.Option(help="Rank of its LoRA.", rich_help_panel=FINER),
+    ] = 4,
+    surrogate_learning_rate: Annotated[
+        float,
+        typer.Option(help="Its learning rate.", rich_help_panel=FINER),
+    ] = 1e-4,
+    caption: Caption = "a photograph",
+    size: Size = None,
+    seed: Seed = 0,
+    batch_size: Annotated[
+        int, typer.Option(min=1, help="Images attacked at a time: memory and speed.")
+    ] = 16,
+    model: Model = "embedded",
+    device: Device = None,
+    dtype: Dtype = None,
+) -> None:
+    """Attack the images of a folder, so that a LoRA trained on them fails.
+
+    Writes each as PNG, cut to a square of the model's size, with its caption. The change stays
+    within --eps in every pixel. Run again, the command makes only what is missing.
+
+    **Examples**: sixty steps of one grey level, at most eight; then the attack as it was
+    published, on Stable Diffusion.
+
+    ```
+    lord attack album attacked --eps 8/255 --step-size 1/255 --steps 60 --rounds 1
+    lord attack album attacked --model stable-diffusion-v1-5/stable-diffusion-v1-5
+    ```
+    """
+    require_folder(images)
+    if out.resolve() == images.resolve():
+        raise ValueError(f"{out}: give another folder than that of the originals")
+    from lord.attacks import PATTERN, PUBLISHED, AttackSettings
+    from lord.data.folder import load_folder, read_image
+
+    published = {
+        "eps": eps,
+        "step_size": step_size,
+        "steps": steps,
+        "target": target,
+        "rounds": rounds,
+    }
+    given = {name: value for name, value in published.items() if value is not None}
+    given |= {
+        "surrogate_steps": surrogate_steps,
+        "surrogate_batch_size": surrogate_batch_size,
+        "surrogate_rank": surrogate_rank,
+        "surrogate_learning_rate": surrogate_learning_rate,
+    }
+    settings = AttackSettings(**PUBLISHED[method].model_dump() | given)
+    if settings.target not in (None, PATTERN):
+        read_image(settings.target, (1, 1))  # a missing one is found before a model is loaded
+    pipeline = open_pipeline(model, device, dtype)
+    album = load_folder(images, size or native_size(pipeline), caption)
+    entries = attack_folder(pipeline, album, out, settings, seed, batch_size)
+    Console().print(attack_table(entries))
+
+
+def attack_folder(
+    pipeline: "StableDiffusionPipeline",
+    album: "ImageSet",
+    out: Path,
+    settings: "AttackSettings",
+    seed: int,
+    batch_size: int,
+) -> dict[str, dict[str, Any]]:
+    """Attack images and save them with their captions, leaving out those that are there already.
+
+    Returns:
+        For each image, by name, the change that was made (``eps``, at most), the denoising loss
+        before and after, and the seconds it took.
+
+    Raises:
+        ValueError: two images have the same name but for its ending.
+    """
+    from lord.attacks import attack as perturb
+    from lord.attacks import denoising_loss
+    from lord.data.folder import save_images
+    from lord.seeding import derive_seed
+
+    names = [path.stem for path in album.paths]
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise ValueError(f"{twice[0]}: several images have this name; rename them")
+    contents = [digest(image.numpy().tobytes()) for image in album.images]
+    common = {
+        "model": pipeline.name_or_path,
+        "settings": settings.model_dump(),
+        "seed": seed,
+        # The surrogate learns from all images together.
+        "companions": sorted(contents) if settings.rounds > 1 else None,
+    }
+    requests = [
+        request_of(common | {"image": content, "caption": caption})
+        for content, caption in zip(contents, album.captions, strict=True)
+    ]
+    ledger = Ledger(out)
+    unit = len(album) if settings.rounds > 1 else batch_size
+    for start in track(range(0, len(album), unit), "images"):
+        rows = slice(start, start + unit)
+        # Batches are always the same, so that a resumed run does not differ even in rounding.
+        if all(map(ledger.answers, names[rows], requests[rows])):
+            continue
+        clean, captions = album.images[rows], album.captions[rows]
+        began = time.perf_counter()
+        seeds = [derive_seed(seed, name) for name in names[rows]]
+        attacked = perturb(pipeline, clean, captions, settings, seeds, batch_size)
+        seconds = (time.perf_counter() - began) / len(clean)
+        before = denoising_loss(pipeline, clean, captions, batch_size=batch_size).tolist()
+        after = denoising_loss(pipeline, attacked, captions, batch_size=batch_size).tolist()
+        change = (attacked - clean).abs().amax(dim=(1, 2, 3)).tolist()
+        save_images(attacked, out, names[rows], captions)
+        numbers = [
+            {"eps": e, "loss_before": b, "loss_after": a, "seconds": seconds}
+            for e, b, a in zip(change, before, after, strict=True)
+        ]
+        ledger.add(names[rows], requests[rows], numbers)
+    return {name: ledger.entries[name] for name in names}
+
+
+def attack_table(entries: dict[str, dict[str, Any]]) -> Table:
+    """What was done to each image, if there are not too many, and the mean over all."""
+    columns = ("eps", "loss_before", "loss_after", "seconds")
+    table = Table("image", "eps used", "loss before", "loss after", "seconds")
+    mean = {name: sum(e[name] for e in entries.values()) / len(entries) for name in columns}
+    shown = entries if len(entries) <= ROWS_SHOWN else {}
+    for name, entry in {**shown, f"mean of {len(entries)}": mean}.items():
+        eps, before, after, seconds = (entry[column] for column in columns)
+        table.add_row(
+            name, f"{eps * 255:.1f}/255", f"{before:.4f}", f"{after:.4f}", f"{seconds:.1f}"
+        )
+    return table

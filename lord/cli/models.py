@@ -1,0 +1,371 @@
+"""Commands that train: the embedded model, a defence, a LoRA."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from lord.cli.images import attack_folder, attack_table
+from lord.cli.options import (
+    FINER,
+    Caption,
+    Device,
+    Domain,
+    Dtype,
+    Model,
+    Seed,
+    Size,
+    native_size,
+    open_pipeline,
+    parse_number,
+    require_folder,
+)
+from lord.progress import console
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel
+
+Rank = Annotated[int, typer.Option(help="Rank of the adapter: its capacity.")]
+Alpha = Annotated[
+    float, typer.Option(help="The adapter counts alpha / rank.", rich_help_panel=FINER)
+]
+TargetModules = Annotated[
+    list[str],
+    typer.Option(
+        help="Ends of the names of adapted layers; may be repeated.", rich_help_panel=FINER
+    ),
+]
+LearningRate = Annotated[
+    float, typer.Option(help="Learning rate at the start; a cosine takes it to 2 % of it.")
+]
+WeightDecay = Annotated[float, typer.Option(help="Of AdamW.", rich_help_panel=FINER)]
+MaxGradNorm = Annotated[
+    float, typer.Option(help="Longer gradients are cut to this.", rich_help_panel=FINER)
+]
+CheckpointEvery = Annotated[
+    int,
+    typer.Option(
+        help="Steps between checkpoints, from which a killed run goes on.", rich_help_panel=FINER
+    ),
+]
+ATTENTION = ["to_q", "to_k", "to_v", "to_out.0"]
+
+
+def pretrain(
+    out: Annotated[Path, typer.Argument(help="Folder for the model and its networks.")],
+    settings: Annotated[
+        Path | None,
+        typer.Option(
+            help="YAML file with the sections model, features and clip, see "
+            "lord.model.pretrain.PretrainSettings, lord.metrics.features.FeatureSettings and "
+            "lord.metrics.clip.ClipSettings.",
+            show_default="as the model of the package",
+        ),
+    ] = None,
+) -> None:
+    """Train the embedded model, and the networks that measure it, from nothing.
+
+    An hour or more on two CPU cores. The model is a diffusers folder, OUT/embedded; the networks
+    are in OUT/features and OUT/clip. Run again, a killed training goes on where it was.
+
+    **Example**: train, then use what was trained.
+
+    ```
+    lord pretrain mine
+    lord generate "a portrait of a person" samples --model mine/embedded
+    ```
+    """
+    sections = read_sections(settings, ("model", "features", "clip"))
+    from lord.metrics.clip import ClipSettings, train_clip
+    from lord.metrics.features import FeatureSettings, train_features
+    from lord.model.pipeline import load_pipeline
+    from lord.model.pretrain import PretrainSettings
+    from lord.model.pretrain import pretrain as train_model
+
+    # All three are checked before the first is used.
+    of_model = PretrainSettings(**sections["model"])
+    of_features = FeatureSettings(**sections["features"])
+    of_clip = ClipSettings(**sections["clip"])
+    remember_settings(out, {"model": of_model, "features": of_features, "clip": of_clip})
+    train_model(out / "embedded", of_model)
+    pipeline = load_pipeline(out / "embedded", "cpu")
+    train_features(pipeline, out / "features", out / ".work", of_features)
+    train_clip(pipeline, out / "clip", out / ".work", of_clip)
+    console.print(
+        f"The model is in {out / 'embedded'}. Work in progress is no longer needed: "
+        f"{out / 'embedded' / '.work'}, {out / '.work'}"
+    )
+
+
+def read_sections(path: Path | None, names: tuple[str, ...]) -> dict[str, dict[str, Any]]:
+    """The sections of a YAML file; those that it leaves out are empty.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: it is no YAML, or has other sections.
+    """
+    if path is None:
+        return {name: {} for name in names}
+    import yaml
+
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    except yaml.YAMLError as error:
+        raise ValueError(f"{path}: not a YAML file ({error})") from error
+    if not isinstance(content, dict) or not set(content) <= set(names):
+        raise ValueError(f"{path}: expected the sections {', '.join(names)}, and no others")
+    return {name: content.get(name) or {} for name in names}
+
+
+def remember_settings(out: Path, settings: "dict[str, BaseModel]") -> None:
+    """Keep what a training was begun with, so that it is not continued with something else.
+
+    Raises:
+        ValueError: it was begun with other settings.
+    """
+    from lord.files import write_text
+
+    path = out / ".work" / "settings.json"
+    asked = json.dumps({name: value.model_dump(mode="json") for name, value in settings.items()})
+    if path.is_file() and path.read_text(encoding="utf-8") != asked:
+        raise ValueError(
+            f"{out}: a training with other settings was begun there; choose another folder, or "
+            "delete this one"
+        )
+    write_text(path, asked)
+
+
+def defend(
+    out: Annotated[Path, typer.Argument(help="Folder for the defence.")],
+    images: Annotated[
+        Path | None,
+        typer.Option(help="Learn from this folder of clean images: many people or places."),
+    ] = None,
+    domain: Annotated[
+        Domain | None, typer.Option(help="Learn from rendered people or places instead.")
+    ] = None,
+    identities: Annotated[
+        int, typer.Option(min=1, help="How many of them, one picture each, with --domain.")
+    ] = 512,
+    method: Annotated[
+        Literal["ace", "advdm"], typer.Option(help="The attack to defend against.")
+    ] = "ace",
+    eps: Annotated[
+        float,
+        typer.Option(
+            parser=parse_number, metavar="NUMBER", help="The most it may change a pixel, of 1."
+        ),
+    ] = "8/255",  # type: ignore[assignment]
+    step_size: Annotated[
+        float,
+        typer.Option(parser=parse_number, metavar="NUMBER", help="Its change in one step."),
+    ] = "3/255",  # type: ignore[assignment]
+    attack_steps: Annotated[int, typer.Option(help="Its steps.")] = 10,
+    steps: Annotated[int, typer.Option(help="Training steps.")] = 600,
+    batch_size: Annotated[
+        int, typer.Option(help="Pairs of a clean and an attacked image in each step.")
+    ] = 8,
+    learning_rate: LearningRate = 7e-4,
+    rank: Rank = 4,
+    alpha: Alpha = 4,
+    target_modules: TargetModules = ATTENTION,
+    gate: Annotated[
+        Literal["sample", "token"],
+        typer.Option(help="What shares one λ: an image, or a token.", rich_help_panel=FINER),
+    ] = "sample",
+    gate_hidden: Annotated[
+        int, typer.Option(help="Width of the gate's hidden layer.", rich_help_panel=FINER)
+    ] = 16,
+    bce_weight: Annotated[
+        float, typer.Option(help="Weight of the gate's loss.", rich_help_panel=FINER)
+    ] = 0.1,
+    clean_target: Annotated[
+        Literal["distill", "noise"],
+        typer.Option(
+            help="What to predict on clean images: what the base model predicts, or the noise.",
+            rich_help_panel=FINER,
+        ),
+    ] = "distill",
+    weight_decay: WeightDecay = 0.01,
+    max_grad_norm: MaxGradNorm = 1.0,
+    checkpoint_every: CheckpointEvery = 100,
+    caption: Caption = "a photograph",
+    size: Size = None,
+    seed: Seed = 0,
+    model: Model = "embedded",
+    device: Device = None,
+    dtype: Dtype = None,
+) -> None:
+    """Learn a defence against an attack (LoRD, stage 1).
+
+    Attacks the images, then learns to tell them from the clean ones and to undo what the attack
+    does to the model. The defence belongs to this model, and serves any subject that was not
+    among the images. Run again, a killed command goes on where it was.
+
+    **Examples**: for the embedded model, from rendered people; for a model of your own.
+
+    ```
+    lord defend defence --domain portraits
+    lord defend defence --images many_people --model my_model
+    ```
+    """
+    if (images is None) == (domain is None):
+        raise ValueError("say what to learn from: either --images FOLDER or --domain portraits")
+    if images is not None:
+        require_folder(images)
+    import torch
+
+    from lord.attacks import PUBLISHED, AttackSettings
+    from lord.data.folder import ImageSet, load_folder, read_image
+    from lord.data.subjects import sample_domain
+    from lord.defence import Stage1Settings, save_defence, train_defence
+
+    of_attack = AttackSettings(
+        method=method,
+        eps=eps,
+        step_size=step_size,
+        steps=attack_steps,
+        rounds=1,
+        target=PUBLISHED[method].target,
+    )
+    settings = Stage1Settings(
+        rank=rank,
+        alpha=alpha,
+        target_modules=tuple(target_modules),
+        learning_rate=learning_rate,
+        steps=steps,
+        batch_size=batch_size,
+        weight_decay=weight_decay,
+        max_grad_norm=max_grad_norm,
+        checkpoint_every=checkpoint_every,
+        seed=seed,
+        gate=gate,
+        gate_hidden=gate_hidden,
+        bce_weight=bce_weight,
+        clean_target=clean_target,
+    )
+    pipeline = open_pipeline(model, device, dtype)
+    side = size or native_size(pipeline)
+    if images is not None:
+        clean = load_folder(images, side, caption)
+    else:
+        batch = sample_domain(domain, "stage1", range(identities), side)
+        paths = [Path(f"{domain}-{k:05d}") for k in range(identities)]
+        clean = ImageSet(batch.images, batch.captions, paths)
+    work = out / ".work"
+    entries = attack_folder(pipeline, clean, work / "attacked", of_attack, seed, batch_size=16)
+    console.print(attack_table(entries))
+    attacked = torch.stack(
+        [read_image(work / "attacked" / f"{name}.png", (side, side)) for name in entries]
+    )
+    history = train_defence(
+        pipeline,
+        clean.images,
+        attacked,
+        clean.captions,
+        settings,
+        checkpoint=work / "checkpoint.safetensors",
+    )
+    save_defence(pipeline, out)
+    shutil.rmtree(work)
+    console.print(f"The defence is in {out} ({last_losses(history)})")
+
+
+def finetune(
+    images: Annotated[
+        Path, typer.Argument(help="Folder with images of one subject, captions in .txt files.")
+    ],
+    out: Annotated[Path, typer.Argument(help="The LoRA's file, ending in .safetensors.")],
+    defence: Annotated[
+        Path | None, typer.Option(help="Train on top of this defence, from `lord defend`.")
+    ] = None,
+    steps: Annotated[int, typer.Option(help="Training steps.")] = 300,
+    batch_size: Annotated[int, typer.Option(help="Images in each step.")] = 8,
+    learning_rate: LearningRate = 2e-3,
+    rank: Rank = 4,
+    alpha: Alpha = 4,
+    target_modules: TargetModules = ATTENTION,
+    prior: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder with images of the class, which keep the model from forgetting it (prior "
+            "preservation).",
+            rich_help_panel=FINER,
+        ),
+    ] = None,
+    prior_weight: Annotated[
+        float, typer.Option(help="Their weight, with --prior.", rich_help_panel=FINER)
+    ] = 0.0,
+    weight_decay: WeightDecay = 0.01,
+    max_grad_norm: MaxGradNorm = 1.0,
+    checkpoint_every: CheckpointEvery = 100,
+    caption: Caption = "a photograph",
+    size: Size = None,
+    seed: Seed = 0,
+    model: Model = "embedded",
+    device: Device = None,
+    dtype: Dtype = None,
+) -> None:
+    """Teach the model a subject: train a LoRA, with or without a defence (LoRD, stage 2).
+
+    Writes the LoRA in the format of diffusers. One that was trained with a defence needs it at
+    sampling, too. The defaults suit the embedded model; Stable Diffusion wants a learning rate
+    near 1e-4. Run again, a killed training goes on where it was.
+
+    **Examples**: the same images without and with the defence.
+
+    ```
+    lord finetune attacked plain.safetensors
+    lord finetune attacked defended.safetensors --defence defence
+    ```
+    """
+    for folder in (images, prior, defence):
+        if folder is not None:
+            require_folder(folder)
+    if out.suffix != ".safetensors":
+        raise ValueError(f"{out}: the LoRA's file must end in .safetensors")
+    from lord.data.folder import load_folder
+    from lord.finetune import FinetuneSettings, save_lora
+    from lord.workflow import fine_tune
+
+    settings = FinetuneSettings(
+        rank=rank,
+        alpha=alpha,
+        target_modules=tuple(target_modules),
+        learning_rate=learning_rate,
+        steps=steps,
+        batch_size=batch_size,
+        weight_decay=weight_decay,
+        max_grad_norm=max_grad_norm,
+        checkpoint_every=checkpoint_every,
+        seed=seed,
+        prior_weight=prior_weight,
+    )
+    pipeline = open_pipeline(model, device, dtype)
+    side = size or native_size(pipeline)
+    album = load_folder(images, side, caption)
+    of_class = load_folder(prior, side, caption) if prior else None
+    work = out.with_name(f".{out.stem}.work")
+    history = fine_tune(
+        pipeline,
+        album.images,
+        album.captions,
+        settings,
+        defence=defence,
+        prior=of_class and (of_class.images, of_class.captions),
+        checkpoint=work / "checkpoint.safetensors",
+    )
+    save_lora(pipeline, out)
+    shutil.rmtree(work, ignore_errors=True)
+    console.print(f"The LoRA is in {out} ({last_losses(history)})")
+
+
+def last_losses(history: dict[str, list[float]]) -> str:
+    """The mean of each part of the loss over its last tenth."""
+    means = {
+        name: sum(values[-(len(values) // 10 + 1) :]) / (len(values) // 10 + 1)
+        for name, values in history.items()
+    }
+    return ", ".join(f"{name} {mean:.4f}" for name, mean in means.items())

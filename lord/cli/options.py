@@ -1,0 +1,105 @@
+"""Options and arguments that several commands share, and the values behind them."""
+
+from fractions import Fraction
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from lord.progress import console
+
+if TYPE_CHECKING:
+    from diffusers import StableDiffusionPipeline
+
+MODEL_PANEL = "Model"
+FINER = "Finer settings"
+
+Model = Annotated[
+    str,
+    typer.Option(
+        help="'embedded' (comes with the package), a folder in the diffusers layout, or a model on "
+        "the Hugging Face hub, such as stable-diffusion-v1-5/stable-diffusion-v1-5.",
+        rich_help_panel=MODEL_PANEL,
+    ),
+]
+Device = Annotated[
+    str | None,
+    typer.Option(
+        help="Where to compute: cuda, cuda:1, mps or cpu.",
+        show_default="the fastest",
+        rich_help_panel=MODEL_PANEL,
+    ),
+]
+Dtype = Annotated[
+    Literal["float32", "float16", "bfloat16"] | None,
+    typer.Option(
+        help="Precision of the weights.",
+        show_default="float16 on cuda, else float32",
+        rich_help_panel=MODEL_PANEL,
+    ),
+]
+Size = Annotated[
+    int | None,
+    typer.Option(
+        min=8,
+        help="Side of the square images, in pixels.",
+        show_default="the model's own",
+    ),
+]
+Seed = Annotated[int, typer.Option(help="The same seed gives the same result.")]
+Caption = Annotated[
+    str, typer.Option(help="The caption of images that have no .txt file beside them.")
+]
+Domain = Literal["portraits", "landscapes"]
+
+
+def parse_number(text: str | float) -> float:
+    """A number, also written as a fraction such as ``8/255``."""
+    try:
+        return float(Fraction(str(text).strip()))
+    except (ValueError, ZeroDivisionError):
+        raise typer.BadParameter(f"{text!r} is not a number such as 0.03 or 8/255.") from None
+
+
+def require_folder(folder: Path) -> None:
+    """Find a mistyped path before a model is loaded for it.
+
+    Raises:
+        FileNotFoundError: there is no such folder.
+    """
+    if not folder.is_dir():
+        raise FileNotFoundError(f"{folder}: no such folder. Give a folder of images.")
+
+
+def open_pipeline(model: str, device: str | None, dtype: str | None) -> "StableDiffusionPipeline":
+    """The pipeline that ``--model``, ``--device`` and ``--dtype`` ask for.
+
+    Raises:
+        FileNotFoundError, OSError: see `lord.model.pipeline.load_pipeline`.
+        ValueError: there is no such device.
+    """
+    with console.status(f"Loading {model} …"):
+        import diffusers
+        import torch
+        import transformers
+
+        from lord.model.pipeline import load_pipeline
+
+        # Theirs count the parts of a pipeline, which load in a moment.
+        diffusers.utils.logging.disable_progress_bar()
+        transformers.utils.logging.disable_progress_bar()
+
+        if device is not None:
+            try:
+                torch.empty(0, device=device)
+            except (RuntimeError, AssertionError) as error:
+                raise ValueError(
+                    f"--device {device}: not to be had on this machine. Leave the option out to "
+                    "take the fastest device there is."
+                ) from error
+        return load_pipeline(model, device, dtype and getattr(torch, dtype))
+
+
+def native_size(pipeline: "StableDiffusionPipeline") -> int:
+    """The side of the images a model was made for, in pixels."""
+    return pipeline.unet.config.sample_size * pipeline.vae_scale_factor

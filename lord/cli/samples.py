@@ -1,0 +1,189 @@
+"""Commands that look at a model: sampling images from it, and measuring them."""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from lord.cli.ledger import Ledger, digest_files, request_of
+from lord.cli.options import (
+    Device,
+    Dtype,
+    Model,
+    Size,
+    native_size,
+    open_pipeline,
+    require_folder,
+)
+from lord.progress import console, track
+
+if TYPE_CHECKING:
+    from diffusers import StableDiffusionPipeline
+
+MEANINGS = {
+    "fid": "Fréchet distance to the references, lower is better",
+    "round_trip": "the same, to the references after the VAE",
+    "clip_iqa": "how good the images look, 0 to 1, higher is better",
+}
+
+
+def generate(
+    prompt: Annotated[str, typer.Argument(help="What the images should show, in words.")],
+    out: Annotated[Path, typer.Argument(help="Folder for the images.")],
+    lora: Annotated[
+        Path | None, typer.Option(help="A LoRA from `lord finetune`: a .safetensors file.")
+    ] = None,
+    defence: Annotated[
+        Path | None, typer.Option(help="The defence that the LoRA was trained with.")
+    ] = None,
+    treatment: Annotated[
+        str,
+        typer.Option(
+            help="What becomes of the defence: learned, lambda=NUMBER, dropped, merged or "
+            "merged=NUMBER."
+        ),
+    ] = "learned",
+    count: Annotated[int, typer.Option(min=1, help="How many images.")] = 16,
+    seed: Annotated[
+        int, typer.Option(min=0, help="Of the first image; each further one has the next.")
+    ] = 0,
+    steps: Annotated[int, typer.Option(help="Steps of the sampler (DDIM).")] = 25,
+    guidance_scale: Annotated[
+        float,
+        typer.Option(
+            help="How closely to follow the prompt; 1 is no guidance, Stable Diffusion likes 7.5."
+        ),
+    ] = 3.0,
+    batch_size: Annotated[
+        int, typer.Option(min=1, help="Images at a time: memory and speed.")
+    ] = 16,
+    model: Model = "embedded",
+    device: Device = None,
+    dtype: Dtype = None,
+) -> None:
+    """Generate images from a prompt.
+
+    Image number k has the seed --seed + k, so a larger --count keeps the first ones. Run again,
+    the command makes only what is missing.
+
+    **Examples**: the model alone, then with a LoRA that was trained with a defence.
+
+    ```
+    lord generate "a landscape" samples --count 4
+    lord generate "a portrait of sks person" samples --lora defended.safetensors
+    --defence defence
+    ```
+    """
+    if defence is not None:
+        require_folder(defence)
+    elif treatment != "learned":
+        raise ValueError("--treatment says what becomes of a --defence, and none is given")
+    if lora is not None and not lora.exists():
+        raise FileNotFoundError(f"{lora}: no such file. Give a LoRA from `lord finetune`.")
+    from lord.defence import apply_treatment, load_defence
+    from lord.finetune import load_lora
+
+    pipeline = open_pipeline(model, device, dtype)
+    if defence is not None:
+        load_defence(pipeline, defence)
+    if lora is not None:
+        load_lora(pipeline, lora)
+    if defence is not None:
+        apply_treatment(pipeline, treatment)
+    asked = {
+        "model": pipeline.name_or_path,
+        "prompt": prompt,
+        "lora": lora and digest_files(lora),
+        "defence": defence and digest_files(defence),
+        "treatment": treatment,
+        "steps": steps,
+        "guidance_scale": guidance_scale,
+    }
+    generate_folder(pipeline, out, range(seed, seed + count), asked, batch_size)
+    console.print(f"{count} images are in {out}")
+
+
+def generate_folder(
+    pipeline: "StableDiffusionPipeline",
+    out: Path,
+    seeds: range,
+    asked: dict[str, Any],
+    batch_size: int,
+) -> None:
+    """Sample one image per seed and save it, leaving out those that are there already.
+
+    Args:
+        asked: what the images depend on beside their seeds.
+    """
+    from lord.data.folder import save_images
+    from lord.sample import generate as sample
+
+    names = [f"{seed:05d}" for seed in seeds]
+    requests = [request_of(asked | {"seed": seed}) for seed in seeds]
+    ledger = Ledger(out)
+    for start in track(range(0, len(seeds), batch_size), "images"):
+        rows = slice(start, start + batch_size)
+        # Batches are always the same, so that a resumed run does not differ even in rounding.
+        if all(map(ledger.answers, names[rows], requests[rows])):
+            continue
+        images = sample(
+            pipeline,
+            asked["prompt"],
+            seeds[rows],
+            asked["steps"],
+            asked["guidance_scale"],
+            batch_size,
+        )
+        save_images(images, out, names[rows], [asked["prompt"]] * len(images))
+        ledger.add(names[rows], requests[rows], ({} for _ in images))
+
+
+def evaluate(
+    samples: Annotated[Path, typer.Argument(help="Folder of generated images.")],
+    reference: Annotated[
+        Path,
+        typer.Option(help="Folder of clean images of the same subject; the more, the better."),
+    ],
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print JSON instead of the table.")
+    ] = False,
+    size: Size = None,
+    model: Model = "embedded",
+    device: Device = None,
+    dtype: Dtype = None,
+) -> None:
+    """Measure how good generated images are, and how close to clean ones.
+
+    The embedded model is judged by networks of its own, any other by Inception FID and OpenAI's
+    CLIP, which are downloaded once. The names say which; numbers of different networks cannot be
+    compared.
+
+    **Example**: samples of a fine-tuned model against other pictures of the subject.
+
+    ```
+    lord evaluate samples --reference reference
+    ```
+    """
+    require_folder(samples)
+    require_folder(reference)
+    from lord.data.folder import load_folder
+    from lord.workflow import evaluate as measure
+
+    pipeline = open_pipeline(model, device, dtype)
+    side = size or native_size(pipeline)
+    judged, clean = load_folder(samples, side), load_folder(reference, side)
+    with console.status("Measuring …"):
+        metrics = measure(pipeline, judged.images, clean.images)
+    if as_json:
+        result = {"samples": len(judged), "references": len(clean), "metrics": metrics}
+        typer.echo(json.dumps(result, indent=2))
+        return
+    table = Table("metric", "value", "meaning")
+    table.title = f"{len(judged)} samples, {len(clean)} references"
+    for name, value in metrics.items():
+        kind = "round_trip" if name.endswith("round_trip") else name.rpartition("_")[0]
+        table.add_row(name, f"{value:.4f}", MEANINGS[kind])
+    Console().print(table)

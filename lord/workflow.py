@@ -1,0 +1,85 @@
+"""The steps that the commands and the five lines of Python share: fine-tune, and evaluate."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from diffusers import StableDiffusionPipeline
+from torch import Tensor
+
+from lord.defence import load_defence
+from lord.finetune import FinetuneSettings, History, finetune, remove_adapters
+from lord.metrics.clip import load_clip
+from lord.metrics.features import load_features
+from lord.metrics.measure import Instruments, hub_instruments, measure, reference_features
+
+
+def fine_tune(
+    pipeline: StableDiffusionPipeline,
+    images: Tensor,
+    captions: Sequence[str],
+    settings: FinetuneSettings | None = None,
+    *,
+    defence: str | Path | None = None,
+    prior: tuple[Tensor, Sequence[str]] | None = None,
+    checkpoint: Path | None = None,
+) -> History:
+    """Train a LoRA on images, from the base model on, with or without a defence underneath.
+
+    Adapters that were on the pipeline are taken off first, so the function can be called again and
+    again with one pipeline.
+
+    Args:
+        images: float, shape (N, 3, H, W) in [0, 1].
+        captions: one per image.
+        defence: a folder written by `lord.defence.save_defence`.
+        prior, checkpoint: see `lord.finetune.finetune`.
+
+    Returns:
+        The parts of the loss at every step.
+
+    Raises:
+        FileNotFoundError, ValueError, FloatingPointError: see `load_defence` and `finetune`.
+    """
+    remove_adapters(pipeline)
+    if defence is not None:
+        load_defence(pipeline, defence)
+    return finetune(pipeline, images, captions, settings, prior=prior, checkpoint=checkpoint)
+
+
+def evaluate(
+    pipeline: StableDiffusionPipeline, samples: Tensor, references: Tensor
+) -> dict[str, float]:
+    """Fréchet distance of samples to clean images, raw and after the VAE, and CLIP-IQA.
+
+    The names in the result tell which networks measured, see `lord.metrics.measure`.
+
+    Args:
+        samples, references: float, shapes (N, 3, H, W) and (M, 3, H, W) in [0, 1], at least two of
+            each; the more references, the less biased the distance.
+
+    Raises:
+        ValueError: too few images.
+        OSError, ModuleNotFoundError: the networks that judge hub models are not to be had.
+    """
+    for name, images in (("samples", samples), ("references", references)):
+        if len(images) < 2:
+            raise ValueError(f"{name}: at least two images are needed, not {len(images)}")
+    instruments = instruments_for(pipeline)
+    return measure(instruments, samples, reference_features(instruments, pipeline, references))
+
+
+def instruments_for(pipeline: StableDiffusionPipeline) -> Instruments:
+    """The networks that judge a model: those pretrained with it, which lie beside it.
+
+    `lord pretrain` and this package keep a model in ``embedded`` and its networks in ``features``
+    and ``clip`` of the same folder. Any other model is judged by Inception and OpenAI's CLIP.
+    """
+    beside = Path(str(pipeline.name_or_path)).parent
+    if not (beside / "features").is_dir():
+        return hub_instruments(pipeline.device)
+    return Instruments(
+        load_features(beside / "features", pipeline.device),
+        load_clip(beside / "clip", pipeline.device),
+        "fid_embedded",
+        "clip_iqa_embedded",
+    )
