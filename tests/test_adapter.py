@@ -234,6 +234,24 @@ def test_cross_entropy_stays_finite_where_the_gate_saturates(unet, inputs):
     assert gates.cross_entropy(torch.tensor([0.0, 1.0, 1.0])).isfinite()
 
 
+def test_the_gate_learns_what_it_can_see():
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Linear(8, 8))
+    inject_adapter_in_model(LordConfig(r=4, target_modules=["0"]), network, "lord")
+    x, attacked = torch.randn(64, 20, 8), torch.arange(64) >= 32
+    x[attacked, :, 0] += 1
+    optimizer = torch.optim.Adam([p for p in network.parameters() if p.requires_grad], 0.02)
+    for _ in range(60):
+        with record_gates(network) as gates:
+            network(x)
+        gates.cross_entropy(attacked).backward()
+        optimizer.step()
+        optimizer.zero_grad()
+    with record_gates(network) as gates:
+        network(x)
+    assert torch.equal(gates.per_sample()[0, 0] > 0.5, attacked)
+
+
 @pytest.mark.parametrize("gate", [0.0, 0.7])
 def test_merged_equals_the_fixed_gate_and_unmerges_exactly(unet, untouched, inputs, gate):
     randomised_lord(unet)
