@@ -37,10 +37,11 @@ class PretrainSettings(BaseModel):
     vae_batch: PositiveInt = 16
     vae_learning_rate: PositiveFloat = 1e-3
     kl_weight: float = 1e-6
-    unet_steps: PositiveInt = 3600
+    unet_steps: PositiveInt = 3800
     unet_batch: PositiveInt = 32
     unet_learning_rate: PositiveFloat = 1e-3
     caption_dropout: float = 0.10
+    max_loss_weight: PositiveFloat = 10.0
     mixed_precision: str = "bf16"
     checkpoint_every: PositiveInt = 250
     architecture: EmbeddedConfig = EmbeddedConfig()
@@ -132,13 +133,19 @@ def train_vae(pipeline: StableDiffusionPipeline, settings: PretrainSettings, wor
 
 
 def train_unet(pipeline: StableDiffusionPipeline, settings: PretrainSettings, work: Path) -> None:
-    """Fit text encoder and U-Net together to the noise of diffused latents (ε-prediction)."""
+    """Fit text encoder and U-Net together to the noise of diffused latents (ε-prediction).
+
+    The squared error of the noise counts 1/ᾱ_t, which is the error of v-prediction (Salimans and
+    Ho, arXiv 2202.00512), but at most ``max_loss_weight``. Without it the high noise levels, where
+    the caption decides what the picture shows, hardly count.
+    """
     latents, captions, class_prompts = _encode_pool(pipeline, settings, work)
     done = work / "unet.safetensors"
     model = Denoiser(pipeline.text_encoder, pipeline.unet)
     if not done.exists():
         scheduler = pipeline.scheduler
         length = pipeline.tokenizer.model_max_length
+        weights = (1 / scheduler.alphas_cumprod).clamp(max=settings.max_loss_weight)
 
         def loss(model: nn.Module, step: int) -> Tensor:
             device = pipeline.unet.device
@@ -159,7 +166,8 @@ def train_unet(pipeline: StableDiffusionPipeline, settings: PretrainSettings, wo
             ).to(device)
             noisy = scheduler.add_noise(clean, noise, timesteps)
             prediction = model(noisy, timesteps, tokens.to(device))
-            return F.mse_loss(prediction.float(), noise)
+            error = F.mse_loss(prediction.float(), noise, reduction="none").mean(dim=(1, 2, 3))
+            return (weights.to(device)[timesteps] * error).mean()
 
         run = train(
             model,
