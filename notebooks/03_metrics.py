@@ -81,7 +81,7 @@ show.source(clip_iqa.clip_iqa)
 # weakest rank correlation between severity and metric, over all curves, is
 # {glue:text}`metrics_spearman_min:.2f`.
 
-# %% tags=["hide-input"] mystnb={"figure": {"caption": "Embedded FID and embedded CLIP-IQA against the severity of five degradations.", "name": "fig-monotone"}, "image": {"alt": "Two panels of curves: embedded FID rises and embedded CLIP-IQA falls with the severity of blur, noise, JPEG, tiled pattern and texture."}}
+# %% tags=["hide-input"] mystnb={"figure": {"caption": "Embedded FID, embedded CLIP-IQA and identity match against the severity of five degradations.", "name": "fig-monotone"}, "image": {"alt": "Three rows of curves, a column for each domain: embedded FID rises, embedded CLIP-IQA and identity match fall with the severity of blur, noise, JPEG, tiled pattern and texture."}}
 show.metric_curves(records)
 
 # %% [markdown]

@@ -46,7 +46,7 @@ show.glue_numbers(records)
 #
 # {numref}`fig-stage2-samples` shows samples of the same subject under the conditions of the study.
 
-# %% tags=["hide-input"] mystnb={"figure": {"caption": "Samples of one subject of each domain: LoRA on clean photographs, LoRA on attacked photographs, and LoRD on attacked photographs.", "name": "fig-stage2-samples"}, "image": {"alt": "Rows of generated pictures of one subject, one row for each training condition."}}
+# %% tags=["hide-input"] mystnb={"figure": {"caption": "One subject of each domain: photographs, and samples of a LoRA trained on clean photographs, of a LoRA trained on attacked ones, and of LoRD trained on attacked ones.", "name": "fig-stage2-samples"}, "image": {"alt": "Rows of generated pictures of one subject, one row for each training condition."}}
 show.treatment_samples(records)
 
 # %% [markdown]
@@ -70,7 +70,7 @@ show.treatment_samples(records)
 # {numref}`fig-treatments` compares them. The treatment that the main results use was chosen on
 # stage-1 identities, never on the subjects that are evaluated.
 
-# %% tags=["hide-input"] mystnb={"figure": {"caption": "Embedded FID (lower is better) and embedded CLIP-IQA (higher is better) of the test-time treatments of the gate, with 95 % intervals.", "name": "fig-treatments"}, "image": {"alt": "Two panels of points with error bars, one point for each treatment and domain."}}
+# %% tags=["hide-input"] mystnb={"figure": {"caption": "Embedded FID (lower is better) and embedded CLIP-IQA (higher is better) of the test-time treatments of the gate, with 95 % intervals; filled: the treatment chosen on stage-1 identities.", "name": "fig-treatments"}, "image": {"alt": "Two panels of points with error bars, one point for each treatment and domain."}}
 show.treatment_comparison(records)
 
 # %% tags=["hide-input"] mystnb={"figure": {"caption": "The same as a table.", "name": "fig-treatment-table"}}

@@ -48,7 +48,7 @@ show.glue_numbers(records)
 # %% tags=["hide-input"] mystnb={"figure": {"caption": "Embedded FID, embedded CLIP-IQA and identity match, with 95 % intervals. Highlighted: the best condition on attacked photographs.", "name": "fig-main-table"}}
 show.main_table(profile)
 
-# %% tags=["hide-input"] mystnb={"figure": {"caption": "The main table as a picture: every dot is one subject and one seed; bars are means with 95 % intervals.", "name": "fig-main"}, "image": {"alt": "Panels for each domain and metric with dots and interval bars for the three training conditions."}}
+# %% tags=["hide-input"] mystnb={"figure": {"caption": "The main table as a picture: every dot is one subject and one seed; bars are means with 95 % intervals.", "name": "fig-main"}, "image": {"alt": "Panels for each domain and metric with dots and interval bars for the four training conditions."}}
 show.main_figure(profile)
 
 # %% [markdown]

@@ -9,7 +9,7 @@ from lord.files import save_png
 from lord.progress import console
 from lord.record import (
     Record,
-    is_stale,
+    code_hash,
     make_record,
     measure,
     read_record,
@@ -115,11 +115,13 @@ def status(profile: Profile, results: Path | None = None) -> list[Status]:
     """The state of every record of a profile, in the order they are computed."""
     folder = (results or RESULTS) / profile.name
     states = []
+    current = code_hash(PRODUCERS)
     for job in jobs(profile):
         absent = _missing(job, folder)
         for name in job.outputs:
             record = None if name in absent else read_record(folder / f"{name}.json")
-            state = "missing" if record is None else "stale" if is_stale(record) else "finished"
+            fresh = record is not None and record.code_hash == current
+            state = "missing" if record is None else "finished" if fresh else "stale"
             states.append(Status(name, job.stage, state, record))
     return states
 

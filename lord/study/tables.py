@@ -26,12 +26,13 @@ def load_records(profile: Profile, folder: Path, stage: str | None = None) -> li
 
 
 def metric(record: Record, name: str) -> float:
-    """``fid`` (against references after the VAE), ``clip_iqa`` or ``identity``, of any networks."""
+    """``fid`` (against references after the VAE), ``clip_iqa`` or ``identity``, of any networks.
+
+    NaN where it was not measured: no network knows the attributes of a hub model's pictures.
+    """
     suffix = METRICS[name]
     keys = [k for k in record.metrics if k.startswith(name) and k.endswith(suffix)]
-    if len(keys) != 1:
-        raise KeyError(f"{record.name}: {len(keys)} metrics look like {name}{suffix}")
-    return record.metrics[keys[0]]
+    return record.metrics[keys[0]] if keys else float("nan")
 
 
 def selected_treatment(records: Sequence[Record], domain: str) -> str:
@@ -69,7 +70,7 @@ def summarise(rows: pd.DataFrame) -> dict[str, float | int]:
     """Means over cells (subject × seed) with 95 % intervals, and how many cells there are."""
     summary: dict[str, float | int] = {}
     for name in METRICS:
-        values = rows[name].tolist()
+        values = rows[name].dropna().tolist()
         if len(values) > 1:
             interval = mean_interval(values)
             bounds = {f"{name}_low": interval.low, f"{name}_high": interval.high}
@@ -118,7 +119,8 @@ def gaps_closed(table: pd.DataFrame) -> pd.DataFrame:
         clean, attacked = cells.loc[("none", "none")], cells.loc[("ace", "none")]
         defended = cells.loc[("ace", "lord")]
         for name in METRICS:
-            share = (attacked[name] - defended[name]) / (attacked[name] - clean[name])
+            gap = attacked[name] - clean[name]
+            share = (attacked[name] - defended[name]) / gap if gap else float("nan")
             rows.append({"domain": domain, "metric": name, "closed": share})
     return pd.DataFrame(rows)
 
