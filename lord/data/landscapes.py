@@ -1,14 +1,11 @@
 """Rendered landscapes: a place seen under changing conditions."""
 
-from collections.abc import Sequence
-
 import torch
 from torch import Tensor
 
 from lord.data.canvas import (
     between,
     box,
-    choice,
     column,
     eight_bit,
     ellipse,
@@ -35,7 +32,7 @@ ATTRIBUTES: dict[str, tuple[str, ...]] = {
 IDENTITY = ("terrain", "trees", "water", "building")
 
 IDENTITY_TRAITS = ("ridge_height", "horizon", "grove", "building_x", "roof", "river_x", "rock_hue")
-NUISANCE_TRAITS = ("pan", "zoom", "sun_x", "sun_y", "haze", "warmth")
+NUISANCE_TRAITS = ("pan", "zoom", "sun_x", "sun_y", "warmth")
 
 GROUND = [(112, 158, 74), (186, 140, 66), (232, 236, 244)]  # by season
 LEAVES = [(64, 124, 58), (206, 106, 40), (150, 166, 164)]
@@ -53,30 +50,8 @@ WALLS = [(214, 196, 170), (206, 200, 196)]
 ROOFS = [(170, 64, 50), (92, 84, 110), (110, 76, 52)]
 
 
-def draw_identity(seeds: Sequence[int]) -> dict[str, Tensor]:
-    """Attributes and traits that make a place, each of shape (N,); ``seed`` keeps its relief."""
-    drawn = {name: choice(seeds, name, ATTRIBUTES[name]) for name in IDENTITY}
-    drawn |= {name: uniform(seeds, name) for name in IDENTITY_TRAITS}
-    return drawn | {"identity_seed": torch.tensor(list(seeds))}
-
-
-def draw_nuisance(seeds: Sequence[int]) -> dict[str, Tensor]:
-    """Season, hour, weather and camera of one photograph, each of shape (N,)."""
-    names = [name for name in ATTRIBUTES if name not in IDENTITY]
-    drawn = {name: choice(seeds, name, ATTRIBUTES[name]) for name in names}
-    drawn |= {name: uniform(seeds, name) for name in NUISANCE_TRAITS}
-    return drawn | {"nuisance_seed": torch.tensor(list(seeds))}
-
-
-def captions(attributes: dict[str, Tensor]) -> list[str]:
-    """One sentence per image, in natural words."""
-    columns = [[words[i] for i in attributes[name].tolist()] for name, words in ATTRIBUTES.items()]
-    return [
-        _sentence(dict(zip(ATTRIBUTES, row, strict=True))) for row in zip(*columns, strict=True)
-    ]
-
-
-def _sentence(word: dict[str, str]) -> str:
+def caption(word: dict[str, str]) -> str:
+    """One sentence in natural words, from the word of every attribute."""
     parts = [word[name] for name in ("trees", "water", "building") if word[name][:3] != "no "]
     parts = [part if part.endswith("trees") else f"a {part}" for part in parts]
     things = f" with {', '.join(parts)}" if parts else ""

@@ -3,15 +3,12 @@
 Nobody real is shown: every face is drawn from numbers.
 """
 
-from collections.abc import Sequence
-
 import torch
 from torch import Tensor
 
 from lord.data.canvas import (
     between,
     box,
-    choice,
     column,
     eight_bit,
     ellipse,
@@ -20,7 +17,6 @@ from lord.data.canvas import (
     inside,
     paint,
     palette,
-    uniform,
 )
 
 CLASS_PROMPT = "a portrait of a person"
@@ -51,30 +47,8 @@ IRIS = [(78, 48, 28), (70, 118, 170), (76, 124, 74)]
 LIGHT = torch.tensor([[-0.75, -0.35, 0.56], [0.75, -0.35, 0.56], [0.0, -0.35, 0.94]])
 
 
-def draw_identity(seeds: Sequence[int]) -> dict[str, Tensor]:
-    """Attributes and traits that make a person, each of shape (N,); ``seed`` keeps its texture."""
-    drawn = {name: choice(seeds, name, ATTRIBUTES[name]) for name in IDENTITY}
-    drawn |= {name: uniform(seeds, name) for name in IDENTITY_TRAITS}
-    return drawn | {"identity_seed": torch.tensor(list(seeds))}
-
-
-def draw_nuisance(seeds: Sequence[int]) -> dict[str, Tensor]:
-    """Attributes and traits that change from photograph to photograph, each of shape (N,)."""
-    names = [name for name in ATTRIBUTES if name not in IDENTITY]
-    drawn = {name: choice(seeds, name, ATTRIBUTES[name]) for name in names}
-    drawn |= {name: uniform(seeds, name) for name in NUISANCE_TRAITS}
-    return drawn | {"nuisance_seed": torch.tensor(list(seeds))}
-
-
-def captions(attributes: dict[str, Tensor]) -> list[str]:
-    """One sentence per image, in natural words."""
-    columns = [[words[i] for i in attributes[name].tolist()] for name, words in ATTRIBUTES.items()]
-    return [
-        _sentence(dict(zip(ATTRIBUTES, row, strict=True))) for row in zip(*columns, strict=True)
-    ]
-
-
-def _sentence(word: dict[str, str]) -> str:
+def caption(word: dict[str, str]) -> str:
+    """One sentence in natural words, from the word of every attribute."""
     extras = [word[name] for name in ("beard", "glasses") if not word[name].startswith("no ")]
     extras = [f"a {extra}" if extra == "beard" else extra for extra in extras]
     hair = f"{word['hair_style']} {word['hair_colour']} hair"

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from lord.data import landscapes, portraits
+from lord.data.canvas import choice, uniform
 from lord.seeding import derive_seed
 
 DOMAINS: dict[str, ModuleType] = {"portraits": portraits, "landscapes": landscapes}
@@ -97,10 +98,32 @@ def _identity_seed(domain: str, split: str, index: int) -> int:
 
 def _photograph(domain: str, identities: list[int], visits: list[int], size: int) -> Batch:
     module = domain_module(domain)
-    attributes = module.draw_identity(identities) | module.draw_nuisance(visits)
+    attributes = _draw(module, identities, visits)
     # Chunks bound the memory of the painter's intermediate layers.
+    chunk = max(1, 64 * 64**2 // size**2)
     pieces = [
-        module.render({name: value[k : k + 64] for name, value in attributes.items()}, size)
-        for k in range(0, len(identities), 64)
+        module.render({name: value[k : k + chunk] for name, value in attributes.items()}, size)
+        for k in range(0, len(identities), chunk)
     ]
-    return Batch(torch.cat(pieces), module.captions(attributes), attributes)
+    return Batch(torch.cat(pieces), _captions(module, attributes), attributes)
+
+
+def _draw(module: ModuleType, identities: list[int], visits: list[int]) -> dict[str, Tensor]:
+    """What is to be painted, each of shape (N,): indices of words, and traits in [0, 1).
+
+    Words and traits of the identity come from one seed, those of the circumstances from the other;
+    the seeds themselves are handed on for textures.
+    """
+    drawn = {"identity_seed": torch.tensor(identities), "nuisance_seed": torch.tensor(visits)}
+    for name, words in module.ATTRIBUTES.items():
+        drawn[name] = choice(identities if name in module.IDENTITY else visits, name, words)
+    drawn |= {name: uniform(identities, name) for name in module.IDENTITY_TRAITS}
+    return drawn | {name: uniform(visits, name) for name in module.NUISANCE_TRAITS}
+
+
+def _captions(module: ModuleType, attributes: dict[str, Tensor]) -> list[str]:
+    columns = [
+        [words[i] for i in attributes[name].tolist()] for name, words in module.ATTRIBUTES.items()
+    ]
+    rows = zip(*columns, strict=True)
+    return [module.caption(dict(zip(module.ATTRIBUTES, row, strict=True))) for row in rows]

@@ -1,0 +1,165 @@
+"""The study end to end at the smoke profile: complete, offline, repeatable and resumable."""
+
+import json
+import random
+import socket
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import yaml
+
+from lord.study import experiments, main_table, missing, run, status
+from lord.study.plan import jobs
+from lord.study.profile import PROFILES, load_profile, profile_names
+from lord.study.run import RESULTS
+from lord.study.tables import METRICS, gaps_closed, load_records
+
+SMOKE = load_profile("smoke")
+
+
+@pytest.fixture(autouse=True)
+def offline(monkeypatch):
+    """Whoever opens a connection fails: installed once, the study needs no network."""
+
+    def refuse(*_):
+        raise AssertionError("the study must not open network connections")
+
+    monkeypatch.setattr(socket.socket, "connect", refuse)
+
+
+@pytest.fixture(scope="module")
+def records(tmp_path_factory):
+    """All records of one domain's main stage, and the folder that holds them."""
+    results = tmp_path_factory.mktemp("results")
+    run("smoke", "stage2", domain="portraits", results=results)
+    return run("smoke", "main", domain="portraits", results=results), results
+
+
+def test_every_profile_is_valid():
+    for name in profile_names():
+        assert load_profile(name).name == name
+    assert {"smoke", "quick", "full", "sd15"} <= set(profile_names())
+    assert not SMOKE.evidence
+
+
+def test_full_has_the_subjects_and_seeds_that_evidence_needs():
+    full = load_profile("full")
+    assert len(full.subjects) >= 3 and len(full.seeds) >= 2
+    assert full.evidence and set(full.domains) == {"portraits", "landscapes"}
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"subject": [0]}, r"subject: Extra inputs"),
+        ({"sampling": {"step": 3}}, r"sampling\.step: Extra inputs"),
+        ({"finetune": {"steps": 0}}, r"finetune\.steps"),
+        ({"seeds": "none"}, r"seeds"),
+    ],
+)
+def test_a_wrong_key_or_value_in_a_profile_is_named(tmp_path, change, message):
+    values = yaml.safe_load((PROFILES / "smoke.yaml").read_text())
+    path = tmp_path / "mine.yaml"
+    path.write_text(yaml.safe_dump(values | change))
+    with pytest.raises(ValueError, match=message):
+        load_profile(str(path))
+
+
+def test_an_unknown_profile_or_stage_is_an_error():
+    with pytest.raises(ValueError, match=r"unknown profile 'quik'.*quick"):
+        load_profile("quik")
+    with pytest.raises(ValueError, match="unknown stage 'stage3'"):
+        run("smoke", "stage3")
+    with pytest.raises(ValueError, match="nothing for"):
+        run("smoke", "main", subject=99)
+
+
+def test_a_setting_touches_exactly_the_records_that_depend_on_it():
+    def settings(profile):
+        return {name: s for job in jobs(profile) for name, s in job.outputs.items()}
+
+    before = settings(SMOKE)
+    stronger = SMOKE.attack.model_copy(update={"steps": 5})
+    after = settings(SMOKE.model_copy(update={"attack": stronger}))
+    changed = {name for name in before if before[name] != after[name]}
+    assert changed
+    assert not any("none-none" in name or name in ("data", "model") for name in changed)
+    assert all(name in changed for name in before if "-ace" in name)
+
+
+def test_a_run_measures_every_condition(records):
+    found, results = records
+    conditions = {(r.settings["attack_name"], r.settings["defence"]) for r in found}
+    assert conditions == {("none", "none"), ("ace", "none"), ("ace", "lord"), ("none", "lord")}
+    for record in found:
+        assert not record.evidence
+        assert {"fid_embedded", "fid_embedded_round_trip", "clip_iqa_embedded", "identity"} == set(
+            record.metrics
+        )
+        assert (results / "smoke" / f"{record.name}.png").is_file()
+    states = {s.name: s.state for s in status(SMOKE, results)}
+    assert all(states[record.name] == "finished" for record in found)
+
+
+def test_the_tables_follow_from_the_records(records):
+    _, results = records
+    table = main_table(load_records(SMOKE, results / "smoke"))
+    assert len(table) == 4
+    assert set(gaps_closed(table)["metric"]) == set(METRICS)
+
+
+def test_finished_experiments_are_not_run_again(records, monkeypatch):
+    found, results = records
+
+    def refuse(*_, **__):
+        raise AssertionError("this was finished")
+
+    monkeypatch.setattr(experiments, "measure_condition", refuse)
+    assert run("smoke", "main", domain="portraits", results=results) == found
+
+
+def test_missing_records_are_an_error_where_nothing_may_be_computed(tmp_path):
+    assert missing(SMOKE, tmp_path)
+    with pytest.raises(FileNotFoundError, match="lord study run --profile smoke"):
+        run("smoke", "main", compute=False, results=tmp_path)
+
+
+class Killed(BaseException):
+    """Stands in for a kill."""
+
+
+def test_a_killed_run_goes_on_and_ends_with_the_same_numbers(records, tmp_path, monkeypatch):
+    found, _ = records
+    monkeypatch.setattr(experiments, "generate", _fails_at_call(3, experiments.generate))
+    with pytest.raises(Killed):
+        run("smoke", "main", domain="portraits", results=tmp_path)
+    assert not list((tmp_path / "smoke").glob(".*-*"))  # nothing half-written
+    assert 0 < len(list((tmp_path / "smoke").glob("*.json"))) < len(found)
+    monkeypatch.undo()
+    resumed = run("smoke", "main", domain="portraits", results=tmp_path)
+    assert [r.metrics for r in resumed] == [r.metrics for r in found]
+
+
+def _fails_at_call(number, function):
+    calls = iter(range(1, number + 1))
+
+    def called(*arguments, **options):
+        if next(calls) == number:
+            raise Killed
+        return function(*arguments, **options)
+
+    return called
+
+
+@pytest.mark.slow
+def test_committed_results_can_be_computed_again(tmp_path):
+    """One subject and seed of a random domain, from stage 1 on, against the committed records."""
+    table = RESULTS / "full" / "main_table.csv"
+    if not table.is_file():
+        pytest.skip("the full study has not been run")
+    domain = random.choice(sorted(pd.read_csv(table)["domain"].unique()))
+    again = run("full", "main", domain=domain, subject=0, seed=0, results=tmp_path)
+    for record in again:
+        committed = json.loads(Path(RESULTS / "full" / f"{record.name}.json").read_text())
+        assert record.metrics == pytest.approx(committed["metrics"], rel=0.05)
