@@ -359,6 +359,15 @@ def test_unknown_treatment_and_sections_are_refused(model, defence, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
+def test_a_hub_that_cannot_be_reached_is_one_line(album, tmp_path, monkeypatch):
+    def unreachable(*arguments):
+        raise OSError("a page of text\nabout the network")
+
+    monkeypatch.setattr("lord.model.pipeline.load_pipeline", unreachable)
+    text = error("attack", album, tmp_path, "--model", "somebody/model")
+    assert "--model somebody/model: not a folder here" in text
+
+
 def test_debug_shows_the_traceback():
     result = CliRunner().invoke(app, ["--debug", "attack", "nowhere", "out"])
     assert isinstance(result.exception, FileNotFoundError)

@@ -97,7 +97,15 @@ def open_pipeline(model: str, device: str | None, dtype: str | None) -> "StableD
                     f"--device {device}: not to be had on this machine. Leave the option out to "
                     "take the fastest device there is."
                 ) from error
-        return load_pipeline(model, device, dtype and getattr(torch, dtype))
+        try:
+            return load_pipeline(model, device, dtype and getattr(torch, dtype))
+        except FileNotFoundError:  # says itself what is wrong with a folder
+            raise
+        except OSError as error:
+            raise OSError(
+                f"--model {model}: not a folder here, and not to be had from the Hugging Face hub; "
+                "check the spelling and the network. `lord --debug` shows what the hub answered."
+            ) from error
 
 
 def native_size(pipeline: "StableDiffusionPipeline") -> int:
