@@ -17,7 +17,7 @@ def generate(
     prompts: str | Sequence[str],
     seeds: Sequence[int],
     steps: int = 25,
-    guidance_scale: float = 2.0,
+    guidance_scale: float = 3.0,
     batch_size: int = 32,
     scheduler: SchedulerMixin | None = None,
 ) -> Tensor:

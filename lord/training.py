@@ -68,7 +68,9 @@ def train(
     accelerator = Accelerator(mixed_precision=mixed_precision)
     model.to(accelerator.device)
     parameters = [p for p in model.parameters() if p.requires_grad]
-    optimizer = torch.optim.AdamW(parameters, lr=learning_rate, weight_decay=weight_decay)
+    optimizer = torch.optim.AdamW(
+        parameters, lr=learning_rate, weight_decay=weight_decay, fused=True
+    )
     ema = EMAModel(parameters, decay=ema_decay) if ema_decay else None
     start, seconds = 0, 0.0
     if checkpoint and checkpoint.exists():

@@ -61,7 +61,7 @@ def load_pipeline(
         safety_checker=None,
         requires_safety_checker=False,
     )
-    pipeline.to(device, dtype)
+    pipeline.to(device)
     for module in (pipeline.vae, pipeline.unet, pipeline.text_encoder):
         module.requires_grad_(False).eval()
     pipeline.set_progress_bar_config(disable=True)

@@ -37,7 +37,7 @@ class PretrainSettings(BaseModel):
     vae_batch: PositiveInt = 16
     vae_learning_rate: PositiveFloat = 1e-3
     kl_weight: float = 1e-6
-    unet_steps: PositiveInt = 3800
+    unet_steps: PositiveInt = 2000
     unet_batch: PositiveInt = 32
     unet_learning_rate: PositiveFloat = 1e-3
     caption_dropout: float = 0.10

@@ -19,7 +19,7 @@ class SamplingSettings(BaseModel):
 
     images: int = Field(48, ge=2, description="samples per subject, seed and condition")
     steps: PositiveInt = Field(20, description="sampler steps")
-    guidance_scale: PositiveFloat = Field(2.0, description="classifier-free guidance")
+    guidance_scale: PositiveFloat = Field(3.0, description="classifier-free guidance")
 
 
 class Stage1Data(BaseModel):
