@@ -68,9 +68,7 @@ def train(
     accelerator = Accelerator(mixed_precision=mixed_precision)
     model.to(accelerator.device)
     parameters = [p for p in model.parameters() if p.requires_grad]
-    optimizer = torch.optim.AdamW(
-        parameters, lr=learning_rate, weight_decay=weight_decay, fused=True
-    )
+    optimizer = torch.optim.AdamW(parameters, lr=learning_rate, weight_decay=weight_decay)
     ema = EMAModel(parameters, decay=ema_decay) if ema_decay else None
     start, seconds = 0, 0.0
     if checkpoint and checkpoint.exists():
