@@ -21,7 +21,7 @@ from lord.show.findings import is_worse
 from lord.show.results import metric_keys
 from lord.show.style import CONDITIONS, with_interval
 from lord.study.plan import Job, jobs
-from lord.study.profile import load_profile
+from lord.study.profile import SamplingSettings, load_profile
 from lord.study.run import run
 
 REPOSITORY = Path(lord.__file__).parents[1]
@@ -163,7 +163,7 @@ def test_the_card_of_a_run_warns_when_numbers_mean_nothing(study):
     assert ("No evidence" in card) == (Path(profile).stem == "one")
     assert "Stale" not in card
     assert "cpu (" in card and "0:00:00" in card
-    assert "&quot;guidance_scale&quot;: 2.0" in card
+    assert f"&quot;guidance_scale&quot;: {SamplingSettings().guidance_scale}" in card
     assert "treatment" not in card.split("<pre>")[1]  # settings that differ are not shared
 
 
