@@ -8,7 +8,9 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
+import diffusers
 import torch
+import transformers
 from diffusers import StableDiffusionPipeline
 from torch import Tensor
 
@@ -52,6 +54,9 @@ def load_pipeline(
                 "folder written by save_pretrained, a hub id such as "
                 "'stable-diffusion-v1-5/stable-diffusion-v1-5', or 'embedded'."
             )
+    # Their bars for loading local files flicker by and litter notebooks.
+    diffusers.utils.logging.disable_progress_bar()
+    transformers.utils.logging.disable_progress_bar()
     device = torch.device(device) if device is not None else best_device()
     dtype = dtype or default_dtype(device)
     pipeline = StableDiffusionPipeline.from_pretrained(

@@ -1,0 +1,58 @@
+"""The shipped weights: what the model card says of them is true."""
+
+import re
+from pathlib import Path
+
+import torch
+from diffusers import StableDiffusionPipeline
+
+from lord.data.subjects import DOMAINS, sample_domain
+from lord.model.card import sha256
+from lord.model.embedded import build_tokenizer
+from lord.model.pipeline import EMBEDDED, load_pipeline, round_trip
+
+ASSETS = EMBEDDED.parent
+
+
+def test_everything_trained_fits_in_25_megabytes_of_safetensors():
+    files = [path for path in ASSETS.rglob("*") if path.is_file()]
+    assert sum(path.stat().st_size for path in files) <= 25e6
+    assert {path.suffix for path in files} <= {".safetensors", ".json", ".md", ".txt"}
+
+
+def test_the_checksums_of_the_model_card_hold():
+    card = (EMBEDDED / "README.md").read_text()
+    rows = re.findall(r"\| `(\S+\.safetensors)` \| \S+ \| `([0-9a-f]{64})` \|", card)
+    assert {path for path, _ in rows} == {
+        str(path.relative_to(EMBEDDED)) for path in EMBEDDED.rglob("*.safetensors")
+    }
+    assert all(sha256(EMBEDDED / path) == checksum for path, checksum in rows)
+
+
+def test_stock_diffusers_generates_from_a_prompt():
+    pipeline = StableDiffusionPipeline.from_pretrained(EMBEDDED)
+    pipeline.set_progress_bar_config(disable=True)
+    images = pipeline(
+        "a landscape of dunes, at noon, clear sky",
+        num_inference_steps=4,
+        generator=torch.Generator().manual_seed(0),
+        output_type="np",
+    ).images
+    assert images.shape == (1, 64, 64, 3)
+
+
+def test_the_shipped_tokenizer_is_the_one_the_code_builds():
+    assert load_pipeline(device="cpu").tokenizer.get_vocab() == build_tokenizer().get_vocab()
+
+
+def test_held_out_renders_survive_the_autoencoder():
+    pipeline = load_pipeline(device="cpu")
+    for domain in DOMAINS:
+        images = sample_domain(domain, "evaluation", range(48)).images
+        error = (round_trip(pipeline, images) - images).square().mean(dim=(1, 2, 3))
+        assert (-10 * error.log10()).mean() >= 29  # dB
+
+
+def test_the_package_data_holds_the_weights():
+    declared = (Path(__file__).parents[1] / "pyproject.toml").read_text()
+    assert "assets/**/*" in declared
