@@ -161,6 +161,7 @@ def write_overview(profile: Profile, folder: Path, records: Sequence[Record]) ->
                 r for r in records if r.kind == "main" and condition.items() <= r.settings.items()
             ]
             strips.append(Image.open(folder / f"{matching[0].name}.png"))
-    picture = np.concatenate([np.asarray(strip) for strip in strips])
+    width = min(strip.width for strip in strips)  # there may be fewer photographs than samples
+    picture = np.concatenate([np.asarray(strip)[:, :width] for strip in strips])
     pixels = torch.from_numpy(picture).permute(2, 0, 1) / 255
     save_png(pixels.repeat_interleave(2, 1).repeat_interleave(2, 2), folder / "overview.png")
