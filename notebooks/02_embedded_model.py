@@ -55,6 +55,10 @@ show.glue_numbers(records)
 #
 # $$ \mathcal{L}(\theta) = \mathbb{E}_{z, c, t, \epsilon} \lVert \epsilon_\theta(z_t, t, c) - \epsilon \rVert^2. $$ (eq-denoising)
 #
+# In training, a term at noise level $t$ counts $1/\bar\alpha_t$ times, though never more than ten
+# times. That makes it the error of v-prediction {cite}`salimans2022progressive` and lets the noisy
+# levels count, where the caption decides what the picture will show.
+#
 # The whole pipeline has {glue:text}`model_parameters_millions:.1f` million weights and takes
 # {glue:text}`model_megabytes:.1f` MB. Its model card, shipped beside it, states data, recipe, time,
 # machine and checksums; `lord pretrain` trains it again.
