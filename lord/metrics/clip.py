@@ -40,6 +40,7 @@ class ClipSettings(TrainingSettings):
     vision_layers: int = Field(4, ge=1)
     text_layers: int = Field(2, ge=1)
     embedding: int = Field(64, ge=2)
+    quality_weight: float = Field(4.0, gt=0, description="of the quality words in the loss")
 
 
 def build_clip(tokenizer: CLIPTokenizer, settings: ClipSettings) -> ClipEncoder:
@@ -70,9 +71,9 @@ def build_clip(tokenizer: CLIPTokenizer, settings: ClipSettings) -> ClipEncoder:
 class ClipObjective(nn.Module):
     """Contrastive loss over image and caption, and cross-entropy of CLIP-IQA with its target."""
 
-    def __init__(self, model: CLIPModel):
+    def __init__(self, model: CLIPModel, quality_weight: float):
         super().__init__()
-        self.model = model
+        self.model, self.quality_weight = model, quality_weight
 
     def forward(
         self, pixels: Tensor, severities: Tensor, input_ids: Tensor, attention_mask: Tensor
@@ -97,7 +98,8 @@ class ClipObjective(nn.Module):
         contrastive = (F.cross_entropy(logits, diagonal) + F.cross_entropy(logits.T, diagonal)) / 2
         # The difference of the two scores is the logit of CLIP-IQA.
         quality = 100 * images @ (prompts[0] - prompts[1])
-        return contrastive + F.binary_cross_entropy_with_logits(quality, 1 - severities)
+        judged = F.binary_cross_entropy_with_logits(quality, 1 - severities)
+        return contrastive + self.quality_weight * judged
 
 
 def _describe(captions: list[str], severities: Tensor, seed: int) -> list[str]:
@@ -180,7 +182,13 @@ def train_clip(
         return pixels, view.severities, tokens["input_ids"], tokens["attention_mask"]
 
     checkpoint = checkpoint_path(work, "clip", settings)
-    fit(ClipObjective(encoder.model), draw, settings, checkpoint, "Small CLIP")
+    fit(
+        ClipObjective(encoder.model, settings.quality_weight),
+        draw,
+        settings,
+        checkpoint,
+        "Small CLIP",
+    )
     encoder.cpu().eval()
     held_out = cached_pool(
         pipeline, "held-out", settings.held_out_per_domain, settings.image_size, work
