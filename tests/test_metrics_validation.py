@@ -6,7 +6,6 @@ import torch
 from lord.data.subjects import DOMAINS, Subject
 from lord.metrics.clip import ASSETS as CLIP_ASSETS
 from lord.metrics.features import ASSETS as FEATURE_ASSETS
-from lord.metrics.measure import embedded_instruments
 from lord.metrics.validation import (
     HIGHER_IS_BETTER,
     VALIDATED,
@@ -16,6 +15,7 @@ from lord.metrics.validation import (
     severity_curves,
 )
 from lord.model.pipeline import EMBEDDED, load_pipeline
+from lord.workflow import instruments_for
 
 SHIPPED = (
     FEATURE_ASSETS / "config.json",
@@ -46,7 +46,7 @@ def pipeline():
 def curves(pipeline):
     return {
         domain: severity_curves(
-            embedded_instruments(), pipeline, Subject(domain, "stage1", 0), 64, 128
+            instruments_for(pipeline), pipeline, Subject(domain, "stage1", 0), 64, 128
         )
         for domain in DOMAINS
     }
@@ -70,7 +70,7 @@ def test_every_metric_follows_every_degradation(curves, domain):
 @shipped
 @pytest.mark.parametrize("domain", DOMAINS)
 def test_clean_sets_score_near_the_optimum(pipeline, curves, domain):
-    floor = clean_floor(embedded_instruments(), pipeline, Subject(domain, "stage1", 1), 64, 256)
+    floor = clean_floor(instruments_for(pipeline), pipeline, Subject(domain, "stage1", 1), 64, 256)
     worst = {name: max if not name.startswith(HIGHER_IS_BETTER) else min for name in floor}
     for name, value in floor.items():
         damaged = [

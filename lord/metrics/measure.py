@@ -12,9 +12,8 @@ import torch
 from diffusers import StableDiffusionPipeline
 from torch import Tensor, nn
 
-from lord.metrics.clip import load_clip
 from lord.metrics.clip_iqa import ClipEncoder, clip_iqa, openai_clip
-from lord.metrics.features import FeatureNet, load_features
+from lord.metrics.features import FeatureNet
 from lord.metrics.fid import extract, fid, inception
 from lord.metrics.identity import identity_match
 from lord.model.pipeline import round_trip
@@ -28,12 +27,6 @@ class Instruments:
     clip: ClipEncoder
     fid_name: str
     clip_iqa_name: str
-
-
-def embedded_instruments(device: torch.device | str = "cpu") -> Instruments:
-    """The shipped feature network and small CLIP."""
-    features, clip = load_features(device=device), load_clip(device=device)
-    return Instruments(features, clip, "fid_embedded", "clip_iqa_embedded")
 
 
 def hub_instruments(device: torch.device | str = "cpu") -> Instruments:
