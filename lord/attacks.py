@@ -18,7 +18,7 @@ from itertools import product
 from typing import Literal
 
 import torch
-from diffusers import DDPMScheduler, StableDiffusionPipeline, UNet2DConditionModel
+from diffusers import StableDiffusionPipeline, UNet2DConditionModel
 from peft import LoraConfig
 from peft.tuners.tuners_utils import BaseTunerLayer
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -27,7 +27,14 @@ from torch import Tensor
 from lord import seeding
 from lord.adapter import add_adapter
 from lord.data.folder import read_image
-from lord.model.pipeline import encode_images, encode_prompts
+from lord.model.diffusion import (
+    check_predicts_noise,
+    noised,
+    predict,
+    row_errors,
+    training_schedule,
+)
+from lord.model.pipeline import check_images, encode_images, encode_prompts
 from lord.progress import track
 
 PATTERN = "pattern"
@@ -45,7 +52,7 @@ def ace(prediction: Tensor, noise: Tensor, latents: Tensor, target: Tensor) -> T
     Zheng et al., "Targeted attack improves protection against unauthorized diffusion
     customization", arXiv:2310.04687.
     """
-    return -(prediction - target).square().mean(dim=(1, 2, 3))
+    return -row_errors(prediction, target.expand_as(prediction))
 
 
 def advdm(prediction: Tensor, noise: Tensor, latents: Tensor, target: Tensor | None) -> Tensor:
@@ -54,7 +61,7 @@ def advdm(prediction: Tensor, noise: Tensor, latents: Tensor, target: Tensor | N
     Liang et al., "Adversarial example does good: preventing painting imitation from diffusion
     models via adversarial examples", arXiv:2302.04578.
     """
-    return (prediction - noise).square().mean(dim=(1, 2, 3))
+    return row_errors(prediction, noise)
 
 
 OBJECTIVES: dict[str, Callable[..., Tensor]] = {"ace": ace, "advdm": advdm}
@@ -214,21 +221,10 @@ def objective_values(
     latents = encode_images(pipeline, images)
     # Noising and the means are computed in single precision at least, whatever the model's.
     latents = latents.to(torch.promote_types(latents.dtype, torch.float32))
-    noise = seeding.noise(
-        [seeding.derive_seed(seed, "noise") for seed in seeds],
-        latents.shape[1:],
-        latents.device,
-        latents.dtype,
-    )
-    prediction = predict_noise(
-        pipeline,
-        unet or pipeline.unet,
-        latents,
-        noise,
-        text,
-        [seeding.derive_seed(seed, "timestep") for seed in seeds],
-    )
-    return OBJECTIVES[method](prediction, noise, latents, target)
+    unet = unet or pipeline.unet
+    noisy, times, epsilon = noised(training_schedule(pipeline), latents, seeds)
+    prediction = predict(unet, noisy, times, text.to(unet.dtype))
+    return OBJECTIVES[method](prediction, epsilon, latents, target)
 
 
 @torch.no_grad()
@@ -253,23 +249,6 @@ def denoising_loss(
             losses = objective_values(pipeline, images[chunk], text[chunk], "advdm", None, seeds)
             total[chunk] += losses.float().cpu() / draws
     return total
-
-
-def predict_noise(
-    pipeline: StableDiffusionPipeline,
-    unet: UNet2DConditionModel,
-    latents: Tensor,
-    noise: Tensor,
-    text: Tensor,
-    seeds: Sequence[int],
-) -> Tensor:
-    """ε_θ(z_t, t, c) with z_t = √ᾱ_t z + √(1−ᾱ_t) ϵ, one timestep per seed; shape (N, C, h, w)."""
-    # Whatever scheduler samples, the forward process that the model was trained on is DDPM's.
-    schedule = DDPMScheduler.from_config(pipeline.scheduler.config)
-    timesteps = seeding.timesteps(seeds, 0, schedule.config.num_train_timesteps, latents.device)
-    noisy = schedule.add_noise(latents, noise, timesteps)
-    prediction = unet(noisy.to(unet.dtype), timesteps, text.to(unet.dtype)).sample
-    return prediction.to(latents.dtype)
 
 
 def pgd_step(
@@ -394,21 +373,11 @@ def _check_inputs(
     seeds: Sequence[int],
     batch_size: int,
 ) -> None:
-    if images.ndim != 4 or images.shape[1] != 3 or not images.is_floating_point():
-        raise ValueError(
-            f"images: expected floats of shape (N, 3, H, W), got {images.dtype} of shape "
-            f"{tuple(images.shape)}."
-        )
-    if not ((images >= 0) & (images <= 1)).all():
-        raise ValueError("images: expected values in [0, 1]; divide 8-bit values by 255.")
+    check_predicts_noise(pipeline)
+    check_images(images)
     if isinstance(prompts, str) or not len(images) == len(prompts) == len(seeds):
         raise ValueError(
             f"prompts, seeds: expected one per image, a list each, for {len(images)} images."
         )
     if batch_size < 1:
         raise ValueError(f"batch_size: expected at least 1, got {batch_size}.")
-    if pipeline.scheduler.config.get("prediction_type", "epsilon") != "epsilon":
-        raise ValueError(
-            "pipeline: the attacks need a U-Net that predicts noise (prediction_type 'epsilon'), "
-            f"this one has '{pipeline.scheduler.config.prediction_type}'."
-        )

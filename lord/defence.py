@@ -36,19 +36,21 @@ from lord.finetune import (
     AdapterSettings,
     History,
     check_effect,
-    check_images,
-    check_predicts_noise,
     encode,
     fingerprint,
-    noised,
-    predict,
     read_safetensors,
-    row_errors,
     rows_of_step,
     seeds_of_step,
     train_adapter,
+)
+from lord.model.diffusion import (
+    check_predicts_noise,
+    noised,
+    predict,
+    row_errors,
     training_schedule,
 )
+from lord.model.pipeline import check_captions, check_images
 from lord.seeding import derive_seed, noise
 
 WEIGHTS_FILE = "adapter_model.safetensors"
@@ -110,8 +112,9 @@ def train_defence(
     """
     settings = settings or Stage1Settings()
     check_predicts_noise(pipeline)
-    check_images(clean_images, captions)
-    check_images(attacked_images, captions)
+    check_images(clean_images)
+    check_images(attacked_images)
+    check_captions(captions, clean_images)
     if clean_images.shape != attacked_images.shape:
         raise ValueError("attacked_images: expected one of the same size for each clean image")
     if lora_layers(pipeline.unet):
@@ -310,8 +313,9 @@ def gate_profile(
         ValueError: bad images or captions, or the pipeline has no defence.
     """
     unet = pipeline.unet
-    check_images(clean_images, captions)
-    check_images(attacked_images, captions)
+    for images in (clean_images, attacked_images):
+        check_images(images)
+        check_captions(captions, images)
     schedule = training_schedule(pipeline)
     steps = schedule.config.num_train_timesteps
     timesteps = (torch.arange(levels) + 0.5).mul(steps / levels).long()

@@ -11,10 +11,9 @@ from itertools import chain
 from pathlib import Path
 
 import torch
-import torch.nn.functional as F
 from accelerate import PartialState
 from accelerate.utils import extract_model_from_parallel
-from diffusers import DDPMScheduler, StableDiffusionPipeline, UNet2DConditionModel
+from diffusers import StableDiffusionPipeline, UNet2DConditionModel
 from diffusers.loaders.lora_base import LORA_ADAPTER_METADATA_KEY
 from peft import LoraConfig
 from pydantic import BaseModel, ConfigDict, Field
@@ -31,8 +30,15 @@ from lord.adapter import (
     lora_layers,
 )
 from lord.files import save_tensors, write_text
-from lord.model.pipeline import encode_images, encode_prompts
-from lord.seeding import derive_seed, noise, timesteps
+from lord.model.diffusion import (
+    check_predicts_noise,
+    noised,
+    predict,
+    row_errors,
+    training_schedule,
+)
+from lord.model.pipeline import check_captions, check_images, encode_images, encode_prompts
+from lord.seeding import derive_seed, noise
 from lord.training import train
 
 ATTENTION = ("to_q", "to_k", "to_v", "to_out.0")
@@ -110,13 +116,16 @@ def finetune(
     """
     settings = settings or FinetuneSettings()
     check_predicts_noise(pipeline)
-    check_images(images, captions)
+    check_images(images)
+    check_captions(captions, images)
     if (prior is not None) != (settings.prior_weight > 0):
         raise ValueError("prior: give class images exactly when prior_weight is above zero")
     sources = [encode(pipeline, images, captions)]
     if prior is not None:
-        check_images(*prior)
-        sources.append(encode(pipeline, *prior))
+        class_images, class_captions = prior
+        check_images(class_images)
+        check_captions(class_captions, class_images)
+        sources.append(encode(pipeline, class_images, class_captions))
     schedule = training_schedule(pipeline)
 
     def loss(unet: nn.Module, step: int) -> tuple[Tensor, dict[str, Tensor]]:
@@ -218,7 +227,7 @@ def train_adapter(
     return {name: [parts[name] for parts in history] for name in history[0]}
 
 
-# One training step: which images, with which noise, and how wrong the prediction is.
+# One training step: which images, with which noise.
 
 
 def slots_of_process(batch_size: int) -> range:
@@ -251,39 +260,6 @@ def seeds_of_step(settings: AdapterSettings, step: int, purpose: str) -> list[in
     return [derive_seed(settings.seed, purpose, step, slot) for slot in slots]
 
 
-def training_schedule(pipeline: StableDiffusionPipeline) -> DDPMScheduler:
-    """The forward process the model was trained on: DDPM's, whatever scheduler samples."""
-    return DDPMScheduler.from_config(pipeline.scheduler.config)
-
-
-def noised(
-    schedule: DDPMScheduler, latents: Tensor, seeds: Sequence[int]
-) -> tuple[Tensor, Tensor, Tensor]:
-    """z_t = √ᾱ_t z + √(1−ᾱ_t) ϵ, t and ϵ, with t uniform over the schedule; one seed per row.
-
-    z_t and ϵ are float32 and of the shape (N, C, h, w) of ``latents``; t has shape (N,).
-    """
-    times = timesteps(
-        [derive_seed(seed, "timestep") for seed in seeds],
-        0,
-        schedule.config.num_train_timesteps,
-        latents.device,
-    )
-    shape = latents.shape[1:]
-    epsilon = noise([derive_seed(seed, "noise") for seed in seeds], shape, latents.device)
-    return schedule.add_noise(latents, epsilon, times), times, epsilon
-
-
-def predict(unet: nn.Module, noisy: Tensor, times: Tensor, text: Tensor) -> Tensor:
-    """ε_θ(z_t, t, c) in float32, computed in the precision of ``text``, which is the U-Net's."""
-    return unet(noisy.to(text.dtype), times, text, return_dict=False)[0].float()
-
-
-def row_errors(prediction: Tensor, target: Tensor) -> Tensor:
-    """mean‖prediction − target‖² of each row, shape (N,), float32."""
-    return F.mse_loss(prediction, target, reduction="none").mean(dim=(1, 2, 3))
-
-
 # Inputs, prepared once for all steps.
 
 
@@ -296,28 +272,6 @@ def encode(
     latents = torch.cat([encode_images(pipeline, batch) for batch in images.split(16)])
     text = encode_prompts(pipeline, captions)
     return latents.to(unet.device, torch.float32), text.to(unet.device, unet.dtype)
-
-
-def check_images(images: Tensor, captions: Sequence[str]) -> None:
-    """Raise ValueError unless images are (N, 3, H, W) floats in [0, 1] with a caption each."""
-    if images.ndim != 4 or images.shape[1] != 3 or not images.is_floating_point():
-        raise ValueError(
-            f"images: expected floats of shape (N, 3, H, W), not {images.dtype} of shape "
-            f"{tuple(images.shape)}"
-        )
-    if not len(images):
-        raise ValueError("images: there is none to train on")
-    if not ((images >= 0) & (images <= 1)).all():
-        raise ValueError("images: expected values in [0, 1]; divide 8-bit values by 255")
-    if isinstance(captions, str) or len(captions) != len(images):
-        raise ValueError(f"captions: expected a list with one for each of {len(images)} images")
-
-
-def check_predicts_noise(pipeline: StableDiffusionPipeline) -> None:
-    """Raise ValueError for a model that was trained to predict something else than the noise."""
-    kind = pipeline.scheduler.config.get("prediction_type", "epsilon")
-    if kind != "epsilon":
-        raise ValueError(f"the model predicts {kind!r}; only noise prediction is supported")
 
 
 def fingerprint(settings: AdapterSettings, unet: UNet2DConditionModel, *inputs: Tensor) -> str:

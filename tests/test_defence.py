@@ -27,7 +27,8 @@ from lord.defence import (
     save_defence,
     train_defence,
 )
-from lord.finetune import FinetuneSettings, finetune, noised, training_schedule
+from lord.finetune import FinetuneSettings, finetune
+from lord.model.diffusion import noised, training_schedule
 from lord.model.embedded import TINY, build_pipeline
 from lord.model.pipeline import encode_prompts
 
