@@ -1,9 +1,11 @@
 """The model card: what was trained on what, how, for how long and where, with checksums."""
 
 import hashlib
+from functools import cache
 from pathlib import Path
 
 from lord.files import write_text
+from lord.model.pipeline import EMBEDDED
 
 
 def write_card(folder: Path, settings: str, seconds: dict[str, float], device: str) -> None:
@@ -27,6 +29,21 @@ def write_card(folder: Path, settings: str, seconds: dict[str, float], device: s
 def sha256(path: Path) -> str:
     """Hexadecimal SHA-256 of a file."""
     return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+@cache
+def weights_checksum(model: str) -> str:
+    """Twelve hexadecimal digits of the weights of a model and of the metric networks beside it.
+
+    A hub model is known by its id alone: ``""``.
+    """
+    folder = EMBEDDED if model == "embedded" else Path(model)
+    if not folder.is_dir():
+        return ""
+    folders = [folder, folder.parent / "features", folder.parent / "clip"]
+    files = [path for place in folders for path in sorted(place.rglob("*.safetensors"))]
+    digest = "".join(sha256(path) for path in files if ".work" not in path.parts)
+    return hashlib.sha256(digest.encode()).hexdigest()[:12]
 
 
 CARD = """# Embedded latent diffusion model

@@ -102,9 +102,12 @@ def _interval(
     panel.plot(cell[name], place, "o", markersize=5.5, color=colour, markerfacecolor=face)
 
 
-def treatment_table(records: Sequence[Record]) -> Styler:
-    """One row per domain and test-time treatment; the best of a domain stands out."""
-    table = tables.treatment_table(records)
+def treatment_table(records: Sequence[Record], stage: str = "main") -> Styler:
+    """One row per domain and test-time treatment; the best of a domain stands out.
+
+    With the stage ``stage2``, on the identities that decide which treatment is reported.
+    """
+    table = tables.treatment_table(records, stage)
     labels = [
         treatment_name(treatment) + (" (chosen)" if selected else "")
         for treatment, selected in zip(table["treatment"], table["selected"], strict=True)

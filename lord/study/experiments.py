@@ -1,11 +1,13 @@
 """The experiments of the study: each a function from a profile to numbers, curves and a picture.
 
 Data flows one way: photographs → attack → fine-tune → sample → measure. Intermediate results that
-several experiments share (attacked photographs, the stage-1 adapter) are files in a work folder.
+several experiments share (attacked photographs, reference features, the stage-1 adapter) are files
+in a work folder, made by the first experiment that needs them and named after all they depend on.
 """
 
+import json
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -20,15 +22,18 @@ from lord.data.subjects import Subject, sample_domain
 from lord.defence import (
     apply_treatment,
     gate_profile,
+    load_defence,
     save_defence,
     train_defence,
 )
-from lord.files import save_tensors
+from lord.files import save_tensors, write_text
 from lord.finetune import remove_adapters
 from lord.metrics import validation
 from lord.metrics.features import FeatureNet, recognise
-from lord.metrics.measure import Instruments, measure, reference_features
+from lord.metrics.measure import Instruments, Reference, measure, reference_features
+from lord.model.card import weights_checksum
 from lord.model.pipeline import load_pipeline, round_trip
+from lord.record import code_hash, record_key
 from lord.sample import generate
 from lord.seeding import derive_seed
 from lord.study.profile import Profile
@@ -36,6 +41,22 @@ from lord.workflow import fine_tune, instruments_for
 
 # Identities of the stage-1 split beyond any that stage 1 trains on.
 SELECTION_START = 1_000_000
+
+# The losses of stage 1, beside its adapter.
+HISTORY = "history.json"
+
+# The code that intermediate results depend on.
+MAKERS = (
+    "lord.adapter",
+    "lord.attacks",
+    "lord.data",
+    "lord.defence",
+    "lord.finetune",
+    "lord.metrics",
+    "lord.model",
+    "lord.seeding",
+    "lord.training",
+)
 
 
 @dataclass(frozen=True)
@@ -63,6 +84,22 @@ class Bench:
     def instruments(self) -> Instruments:
         """The metric networks that fit the model, loaded once."""
         return instruments_for(self.pipeline)
+
+    def shared(self, name: str, settings: Sequence[str]) -> Path:
+        """Where an intermediate result lies that depends on these settings of the profile.
+
+        Other settings, weights or code give another path.
+        """
+        asked = self.profile.model_dump(mode="json", include={"model", "size", *settings})
+        asked |= {"weights": weights_checksum(self.profile.model), "code": code_hash(MAKERS)}
+        return self.work / f"{name}-{record_key(name, asked, 0)}"
+
+
+def made_once(path: Path, make: Callable[[], dict[str, Tensor]]) -> dict[str, Tensor]:
+    """The tensors in a safetensors file, which is made first if it is not there."""
+    if not path.exists():
+        save_tensors(make(), path)
+    return load_file(path)
 
 
 def rows(*images: Tensor) -> Tensor:
@@ -163,32 +200,42 @@ def demonstrate_attack(bench: Bench, domain: str) -> Outcome:
 
 def attacked_photographs(bench: Bench, subject: Subject, seed: int) -> Tensor:
     """The subject's training photographs after the profile's attack, made once."""
-    path = (
-        bench.work / f"{subject.domain}-{subject.split}{subject.index}-seed{seed}-ace.safetensors"
-    )
-    if not path.exists():
-        batch = subject.photographs(bench.profile.photographs, bench.profile.size)
+    profile = bench.profile
+
+    def make() -> dict[str, Tensor]:
+        batch = subject.photographs(profile.photographs, profile.size)
         seeds = [derive_seed("attack", seed, k) for k in range(len(batch.images))]
         prompts = [subject.prompt] * len(seeds)
-        images = attack(bench.pipeline, batch.images, prompts, bench.profile.attack, seeds)
-        save_tensors({"images": (images * 255).round().to(torch.uint8)}, path)
-    return load_file(path)["images"].float() / 255
+        images = attack(bench.pipeline, batch.images, prompts, profile.attack, seeds)
+        return {"images": (images * 255).round().to(torch.uint8)}
+
+    name = f"{subject.domain}-{subject.split}{subject.index}-seed{seed}-attacked"
+    path = bench.shared(name, ["photographs", "attack"]).with_suffix(".safetensors")
+    return made_once(path, make)["images"].float() / 255
+
+
+def reference_of(bench: Bench, subject: Subject) -> Reference:
+    """Features of the subject's clean references, computed once for all conditions and seeds."""
+    profile = bench.profile
+
+    def make() -> dict[str, Tensor]:
+        references = subject.references(profile.references, profile.size).images
+        reference = reference_features(bench.instruments, bench.pipeline, references)
+        return {"raw": reference.raw, "round_trip": reference.round_trip}
+
+    name = f"{subject.domain}-{subject.split}{subject.index}-references"
+    path = bench.shared(name, ["references"]).with_suffix(".safetensors")
+    return Reference(**made_once(path, make))
 
 
 def run_stage1(bench: Bench, domain: str) -> Outcome:
     """Train the defence of a domain on stage-1 identities, and see what its gate can tell."""
     profile, pipeline = bench.profile, bench.pipeline
-    clean, attacked, captions = _stage1_images(bench, domain)
+    folder = defence_of(bench, domain)
+    history = json.loads((folder / HISTORY).read_text(encoding="utf-8"))
+    clean, attacked, _ = _stage1_images(bench, domain)
     remove_adapters(pipeline)
-    history = train_defence(
-        pipeline,
-        clean,
-        attacked,
-        captions,
-        profile.stage1,
-        checkpoint=bench.work / f"{domain}-stage1-checkpoint.safetensors",
-    )
-    save_defence(pipeline, defence_folder(bench, domain))
+    load_defence(pipeline, folder)
     subject = Subject(domain, "stage1", SELECTION_START)
     photographs = subject.photographs(profile.photographs, profile.size).images
     gates = gate_profile(
@@ -197,6 +244,7 @@ def run_stage1(bench: Bench, domain: str) -> Outcome:
         attacked_photographs(bench, subject, profile.seeds[0]),
         [subject.prompt] * len(photographs),
     )
+    remove_adapters(pipeline)
     return Outcome(
         {"images": len(clean), "gate_accuracy": gates.accuracy},
         history | gates.series,
@@ -209,17 +257,33 @@ def _stage1_images(bench: Bench, domain: str) -> tuple[Tensor, Tensor, list[str]
     profile = bench.profile
     data = profile.stage1_data
     batch = sample_domain(domain, "stage1", range(data.identities), profile.size)
-    path = bench.work / f"{domain}-stage1-attacked.safetensors"
-    if not path.exists():
+
+    def make() -> dict[str, Tensor]:
         seeds = [derive_seed("stage1", k) for k in range(data.identities)]
         images = attack(bench.pipeline, batch.images, batch.captions, data.attack, seeds)
-        save_tensors({"images": (images * 255).round().to(torch.uint8)}, path)
-    return batch.images, load_file(path)["images"].float() / 255, batch.captions
+        return {"images": (images * 255).round().to(torch.uint8)}
+
+    path = bench.shared(f"{domain}-stage1-attacked", ["stage1_data"]).with_suffix(".safetensors")
+    return batch.images, made_once(path, make)["images"].float() / 255, batch.captions
 
 
-def defence_folder(bench: Bench, domain: str) -> Path:
-    """Where the trained stage-1 adapter of a domain lies."""
-    return bench.work / f"{domain}-stage1"
+def defence_of(bench: Bench, domain: str) -> Path:
+    """The folder of the domain's stage-1 adapter, trained once, with the history of its losses."""
+    folder = bench.shared(f"{domain}-defence", ["stage1", "stage1_data"])
+    if not (folder / HISTORY).exists():
+        clean, attacked, captions = _stage1_images(bench, domain)
+        remove_adapters(bench.pipeline)
+        history = train_defence(
+            bench.pipeline,
+            clean,
+            attacked,
+            captions,
+            bench.profile.stage1,
+            checkpoint=bench.work / f"{domain}-stage1-checkpoint.safetensors",
+        )
+        save_defence(bench.pipeline, folder)
+        write_text(folder / HISTORY, json.dumps(history))  # the last file says that all are there
+    return folder
 
 
 def measure_condition(
@@ -241,11 +305,10 @@ def measure_condition(
     else:
         images = attacked_photographs(bench, subject, seed)
     settings = profile.finetune.model_copy(update={"seed": seed})
-    folder = defence_folder(bench, subject.domain) if defence == "lord" else None
+    folder = defence_of(bench, subject.domain) if defence == "lord" else None
     fine_tune(pipeline, images, [subject.prompt] * len(images), settings, defence=folder)
-    references = subject.references(profile.references, profile.size)
-    reference = reference_features(bench.instruments, pipeline, references.images)
-    identity = validation.identity_of(subject, references)
+    reference = reference_of(bench, subject)
+    identity = validation.identity_of(subject, subject.photographs(1, profile.size))
     seeds = [derive_seed("sample", seed, k) for k in range(profile.sampling.images)]
     for treatment in treatments:
         if defence == "lord":

@@ -6,6 +6,7 @@ from functools import partial
 from typing import Any
 
 from lord.data.subjects import Subject
+from lord.model.card import weights_checksum
 from lord.study import experiments
 from lord.study.experiments import Bench, Outcome
 from lord.study.profile import Profile
@@ -70,7 +71,7 @@ def jobs(profile: Profile) -> list[Job]:
                 profile.seeds[0],
                 "ace",
                 "lord",
-                profile.treatments,
+                profile.treatments + profile.further_treatments,
             )
             for number in range(profile.stage1_data.selection_subjects)
         ]
@@ -85,7 +86,8 @@ def jobs(profile: Profile) -> list[Job]:
 
 
 def _settings(profile: Profile, names: Iterable[str]) -> dict[str, Any]:
-    return profile.model_dump(mode="json", include={"model", "size", *names})
+    asked = profile.model_dump(mode="json", include={"model", "size", *names})
+    return asked | {"weights": weights_checksum(profile.model)}
 
 
 def _single(
@@ -131,7 +133,10 @@ def _condition(
         "defence": defence,
     }
     shared = _settings(profile, depends_on) | condition
-    outputs = {name: shared | {"treatment": treatment} for treatment, name in names.items()}
+    outputs = {
+        name: shared | {"treatment": treatment, "candidate": treatment in profile.treatments}
+        for treatment, name in names.items()
+    }
     measured = partial(
         experiments.measure_condition,
         subject=subject,

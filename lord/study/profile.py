@@ -54,7 +54,13 @@ class Profile(BaseModel):
     stage1: Stage1Settings
     stage1_data: Stage1Data
     sampling: SamplingSettings
-    treatments: tuple[str, ...] = Field(description="what is done with the gate at test time")
+    treatments: tuple[str, ...] = Field(
+        description="of the gate at test time, on every subject; which of them the results report "
+        "is decided on stage-1 identities"
+    )
+    further_treatments: tuple[str, ...] = Field(
+        (), description="treatments measured on stage-1 identities only"
+    )
 
 
 def profile_names() -> list[str]:

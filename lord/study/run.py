@@ -16,7 +16,7 @@ from lord.record import (
     record_key,
     write_record,
 )
-from lord.study.experiments import Bench
+from lord.study.experiments import MAKERS, Bench
 from lord.study.plan import STAGES, Job, jobs
 from lord.study.profile import Profile, load_profile
 from lord.study.tables import write_tables
@@ -34,20 +34,7 @@ def results_root() -> Path:
 RESULTS = results_root()
 
 # What a number in a record depends on; drawing and reporting are left out.
-PRODUCERS = (
-    "lord.adapter",
-    "lord.attacks",
-    "lord.data",
-    "lord.defence",
-    "lord.finetune",
-    "lord.metrics",
-    "lord.model",
-    "lord.sample",
-    "lord.seeding",
-    "lord.study.experiments",
-    "lord.training",
-    "lord.workflow",
-)
+PRODUCERS = (*MAKERS, "lord.sample", "lord.study.experiments", "lord.workflow")
 
 
 @dataclass(frozen=True)

@@ -41,27 +41,22 @@ def selected_treatment(records: Sequence[Record], domain: str) -> str:
     Raises:
         LookupError: treatments have not been compared on this domain.
     """
-    compared = [r for r in records if r.kind == "stage2" and r.settings["domain"] == domain]
-    if not compared:
+    rows = condition_rows(records, "stage2")
+    candidates = rows[rows["candidate"] & (rows["domain"] == domain)] if len(rows) else rows
+    if not len(candidates):
         raise LookupError(f"no test-time treatment has been selected for {domain}")
-    frame = pd.DataFrame(
-        {
-            "treatment": [r.settings["treatment"] for r in compared],
-            "fid": [metric(r, "fid") for r in compared],
-        }
-    )
-    return str(frame.groupby("treatment")["fid"].mean().idxmin())
+    return str(candidates.groupby("treatment")["fid"].mean().idxmin())
 
 
-def condition_rows(records: Sequence[Record]) -> pd.DataFrame:
-    """One row for every main record: condition, subject, seed, treatment and the three metrics."""
+def condition_rows(records: Sequence[Record], stage: str = "main") -> pd.DataFrame:
+    """One row for every record of a stage: condition, subject, seed, treatment and the metrics."""
+    names = ("domain", "subject", "seed", "defence", "treatment", "candidate")
     rows = []
     for record in records:
-        if record.kind != "main":
+        if record.kind != stage:
             continue
-        settings = record.settings
-        row = {key: settings[key] for key in ("domain", "subject", "seed", "defence", "treatment")}
-        row["attack"] = settings["attack_name"]
+        row = {key: record.settings[key] for key in names}
+        row["attack"] = record.settings["attack_name"]
         rows.append(row | {name: metric(record, name) for name in METRICS})
     return pd.DataFrame(rows)
 
@@ -99,9 +94,12 @@ def main_table(records: Sequence[Record]) -> pd.DataFrame:
     return pd.DataFrame(table)
 
 
-def treatment_table(records: Sequence[Record]) -> pd.DataFrame:
-    """One row per domain and test-time treatment of LoRD on attacked photographs."""
-    rows = condition_rows(records)
+def treatment_table(records: Sequence[Record], stage: str = "main") -> pd.DataFrame:
+    """One row per domain and test-time treatment of LoRD on attacked photographs.
+
+    Of the evaluated subjects or, with the stage ``stage2``, of the identities that decide.
+    """
+    rows = condition_rows(records, stage)
     rows = rows[(rows["attack"] != "none") & (rows["defence"] == "lord")]
     table = []
     for (domain, treatment), cells in rows.groupby(["domain", "treatment"], sort=False):
