@@ -43,7 +43,9 @@ show.glue_numbers(records)
 # ## The main table
 #
 # {numref}`fig-main-table` averages over {glue:text}`main_subjects` subjects and
-# {glue:text}`main_seeds` seeds in each domain. Behind it is `results/<profile>/main_table.csv`.
+# {glue:text}`main_seeds` seeds in each domain. Behind it is `results/<profile>/main_table.csv`. The
+# intervals take every pair of subject and seed as independent. Seeds of one subject share its
+# photographs, so the intervals are rather too narrow than too wide.
 
 # %% tags=["hide-input"] mystnb={"figure": {"caption": "Embedded FID, embedded CLIP-IQA and identity match, with 95 % intervals. Highlighted: the best condition on attacked photographs.", "name": "fig-main-table"}}
 show.main_table(profile)
