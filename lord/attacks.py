@@ -1,10 +1,10 @@
 """Attacks that make images unlearnable: projected gradient ascent in pixel space.
 
 Every attack here is the same loop (projected gradient descent, PGD; Madry et al., 2018,
-arXiv:1706.06083) around its own objective. An objective says what the perturbation should do to the
-denoiser, as one number per image, and the loop raises it inside an l∞ ball of radius ε:
+arXiv:1706.06083) around its own objective (see `lord.objectives`). The loop raises the objective
+inside a ball of radius ε around the original:
 
-    x ← Π_{‖x − x₀‖∞ ≤ ε, x ∈ [0, 1]} ( x + α · sign ∇ₓ L(x) )
+    x ← Π_{‖x − x₀‖ ≤ ε, x ∈ [0, 1]} ( x + α · sign ∇ₓ L(x) )
 
 ε and the step α are in [0, 1] pixel units: ``8/255`` is eight grey levels of 255. (Most published
 code perturbs in [-1, 1], where the same number means half as much.)
@@ -15,99 +15,123 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from itertools import product
-from typing import Literal
+from typing import Any, Literal
 
 import torch
+import torch.nn.functional as F
 from diffusers import StableDiffusionPipeline, UNet2DConditionModel
 from peft import LoraConfig
 from peft.tuners.tuners_utils import BaseTunerLayer
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor
 
-from lord import seeding
 from lord.adapter import add_adapter
 from lord.data.folder import read_image
-from lord.model.diffusion import (
-    check_predicts_noise,
-    noised,
-    predict,
-    row_errors,
-    training_schedule,
-)
+from lord.model.diffusion import check_predicts_noise
 from lord.model.pipeline import check_images, encode_images, encode_prompts
+from lord.objectives import OBJECTIVES, TARGETED, Target, advdm, draw
 from lord.progress import track
+from lord.seeding import derive_seed, noise
+from lord.transformations import transform
 
 PATTERN = "pattern"
 SURROGATE = "surrogate"
 GRADIENT_SCALE = 2.0**14
 
+ANTI_DREAMBOOTH = {"eps": 6.4 / 255, "step_size": 0.64 / 255}
+ACE = {"eps": 4 / 255, "step_size": 0.64 / 255, "steps": 30, "surrogate": "alternating"}
+PUBLISHED: dict[str, dict[str, Any]] = {
+    "advdm": {"eps": 16 / 255, "step_size": 1 / 255, "steps": 100},
+    "encoder": {"eps": 0.03, "step_size": 1 / 255, "steps": 200}
+    | {"random_start": True, "step_decay": True},
+    "diffusion": {"eps": 0.03, "step_size": 1 / 255, "steps": 200, "draws": 10}
+    | {"random_start": True, "step_decay": True},
+    "mist": {"eps": 16 / 255, "step_size": 1 / 255, "steps": 100},
+    "sds_minus": {"eps": 16 / 255, "step_size": 1 / 255, "steps": 100},
+    "sds_plus": {"eps": 16 / 255, "step_size": 1 / 255, "steps": 100},
+    "fsmg": ANTI_DREAMBOOTH | {"steps": 100, "surrogate": "fixed", "surrogate_steps": 100},
+    "aspl": ANTI_DREAMBOOTH
+    | {"steps": 6, "surrogate": "cloned", "rounds": 50, "surrogate_steps": 3},
+    "ace": ACE | {"rounds": 5, "surrogate_steps": 10},
+    "ace_plus": ACE | {"rounds": 5, "surrogate_steps": 10},
+    "mist_v2_fused": ACE | {"rounds": 5, "surrogate_steps": 10},
+}
+"""Each attack with the settings of its public implementation, on the true pixel scale.
 
-# Objectives. Each takes the U-Net's noise prediction ε_θ(z_t, t, c), the noise ϵ that made z_t, the
-# clean latents z and the target latents z_T, all of shape (N, C, h, w), and gives shape (N,).
+Steps of PhotoGuard's attacks, and how long the surrogate of FSMG learns, are not published on this
+scale; those are choices of ours.
+"""
 
-
-def ace(prediction: Tensor, noise: Tensor, latents: Tensor, target: Tensor) -> Tensor:
-    """−mean‖ε_θ(z_t) − z_T‖²: every noise prediction is driven to one target (ACE).
-
-    Zheng et al., "Targeted attack improves protection against unauthorized diffusion
-    customization", arXiv:2310.04687.
-    """
-    return -row_errors(prediction, target.expand_as(prediction))
-
-
-def advdm(prediction: Tensor, noise: Tensor, latents: Tensor, target: Tensor | None) -> Tensor:
-    """mean‖ε_θ(z_t) − ϵ‖²: the image no longer fits the model (AdvDM).
-
-    Liang et al., "Adversarial example does good: preventing painting imitation from diffusion
-    models via adversarial examples", arXiv:2302.04578.
-    """
-    return row_errors(prediction, noise)
-
-
-OBJECTIVES: dict[str, Callable[..., Tensor]] = {"ace": ace, "advdm": advdm}
-TARGETED = frozenset({"ace"})
+Surrogate = Literal["none", "fixed", "alternating", "cloned"]
+NEEDED_SURROGATE: dict[str, Surrogate] = {"fsmg": "fixed", "aspl": "cloned"}
+"""Attacks that are AdvDM but for their surrogate."""
 
 
 class AttackSettings(BaseModel):
-    """What an attack may do. The defaults are those published for ACE, on the true pixel scale.
+    """What an attack may do. What is not given is as published for the method (`PUBLISHED`).
 
-    With ``rounds`` above one, the attack alternates: ``steps`` of PGD, then ``surrogate_steps`` of
-    LoRA fine-tuning on the perturbed images, so that later rounds attack a model that already
-    learns from them. The first round always attacks the model as given.
+    The surrogate is a copy of the denoiser with a LoRA that learns images by the denoising loss:
+
+    ===============  =============================================================================
+    ``none``         the model as given is attacked
+    ``fixed``        the surrogate learns the clean images for ``surrogate_steps``, then is attacked
+    ``alternating``  ``rounds`` of ``steps`` of PGD; between them the surrogate learns the attacked
+                     images, so that later rounds attack a model that already learns from them
+    ``cloned``       as before, and in each round a clone that has also learned the clean images
+                     is attacked (ASPL)
+    ===============  =============================================================================
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    method: Literal["ace", "advdm"] = "ace"
-    eps: float = Field(4 / 255, ge=1 / 255, le=1, description="budget, in [0, 1] pixel units (l∞)")
-    step_size: float = Field(0.64 / 255, gt=0, le=1, description="step, in [0, 1] pixel units")
-    steps: int = Field(30, ge=1, description="gradient steps in each round")
+    method: Literal[tuple(OBJECTIVES)] = "ace"
+    norm: Literal["linf", "l2"] = Field("linf", description="what eps bounds")
+    eps: float = Field(gt=0, description="budget, in [0, 1] pixel units; of l2, of a whole image")
+    step_size: float = Field(gt=0, description="step, in the units of eps")
+    steps: int = Field(ge=1, description="gradient steps in each round")
+    step_decay: bool = Field(False, description="shrink the step linearly over the steps")
+    random_start: bool = Field(False, description="start anywhere within the budget")
+    draws: int = Field(1, ge=1, description="timesteps and noises averaged in each gradient")
+    transformations: tuple[Literal["jpeg", "resize", "blur"], ...] = Field(
+        (), description="what the images go through before each gradient"
+    )
     target: str | None = Field(
         PATTERN, description=f"'{PATTERN}' or the path of an image; unused by untargeted attacks"
     )
-    rounds: int = Field(5, ge=1, description="rounds of PGD, with the surrogate trained in between")
+    surrogate: Surrogate = "none"
+    rounds: int = Field(1, ge=1, description="rounds of PGD, with the surrogate trained in between")
     surrogate_steps: int = Field(10, ge=1)
     surrogate_batch_size: int = Field(4, ge=1)
     surrogate_rank: int = Field(4, ge=1)
     surrogate_learning_rate: float = Field(1e-4, gt=0)
 
+    @model_validator(mode="before")
+    @classmethod
+    def _as_published(cls, values: Any) -> Any:
+        if not isinstance(values, dict):
+            return values
+        return PUBLISHED.get(values.get("method", "ace"), {}) | values
+
     @model_validator(mode="after")
-    def _targeted_attacks_have_a_target(self) -> "AttackSettings":
+    def _complete(self) -> "AttackSettings":
         if self.method in TARGETED and not self.target:
             raise ValueError(
                 f"target: {self.method} drives the model to a target image and none is given; set "
                 f"it to '{PATTERN}' or to the path of an image."
             )
+        if self.norm == "linf" and not 1 / 255 <= self.eps <= 1:
+            raise ValueError("eps: expected at least 1/255, one grey level, and at most 1")
+        needed = NEEDED_SURROGATE.get(self.method, self.surrogate)
+        if self.surrogate != needed:
+            raise ValueError(f"surrogate: {self.method} without {needed!r} would be AdvDM")
+        if self.rounds > 1 and self.surrogate in ("none", "fixed"):
+            raise ValueError(f"rounds: a surrogate that is {self.surrogate!r} has only one")
         return self
 
-
-PUBLISHED = {
-    "ace": AttackSettings(method="ace"),
-    "advdm": AttackSettings(
-        method="advdm", eps=16 / 255, step_size=1 / 255, steps=100, rounds=1, target=None
-    ),
-}
-"""Each attack with the settings of its public implementation, on the true pixel scale."""
+    @property
+    def together(self) -> bool:
+        """Whether images influence each other, through a surrogate that learns all of them."""
+        return self.surrogate in ("fixed", "cloned") or self.rounds > 1
 
 
 def target_pattern(height: int, width: int | None = None) -> Tensor:
@@ -126,15 +150,19 @@ def target_pattern(height: int, width: int | None = None) -> Tensor:
     return (bands ^ inverted).float().expand(3, height, width).contiguous()
 
 
-def load_target(target: str, height: int, width: int) -> Tensor:
-    """The target image of an attack, shape (3, height, width) in [0, 1].
+def load_target(pipeline: StableDiffusionPipeline, target: str, height: int, width: int) -> Target:
+    """The target of an attack at a size, in pixels and as latents.
 
     Raises:
         FileNotFoundError, ValueError: ``target`` is neither ``"pattern"`` nor a readable image.
     """
     if target == PATTERN:
-        return target_pattern(height, width)
-    return read_image(target, (height, width))
+        image = target_pattern(height, width)
+    else:
+        image = read_image(target, (height, width))
+    image = image[None].to(pipeline.device)
+    with torch.no_grad():
+        return Target(image, encode_images(pipeline, image))
 
 
 def attack(
@@ -147,10 +175,12 @@ def attack(
 ) -> Tensor:
     """Attacked images, float32, shape (N, 3, H, W) in [0, 1], on the device of ``images``.
 
-    Every value is a multiple of 1/255 within ε of the input, so the budget still holds after the
-    images are saved as 8-bit files. The U-Net is attacked with whatever adapters are active on it.
-    The pipeline is left as it was. An image's timesteps and noise depend on its seed alone, not on
-    ``batch_size`` or on its place among the others; surrogate rounds train on all images together.
+    Every value is a multiple of 1/255 and the budget holds for these values, so that it still does
+    once they are saved as 8-bit files; of l2, relative to the original in 8 bits. Images of a size
+    that the model cannot take are continued by reflection while they are attacked. The U-Net is
+    attacked with whatever adapters are active on it. The pipeline is left as it was. An image's
+    random numbers depend on its seed alone, not on ``batch_size`` or on its place among the others;
+    a surrogate trains on all images together.
 
     Args:
         images: float, shape (N, 3, H, W) in [0, 1].
@@ -164,67 +194,66 @@ def attack(
     """
     _check_inputs(pipeline, images, prompts, seeds, batch_size)
     original = images.detach().float()
-    attacked = original.clone()
-    chunks = [slice(start, start + batch_size) for start in range(0, len(images), batch_size)]
+    if settings.norm == "l2":
+        original = (original * 255).round() / 255
+    attacked = start(original, settings, seeds)
+    chunks = [slice(first, first + batch_size) for first in range(0, len(images), batch_size)]
     # A copy leaves inference mode behind, so that the embeddings may enter a gradient graph.
     text = encode_prompts(pipeline, prompts).clone()
-    unet = pipeline.unet
     with frozen(pipeline.vae, pipeline.unet):
         target = None
         if settings.method in TARGETED:
-            target_image = load_target(settings.target, *images.shape[2:])
-            target = encode_images(pipeline, target_image[None]).detach()
-        for number in range(settings.rounds):
-            if number == 1:
-                unet = make_surrogate(pipeline.unet, settings.surrogate_rank)
-            if number > 0:
-                train_surrogate(pipeline, unet, attacked, text, settings, seeds, number)
+            target = load_target(pipeline, settings.target, *pad(pipeline, original).shape[2:])
+        rounds = victims(pipeline, original, attacked, text, settings, seeds)
+        for number, unet in enumerate(rounds):
             label = f"{settings.method} round {number + 1} of {settings.rounds}"
             total = len(chunks) * settings.steps
             for chunk, step in track(product(chunks, range(settings.steps)), label, total):
-                draws = [seeding.derive_seed("attack", seed, number, step) for seed in seeds[chunk]]
-                values = partial(
+                value = partial(
                     objective_values,
                     pipeline,
                     text=text[chunk],
-                    method=settings.method,
+                    settings=settings,
                     target=target,
-                    seeds=draws,
                     unet=unet,
                 )
+                draws = [
+                    [derive_seed("attack", seed, number, step, k) for seed in seeds[chunk]]
+                    for k in range(settings.draws)
+                ]
+                decay = 1 - step / settings.steps if settings.step_decay else 1
                 attacked[chunk] = pgd_step(
-                    values, attacked[chunk], original[chunk], settings.eps, settings.step_size
+                    [partial(value, seeds=row) for row in draws],
+                    attacked[chunk],
+                    original[chunk],
+                    settings.eps,
+                    settings.step_size * decay,
+                    settings.norm,
                 )
-    return quantise(attacked, original, settings.eps)
+    return quantise(attacked, original, settings.eps, settings.norm)
 
 
 def objective_values(
     pipeline: StableDiffusionPipeline,
     images: Tensor,
     text: Tensor,
-    method: str,
-    target: Tensor | None,
+    settings: AttackSettings,
+    target: Target | None,
     seeds: Sequence[int],
     unet: UNet2DConditionModel | None = None,
 ) -> Tensor:
-    """The attack's objective at one (timestep, noise) draw per image, float32, shape (N,).
+    """The attack's objective at one draw per image, float32, shape (N,).
 
     Differentiable in ``images``; encodes each image once.
 
     Args:
         images: shape (N, 3, H, W) in [0, 1].
         text: embeddings, shape (N, L, D).
-        target: latents of the target, shape (1, C, h, w), or None for untargeted attacks.
-        seeds: one per image, for its timestep and its noise.
+        seeds: one per image, for transformations, timestep and noise.
         unet: the denoiser to attack, the pipeline's own by default.
     """
-    latents = encode_images(pipeline, images)
-    # Noising and the means are computed in single precision at least, whatever the model's.
-    latents = latents.to(torch.promote_types(latents.dtype, torch.float32))
-    unet = unet or pipeline.unet
-    noisy, times, epsilon = noised(training_schedule(pipeline), latents, seeds)
-    prediction = predict(unet, noisy, times, text.to(unet.dtype))
-    return OBJECTIVES[method](prediction, epsilon, latents, target)
+    seen = pad(pipeline, transform(images, settings.transformations, seeds))
+    return OBJECTIVES[settings.method](draw(pipeline, seen, text, seeds, unet, target))
 
 
 @torch.no_grad()
@@ -241,35 +270,58 @@ def denoising_loss(
     """
     text = encode_prompts(pipeline, prompts)
     total = torch.zeros(len(images))
-    for draw in range(draws):
-        seed = seeding.derive_seed("denoising loss", draw)
-        for start in range(0, len(images), batch_size):
-            chunk = slice(start, start + batch_size)
-            seeds = [seed] * len(images[chunk])
-            losses = objective_values(pipeline, images[chunk], text[chunk], "advdm", None, seeds)
+    for number in range(draws):
+        seed = derive_seed("denoising loss", number)
+        for first in range(0, len(images), batch_size):
+            chunk = slice(first, first + batch_size)
+            seen = pad(pipeline, images[chunk])
+            losses = advdm(draw(pipeline, seen, text[chunk], [seed] * len(seen)))
             total[chunk] += losses.float().cpu() / draws
     return total
 
 
+def pad(pipeline: StableDiffusionPipeline, images: Tensor) -> Tensor:
+    """Images whose height and width the VAE can halve: the last row and column are repeated."""
+    factor = pipeline.vae_scale_factor
+    height, width = (-side % factor for side in images.shape[2:])
+    return F.pad(images, (0, width, 0, height), mode="replicate") if height or width else images
+
+
+def start(original: Tensor, settings: AttackSettings, seeds: Sequence[int]) -> Tensor:
+    """Where PGD starts: at the originals or, on request, anywhere within the budget."""
+    if not settings.random_start:
+        return original.clone()
+    shape = original.shape[1:]
+    rows = noise([derive_seed(seed, "start") for seed in seeds], shape, original.device)
+    # The normal distribution function makes normal numbers uniform.
+    rows = torch.special.ndtr(rows) * 2 - 1 if settings.norm == "linf" else _unit(rows)
+    return project(original + settings.eps * rows, original, settings.eps, settings.norm)
+
+
 def pgd_step(
-    loss: Callable[[Tensor], Tensor],
+    losses: Sequence[Callable[[Tensor], Tensor]],
     images: Tensor,
     original: Tensor,
     eps: float,
     step_size: float,
+    norm: Literal["linf", "l2"] = "linf",
 ) -> Tensor:
-    """One step up the sign of the gradient, projected on the ε ball and the pixel range.
+    """One step up the mean gradient, projected on the ε ball and the pixel range.
+
+    The direction is the sign of the gradient for l∞, the gradient at unit length for l2.
 
     Args:
-        loss: images of shape (N, 3, H, W) to shape (N,).
+        losses: each from images of shape (N, 3, H, W) to shape (N,).
 
     Raises:
         FloatingPointError: the gradient of an image is not finite.
     """
     candidates = images.detach().clone().requires_grad_()
-    # The sum over the batch keeps the gradients of its images apart; the scale leaves the signs as
-    # they are and keeps half-precision gradients from underflowing.
-    (gradient,) = torch.autograd.grad(loss(candidates).sum() * GRADIENT_SCALE, candidates)
+    gradient = torch.zeros_like(candidates)
+    for loss in losses:
+        # The sum over the batch keeps the gradients of its images apart; the scale leaves
+        # directions as they are and keeps half-precision gradients from underflowing.
+        gradient += torch.autograd.grad(loss(candidates).sum() * GRADIENT_SCALE, candidates)[0]
     finite = gradient.isfinite().flatten(1).all(dim=1)
     if not finite.all():
         broken = (~finite).nonzero().flatten().tolist()
@@ -277,22 +329,39 @@ def pgd_step(
             f"The gradient of image {broken} in the batch is not finite. If the model is in half "
             "precision, load it in bfloat16 or float32."
         )
-    moved = images + step_size * gradient.sign()
-    return project(moved, original, eps)
+    direction = gradient.sign() if norm == "linf" else _unit(gradient)
+    return project(images + step_size * direction, original, eps, norm)
 
 
-def project(images: Tensor, original: Tensor, eps: float) -> Tensor:
-    """The nearest images within ε of the originals (l∞) and in [0, 1]."""
-    return images.clamp(original - eps, original + eps).clamp(0, 1)
+def _unit(rows: Tensor) -> Tensor:
+    """Each row at Euclidean length 1, or 0 where it is 0."""
+    return F.normalize(rows.flatten(1), dim=1).view_as(rows)
 
 
-def quantise(images: Tensor, original: Tensor, eps: float) -> Tensor:
-    """The nearest images on the grid of 1/255 within ε of the originals.
+def project(
+    images: Tensor, original: Tensor, eps: float, norm: Literal["linf", "l2"] = "linf"
+) -> Tensor:
+    """The nearest images within ε of the originals, then cut to [0, 1], which is nearer still."""
+    if norm == "linf":
+        return images.clamp(original - eps, original + eps).clamp(0, 1)
+    change = images - original
+    length = change.flatten(1).norm(dim=1).clamp(min=eps).view(-1, 1, 1, 1)
+    return (original + change * (eps / length)).clamp(0, 1)
 
-    Exists for every ε ≥ 1/255. In double precision, where ``8/255 * 255`` is 8 to 1e-14, so that
-    rounding costs no grey level of the budget.
+
+def quantise(
+    images: Tensor, original: Tensor, eps: float, norm: Literal["linf", "l2"] = "linf"
+) -> Tensor:
+    """Images on the grid of 1/255 within ε of the originals: for l∞ the nearest ones.
+
+    Those exist for every ε ≥ 1/255. In double precision, where ``8/255 * 255`` is 8 to 1e-14, so
+    that rounding costs no grey level of the budget. For l2, whose originals are on the grid, the
+    change is rounded towards zero.
     """
     levels, centre, tolerance = images.double() * 255, original.double() * 255, 1e-4
+    if norm == "l2":
+        centre = centre.round()
+        return ((centre + (levels - centre).trunc()) / 255).float()
     lowest = (centre - eps * 255 - tolerance).ceil().clamp(min=0)
     highest = (centre + eps * 255 + tolerance).floor().clamp(max=255)
     return (levels.round().clamp(lowest, highest) / 255).float()
@@ -310,6 +379,39 @@ def frozen(*modules: torch.nn.Module) -> Iterator[None]:
     finally:
         for weight, flag in zip(weights, flags, strict=True):
             weight.requires_grad_(flag)
+
+
+def victims(
+    pipeline: StableDiffusionPipeline,
+    original: Tensor,
+    attacked: Tensor,
+    text: Tensor,
+    settings: AttackSettings,
+    seeds: Sequence[int],
+) -> Iterator[UNet2DConditionModel]:
+    """The denoiser to attack in each round, by the surrogate's schedule (see `AttackSettings`).
+
+    Args:
+        attacked: the attacked images as they are; written to between the rounds.
+    """
+    learn = partial(train_surrogate, pipeline, text=text, settings=settings, seeds=seeds)
+    surrogate = None
+    if settings.surrogate in ("fixed", "cloned"):
+        surrogate = make_surrogate(pipeline.unet, settings.surrogate_rank)
+    if settings.surrogate == "fixed":
+        learn(surrogate, original, purpose="clean")
+    for number in range(settings.rounds):
+        if settings.surrogate == "cloned":
+            clone = copy.deepcopy(surrogate)
+            learn(clone, original, purpose=f"clean {number}")
+            yield clone
+            learn(surrogate, attacked, purpose=f"attacked {number}")
+        elif settings.surrogate == "alternating" and number > 0:
+            surrogate = surrogate or make_surrogate(pipeline.unet, settings.surrogate_rank)
+            learn(surrogate, attacked, purpose=f"attacked {number}")
+            yield surrogate
+        else:
+            yield surrogate or pipeline.unet
 
 
 def make_surrogate(unet: UNet2DConditionModel, rank: int) -> UNet2DConditionModel:
@@ -335,12 +437,15 @@ def train_surrogate(
     text: Tensor,
     settings: AttackSettings,
     seeds: Sequence[int],
-    number: int,
+    purpose: str,
 ) -> None:
-    """Fine-tune the surrogate's LoRA on the perturbed images, by the plain denoising loss.
+    """Fine-tune the surrogate's LoRA on images, by the plain denoising loss.
 
     AdamW with weight decay 0.01 and gradient norm clipped at 1, as published for ACE; without the
     class-prior term used there, which needs images of the class.
+
+    Args:
+        purpose: tells the random numbers of several trainings apart.
     """
     # In the order of their seeds, so that the order of the images changes nothing.
     order = sorted(range(len(seeds)), key=lambda index: seeds[index])
@@ -349,14 +454,12 @@ def train_surrogate(
         weight.requires_grad_(True)
     optimizer = torch.optim.AdamW(weights, lr=settings.surrogate_learning_rate, weight_decay=0.01)
     for step in range(settings.surrogate_steps):
-        seed = seeding.derive_seed("surrogate batch", number, step, *sorted(seeds))
+        seed = derive_seed("surrogate batch", purpose, step, *sorted(seeds))
         shuffled = torch.randperm(len(order), generator=torch.Generator().manual_seed(seed))
         batch = [order[place] for place in shuffled[: settings.surrogate_batch_size].tolist()]
-        draws = [seeding.derive_seed("surrogate", seeds[index], number, step) for index in batch]
+        draws = [derive_seed("surrogate", seeds[index], purpose, step) for index in batch]
         # The loss to learn an image is the very objective that AdvDM raises.
-        losses = objective_values(
-            pipeline, images[batch], text[batch], "advdm", None, draws, surrogate
-        )
+        losses = advdm(draw(pipeline, pad(pipeline, images[batch]), text[batch], draws, surrogate))
         optimizer.zero_grad()
         (losses.mean() * GRADIENT_SCALE).backward()
         for weight in weights:

@@ -35,7 +35,7 @@ profile = "quick"
 compute = True
 
 # %%
-from lord import attacks, show, study
+from lord import attacks, objectives, show, study
 
 records = study.run(profile, "ace", compute=compute)
 show.run_card(records)
@@ -52,7 +52,7 @@ show.glue_numbers(records)
 # $$ L(x) = -\lVert \epsilon_\theta(z_t, t, c) - z_T \rVert^2, \qquad z_t = \sqrt{\bar\alpha_t}\, s\,\mathcal{E}(x) + \sqrt{1 - \bar\alpha_t}\, \epsilon. $$ (eq-ace)
 
 # %% tags=["hide-input"]
-show.source(attacks.ace)
+show.source(objectives.ace)
 
 # %% [markdown]
 # ## The loop

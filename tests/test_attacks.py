@@ -9,10 +9,19 @@ from PIL import Image
 
 from lord import attacks, seeding
 from lord.adapter import LordConfig, add_adapter
-from lord.attacks import AttackSettings, attack, objective_values, target_pattern
+from lord.attacks import (
+    PUBLISHED,
+    AttackSettings,
+    attack,
+    load_target,
+    objective_values,
+    target_pattern,
+)
 from lord.data.folder import read_image, save_images
 from lord.model.embedded import TINY, build_pipeline
-from lord.model.pipeline import encode_images, encode_prompts
+from lord.model.pipeline import encode_prompts
+from lord.objectives import OBJECTIVES, TARGETED, advdm, draw
+from lord.transformations import TRANSFORMATIONS, transform
 
 N, SIZE = 3, 16
 SEEDS = [11, 12, 13]
@@ -39,8 +48,13 @@ def images():
     return values / 255
 
 
-def quick(**changes):
-    return QUICK.model_copy(update=changes)
+def quick(method="ace", **changes):
+    """Settings that are as those published but quick."""
+    published = AttackSettings(method=method)
+    few = {"rounds": min(published.rounds, 2), "surrogate_steps": 1, "draws": 1}
+    return AttackSettings(
+        method=method, **{"eps": 8 / 255, "step_size": 2 / 255, "steps": 3} | few | changes
+    )
 
 
 def snapshot(module):
@@ -51,10 +65,13 @@ def levels(images):
     return (images * 255).round().long()
 
 
-@pytest.mark.parametrize("eps", [1 / 255, 3.7 / 255, 8 / 255, 1.0])
-@pytest.mark.parametrize("method", ["ace", "advdm"])
+@pytest.mark.parametrize(
+    ("method", "eps"),
+    [(method, 8 / 255) for method in OBJECTIVES]
+    + [("ace", eps) for eps in (1 / 255, 3.7 / 255, 1)],
+)
 def test_budget_and_range_hold_exactly_after_saving(pipeline, images, tmp_path, method, eps):
-    settings = quick(method=method, eps=eps, step_size=eps / 2, steps=3)
+    settings = quick(method=method, eps=eps, step_size=eps / 2)
     attacked = attack(pipeline, images, PROMPTS, settings, SEEDS)
     paths = save_images(attacked, tmp_path, [f"{seed}" for seed in SEEDS])
     for path, image, original in zip(paths, attacked, images, strict=True):
@@ -66,7 +83,7 @@ def test_budget_and_range_hold_exactly_after_saving(pipeline, images, tmp_path, 
 
 
 def test_whole_budget_is_used(pipeline, images):
-    attacked = attack(pipeline, images, PROMPTS, quick(step_size=8 / 255, steps=1), SEEDS)
+    attacked = attack(pipeline, images, PROMPTS, quick(step_size=8 / 255, steps=1, rounds=1), SEEDS)
     assert (levels(attacked) - levels(images)).abs().max() == 8
 
 
@@ -78,10 +95,11 @@ def test_budget_holds_for_originals_between_grey_levels(pipeline):
         assert (attacked - images).abs().max() <= eps + 1e-6
 
 
-def test_independent_of_batch_size_and_order(images):
+@pytest.mark.parametrize(("method", "rounds"), [("ace", 2), ("fsmg", 1), ("aspl", 2)])
+def test_independent_of_batch_size_and_order(images, method, rounds):
     # Double precision, where the rounding of a batched sum cannot turn the sign of a gradient.
     pipeline = make_pipeline(torch.float64)
-    settings = quick(steps=3, rounds=2, surrogate_steps=2, surrogate_learning_rate=1e-2)
+    settings = quick(method, rounds=rounds, surrogate_steps=2, surrogate_learning_rate=1e-2)
     reference = attack(pipeline, images, PROMPTS, settings, SEEDS, batch_size=N)
     assert torch.equal(attack(pipeline, images, PROMPTS, settings, SEEDS, batch_size=2), reference)
     order = [2, 0, 1]
@@ -118,17 +136,17 @@ def random_signs(images):
     return torch.randint(0, 2, images.shape, generator=torch.Generator().manual_seed(2)) * 2 - 1
 
 
-@pytest.mark.parametrize("method", ["ace", "advdm"])
+@pytest.mark.parametrize("method", [name for name in OBJECTIVES if not name.startswith("sds")])
 def test_steps_raise_the_objective_beyond_noise(pipeline, images, method):
     text = encode_prompts(pipeline, PROMPTS).clone()
-    target = encode_images(pipeline, target_pattern(SIZE)[None])
+    target = load_target(pipeline, "pattern", SIZE, SIZE)
 
     def values(candidates):
-        return objective_values(pipeline, candidates, text, method, target, SEEDS)
+        return objective_values(pipeline, candidates, text, quick(method), target, SEEDS)
 
     attacked = images
     for _ in range(5):
-        attacked = attacks.pgd_step(values, attacked, images, 8 / 255, 2 / 255)
+        attacked = attacks.pgd_step([values], attacked, images, 8 / 255, 2 / 255)
     noisy = (images + 8 / 255 * random_signs(images)).clamp(0, 1)
     before, after, control = values(images), values(attacked), values(noisy)
     assert (after > before).all()
@@ -136,17 +154,17 @@ def test_steps_raise_the_objective_beyond_noise(pipeline, images, method):
 
 
 def test_attack_raises_its_objective_at_draws_it_has_not_seen(pipeline, images):
-    attacked = attack(pipeline, images, PROMPTS, quick(steps=10), SEEDS)
+    attacked = attack(pipeline, images, PROMPTS, quick(steps=10, rounds=1), SEEDS)
     noisy = (images + 8 / 255 * random_signs(images)).clamp(0, 1)
     text = encode_prompts(pipeline, PROMPTS)
-    target = encode_images(pipeline, target_pattern(SIZE)[None])
+    target = load_target(pipeline, "pattern", SIZE, SIZE)
 
     def value(candidates):
         # A network with random weights hardly looks at its input, so the mean takes many draws.
         draws = [[seeding.derive_seed("test", seed, draw) for seed in SEEDS] for draw in range(40)]
         with torch.no_grad():
             values = [
-                objective_values(pipeline, candidates, text, "ace", target, seeds).mean()
+                objective_values(pipeline, candidates, text, QUICK, target, seeds).mean()
                 for seeds in draws
             ]
         return torch.stack(values).mean()
@@ -156,48 +174,90 @@ def test_attack_raises_its_objective_at_draws_it_has_not_seen(pipeline, images):
     assert after > control
 
 
-@pytest.mark.parametrize("method", ["ace", "advdm"])
+@pytest.mark.parametrize("method", OBJECTIVES)
 def test_objective_agrees_with_a_reference(pipeline, images, method):
     text = encode_prompts(pipeline, PROMPTS)
-    target_image = target_pattern(SIZE)
-    target = encode_images(pipeline, target_image[None])
-    values = objective_values(pipeline, images, text, method, target, SEEDS)
+    target = load_target(pipeline, "pattern", SIZE, SIZE)
+    values = objective_values(pipeline, images, text, quick(method), target, SEEDS)
 
     scale = pipeline.vae.config.scaling_factor
     alphas = DDPMScheduler.from_config(pipeline.scheduler.config).alphas_cumprod
+    z_target = pipeline.vae.encode(target_pattern(SIZE)[None] * 2 - 1).latent_dist.mode() * scale
     for index, seed in enumerate(SEEDS):
         z = pipeline.vae.encode(images[index : index + 1] * 2 - 1).latent_dist.mode() * scale
-        z_target = pipeline.vae.encode(target_image[None] * 2 - 1).latent_dist.mode() * scale
         t = seeding.timesteps([seeding.derive_seed(seed, "timestep")], 0, len(alphas))
         eps = seeding.noise([seeding.derive_seed(seed, "noise")], z.shape[1:])
         z_t = alphas[t] ** 0.5 * z + (1 - alphas[t]) ** 0.5 * eps
         prediction = pipeline.unet(z_t, t, text[index : index + 1]).sample
+        fit, reach = ((prediction - eps) ** 2).mean(), -((prediction - z_target) ** 2).mean()
         expected = {
-            "ace": -((prediction - z_target) ** 2).mean(),
-            "advdm": ((prediction - eps) ** 2).mean(),
+            "advdm": fit,
+            "fsmg": fit,
+            "aspl": fit,
+            "encoder": -((z - z_target) ** 2).mean(),
+            "diffusion": -(_edited(pipeline, z, eps, text[index]) - target_pattern(SIZE)).norm(),
+            "mist": 1e4 * fit - ((z - z_target) ** 2).sum(),
+            "sds_minus": -((prediction - eps) * z).mean(),
+            "sds_plus": ((prediction - eps) * z).mean(),
+            "ace": reach,
+            "ace_plus": reach - 100 * ((z - z_target) ** 2).mean(),
+            "mist_v2_fused": 100 * ((z - z_target) ** 2).mean()
+            - (prediction - z_target).abs().mean(),
         }[method]
         assert values[index].item() == pytest.approx(expected.item(), rel=1e-4)
+
+
+def _edited(pipeline, z, eps, text):
+    """SDEdit with four DDIM steps and guidance 7.5, the formula written out."""
+    alphas = pipeline.scheduler.alphas_cumprod
+    stride, empty = 1000 // 6, encode_prompts(pipeline, [""])
+    times = [(3 - step) * stride + 1 for step in range(4)]
+    x = alphas[times[0]] ** 0.5 * z + (1 - alphas[times[0]]) ** 0.5 * eps
+    for t in times:
+        without = pipeline.unet(x, t, empty).sample
+        e = without + 7.5 * (pipeline.unet(x, t, text[None]).sample - without)
+        clean = (x - (1 - alphas[t]) ** 0.5 * e) / alphas[t] ** 0.5
+        before = alphas[t - stride] if t >= stride else alphas[0]
+        x = before**0.5 * clean + (1 - before) ** 0.5 * e
+    return (pipeline.vae.decode(x / pipeline.vae.config.scaling_factor).sample / 2 + 0.5).clamp(
+        0, 1
+    )
+
+
+def test_score_distillation_moves_along_the_encoder_alone(images):
+    """The gradient of SDS is the residual, propagated through the encoder and nothing else."""
+    pipeline = make_pipeline(torch.float64)
+    text = encode_prompts(pipeline, PROMPTS).clone()
+    candidates = images.double().requires_grad_()
+    (found,) = torch.autograd.grad(
+        objective_values(pipeline, candidates, text, quick("sds_minus"), None, SEEDS).sum(),
+        candidates,
+    )
+    seen = draw(pipeline, candidates, text, SEEDS)
+    residual = (seen.prediction - seen.noise).detach()
+    (expected,) = torch.autograd.grad(seen.latents, candidates, -residual / residual[0].numel())
+    torch.testing.assert_close(found, expected)
 
 
 def test_denoising_loss_is_the_mean_objective_of_advdm(pipeline, images):
     losses = attacks.denoising_loss(pipeline, images, PROMPTS, draws=2, batch_size=2)
     text = encode_prompts(pipeline, PROMPTS)
     expected = [
-        objective_values(pipeline, images, text, "advdm", None, [seed] * N)
+        advdm(draw(pipeline, images, text, [seed] * N))
         for seed in (seeding.derive_seed("denoising loss", draw) for draw in range(2))
     ]
     torch.testing.assert_close(losses, torch.stack(expected).mean(dim=0))
 
 
-@pytest.mark.parametrize("method", ["ace", "advdm"])
+@pytest.mark.parametrize("method", [name for name in OBJECTIVES if not name.startswith("sds")])
 def test_gradient_agrees_with_finite_differences(images, method):
     pipeline = make_pipeline(torch.float64)
     text = encode_prompts(pipeline, PROMPTS[:2]).clone()
-    target = encode_images(pipeline, target_pattern(SIZE)[None].double())
+    target = load_target(pipeline, "pattern", SIZE, SIZE)
     images = images[:2].double()
 
     def value(candidates):
-        return objective_values(pipeline, candidates, text, method, target, SEEDS[:2]).sum()
+        return objective_values(pipeline, candidates, text, quick(method), target, SEEDS[:2]).sum()
 
     candidates = images.clone().requires_grad_()
     (gradient,) = torch.autograd.grad(value(candidates), candidates)
@@ -216,7 +276,7 @@ def test_one_encoding_per_step_and_one_of_the_target(pipeline, images, monkeypat
     monkeypatch.setattr(
         pipeline.text_encoder, "forward", lambda *a, **k: texts.append(1) or encode_text(*a, **k)
     )
-    attack(pipeline, images, PROMPTS, quick(steps=4), SEEDS, batch_size=2)
+    attack(pipeline, images, PROMPTS, quick(steps=4, rounds=1), SEEDS, batch_size=2)
     assert encodings == [1] + [2] * 4 + [1] * 4
     assert len(texts) == 1
 
@@ -295,10 +355,10 @@ def test_surrogate_learns_the_images_and_changes_the_attack(pipeline, images):
 
     def loss():
         with torch.no_grad():
-            return objective_values(pipeline, images, text, "advdm", None, SEEDS, surrogate).mean()
+            return advdm(draw(pipeline, images, text, SEEDS, surrogate)).mean()
 
     before = loss()
-    attacks.train_surrogate(pipeline, surrogate, images, text, settings, SEEDS, number=1)
+    attacks.train_surrogate(pipeline, surrogate, images, text, settings, SEEDS, "test")
     assert loss() < before
     assert not any(weight.requires_grad for weight in surrogate.parameters())
     changed = {
@@ -309,7 +369,7 @@ def test_surrogate_learns_the_images_and_changes_the_attack(pipeline, images):
     }
     assert not changed
     two_rounds = attack(pipeline, images, PROMPTS, settings, SEEDS)
-    one_round = attack(pipeline, images, PROMPTS, quick(steps=6), SEEDS)
+    one_round = attack(pipeline, images, PROMPTS, quick(steps=6, rounds=1), SEEDS)
     assert not torch.equal(two_rounds, one_round)
 
 
@@ -322,15 +382,85 @@ def test_half_precision_model_keeps_the_perturbation_in_single(images):
     assert (levels(attacked) - levels(images)).abs().max() in (1, 2)
 
 
-def test_other_sizes(pipeline):
-    images = torch.rand(1, 3, 20, 12)
-    assert attack(pipeline, images, ["a"], quick(steps=1), [1]).shape == images.shape
+@pytest.mark.parametrize("size", [(20, 12), (19, 13)])
+def test_other_sizes_are_neither_cut_nor_squashed(pipeline, size):
+    images = torch.rand(1, 3, *size)
+    attacked = attack(pipeline, images, ["a"], quick(steps=1, rounds=1), [1])
+    assert attacked.shape == images.shape
+    assert ((attacked - images).abs().amax(dim=1) > 1 / 255).float().mean() > 0.9
+
+
+@pytest.mark.parametrize("random_start", [False, True])
+def test_the_euclidean_budget_holds_exactly_after_saving(pipeline, images, random_start):
+    settings = quick(norm="l2", eps=1.5, step_size=0.8, random_start=random_start)
+    attacked = attack(pipeline, images, PROMPTS, settings, SEEDS)
+    change = (attacked - images).flatten(1).norm(dim=1)
+    assert (change <= 1.5 + 1e-6).all() and (change > 1.2).all()
+    assert torch.equal(attacked, levels(attacked).float() / 255)
+    assert attacked.min() >= 0 and attacked.max() <= 1
+
+
+def test_options_change_what_they_say(pipeline, images):
+    plain = attack(pipeline, images, PROMPTS, quick(rounds=1), SEEDS)
+    for option in (
+        {"random_start": True},
+        {"step_decay": True},
+        {"draws": 2},
+        *({"transformations": (name,)} for name in TRANSFORMATIONS),
+    ):
+        changed = attack(pipeline, images, PROMPTS, quick(rounds=1, **option), SEEDS)
+        assert not torch.equal(changed, plain), option
+        assert (levels(changed) - levels(images)).abs().max() <= 8
+
+
+def test_several_draws_average_their_gradients(pipeline, images):
+    def first(x):
+        return (x * images).sum(dim=(1, 2, 3))
+
+    def second(x):
+        return -(x * images).sum(dim=(1, 2, 3)) + x.sum(dim=(1, 2, 3)) * 1e-3
+
+    moved = attacks.pgd_step([first, second], images, images, 8 / 255, 2 / 255)
+    torch.testing.assert_close(moved, (images + 2 / 255).clamp(0, 1))
+
+
+@pytest.mark.parametrize("name", TRANSFORMATIONS)
+def test_transformations_keep_shape_and_pass_gradients(images, name):
+    candidates = images.clone().requires_grad_()
+    seen = transform(candidates, (name,), SEEDS)
+    assert seen.shape == images.shape and not torch.equal(seen, images)
+    (gradient,) = torch.autograd.grad(seen.sum(), candidates)
+    assert (gradient != 0).any(dim=1).float().mean() > 0.9
+    assert torch.equal(
+        transform(images, (name,), SEEDS)[1], transform(images[1:], (name,), SEEDS[1:])[0]
+    )
+
+
+def test_what_is_not_given_is_as_published():
+    assert set(PUBLISHED) == set(OBJECTIVES)
+    assert AttackSettings(method="aspl").rounds == 50
+    assert AttackSettings(method="ace").eps == 4 / 255
+    assert AttackSettings(method="ace", rounds=1).surrogate_steps == 10
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"method": "fsmg", "surrogate": "none"}, "would be AdvDM"),
+        ({"method": "aspl", "surrogate": "alternating"}, "would be AdvDM"),
+        ({"method": "advdm", "rounds": 2}, "rounds"),
+    ],
+)
+def test_no_attack_silently_becomes_another(wrong, message):
+    with pytest.raises(ValueError, match=message):
+        AttackSettings(**wrong)
 
 
 def test_missing_target_is_an_error(pipeline, images, tmp_path):
-    for target in (None, ""):
-        with pytest.raises(ValueError, match="target"):
-            AttackSettings(method="ace", target=target)
+    for method in TARGETED:
+        for missing in (None, ""):
+            with pytest.raises(ValueError, match="target"):
+                AttackSettings(method=method, target=missing)
     with pytest.raises(FileNotFoundError, match=r"gone\.png"):
         settings = quick(target=str(tmp_path / "gone.png"))
         attack(pipeline, images, PROMPTS, settings, SEEDS)

@@ -17,12 +17,13 @@ import lord
 from lord import attacks
 from lord.attacks import AttackSettings
 from lord.cli import app
-from lord.cli.options import Domain, parse_number
+from lord.cli.options import Domain, Method, parse_number
 from lord.data.folder import load_folder
 from lord.data.subjects import DOMAINS, Subject
 from lord.defence import Stage1Settings
 from lord.finetune import FinetuneSettings
 from lord.model.embedded import TINY
+from lord.objectives import OBJECTIVES
 from lord.study import notebooks
 from lord.study.profile import load_profile
 
@@ -153,8 +154,9 @@ def test_defence_is_learned_against_the_attack_of_the_study():
     assert options["identities"] == study.identities
 
 
-def test_domains_are_those_that_can_be_rendered():
+def test_choices_are_those_that_the_library_has():
     assert set(Domain.__args__) == set(DOMAINS)
+    assert set(Method.__args__) == set(OBJECTIVES)
 
 
 def test_numbers_may_be_fractions():

@@ -15,6 +15,7 @@ from lord.cli.options import (
     Device,
     Domain,
     Dtype,
+    Method,
     Model,
     Seed,
     Size,
@@ -93,8 +94,11 @@ def attack(
     images: Annotated[Path, typer.Argument(help="Folder of images, captions in .txt files.")],
     out: Annotated[Path, typer.Argument(help="Folder for the attacked images.")],
     method: Annotated[
-        Literal["ace", "advdm"],
-        typer.Option(help="ace drives the model to a target image, advdm away from the image."),
+        Method,
+        typer.Option(
+            help="What the perturbation wants; the book explains each. ace drives the model to a "
+            "target image, advdm away from the image."
+        ),
     ] = "ace",
     eps: Annotated[
         float | None,
@@ -102,7 +106,7 @@ def attack(
             parser=parse_number,
             metavar="NUMBER",
             help="The most a pixel may change, of 1: 8/255 is eight grey levels.",
-            show_default="as published, 4/255 for ace, 16/255 for advdm",
+            show_default="as published, 4/255 for ace",
         ),
     ] = None,
     step_size: Annotated[
@@ -111,47 +115,93 @@ def attack(
             parser=parse_number,
             metavar="NUMBER",
             help="Change of a pixel in one step.",
-            show_default="as published, 0.64/255 or 1/255",
+            show_default="as published, 0.64/255 for ace",
         ),
     ] = None,
     steps: Annotated[
         int | None,
         typer.Option(
             help="Steps in each round.",
-            show_default="as published, 30 or 100",
+            show_default="as published, 30 for ace",
         ),
     ] = None,
     target: Annotated[
         str | None,
         typer.Option(
-            help="Target of ace: 'pattern', or an image file.",
+            help="Where a targeted attack leads: 'pattern', or an image file.",
             show_default="pattern",
+        ),
+    ] = None,
+    norm: Annotated[
+        Literal["linf", "l2"],
+        typer.Option(help="What --eps bounds: every pixel, or the length of the whole change."),
+    ] = "linf",
+    random_start: Annotated[
+        bool | None,
+        typer.Option(
+            "--random-start/--no-random-start",
+            help="Start anywhere within the budget.",
+            show_default="as published",
+        ),
+    ] = None,
+    step_decay: Annotated[
+        bool | None,
+        typer.Option(
+            "--step-decay/--no-step-decay",
+            help="Shrink the step over the steps.",
+            show_default="as published",
+        ),
+    ] = None,
+    draws: Annotated[
+        int | None,
+        typer.Option(
+            help="Timesteps and noises averaged in each step.",
+            show_default="as published, mostly 1",
+        ),
+    ] = None,
+    transformations: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--transformation",
+            help="jpeg, resize or blur: what each step sees the images through; may be repeated.",
+        ),
+    ] = None,
+    surrogate: Annotated[
+        Literal["none", "fixed", "alternating", "cloned"] | None,
+        typer.Option(
+            help="Whether a copy of the model learns the images and is attacked in its place: "
+            "before the steps, between rounds, or as in ASPL.",
+            show_default="as published",
         ),
     ] = None,
     rounds: Annotated[
         int | None,
         typer.Option(
             help="Rounds; between them a copy of the model learns the attacked images, all "
-            "together. With 1 round a killed run goes on where it was, else it starts over.",
-            show_default="as published, 5 or 1",
+            "together. Without, a killed run goes on where it was, else it starts over.",
+            show_default="as published, 5 for ace",
         ),
     ] = None,
     surrogate_steps: Annotated[
-        int,
-        typer.Option(help="Training steps of that copy.", rich_help_panel=FINER),
-    ] = 10,
+        int | None,
+        typer.Option(
+            help="Training steps of that copy.", rich_help_panel=FINER, show_default="as published"
+        ),
+    ] = None,
     surrogate_batch_size: Annotated[
-        int,
-        typer.Option(help="Images in each of them.", rich_help_panel=FINER),
-    ] = 4,
+        int | None,
+        typer.Option(
+            help="Images in each of them.", rich_help_panel=FINER, show_default="as published"
+        ),
+    ] = None,
     surrogate_rank: Annotated[
-        int,
-        typer.Option(help="Rank of its LoRA.", rich_help_panel=FINER),
-    ] = 4,
+        int | None,
+        typer.Option(help="Rank of its LoRA.", rich_help_panel=FINER, show_default="as published"),
+    ] = None,
     surrogate_learning_rate: Annotated[
-        float,
-        typer.Option(help="Its learning rate.", rich_help_panel=FINER),
-    ] = 1e-4,
+        float | None,
+        typer.Option(help="Its learning rate.", rich_help_panel=FINER, show_default="as published"),
+    ] = None,
     caption: Caption = "a photograph",
     size: Size = None,
     seed: Seed = 0,
@@ -178,24 +228,28 @@ def attack(
     require_folder(images)
     if out.resolve() == images.resolve():
         raise ValueError(f"{out}: give another folder than that of the originals")
-    from lord.attacks import PATTERN, PUBLISHED, AttackSettings
+    from lord.attacks import PATTERN, AttackSettings
     from lord.data.folder import load_folder, read_image
 
-    published = {
+    given = {
+        "method": method,
+        "norm": norm,
         "eps": eps,
         "step_size": step_size,
         "steps": steps,
         "target": target,
+        "random_start": random_start,
+        "step_decay": step_decay,
+        "draws": draws,
+        "transformations": transformations,
+        "surrogate": surrogate,
         "rounds": rounds,
-    }
-    given = {name: value for name, value in published.items() if value is not None}
-    given |= {
         "surrogate_steps": surrogate_steps,
         "surrogate_batch_size": surrogate_batch_size,
         "surrogate_rank": surrogate_rank,
         "surrogate_learning_rate": surrogate_learning_rate,
     }
-    settings = AttackSettings(**PUBLISHED[method].model_dump() | given)
+    settings = AttackSettings(**{name: v for name, v in given.items() if v is not None})
     if settings.target not in (None, PATTERN):
         read_image(settings.target, (1, 1))  # a missing one is found before a model is loaded
     pipeline = open_pipeline(model, device, dtype)
@@ -235,14 +289,14 @@ def attack_folder(
         "settings": settings.model_dump(),
         "seed": seed,
         # The surrogate learns from all images together.
-        "companions": sorted(contents) if settings.rounds > 1 else None,
+        "companions": sorted(contents) if settings.together else None,
     }
     requests = [
         request_of(common | {"image": content, "caption": caption})
         for content, caption in zip(contents, album.captions, strict=True)
     ]
     ledger = Ledger(out)
-    unit = len(album) if settings.rounds > 1 else batch_size
+    unit = len(album) if settings.together else batch_size
     for start in track(range(0, len(album), unit), "images"):
         rows = slice(start, start + unit)
         # Batches are always the same, so that a resumed run does not differ even in rounding.

@@ -14,6 +14,7 @@ from lord.cli.options import (
     Device,
     Domain,
     Dtype,
+    Method,
     Model,
     Seed,
     Size,
@@ -149,9 +150,7 @@ def defend(
     identities: Annotated[
         int, typer.Option(min=1, help="How many of them, one picture each, with --domain.")
     ] = 512,
-    method: Annotated[
-        Literal["ace", "advdm"], typer.Option(help="The attack to defend against.")
-    ] = "ace",
+    method: Annotated[Method, typer.Option(help="The attack to defend against.")] = "ace",
     eps: Annotated[
         float,
         typer.Option(
@@ -217,18 +216,13 @@ def defend(
         require_folder(images)
     import torch
 
-    from lord.attacks import PUBLISHED, AttackSettings
+    from lord.attacks import AttackSettings
     from lord.data.folder import ImageSet, load_folder, read_image
     from lord.data.subjects import sample_domain
     from lord.defence import Stage1Settings, save_defence, train_defence
 
     of_attack = AttackSettings(
-        method=method,
-        eps=eps,
-        step_size=step_size,
-        steps=attack_steps,
-        rounds=1,
-        target=PUBLISHED[method].target,
+        method=method, eps=eps, step_size=step_size, steps=attack_steps, rounds=1
     )
     settings = Stage1Settings(
         rank=rank,

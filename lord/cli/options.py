@@ -46,6 +46,19 @@ Size = Annotated[
         show_default="the model's own",
     ),
 ]
+Method = Literal[
+    "advdm",
+    "encoder",
+    "diffusion",
+    "mist",
+    "sds_minus",
+    "sds_plus",
+    "fsmg",
+    "aspl",
+    "ace",
+    "ace_plus",
+    "mist_v2_fused",
+]
 Seed = Annotated[int, typer.Option(help="The same seed gives the same result.")]
 Caption = Annotated[
     str, typer.Option(help="The caption of images that have no .txt file beside them.")

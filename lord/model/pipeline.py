@@ -105,10 +105,13 @@ def encode_images(pipeline: StableDiffusionPipeline, images: Tensor) -> Tensor:
 
 
 def decode_latents(pipeline: StableDiffusionPipeline, latents: Tensor) -> Tensor:
-    """Images in [0, 1], float32, shape (N, 3, H, W), of latents on the scale of `encode_images`."""
+    """Images in [0, 1], shape (N, 3, H, W), of latents on the scale of `encode_images`.
+
+    In single precision at least.
+    """
     vae = pipeline.vae
     pixels = vae.decode(latents.to(vae.device, vae.dtype) / vae.config.scaling_factor).sample
-    return (pixels.float() / 2 + 0.5).clamp(0, 1)
+    return (pixels.to(torch.promote_types(pixels.dtype, torch.float32)) / 2 + 0.5).clamp(0, 1)
 
 
 @torch.inference_mode()

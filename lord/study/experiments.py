@@ -54,8 +54,10 @@ MAKERS = (
     "lord.finetune",
     "lord.metrics",
     "lord.model",
+    "lord.objectives",
     "lord.seeding",
     "lord.training",
+    "lord.transformations",
 )
 
 

@@ -1,0 +1,193 @@
+"""What an attack wants: one number per image, which the perturbation is to raise.
+
+Each function is the formula of one attack, as a function of what `Draw` holds: the latents z of
+the attacked images, a noise ϵ and timestep t for each, the denoiser and the target. All names are
+those of the papers; `lord.attacks` turns them into perturbations.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from diffusers import DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel
+from torch import Tensor
+
+from lord.model.diffusion import noised, predict, row_errors, training_schedule
+from lord.model.pipeline import decode_latents, encode_images, encode_prompts
+
+ENCODER_WEIGHT = 1e2
+"""α of ACE+, in front of the mean squared distance of latents; no primary source confirms it."""
+
+EDIT_STEPS, EDIT_GUIDANCE, EDIT_STRENGTH = 4, 7.5, 0.7
+"""How PhotoGuard's diffusion attack edits an image: sampler steps, guidance, share of the noise."""
+
+
+@dataclass(frozen=True)
+class Target:
+    """Where a targeted attack drives the model: an image (1, 3, H, W) and its latents z_T."""
+
+    image: Tensor
+    latents: Tensor
+
+
+@dataclass(frozen=True)
+class Draw:
+    """A batch of N images at one timestep and noise each.
+
+    Attributes:
+        pipeline: whose VAE and forward process are attacked.
+        unet: the denoiser: the pipeline's own, or a surrogate.
+        latents: z, shape (N, C, h, w), differentiable in the images.
+        noisy: z_t = √ᾱ_t z + √(1−ᾱ_t) ϵ, of the same shape.
+        times: t, shape (N,).
+        noise: ϵ, of the shape of z.
+        text: embeddings c, shape (N, L, D), in the U-Net's precision.
+        target: None for an attack without one.
+    """
+
+    pipeline: StableDiffusionPipeline
+    unet: UNet2DConditionModel
+    latents: Tensor
+    noisy: Tensor
+    times: Tensor
+    noise: Tensor
+    text: Tensor
+    target: Target | None
+
+    @cached_property
+    def prediction(self) -> Tensor:
+        """ε_θ(z_t, t, c), of the shape of z; computed only for objectives that ask for it."""
+        return predict(self.unet, self.noisy, self.times, self.text)
+
+    @cached_property
+    def distance(self) -> Tensor:
+        """(z − z_T)², of the shape of z."""
+        return (self.latents - self.target.latents).square()
+
+
+def draw(
+    pipeline: StableDiffusionPipeline,
+    images: Tensor,
+    text: Tensor,
+    seeds: Sequence[int],
+    unet: UNet2DConditionModel | None = None,
+    target: Target | None = None,
+) -> Draw:
+    """Encode images (N, 3, H, W) in [0, 1] once, and noise them, by one seed each.
+
+    Noising and everything after the U-Net is computed in single precision at least, whatever the
+    model's.
+    """
+    unet = unet or pipeline.unet
+    latents = encode_images(pipeline, images)
+    latents = latents.to(torch.promote_types(latents.dtype, torch.float32))
+    noisy, times, noise = noised(training_schedule(pipeline), latents, seeds)
+    return Draw(pipeline, unet, latents, noisy, times, noise, text.to(unet.dtype), target)
+
+
+def advdm(draw: Draw) -> Tensor:
+    """mean‖ε_θ(z_t) − ϵ‖²: the image no longer fits the model.
+
+    AdvDM: Liang et al., arXiv:2302.04578. FSMG and ASPL (Anti-DreamBooth: Van Le et al.,
+    arXiv:2303.15433) raise the same number, for a model that has learnt the images.
+    """
+    return row_errors(draw.prediction, draw.noise)
+
+
+def encoder(draw: Draw) -> Tensor:
+    """−mean‖z − z_T‖²: the image is encoded as the target.
+
+    PhotoGuard's encoder attack: Salman et al., arXiv:2302.06588.
+    """
+    return -draw.distance.mean(dim=(1, 2, 3))
+
+
+def diffusion(draw: Draw) -> Tensor:
+    """−‖SD(x) − x_T‖: what the model makes of the image looks like the target.
+
+    PhotoGuard's diffusion attack (arXiv:2302.06588), with the gradient through every step of a
+    short sampler that starts from the noised image.
+    """
+    return -(edit(draw) - draw.target.image).flatten(1).norm(dim=1)
+
+
+def mist(draw: Draw) -> Tensor:
+    """10⁴ · mean‖ε_θ(z_t) − ϵ‖² − ‖z − z_T‖² (Liang and Wu, arXiv:2305.12683)."""
+    return 1e4 * advdm(draw) - draw.distance.sum(dim=(1, 2, 3))
+
+
+def sds_minus(draw: Draw) -> Tensor:
+    """−⟨ε_θ(z_t) − ϵ, z⟩ with the first factor held fixed.
+
+    The gradient is −J_Eᵀ(ε_θ − ϵ): the image moves where the model finds it *more* likely, and
+    nothing is propagated back through the U-Net. Xue et al., arXiv:2311.12832.
+    """
+    return -sds_plus(draw)
+
+
+def sds_plus(draw: Draw) -> Tensor:
+    """⟨ε_θ(z_t) − ϵ, z⟩ with the first factor held fixed (arXiv:2311.12832)."""
+    with torch.no_grad():
+        residual = predict(draw.unet, draw.noisy, draw.times, draw.text) - draw.noise
+    return (residual * draw.latents).mean(dim=(1, 2, 3))
+
+
+def ace(draw: Draw) -> Tensor:
+    """−mean‖ε_θ(z_t) − z_T‖²: every noise prediction is driven to one target.
+
+    ACE: Zheng et al., "Targeted attack improves protection against unauthorized diffusion
+    customization", arXiv:2310.04687.
+    """
+    return -row_errors(draw.prediction, draw.target.latents.expand_as(draw.prediction))
+
+
+def ace_plus(draw: Draw) -> Tensor:
+    """ACE − α · mean‖z − z_T‖²: the latents are driven to the target as well (arXiv:2310.04687)."""
+    return ace(draw) - ENCODER_WEIGHT * draw.distance.mean(dim=(1, 2, 3))
+
+
+def mist_v2_fused(draw: Draw) -> Tensor:
+    """−mean|ε_θ(z_t) − z_T| + α · mean‖z − z_T‖²: what the public code of Mist v2 does as "fused".
+
+    It differs from ACE+ in the sign of the second term, which drives the latents *away* from the
+    target, and in a first term that is linear; here that is the absolute error.
+    """
+    error = (draw.prediction - draw.target.latents).abs()
+    return (ENCODER_WEIGHT * draw.distance - error).mean(dim=(1, 2, 3))
+
+
+OBJECTIVES: dict[str, Callable[[Draw], Tensor]] = {
+    "advdm": advdm,
+    "encoder": encoder,
+    "diffusion": diffusion,
+    "mist": mist,
+    "sds_minus": sds_minus,
+    "sds_plus": sds_plus,
+    "fsmg": advdm,
+    "aspl": advdm,
+    "ace": ace,
+    "ace_plus": ace_plus,
+    "mist_v2_fused": mist_v2_fused,
+}
+"""The objective of every attack, each from a `Draw` to shape (N,)."""
+
+TARGETED = frozenset({"encoder", "diffusion", "mist", "ace", "ace_plus", "mist_v2_fused"})
+"""The attacks that need a target."""
+
+
+def edit(draw: Draw) -> Tensor:
+    """Images (N, 3, H, W) that a short DDIM sampler makes of the noised images (SDEdit)."""
+    pipeline, unet = draw.pipeline, draw.unet
+    sampler = DDIMScheduler.from_config(pipeline.scheduler.config)
+    sampler.set_timesteps(round(EDIT_STEPS / EDIT_STRENGTH))
+    times = sampler.timesteps[-EDIT_STEPS:].to(draw.latents.device)
+    latents = sampler.add_noise(draw.latents, draw.noise, times[:1])
+    empty = encode_prompts(pipeline, [""]).to(draw.text).expand_as(draw.text)
+    both = torch.cat((empty, draw.text))
+    for time in times:
+        pair = predict(unet, latents.repeat(2, 1, 1, 1), time.expand(2 * len(latents)), both)
+        unconditional, conditional = pair.chunk(2)
+        guided = unconditional + EDIT_GUIDANCE * (conditional - unconditional)
+        latents = sampler.step(guided, time, latents).prev_sample
+    return decode_latents(pipeline, latents)
