@@ -27,6 +27,7 @@ from torch import Tensor
 
 from lord.adapter import add_adapter
 from lord.data.folder import read_image
+from lord.data.pattern import target_pattern
 from lord.model.diffusion import check_predicts_noise
 from lord.model.pipeline import check_images, encode_images, encode_prompts
 from lord.objectives import OBJECTIVES, TARGETED, Target, advdm, draw
@@ -132,22 +133,6 @@ class AttackSettings(BaseModel):
     def together(self) -> bool:
         """Whether images influence each other, through a surrogate that learns all of them."""
         return self.surrogate in ("fixed", "cloned") or self.rounds > 1
-
-
-def target_pattern(height: int, width: int | None = None) -> Tensor:
-    """The built-in target of ACE: tiled black and white diamonds, shape (3, height, width).
-
-    Four tiles along the shorter side. Neighbouring tiles are inverted, so the pattern has high
-    contrast at several scales and no mean of its own.
-    """
-    width = width or height
-    tile = min(height, width) / 4
-    y = (torch.arange(height) + 0.5) / tile
-    x = (torch.arange(width) + 0.5) / tile
-    from_centre = (y.frac() - 0.5).abs()[:, None] + (x.frac() - 0.5).abs()[None, :]
-    bands = (from_centre * 4).long() % 2
-    inverted = (y.long()[:, None] + x.long()[None, :]) % 2
-    return (bands ^ inverted).float().expand(3, height, width).contiguous()
 
 
 def load_target(pipeline: StableDiffusionPipeline, target: str, height: int, width: int) -> Target:

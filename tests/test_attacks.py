@@ -15,9 +15,9 @@ from lord.attacks import (
     attack,
     load_target,
     objective_values,
-    target_pattern,
 )
 from lord.data.folder import read_image, save_images
+from lord.data.pattern import target_pattern
 from lord.model.embedded import TINY, build_pipeline
 from lord.model.pipeline import encode_prompts
 from lord.objectives import OBJECTIVES, TARGETED, advdm, draw

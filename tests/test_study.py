@@ -9,7 +9,9 @@ import pandas as pd
 import pytest
 import yaml
 
-from lord.study import experiments, main_table, missing, run, status
+from lord.study import main_table, missing, run, status
+from lord.study.bench import Bench
+from lord.study.experiments import condition
 from lord.study.plan import jobs
 from lord.study.profile import PROFILES, load_profile, profile_names
 from lord.study.run import RESULTS
@@ -88,6 +90,15 @@ def test_a_setting_touches_exactly_the_records_that_depend_on_it():
     assert all(name in changed for name in before if "-ace" in name)
 
 
+def test_shared_intermediates_are_named_after_what_they_depend_on(tmp_path):
+    def path(**change):
+        return Bench(SMOKE.model_copy(update=change), tmp_path).shared("name", ["attack"])
+
+    assert path() == path(subjects=(3,))
+    assert path() != path(attack=SMOKE.attack.model_copy(update={"steps": 5}))
+    assert path() != path(size=32)
+
+
 def test_a_run_measures_every_condition(records):
     found, results = records
     conditions = {(r.settings["attack_name"], r.settings["defence"]) for r in found}
@@ -115,7 +126,7 @@ def test_finished_experiments_are_not_run_again(records, monkeypatch):
     def refuse(*_, **__):
         raise AssertionError("this was finished")
 
-    monkeypatch.setattr(experiments, "measure_condition", refuse)
+    monkeypatch.setattr(condition, "measure_condition", refuse)
     assert run("smoke", "main", domain="portraits", results=results) == found
 
 
@@ -131,7 +142,7 @@ class Killed(BaseException):
 
 def test_a_killed_run_goes_on_and_ends_with_the_same_numbers(records, tmp_path, monkeypatch):
     found, _ = records
-    monkeypatch.setattr(experiments, "generate", _fails_at_call(3, experiments.generate))
+    monkeypatch.setattr(condition, "generate", _fails_at_call(3, condition.generate))
     with pytest.raises(Killed):
         run("smoke", "main", domain="portraits", results=tmp_path)
     assert not list((tmp_path / "smoke").glob(".*-*"))  # nothing half-written

@@ -14,7 +14,7 @@ from diffusers import StableDiffusionPipeline
 from scipy.stats import spearmanr
 from torch import Tensor
 
-from lord.attacks import target_pattern
+from lord.data.pattern import target_pattern
 from lord.data.subjects import DOMAINS, Batch, Subject
 from lord.metrics.degradations import degrade
 from lord.metrics.features import FeatureNet

@@ -7,11 +7,23 @@ from typing import Any
 
 from lord.data.subjects import Subject
 from lord.model.card import weights_checksum
-from lord.study import experiments
-from lord.study.experiments import Bench, Outcome
+from lord.study.bench import MAKERS, SELECTION_START, Bench, Outcome
+from lord.study.experiments import ace, condition, data, metrics, model, stage1
 from lord.study.profile import Profile
 
 STAGES = ("data", "model", "metrics", "ace", "stage1", "stage2", "main")
+
+# The code that the records of each stage depend on; drawing and reporting are left out.
+CELL = (*MAKERS, "lord.sample", "lord.workflow", condition.__name__)
+MODULES = {
+    "data": ("lord.data", "lord.seeding", data.__name__),
+    "model": ("lord.data", "lord.metrics", "lord.model", "lord.sample", model.__name__),
+    "metrics": ("lord.data", "lord.metrics", "lord.model", "lord.seeding", metrics.__name__),
+    "ace": (*MAKERS, ace.__name__),
+    "stage1": (*MAKERS, stage1.__name__),
+    "stage2": CELL,
+    "main": CELL,
+}
 
 # The conditions of the main table, as (attack, defence).
 CONDITIONS = (("none", "none"), ("ace", "none"), ("ace", "lord"), ("none", "lord"))
@@ -32,33 +44,38 @@ class Job:
     outputs: dict[str, dict[str, Any]]
     compute: Callable[[Bench], Iterable[tuple[str, Outcome]]]
 
+    @property
+    def modules(self) -> tuple[str, ...]:
+        """The code that the records depend on."""
+        return MODULES[self.stage]
+
 
 def jobs(profile: Profile) -> list[Job]:
     """All jobs of a profile in an order that respects what they need of each other."""
     planned = [
-        _single("data", profile, experiments.measure_data, ["domains"]),
-        _single("model", profile, experiments.measure_model, ["domains", "held_out", "sampling"]),
+        _single("data", profile, data.measure_data, ["domains"]),
+        _single("model", profile, model.measure_model, ["domains", "held_out", "sampling"]),
     ]
     for domain in profile.domains:
         planned += [
             _single(
                 "metrics",
                 profile,
-                experiments.validate_metrics,
+                metrics.validate_metrics,
                 ["subjects", "held_out", "references"],
                 domain,
             ),
             _single(
                 "ace",
                 profile,
-                experiments.demonstrate_attack,
+                ace.demonstrate_attack,
                 ["subjects", "seeds", "photographs", "attack"],
                 domain,
             ),
             _single(
                 "stage1",
                 profile,
-                experiments.run_stage1,
+                stage1.run_stage1,
                 ["seeds", "photographs", "attack", "stage1", "stage1_data"],
                 domain,
             ),
@@ -67,7 +84,7 @@ def jobs(profile: Profile) -> list[Job]:
         planned += [
             _condition(
                 profile,
-                Subject(domain, "stage1", experiments.SELECTION_START + number),
+                Subject(domain, "stage1", SELECTION_START + number),
                 profile.seeds[0],
                 "ace",
                 "lord",
@@ -124,7 +141,7 @@ def _condition(
     prefix = f"{subject.domain}-{'subject' if evaluation else 'selection'}{subject.index}"
     prefix += f"-seed{seed}-{attack}-{defence}"
     names = {t: prefix if t == "none" else f"{prefix}-{t}" for t in treatments}
-    condition = {
+    cell = {
         "domain": subject.domain,
         "split": subject.split,
         "subject": subject.index,
@@ -132,13 +149,13 @@ def _condition(
         "attack_name": attack,
         "defence": defence,
     }
-    shared = _settings(profile, depends_on) | condition
+    shared = _settings(profile, depends_on) | cell
     outputs = {
         name: shared | {"treatment": treatment, "candidate": treatment in profile.treatments}
         for treatment, name in names.items()
     }
     measured = partial(
-        experiments.measure_condition,
+        condition.measure_condition,
         subject=subject,
         seed=seed,
         attack_name=attack,

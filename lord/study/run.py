@@ -16,8 +16,8 @@ from lord.record import (
     record_key,
     write_record,
 )
-from lord.study.experiments import MAKERS, Bench
-from lord.study.plan import STAGES, Job, jobs
+from lord.study.bench import Bench
+from lord.study.plan import MODULES, STAGES, Job, jobs
 from lord.study.profile import Profile, load_profile
 from lord.study.tables import write_tables
 
@@ -32,9 +32,6 @@ def results_root() -> Path:
 
 
 RESULTS = results_root()
-
-# What a number in a record depends on; drawing and reporting are left out.
-PRODUCERS = (*MAKERS, "lord.sample", "lord.study.experiments", "lord.workflow")
 
 
 @dataclass(frozen=True)
@@ -102,12 +99,12 @@ def status(profile: Profile, results: Path | None = None) -> list[Status]:
     """The state of every record of a profile, in the order they are computed."""
     folder = (results or RESULTS) / profile.name
     states = []
-    current = code_hash(PRODUCERS)
+    current = {stage: code_hash(modules) for stage, modules in MODULES.items()}
     for job in jobs(profile):
         absent = _missing(job, folder)
         for name in job.outputs:
             record = None if name in absent else read_record(folder / f"{name}.json")
-            fresh = record is not None and record.code_hash == current
+            fresh = record is not None and record.code_hash == current[job.stage]
             state = "missing" if record is None else "finished" if fresh else "stale"
             states.append(Status(name, job.stage, state, record))
     return states
@@ -166,7 +163,7 @@ def _compute(job: Job, bench: Bench, folder: Path) -> None:
             series=outcome.series,
             evidence=bench.profile.evidence,
             measurement=measurement,
-            modules=PRODUCERS,
+            modules=job.modules,
             device=bench.pipeline.device,
         )
         # The picture first: the record says that the experiment is finished.

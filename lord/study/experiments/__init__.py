@@ -1,0 +1,1 @@
+"""The experiments: each a function from the bench to numbers, curves and a picture."""
