@@ -269,12 +269,15 @@ def attack_folder(
     """Attack images and save them with their captions, leaving out those that are there already.
 
     Returns:
-        For each image, by name, the change that was made (``eps``, at most), the denoising loss
-        before and after, and the seconds it took.
+        For each image, by name, the change that was made (``eps``, at most), the structural
+        similarity to the original (SSIM, 1 at most), the denoising loss before and after, and the
+        seconds it took.
 
     Raises:
         ValueError: two images have the same name but for its ending.
     """
+    from torchmetrics.functional.image import structural_similarity_index_measure
+
     from lord.attacks import attack as perturb
     from lord.attacks import denoising_loss
     from lord.data.folder import save_images
@@ -310,10 +313,13 @@ def attack_folder(
         before = denoising_loss(pipeline, clean, captions, batch_size=batch_size).tolist()
         after = denoising_loss(pipeline, attacked, captions, batch_size=batch_size).tolist()
         change = (attacked - clean).abs().amax(dim=(1, 2, 3)).tolist()
+        likeness = structural_similarity_index_measure(
+            attacked, clean, data_range=1.0, reduction="none"
+        ).tolist()
         save_images(attacked, out, names[rows], captions)
         numbers = [
-            {"eps": e, "loss_before": b, "loss_after": a, "seconds": seconds}
-            for e, b, a in zip(change, before, after, strict=True)
+            {"eps": e, "ssim": s, "loss_before": b, "loss_after": a, "seconds": seconds}
+            for e, s, b, a in zip(change, likeness, before, after, strict=True)
         ]
         ledger.add(names[rows], requests[rows], numbers)
     return {name: ledger.entries[name] for name in names}
@@ -321,13 +327,12 @@ def attack_folder(
 
 def attack_table(entries: dict[str, dict[str, Any]]) -> Table:
     """What was done to each image, if there are not too many, and the mean over all."""
-    columns = ("eps", "loss_before", "loss_after", "seconds")
-    table = Table("image", "eps used", "loss before", "loss after", "seconds")
+    columns = ("eps", "ssim", "loss_before", "loss_after", "seconds")
+    table = Table("image", "eps used", "SSIM", "loss before", "loss after", "seconds")
     mean = {name: sum(e[name] for e in entries.values()) / len(entries) for name in columns}
     shown = entries if len(entries) <= ROWS_SHOWN else {}
     for name, entry in {**shown, f"mean of {len(entries)}": mean}.items():
-        eps, before, after, seconds = (entry[column] for column in columns)
-        table.add_row(
-            name, f"{eps * 255:.1f}/255", f"{before:.4f}", f"{after:.4f}", f"{seconds:.1f}"
-        )
+        eps, ssim, before, after, seconds = (entry[column] for column in columns)
+        losses = (f"{before:.4f}", f"{after:.4f}")
+        table.add_row(name, f"{eps * 255:.1f}/255", f"{ssim:.3f}", *losses, f"{seconds:.1f}")
     return table
