@@ -30,14 +30,14 @@ from lord.data.folder import read_image
 from lord.data.pattern import target_pattern
 from lord.model.diffusion import check_predicts_noise
 from lord.model.pipeline import check_images, encode_images, encode_prompts
-from lord.objectives import OBJECTIVES, TARGETED, Target, advdm, draw
+from lord.objectives import OBJECTIVES, TARGETED, Target, advdm, make_draw
 from lord.progress import track
 from lord.seeding import derive_seed, noise
 from lord.transformations import transform
 
 PATTERN = "pattern"
 SURROGATE = "surrogate"
-GRADIENT_SCALE = 2.0**14
+GRADIENT_SCALES = (2.0**14, 2.0**7, 1.0, 2.0**-7)
 
 ANTI_DREAMBOOTH = {"eps": 6.4 / 255, "step_size": 0.64 / 255}
 ACE = {"eps": 4 / 255, "step_size": 0.64 / 255, "steps": 30, "surrogate": "alternating"}
@@ -59,8 +59,9 @@ PUBLISHED: dict[str, dict[str, Any]] = {
 }
 """Each attack with the settings of its public implementation, on the true pixel scale.
 
-Steps of PhotoGuard's attacks, and how long the surrogate of FSMG learns, are not published on this
-scale; those are choices of ours.
+Not as published: the steps of PhotoGuard's attacks, and how long the surrogate of FSMG learns, are
+choices of ours; surrogates are LoRAs everywhere, where Anti-DreamBooth trains all weights; AdvDM
+attacks the mean of the encoder's distribution instead of samples of it.
 """
 
 Surrogate = Literal["none", "fixed", "alternating", "cloned"]
@@ -91,7 +92,7 @@ class AttackSettings(BaseModel):
     step_size: float = Field(gt=0, description="step, in the units of eps")
     steps: int = Field(ge=1, description="gradient steps in each round")
     step_decay: bool = Field(False, description="shrink the step linearly over the steps")
-    random_start: bool = Field(False, description="start anywhere within the budget")
+    random_start: bool = Field(False, description="start at a random change within the budget")
     draws: int = Field(1, ge=1, description="timesteps and noises averaged in each gradient")
     transformations: tuple[Literal["jpeg", "resize", "blur"], ...] = Field(
         (), description="what the images go through before each gradient"
@@ -111,7 +112,10 @@ class AttackSettings(BaseModel):
     def _as_published(cls, values: Any) -> Any:
         if not isinstance(values, dict):
             return values
-        return PUBLISHED.get(values.get("method", "ace"), {}) | values
+        published = PUBLISHED.get(values.get("method", "ace"), {})
+        if values.get("norm") == "l2":  # all published budgets bound single pixels
+            published = {k: v for k, v in published.items() if k not in ("eps", "step_size")}
+        return published | values
 
     @model_validator(mode="after")
     def _complete(self) -> "AttackSettings":
@@ -125,6 +129,8 @@ class AttackSettings(BaseModel):
         needed = NEEDED_SURROGATE.get(self.method, self.surrogate)
         if self.surrogate != needed:
             raise ValueError(f"surrogate: {self.method} without {needed!r} would be AdvDM")
+        if self.method == "advdm" and self.surrogate in NEEDED_SURROGATE.values():
+            raise ValueError(f"surrogate: advdm with {self.surrogate!r} is FSMG or ASPL: name it")
         if self.rounds > 1 and self.surrogate in ("none", "fixed"):
             raise ValueError(f"rounds: a surrogate that is {self.surrogate!r} has only one")
         return self
@@ -162,7 +168,7 @@ def attack(
 
     Every value is a multiple of 1/255 and the budget holds for these values, so that it still does
     once they are saved as 8-bit files; of l2, relative to the original in 8 bits. Images of a size
-    that the model cannot take are continued by reflection while they are attacked. The U-Net is
+    that the VAE cannot take are continued at their edges while they are attacked. The U-Net is
     attacked with whatever adapters are active on it. The pipeline is left as it was. An image's
     random numbers depend on its seed alone, not on ``batch_size`` or on its place among the others;
     a surrogate trains on all images together.
@@ -174,7 +180,7 @@ def attack(
         batch_size: images per gradient step; changes memory and speed only.
 
     Raises:
-        ValueError: shapes, ranges or lengths that do not fit.
+        ValueError: shapes, ranges or lengths that do not fit, or an l2 budget too small for 8 bits.
         FloatingPointError: a gradient is not finite, as half precision may cause.
     """
     _check_inputs(pipeline, images, prompts, seeds, batch_size)
@@ -183,8 +189,7 @@ def attack(
         original = (original * 255).round() / 255
     attacked = start(original, settings, seeds)
     chunks = [slice(first, first + batch_size) for first in range(0, len(images), batch_size)]
-    # A copy leaves inference mode behind, so that the embeddings may enter a gradient graph.
-    text = encode_prompts(pipeline, prompts).clone()
+    text = encode_prompts(pipeline, prompts)
     with frozen(pipeline.vae, pipeline.unet):
         target = None
         if settings.method in TARGETED:
@@ -238,7 +243,7 @@ def objective_values(
         unet: the denoiser to attack, the pipeline's own by default.
     """
     seen = pad(pipeline, transform(images, settings.transformations, seeds))
-    return OBJECTIVES[settings.method](draw(pipeline, seen, text, seeds, unet, target))
+    return OBJECTIVES[settings.method](make_draw(pipeline, seen, text, seeds, unet, target))
 
 
 @torch.no_grad()
@@ -260,7 +265,7 @@ def denoising_loss(
         for first in range(0, len(images), batch_size):
             chunk = slice(first, first + batch_size)
             seen = pad(pipeline, images[chunk])
-            losses = advdm(draw(pipeline, seen, text[chunk], [seed] * len(seen)))
+            losses = advdm(make_draw(pipeline, seen, text[chunk], [seed] * len(seen)))
             total[chunk] += losses.float().cpu() / draws
     return total
 
@@ -273,7 +278,7 @@ def pad(pipeline: StableDiffusionPipeline, images: Tensor) -> Tensor:
 
 
 def start(original: Tensor, settings: AttackSettings, seeds: Sequence[int]) -> Tensor:
-    """Where PGD starts: at the originals or, on request, anywhere within the budget."""
+    """Where PGD starts: at the originals or, on request, anywhere within ε (l∞) or at ε (l2)."""
     if not settings.random_start:
         return original.clone()
     shape = original.shape[1:]
@@ -302,12 +307,16 @@ def pgd_step(
         FloatingPointError: the gradient of an image is not finite.
     """
     candidates = images.detach().clone().requires_grad_()
-    gradient = torch.zeros_like(candidates)
-    for loss in losses:
-        # The sum over the batch keeps the gradients of its images apart; the scale leaves
-        # directions as they are and keeps half-precision gradients from underflowing.
-        gradient += torch.autograd.grad(loss(candidates).sum() * GRADIENT_SCALE, candidates)[0]
-    finite = gradient.isfinite().flatten(1).all(dim=1)
+    # The scale leaves directions as they are. A large one keeps gradients in half precision from
+    # underflowing; if they overflow, a smaller one is tried.
+    for scale in GRADIENT_SCALES:
+        gradient = torch.zeros_like(candidates)
+        for loss in losses:
+            # The sum over the batch keeps the gradients of its images apart.
+            gradient += torch.autograd.grad(loss(candidates).sum() * scale, candidates)[0]
+        finite = gradient.isfinite().flatten(1).all(dim=1)
+        if finite.all():
+            break
     if not finite.all():
         broken = (~finite).nonzero().flatten().tolist()
         raise FloatingPointError(
@@ -341,15 +350,31 @@ def quantise(
 
     Those exist for every ε ≥ 1/255. In double precision, where ``8/255 * 255`` is 8 to 1e-14, so
     that rounding costs no grey level of the budget. For l2, whose originals are on the grid, the
-    change is rounded towards zero.
+    change is shrunk as little as it takes for the rounded one to be within the budget.
+
+    Raises:
+        ValueError: an l2 budget so small that nothing is left of the change of an image.
     """
     levels, centre, tolerance = images.double() * 255, original.double() * 255, 1e-4
     if norm == "l2":
-        centre = centre.round()
-        return ((centre + (levels - centre).trunc()) / 255).float()
+        return ((centre.round() + _shrink(levels - centre.round(), eps * 255)) / 255).float()
     lowest = (centre - eps * 255 - tolerance).ceil().clamp(min=0)
     highest = (centre + eps * 255 + tolerance).floor().clamp(max=255)
     return (levels.round().clamp(lowest, highest) / 255).float()
+
+
+def _shrink(change: Tensor, length: float) -> Tensor:
+    """Whole numbers nearest to each row times the largest factor ≤ 1 that keeps it in length."""
+    low, high = torch.zeros(len(change), 1, 1, 1).to(change), torch.ones(len(change), 1, 1, 1)
+    factor = high = high.to(change)
+    for _ in range(24):  # bisection, from the factor 1 on
+        fits = (factor * change).round().flatten(1).norm(dim=1).view(-1, 1, 1, 1) <= length
+        low, high = torch.where(fits, factor, low), torch.where(fits, high, factor)
+        factor = (low + high) / 2
+    whole = (low * change).round()
+    if (change.flatten(1).any(dim=1) & ~whole.flatten(1).any(dim=1)).any():
+        raise ValueError("eps: this l2 budget is too small for 8 bits a pixel; raise it")
+    return whole
 
 
 @contextmanager
@@ -390,7 +415,8 @@ def victims(
             clone = copy.deepcopy(surrogate)
             learn(clone, original, purpose=f"clean {number}")
             yield clone
-            learn(surrogate, attacked, purpose=f"attacked {number}")
+            if number + 1 < settings.rounds:
+                learn(surrogate, attacked, purpose=f"attacked {number}")
         elif settings.surrogate == "alternating" and number > 0:
             surrogate = surrogate or make_surrogate(pipeline.unet, settings.surrogate_rank)
             learn(surrogate, attacked, purpose=f"attacked {number}")
@@ -444,12 +470,15 @@ def train_surrogate(
         batch = [order[place] for place in shuffled[: settings.surrogate_batch_size].tolist()]
         draws = [derive_seed("surrogate", seeds[index], purpose, step) for index in batch]
         # The loss to learn an image is the very objective that AdvDM raises.
-        losses = advdm(draw(pipeline, pad(pipeline, images[batch]), text[batch], draws, surrogate))
+        losses = advdm(
+            make_draw(pipeline, pad(pipeline, images[batch]), text[batch], draws, surrogate)
+        )
         optimizer.zero_grad()
-        (losses.mean() * GRADIENT_SCALE).backward()
+        (losses.mean() * GRADIENT_SCALES[0]).backward()
         for weight in weights:
-            weight.grad /= GRADIENT_SCALE
-        torch.nn.utils.clip_grad_norm_(weights, 1.0, error_if_nonfinite=True)
+            weight.grad /= GRADIENT_SCALES[0]
+        if not torch.nn.utils.clip_grad_norm_(weights, 1.0).isfinite():
+            raise FloatingPointError("the gradient of the surrogate is not finite: use float32")
         optimizer.step()
     surrogate.requires_grad_(False)
 

@@ -66,7 +66,7 @@ class Draw:
         return (self.latents - self.target.latents).square()
 
 
-def draw(
+def make_draw(
     pipeline: StableDiffusionPipeline,
     images: Tensor,
     text: Tensor,

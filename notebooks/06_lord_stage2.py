@@ -64,8 +64,8 @@ show.treatment_samples(records)
 # : the stage-1 adapter is removed before sampling, both branches;
 #
 # merged
-# : the weights of the adapter at a fixed $\lambda$ and of the LoRA are added to $W$, which is what
-#   the paper describes; up to rounding it equals fixing the same $\lambda$.
+# : the weights of the adapter, both branches ($\lambda = 1$), and of the LoRA are added to $W$, which
+#   is what the paper describes; up to rounding it equals fixing the same $\lambda$.
 #
 # {numref}`fig-selection-table` compares them on stage-1 identities. These decide which treatment the
 # results report; the subjects that are evaluated have no say in it.
@@ -76,7 +76,7 @@ show.treatment_table(records, "stage2")
 # %% [markdown]
 # {numref}`fig-treatments` shows how the choice does on the evaluated subjects.
 
-# %% tags=["hide-input"] mystnb={"figure": {"caption": "Embedded FID (lower is better) and embedded CLIP-IQA (higher is better) of test-time treatments of the gate on the evaluated subjects, with 95 % intervals; filled: the treatment chosen on stage-1 identities.", "name": "fig-treatments"}, "image": {"alt": "Two panels of points with error bars, one point for each treatment and domain."}}
+# %% tags=["hide-input"] mystnb={"figure": {"caption": "Embedded FID (lower is better) and embedded CLIP-IQA (higher is better) of test-time treatments of the gate on the evaluated subjects, with 95 % intervals; filled: the treatment chosen on stage-1 identities.", "name": "fig-treatments"}, "image": {"alt": "Panels for each metric and domain, with a point and an error bar for each treatment."}}
 show.treatment_comparison(records)
 
 # %% tags=["hide-input"] mystnb={"figure": {"caption": "The same as a table.", "name": "fig-treatment-table"}}

@@ -20,7 +20,7 @@ from lord.data.folder import read_image, save_images
 from lord.data.pattern import target_pattern
 from lord.model.embedded import TINY, build_pipeline
 from lord.model.pipeline import encode_prompts
-from lord.objectives import OBJECTIVES, TARGETED, advdm, draw
+from lord.objectives import OBJECTIVES, TARGETED, advdm, make_draw
 from lord.transformations import TRANSFORMATIONS, transform
 
 N, SIZE = 3, 16
@@ -95,11 +95,30 @@ def test_budget_holds_for_originals_between_grey_levels(pipeline):
         assert (attacked - images).abs().max() <= eps + 1e-6
 
 
-@pytest.mark.parametrize(("method", "rounds"), [("ace", 2), ("fsmg", 1), ("aspl", 2)])
-def test_independent_of_batch_size_and_order(images, method, rounds):
+EVERYTHING = {
+    "norm": "l2",
+    "eps": 1.5,
+    "step_size": 0.5,
+    "random_start": True,
+    "draws": 2,
+    "transformations": ("jpeg", "resize", "blur"),
+}
+
+
+@pytest.mark.parametrize(
+    ("method", "options"),
+    [
+        ("ace", {"rounds": 2}),
+        ("fsmg", {}),
+        ("aspl", {"rounds": 2}),
+        ("diffusion", {"steps": 2}),
+        ("ace", {"rounds": 1} | EVERYTHING),
+    ],
+)
+def test_independent_of_batch_size_and_order(images, method, options):
     # Double precision, where the rounding of a batched sum cannot turn the sign of a gradient.
     pipeline = make_pipeline(torch.float64)
-    settings = quick(method, rounds=rounds, surrogate_steps=2, surrogate_learning_rate=1e-2)
+    settings = quick(method, surrogate_steps=2, surrogate_learning_rate=1e-2, **options)
     reference = attack(pipeline, images, PROMPTS, settings, SEEDS, batch_size=N)
     assert torch.equal(attack(pipeline, images, PROMPTS, settings, SEEDS, batch_size=2), reference)
     order = [2, 0, 1]
@@ -233,7 +252,7 @@ def test_score_distillation_moves_along_the_encoder_alone(images):
         objective_values(pipeline, candidates, text, quick("sds_minus"), None, SEEDS).sum(),
         candidates,
     )
-    seen = draw(pipeline, candidates, text, SEEDS)
+    seen = make_draw(pipeline, candidates, text, SEEDS)
     residual = (seen.prediction - seen.noise).detach()
     (expected,) = torch.autograd.grad(seen.latents, candidates, -residual / residual[0].numel())
     torch.testing.assert_close(found, expected)
@@ -243,7 +262,7 @@ def test_denoising_loss_is_the_mean_objective_of_advdm(pipeline, images):
     losses = attacks.denoising_loss(pipeline, images, PROMPTS, draws=2, batch_size=2)
     text = encode_prompts(pipeline, PROMPTS)
     expected = [
-        advdm(draw(pipeline, images, text, [seed] * N))
+        advdm(make_draw(pipeline, images, text, [seed] * N))
         for seed in (seeding.derive_seed("denoising loss", draw) for draw in range(2))
     ]
     torch.testing.assert_close(losses, torch.stack(expected).mean(dim=0))
@@ -355,7 +374,7 @@ def test_surrogate_learns_the_images_and_changes_the_attack(pipeline, images):
 
     def loss():
         with torch.no_grad():
-            return advdm(draw(pipeline, images, text, SEEDS, surrogate)).mean()
+            return advdm(make_draw(pipeline, images, text, SEEDS, surrogate)).mean()
 
     before = loss()
     attacks.train_surrogate(pipeline, surrogate, images, text, settings, SEEDS, "test")
@@ -390,14 +409,31 @@ def test_other_sizes_are_neither_cut_nor_squashed(pipeline, size):
     assert ((attacked - images).abs().amax(dim=1) > 1 / 255).float().mean() > 0.9
 
 
+@pytest.mark.parametrize("eps", [1.0, 3.5])
 @pytest.mark.parametrize("random_start", [False, True])
-def test_the_euclidean_budget_holds_exactly_after_saving(pipeline, images, random_start):
-    settings = quick(norm="l2", eps=1.5, step_size=0.8, random_start=random_start)
+def test_the_euclidean_budget_holds_exactly_and_is_used_after_saving(pipeline, random_start, eps):
+    images = torch.rand(N, 3, 64, 64, generator=torch.Generator().manual_seed(4))
+    images = (images * 255).round() / 255
+    settings = quick(norm="l2", eps=eps, step_size=eps, random_start=random_start, rounds=1)
     attacked = attack(pipeline, images, PROMPTS, settings, SEEDS)
-    change = (attacked - images).flatten(1).norm(dim=1)
-    assert (change <= 1.5 + 1e-6).all() and (change > 1.2).all()
+    change = (levels(attacked) - levels(images)).double().flatten(1).norm(dim=1) / 255
+    assert (change <= eps).all() and (change > 0.95 * eps).all()
     assert torch.equal(attacked, levels(attacked).float() / 255)
     assert attacked.min() >= 0 and attacked.max() <= 1
+
+
+def test_a_euclidean_budget_below_8_bits_is_an_error(pipeline, images):
+    settings = quick(norm="l2", eps=1e-4, step_size=1e-4)
+    with pytest.raises(ValueError, match="8 bits"):
+        attack(pipeline, images, PROMPTS, settings, SEEDS)
+
+
+def test_overflow_is_met_with_a_smaller_scale(images):
+    def steep(x):  # 10³⁵ · 2¹⁴ is more than single precision holds
+        return (x * 1e35).sum(dim=(1, 2, 3))
+
+    moved = attacks.pgd_step([steep], images, images, 8 / 255, 2 / 255)
+    torch.testing.assert_close(moved, (images + 2 / 255).clamp(0, 1))
 
 
 def test_options_change_what_they_say(pipeline, images):
@@ -449,6 +485,8 @@ def test_what_is_not_given_is_as_published():
         ({"method": "fsmg", "surrogate": "none"}, "would be AdvDM"),
         ({"method": "aspl", "surrogate": "alternating"}, "would be AdvDM"),
         ({"method": "advdm", "rounds": 2}, "rounds"),
+        ({"method": "advdm", "surrogate": "fixed"}, "FSMG"),
+        ({"method": "ace", "norm": "l2"}, "eps"),
     ],
 )
 def test_no_attack_silently_becomes_another(wrong, message):

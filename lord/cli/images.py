@@ -1,5 +1,6 @@
 """Commands that make images: rendered ones, and attacked ones."""
 
+import math
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -8,7 +9,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from lord.cli.ledger import Ledger, digest, request_of
+from lord.cli.ledger import Ledger, digest, digest_files, request_of
 from lord.cli.options import (
     FINER,
     Caption,
@@ -105,7 +106,8 @@ def attack(
         typer.Option(
             parser=parse_number,
             metavar="NUMBER",
-            help="The most a pixel may change, of 1: 8/255 is eight grey levels.",
+            help="The most a pixel may change, of 1: 8/255 is eight grey levels. With --norm l2, "
+            "the length of the change of a whole image.",
             show_default="as published, 4/255 for ace",
         ),
     ] = None,
@@ -178,7 +180,8 @@ def attack(
         int | None,
         typer.Option(
             help="Rounds; between them a copy of the model learns the attacked images, all "
-            "together. Without, a killed run goes on where it was, else it starts over.",
+            "together. A killed attack of one round and no such copy goes on where it was, others "
+            "start over.",
             show_default="as published, 5 for ace",
         ),
     ] = None,
@@ -215,7 +218,7 @@ def attack(
     """Attack the images of a folder, so that a LoRA trained on them fails.
 
     Writes each as PNG, cut to a square of the model's size, with its caption. The change stays
-    within --eps in every pixel. Run again, the command makes only what is missing.
+    within --eps. Run again, the command makes only what is missing.
 
     **Examples**: sixty steps of one grey level, at most eight; then the attack as it was
     published, on Stable Diffusion.
@@ -278,18 +281,23 @@ def attack_folder(
     """
     from torchmetrics.functional.image import structural_similarity_index_measure
 
+    from lord.attacks import PATTERN, denoising_loss
     from lord.attacks import attack as perturb
-    from lord.attacks import denoising_loss
     from lord.data.folder import save_images
+    from lord.model.card import weights_checksum
     from lord.seeding import derive_seed
 
     names = [path.stem for path in album.paths]
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise ValueError(f"{twice[0]}: several images have this name; rename them")
     contents = [digest(image.numpy().tobytes()) for image in album.images]
+    target = None if settings.target in (None, PATTERN) else digest_files(Path(settings.target))
     common = {
         "model": pipeline.name_or_path,
+        "weights": weights_checksum(str(pipeline.name_or_path)),
+        "dtype": str(pipeline.dtype),
         "settings": settings.model_dump(),
+        "target": target,
         "seed": seed,
         # The surrogate learns from all images together.
         "companions": sorted(contents) if settings.together else None,
@@ -312,10 +320,12 @@ def attack_folder(
         seconds = (time.perf_counter() - began) / len(clean)
         before = denoising_loss(pipeline, clean, captions, batch_size=batch_size).tolist()
         after = denoising_loss(pipeline, attacked, captions, batch_size=batch_size).tolist()
-        change = (attacked - clean).abs().amax(dim=(1, 2, 3)).tolist()
+        order = math.inf if settings.norm == "linf" else 2
+        change = (attacked - clean).flatten(1).norm(order, dim=1).tolist()
         likeness = structural_similarity_index_measure(
             attacked, clean, data_range=1.0, reduction="none"
         ).tolist()
+        ledger.forget(names[rows])
         save_images(attacked, out, names[rows], captions)
         numbers = [
             {"eps": e, "ssim": s, "loss_before": b, "loss_after": a, "seconds": seconds}

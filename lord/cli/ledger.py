@@ -35,12 +35,22 @@ class Ledger:
         entry = self.entries.get(name, {})
         return entry.get("request") == request and (self.folder / f"{name}.png").is_file()
 
+    def forget(self, names: Iterable[str]) -> None:
+        """Forget images that are about to be written anew."""
+        known = {name: entry for name, entry in self.entries.items() if name not in set(names)}
+        if known != self.entries:
+            self.entries = known
+            self._write()
+
     def add(self, names: Iterable[str], requests: Iterable[str], numbers: Iterable[dict]) -> None:
         """Note images that have been written."""
-        from lord.files import write_text
-
         for name, request, known in zip(names, requests, numbers, strict=True):
             self.entries[name] = {"request": request, **known}
+        self._write()
+
+    def _write(self) -> None:
+        from lord.files import write_text
+
         write_text(self.path, json.dumps(self.entries, indent=1) + "\n")
 
 

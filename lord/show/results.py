@@ -39,11 +39,16 @@ def result_records(profile: str) -> list[Record]:
 
 
 def metric_keys(records: Sequence[Record]) -> dict[str, str]:
-    """For each column of the tables, the metric of the records that it averages."""
+    """For each column of the tables, the metric of the records that it averages.
+
+    Without the columns that nothing was measured for.
+    """
     record = next(record for record in records if record.kind == "main")
     return {
-        name: next(k for k in record.metrics if k.startswith(name) and k.endswith(suffix))
+        name: key
         for name, suffix in METRICS.items()
+        for key in record.metrics
+        if key.startswith(name) and key.endswith(suffix)
     }
 
 

@@ -35,18 +35,33 @@ SELECTION_START = 1_000_000
 # The losses of stage 1, beside its adapter.
 HISTORY = "history.json"
 
-# The code that intermediate results depend on.
-MAKERS = (
-    "lord.adapter",
-    "lord.attacks",
+# The code that results depend on. What only trains the shipped networks is left out: their weights
+# are known by their checksums.
+MEASURING = (
     "lord.data",
-    "lord.defence",
-    "lord.finetune",
-    "lord.metrics",
-    "lord.model",
-    "lord.objectives",
+    "lord.metrics.clip",
+    "lord.metrics.clip_iqa",
+    "lord.metrics.degradations",
+    "lord.metrics.features",
+    "lord.metrics.fid",
+    "lord.metrics.identity",
+    "lord.metrics.measure",
+    "lord.metrics.validation",
+    "lord.model.diffusion",
+    "lord.model.pipeline",
+    "lord.sample",
     "lord.seeding",
     "lord.study.bench",
+    "lord.workflow",
+)
+# The code that intermediate results depend on.
+MAKERS = (
+    *MEASURING,
+    "lord.adapter",
+    "lord.attacks",
+    "lord.defence",
+    "lord.finetune",
+    "lord.objectives",
     "lord.training",
     "lord.transformations",
 )
@@ -113,10 +128,11 @@ def attacked_photographs(bench: Bench, subject: Subject, seed: int) -> Tensor:
         batch = subject.photographs(profile.photographs, profile.size)
         seeds = [derive_seed("attack", seed, k) for k in range(len(batch.images))]
         prompts = [subject.prompt] * len(seeds)
+        remove_adapters(bench.pipeline)  # whoever attacks knows the base model, not the defence
         images = attack(bench.pipeline, batch.images, prompts, profile.attack, seeds)
         return {"images": (images * 255).round().to(torch.uint8)}
 
-    name = f"{subject.domain}-{subject.split}{subject.index}-seed{seed}-attacked"
+    name = f"{subject.domain}-{subject.split}-{subject.index}-seed{seed}-attacked"
     path = bench.shared(name, ["photographs", "attack"]).with_suffix(".safetensors")
     return made_once(path, make)["images"].float() / 255
 
@@ -130,7 +146,7 @@ def reference_of(bench: Bench, subject: Subject) -> Reference:
         reference = reference_features(bench.instruments, bench.pipeline, references)
         return {"raw": reference.raw, "round_trip": reference.round_trip}
 
-    name = f"{subject.domain}-{subject.split}{subject.index}-references"
+    name = f"{subject.domain}-{subject.split}-{subject.index}-references"
     path = bench.shared(name, ["references"]).with_suffix(".safetensors")
     return Reference(**made_once(path, make))
 
@@ -143,6 +159,7 @@ def stage1_images(bench: Bench, domain: str) -> tuple[Tensor, Tensor, list[str]]
 
     def make() -> dict[str, Tensor]:
         seeds = [derive_seed("stage1", k) for k in range(data.identities)]
+        remove_adapters(bench.pipeline)
         images = attack(bench.pipeline, batch.images, batch.captions, data.attack, seeds)
         return {"images": (images * 255).round().to(torch.uint8)}
 
@@ -162,8 +179,10 @@ def defence_of(bench: Bench, domain: str) -> Path:
             attacked,
             captions,
             bench.profile.stage1,
-            checkpoint=bench.work / f"{domain}-stage1-checkpoint.safetensors",
+            checkpoint=folder / "checkpoint.safetensors",
         )
         save_defence(bench.pipeline, folder)
         write_text(folder / HISTORY, json.dumps(history))  # the last file says that all are there
+        for path in folder.glob("checkpoint-*"):
+            path.unlink()
     return folder

@@ -7,22 +7,22 @@ from typing import Any
 
 from lord.data.subjects import Subject
 from lord.model.card import weights_checksum
-from lord.study.bench import MAKERS, SELECTION_START, Bench, Outcome
+from lord.record import record_key
+from lord.study.bench import MAKERS, MEASURING, SELECTION_START, Bench, Outcome
 from lord.study.experiments import ace, condition, data, metrics, model, stage1
 from lord.study.profile import Profile
 
 STAGES = ("data", "model", "metrics", "ace", "stage1", "stage2", "main")
 
 # The code that the records of each stage depend on; drawing and reporting are left out.
-CELL = (*MAKERS, "lord.sample", "lord.workflow", condition.__name__)
 MODULES = {
     "data": ("lord.data", "lord.seeding", data.__name__),
-    "model": ("lord.data", "lord.metrics", "lord.model", "lord.sample", model.__name__),
-    "metrics": ("lord.data", "lord.metrics", "lord.model", "lord.seeding", metrics.__name__),
+    "model": (*MEASURING, model.__name__),
+    "metrics": (*MEASURING, metrics.__name__),
     "ace": (*MAKERS, ace.__name__),
     "stage1": (*MAKERS, stage1.__name__),
-    "stage2": CELL,
-    "main": CELL,
+    "stage2": (*MAKERS, condition.__name__),
+    "main": (*MAKERS, condition.__name__),
 }
 
 # The conditions of the main table, as (attack, defence).
@@ -43,6 +43,10 @@ class Job:
     seed: int | None
     outputs: dict[str, dict[str, Any]]
     compute: Callable[[Bench], Iterable[tuple[str, Outcome]]]
+
+    def key(self, name: str) -> str:
+        """The key of one of the records."""
+        return record_key(self.stage, self.outputs[name], self.seed or 0)
 
     @property
     def modules(self) -> tuple[str, ...]:
@@ -90,7 +94,7 @@ def jobs(profile: Profile) -> list[Job]:
                 "lord",
                 profile.treatments + profile.further_treatments,
             )
-            for number in range(profile.stage1_data.selection_subjects)
+            for number in range(profile.selection_subjects)
         ]
     for domain in profile.domains:
         for index in profile.subjects:
@@ -121,8 +125,10 @@ def _single(
     def compute(bench: Bench) -> Iterable[tuple[str, Outcome]]:
         yield name, experiment(bench, **arguments)
 
-    outputs = {name: _settings(profile, depends_on) | arguments}
-    return Job(stage, domain, None, None, outputs, compute)
+    settings = _settings(profile, depends_on) | arguments
+    # Where there are several subjects and seeds, these experiments show the first.
+    settings |= {key[:-1]: settings.pop(key)[0] for key in ("subjects", "seeds") if key in settings}
+    return Job(stage, domain, None, None, {name: settings}, compute)
 
 
 def _condition(

@@ -3,7 +3,15 @@
 from pathlib import Path
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, ValidationError
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    PositiveFloat,
+    PositiveInt,
+    ValidationError,
+    field_validator,
+)
 
 from lord.attacks import AttackSettings
 from lord.defence import Stage1Settings
@@ -23,15 +31,12 @@ class SamplingSettings(BaseModel):
 
 
 class Stage1Data(BaseModel):
-    """What the defence learns from, and on whom its test-time treatment is chosen."""
+    """What the defence learns from."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     identities: PositiveInt = Field(512, description="identities, one picture each")
     attack: AttackSettings
-    selection_subjects: PositiveInt = Field(
-        1, description="further stage-1 identities that choose the test-time treatment"
-    )
 
 
 class Profile(BaseModel):
@@ -53,6 +58,9 @@ class Profile(BaseModel):
     finetune: FinetuneSettings
     stage1: Stage1Settings
     stage1_data: Stage1Data
+    selection_subjects: PositiveInt = Field(
+        1, description="further stage-1 identities that choose the test-time treatment"
+    )
     sampling: SamplingSettings
     treatments: tuple[str, ...] = Field(
         description="of the gate at test time, on every subject; which of them the results report "
@@ -61,6 +69,13 @@ class Profile(BaseModel):
     further_treatments: tuple[str, ...] = Field(
         (), description="treatments measured on stage-1 identities only"
     )
+
+    @field_validator("attack")
+    @classmethod
+    def _names_its_conditions(cls, attack: AttackSettings) -> AttackSettings:
+        if attack.method != "ace":
+            raise ValueError("the conditions of the study are those of ACE: method must be 'ace'")
+        return attack
 
 
 def profile_names() -> list[str]:

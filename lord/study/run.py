@@ -13,13 +13,12 @@ from lord.record import (
     make_record,
     measure,
     read_record,
-    record_key,
     write_record,
 )
 from lord.study.bench import Bench
 from lord.study.plan import MODULES, STAGES, Job, jobs
 from lord.study.profile import Profile, load_profile
-from lord.study.tables import write_tables
+from lord.study.tables import OVERVIEW, is_finished, write_tables
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
@@ -85,6 +84,7 @@ def run(
         bench = Bench(profile, folder / ".work")
         for job in _with_prerequisites(unfinished, planned):
             _compute(job, bench, folder)
+    if unfinished or (compute and not (folder / OVERVIEW).exists()):
         write_tables(profile, folder)
     return [read_record(folder / f"{name}.json") for job in wanted for name in job.outputs]
 
@@ -123,14 +123,7 @@ def _matches(
 
 def _missing(job: Job, folder: Path) -> list[str]:
     """The records of a job that are not there, or belong to other settings."""
-    return [
-        name for name, settings in job.outputs.items() if not _there(job, name, settings, folder)
-    ]
-
-
-def _there(job: Job, name: str, settings: dict, folder: Path) -> bool:
-    path = folder / f"{name}.json"
-    return path.exists() and read_record(path).key == record_key(job.stage, settings, job.seed or 0)
+    return [name for name in job.outputs if not is_finished(job, name, folder)]
 
 
 def _with_prerequisites(wanted: list[Job], planned: Iterable[Job]) -> list[Job]:

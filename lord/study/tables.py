@@ -10,19 +10,33 @@ from PIL import Image
 
 from lord.files import save_png, write_text
 from lord.metrics.interval import mean_interval
+from lord.metrics.validation import HIGHER_IS_BETTER
 from lord.record import Record, read_record
-from lord.study.plan import CONDITIONS, jobs
+from lord.study.plan import CONDITIONS, Job, jobs
 from lord.study.profile import Profile
 
 # Columns of the main table after domain, attack and defence.
 METRICS = {"fid": "_round_trip", "clip_iqa": "", "identity": ""}
 
+# The last thing that is made of the records.
+OVERVIEW = "overview.png"
+
 
 def load_records(profile: Profile, folder: Path, stage: str | None = None) -> list[Record]:
-    """The records that are there, of the whole profile or of one stage, in planned order."""
-    names = [name for job in jobs(profile) if stage in (None, job.stage) for name in job.outputs]
-    paths = [folder / f"{name}.json" for name in names]
-    return [read_record(path) for path in paths if path.exists()]
+    """The finished records, of the whole profile or of one stage, in planned order."""
+    wanted = [job for job in jobs(profile) if stage in (None, job.stage)]
+    return [
+        read_record(folder / f"{name}.json")
+        for job in wanted
+        for name in job.outputs
+        if is_finished(job, name, folder)
+    ]
+
+
+def is_finished(job: Job, name: str, folder: Path) -> bool:
+    """Whether a record of a job is there, and belongs to the settings as they are."""
+    path = folder / f"{name}.json"
+    return path.exists() and read_record(path).key == job.key(name)
 
 
 def metric(record: Record, name: str) -> float:
@@ -110,7 +124,10 @@ def treatment_table(records: Sequence[Record], stage: str = "main") -> pd.DataFr
 
 
 def gaps_closed(table: pd.DataFrame) -> pd.DataFrame:
-    """Share of the damage that LoRD repairs: (attacked − LoRD) / (attacked − clean), per metric."""
+    """Share of the damage that LoRD repairs: (attacked − LoRD) / (attacked − clean), per metric.
+
+    NaN where the attack did no damage.
+    """
     rows = []
     for domain, part in table.groupby("domain", sort=False):
         cells = part.set_index(["attack", "defence"])
@@ -118,7 +135,8 @@ def gaps_closed(table: pd.DataFrame) -> pd.DataFrame:
         defended = cells.loc[("ace", "lord")]
         for name in METRICS:
             gap = attacked[name] - clean[name]
-            share = (attacked[name] - defended[name]) / gap if gap else float("nan")
+            harmed = gap < 0 if name.startswith(HIGHER_IS_BETTER) else gap > 0
+            share = (attacked[name] - defended[name]) / gap if harmed else float("nan")
             rows.append({"domain": domain, "metric": name, "closed": share})
     return pd.DataFrame(rows)
 
@@ -162,4 +180,4 @@ def write_overview(profile: Profile, folder: Path, records: Sequence[Record]) ->
     width = min(strip.width for strip in strips)  # there may be fewer photographs than samples
     picture = np.concatenate([np.asarray(strip)[:, :width] for strip in strips])
     pixels = torch.from_numpy(picture).permute(2, 0, 1) / 255
-    save_png(pixels.repeat_interleave(2, 1).repeat_interleave(2, 2), folder / "overview.png")
+    save_png(pixels.repeat_interleave(2, 1).repeat_interleave(2, 2), folder / OVERVIEW)

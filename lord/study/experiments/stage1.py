@@ -23,16 +23,12 @@ def run_stage1(bench: Bench, domain: str) -> Outcome:
     folder = defence_of(bench, domain)
     history = json.loads((folder / HISTORY).read_text(encoding="utf-8"))
     clean, attacked, _ = stage1_images(bench, domain)
-    remove_adapters(pipeline)
-    load_defence(pipeline, folder)
     subject = Subject(domain, "stage1", SELECTION_START)
     photographs = subject.photographs(profile.photographs, profile.size).images
-    gates = gate_profile(
-        pipeline,
-        photographs,
-        attacked_photographs(bench, subject, profile.seeds[0]),
-        [subject.prompt] * len(photographs),
-    )
+    perturbed = attacked_photographs(bench, subject, profile.seeds[0])
+    remove_adapters(pipeline)
+    load_defence(pipeline, folder)
+    gates = gate_profile(pipeline, photographs, perturbed, [subject.prompt] * len(photographs))
     remove_adapters(pipeline)
     return Outcome(
         {"images": len(clean), "gate_accuracy": gates.accuracy},
