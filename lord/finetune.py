@@ -76,7 +76,7 @@ class AdapterSettings(BaseModel):
 class FinetuneSettings(AdapterSettings):
     """Settings of one fine-tuning; the defaults suit the embedded model."""
 
-    learning_rate: float = Field(2e-3, gt=0, description=LEARNING_RATE)
+    learning_rate: float = Field(4e-3, gt=0, description=LEARNING_RATE)
     prior_weight: float = Field(
         0.0, ge=0, description="weight of the loss on class images (prior preservation); 0: none"
     )

@@ -7,9 +7,11 @@ import torch
 from diffusers import StableDiffusionPipeline
 
 from lord.data.subjects import DOMAINS, sample_domain
+from lord.metrics.features import load_features, recognise
 from lord.model.card import sha256
 from lord.model.embedded import build_tokenizer
 from lord.model.pipeline import EMBEDDED, load_pipeline, round_trip
+from lord.sample import generate
 
 ASSETS = EMBEDDED.parent
 
@@ -51,6 +53,16 @@ def test_held_out_renders_survive_the_autoencoder():
         images = sample_domain(domain, "evaluation", range(48)).images
         error = (round_trip(pipeline, images) - images).square().mean(dim=(1, 2, 3))
         assert (-10 * error.log10()).mean() >= 29  # dB
+
+
+def test_samples_show_what_their_prompts_ask_for():
+    pipeline, features = load_pipeline(device="cpu"), load_features()
+    for domain in DOMAINS:
+        asked = sample_domain(domain, "evaluation", range(48))
+        samples = generate(pipeline, asked.captions, range(48), steps=20)
+        recognised = recognise(features, samples, domain)
+        shares = [(recognised[n] == asked.attributes[n]).float().mean() for n in recognised]
+        assert sum(shares) / len(shares) >= 0.85
 
 
 def test_the_package_data_holds_the_weights():

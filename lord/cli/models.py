@@ -149,7 +149,7 @@ def defend(
     ] = None,
     identities: Annotated[
         int, typer.Option(min=1, help="How many of them, one picture each, with --domain.")
-    ] = 512,
+    ] = 384,
     method: Annotated[Method, typer.Option(help="The attack to defend against.")] = "ace",
     eps: Annotated[
         float,
@@ -277,7 +277,7 @@ def finetune(
     ] = None,
     steps: Annotated[int, typer.Option(help="Training steps.")] = 300,
     batch_size: Annotated[int, typer.Option(help="Images in each step.")] = 8,
-    learning_rate: LearningRate = 2e-3,
+    learning_rate: LearningRate = 4e-3,
     rank: Rank = 4,
     alpha: Alpha = 4,
     target_modules: TargetModules = ATTENTION,

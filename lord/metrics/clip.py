@@ -32,7 +32,7 @@ ASSETS = Path(__file__).parents[1] / "assets" / "clip"
 class ClipSettings(TrainingSettings):
     """Sizes and training of the small CLIP."""
 
-    steps: int = Field(2000, ge=1)
+    steps: int = Field(2600, ge=1)
     learning_rate: float = Field(1e-3, gt=0, description="peak of the cosine schedule")
     weight_decay: float = Field(0.1, ge=0)
     patch: int = Field(8, ge=1, description="side of a vision patch in pixels")

@@ -32,15 +32,19 @@ def sha256(path: Path) -> str:
 
 
 @cache
-def weights_checksum(model: str) -> str:
-    """Twelve hexadecimal digits of the weights of a model and of the metric networks beside it.
+def weights_checksum(model: str, judged: bool = True) -> str:
+    """Twelve hexadecimal digits of a model's weights, and of the metric networks beside it.
 
     A hub model is known by its id alone: ``""``.
+
+    Args:
+        judged: whether the metric networks count.
     """
     folder = EMBEDDED if model == "embedded" else Path(model)
     if not folder.is_dir():
         return ""
-    folders = [folder, folder.parent / "features", folder.parent / "clip"]
+    judges = [folder.parent / "features", folder.parent / "clip"] if judged else []
+    folders = [folder, *judges]
     files = [path for place in folders for path in sorted(place.rglob("*.safetensors"))]
     digest = "".join(sha256(path) for path in files if ".work" not in path.parts)
     return hashlib.sha256(digest.encode()).hexdigest()[:12]

@@ -93,13 +93,15 @@ class Bench:
         """The metric networks that fit the model, loaded once."""
         return instruments_for(self.pipeline)
 
-    def shared(self, name: str, settings: Sequence[str]) -> Path:
+    def shared(self, name: str, settings: Sequence[str], judged: bool = False) -> Path:
         """Where an intermediate result lies that depends on these settings of the profile.
 
-        Other settings, weights or code give another path.
+        Other settings, weights or code give another path; other metric networks do if the result
+        is theirs (``judged``).
         """
         asked = self.profile.model_dump(mode="json", include={"model", "size", *settings})
-        asked |= {"weights": weights_checksum(self.profile.model), "code": code_hash(MAKERS)}
+        weights = weights_checksum(self.profile.model, judged)
+        asked |= {"weights": weights, "code": code_hash(MAKERS)}
         return self.work / f"{name}-{record_key(name, asked, 0)}"
 
 
@@ -147,7 +149,7 @@ def reference_of(bench: Bench, subject: Subject) -> Reference:
         return {"raw": reference.raw, "round_trip": reference.round_trip}
 
     name = f"{subject.domain}-{subject.split}-{subject.index}-references"
-    path = bench.shared(name, ["references"]).with_suffix(".safetensors")
+    path = bench.shared(name, ["references"], judged=True).with_suffix(".safetensors")
     return Reference(**made_once(path, make))
 
 
