@@ -74,6 +74,11 @@ show.treatment_samples(records)
 show.treatment_table(records, "stage2")
 
 # %% [markdown]
+# Why an open branch may bring the attack back: in stage 2 the branch stands in for the perturbation,
+# so that the LoRA need not learn it. Where the branch stays open while sampling, the model predicts
+# as it did on attacked photographs, and the perturbation returns. A gate that told clean latents from
+# attacked ones at every step would close by itself; {doc}`05_lord_stage1` shows how well it can.
+#
 # {numref}`fig-treatments` shows how the choice does on the evaluated subjects.
 
 # %% tags=["hide-input"] mystnb={"figure": {"caption": "Embedded FID (lower is better) and embedded CLIP-IQA (higher is better) of test-time treatments of the gate on the evaluated subjects, with 95 % intervals; filled: the treatment chosen on stage-1 identities.", "name": "fig-treatments"}, "image": {"alt": "Panels for each metric and domain, with a point and an error bar for each treatment."}}
