@@ -66,7 +66,9 @@ show.main_figure(profile)
 # {glue:text}`main_portraits_gap_clip_iqa:.0%` of the CLIP-IQA gap on portraits, and
 # {glue:text}`main_landscapes_gap_fid:.0%` and {glue:text}`main_landscapes_gap_clip_iqa:.0%` on
 # landscapes ({numref}`fig-gap`), at the test-time treatment chosen beforehand
-# ({glue:text}`main_treatment`).
+# ({glue:text}`main_treatment`). Of the identity match, which asks only whether the subject's
+# attributes are there, it is {glue:text}`main_portraits_gap_identity:.0%` and
+# {glue:text}`main_landscapes_gap_identity:.0%`.
 
 # %% tags=["hide-input"] mystnb={"figure": {"caption": "Share of the damage that LoRD repairs, for each domain and metric.", "name": "fig-gap"}, "image": {"alt": "Bars of the share of the gap closed, on a scale where 0 is no repair and 1 is as good as clean."}}
 show.gap_closed(profile)

@@ -97,8 +97,8 @@ def attack(
     method: Annotated[
         Method,
         typer.Option(
-            help="What the perturbation wants; the book explains each. ace drives the model to a "
-            "target image, advdm away from the image."
+            help="What the perturbation wants: ace drives the model to a target image, advdm away "
+            "from the image. The others are explained, a short function each, in lord.objectives."
         ),
     ] = "ace",
     eps: Annotated[
@@ -142,7 +142,7 @@ def attack(
         bool | None,
         typer.Option(
             "--random-start/--no-random-start",
-            help="Start anywhere within the budget.",
+            help="Start at a random change within the budget.",
             show_default="as published",
         ),
     ] = None,
@@ -272,9 +272,9 @@ def attack_folder(
     """Attack images and save them with their captions, leaving out those that are there already.
 
     Returns:
-        For each image, by name, the change that was made (``eps``, at most), the structural
-        similarity to the original (SSIM, 1 at most), the denoising loss before and after, and the
-        seconds it took.
+        For each image, by name, the size of the change (``eps``, in the norm of the settings), the
+        structural similarity to the original (``ssim``, 1 at most), the denoising loss before and
+        after, and the seconds it took.
 
     Raises:
         ValueError: two images have the same name but for its ending.

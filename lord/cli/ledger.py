@@ -37,9 +37,8 @@ class Ledger:
 
     def forget(self, names: Iterable[str]) -> None:
         """Forget images that are about to be written anew."""
-        known = {name: entry for name, entry in self.entries.items() if name not in set(names)}
-        if known != self.entries:
-            self.entries = known
+        known = [name for name in names if self.entries.pop(name, None)]
+        if known:
             self._write()
 
     def add(self, names: Iterable[str], requests: Iterable[str], numbers: Iterable[dict]) -> None:
