@@ -26,10 +26,10 @@ STAMPS = f"{RESULTS}/.done"
 # One thread for each job: results do not depend on the number of cores, and jobs run side by side.
 ONE_THREAD = "OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 "
 
-# A cell is what one process computes: all experiments of one stage, domain, subject and seed.
+# A cell is what one process computes: all experiments of one stage, domain, subject, seed, attack.
 CELLS = {}
 for job in jobs(load_profile(PROFILE)):
-    place = {"stage": job.stage, "domain": job.domain, "subject": job.subject, "seed": job.seed}
+    place = {name: getattr(job, name) for name in ("stage", "domain", "subject", "seed", "attack")}
     place = {name: str(value) for name, value in place.items() if value is not None}
     CELLS["-".join(place.values())] = place
 
@@ -72,7 +72,7 @@ def records_of(notebook):
 
 
 wildcard_constraints:
-    cell="[a-z0-9-]+",
+    cell="[a-z0-9_-]+",
 
 
 localrules:

@@ -35,6 +35,7 @@ from lord.progress import track
 from lord.seeding import derive_seed, noise
 from lord.transformations import transform
 
+NOISE = "noise"
 PATTERN = "pattern"
 SURROGATE = "surrogate"
 GRADIENT_SCALES = (2.0**14, 2.0**7, 1.0, 2.0**-7)
@@ -56,12 +57,14 @@ PUBLISHED: dict[str, dict[str, Any]] = {
     "ace": ACE | {"rounds": 5, "surrogate_steps": 10},
     "ace_plus": ACE | {"rounds": 5, "surrogate_steps": 10},
     "mist_v2_fused": ACE | {"rounds": 5, "surrogate_steps": 10},
+    NOISE: {"eps": 8 / 255, "step_size": 1 / 255, "steps": 0, "random_start": True},
 }
 """Each attack with the settings of its public implementation, on the true pixel scale.
 
 Not as published: the steps of PhotoGuard's attacks, and how long the surrogate of FSMG learns, are
 choices of ours; surrogates are LoRAs everywhere, where Anti-DreamBooth trains all weights; AdvDM
-attacks the mean of the encoder's distribution instead of samples of it.
+attacks the mean of the encoder's distribution instead of samples of it. ``noise`` is the control
+that every attack has to beat: the same loop with a random start and no step.
 """
 
 Surrogate = Literal["none", "fixed", "alternating", "cloned"]
@@ -86,11 +89,11 @@ class AttackSettings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    method: Literal[tuple(OBJECTIVES)] = "ace"
+    method: Literal[(*OBJECTIVES, NOISE)] = "ace"
     norm: Literal["linf", "l2"] = Field("linf", description="what eps bounds")
     eps: float = Field(gt=0, description="budget, in [0, 1] pixel units; of l2, of a whole image")
     step_size: float = Field(gt=0, description="step, in the units of eps")
-    steps: int = Field(ge=1, description="gradient steps in each round")
+    steps: int = Field(ge=0, description="gradient steps in each round; 0 for noise alone")
     step_decay: bool = Field(False, description="shrink the step linearly over the steps")
     random_start: bool = Field(False, description="start at a random change within the budget")
     draws: int = Field(1, ge=1, description="timesteps and noises averaged in each gradient")
@@ -126,6 +129,10 @@ class AttackSettings(BaseModel):
             )
         if self.norm == "linf" and not 1 / 255 <= self.eps <= 1:
             raise ValueError("eps: expected at least 1/255, one grey level, and at most 1")
+        if (self.steps == 0) != (self.method == NOISE):
+            raise ValueError(f"steps: {NOISE!r} takes 0, and every attack at least 1")
+        if self.method == NOISE and not (self.random_start and self.surrogate == "none"):
+            raise ValueError(f"{NOISE!r} is a random start alone: no surrogate can change it")
         needed = NEEDED_SURROGATE.get(self.method, self.surrogate)
         if self.surrogate != needed:
             raise ValueError(f"surrogate: {self.method} without {needed!r} would be AdvDM")

@@ -63,7 +63,7 @@ TREATMENTS = ("learned", "lambda=0", "lambda=0.5", "lambda=1", "dropped", "merge
 class Stage1Settings(AdapterSettings):
     """Settings of Stage 1; the defaults suit the embedded model."""
 
-    learning_rate: float = Field(7e-4, gt=0, description=LEARNING_RATE)
+    learning_rate: float = Field(4e-3, gt=0, description=LEARNING_RATE)
     steps: int = Field(600, ge=1, description="optimizer steps")
     batch_size: int = Field(8, ge=1, description="pairs of a clean and an attacked image per step")
     gate: Literal["sample", "token"] = Field("sample", description="what shares one λ")

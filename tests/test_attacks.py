@@ -10,6 +10,7 @@ from PIL import Image
 from lord import attacks, seeding
 from lord.adapter import LordConfig, add_adapter
 from lord.attacks import (
+    NOISE,
     PUBLISHED,
     AttackSettings,
     attack,
@@ -473,7 +474,7 @@ def test_transformations_keep_shape_and_pass_gradients(images, name):
 
 
 def test_what_is_not_given_is_as_published():
-    assert set(PUBLISHED) == set(OBJECTIVES)
+    assert set(PUBLISHED) == {*OBJECTIVES, NOISE}
     assert AttackSettings(method="aspl").rounds == 50
     assert AttackSettings(method="ace").eps == 4 / 255
     assert AttackSettings(method="ace", rounds=1).surrogate_steps == 10
@@ -544,6 +545,26 @@ def test_wrong_input_is_named(pipeline, images, change, message):
 def test_wrong_settings(wrong):
     with pytest.raises(ValueError, match=next(iter(wrong))):
         AttackSettings(**wrong)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"steps": 1}, "steps"),
+        ({"random_start": False}, "random start"),
+        ({"surrogate": "fixed"}, "surrogate"),
+    ],
+)
+def test_noise_is_nothing_but_a_random_start(pipeline, images, wrong, message):
+    settings = AttackSettings(method=NOISE, eps=8 / 255)
+    noisy = attack(pipeline, images, PROMPTS, settings, SEEDS)
+    change = (noisy - images) * 255
+    inside = (images > 8 / 255) & (images < 247 / 255)
+    # Uniform on [-8, 8]: the standard deviation is 8 / sqrt(3), and a few reach the budget.
+    assert change.abs().max() == pytest.approx(8, abs=1e-3)
+    assert change[inside].std().item() == pytest.approx(8 / math.sqrt(3), rel=0.05)
+    with pytest.raises(ValueError, match=message):
+        AttackSettings(method=NOISE, **wrong)
 
 
 def test_target_pattern():

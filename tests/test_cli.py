@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 
 import lord
 from lord import attacks
-from lord.attacks import AttackSettings
+from lord.attacks import NOISE, AttackSettings
 from lord.cli import app
 from lord.cli.options import Domain, Method, parse_number
 from lord.data.folder import load_folder
@@ -156,7 +156,7 @@ def test_defence_is_learned_against_the_attack_of_the_study():
 
 def test_choices_are_those_that_the_library_has():
     assert set(Domain.__args__) == set(DOMAINS)
-    assert set(Method.__args__) == set(OBJECTIVES)
+    assert set(Method.__args__) == {*OBJECTIVES, NOISE}
 
 
 def test_numbers_may_be_fractions():
@@ -390,7 +390,13 @@ def test_study_run_and_notebook_pass_their_options(monkeypatch):
         module, "run", lambda *args, **options: seen.update(options, args=args) or []
     )
     run("study", "run", "--profile", "smoke", "--domain", "landscapes", "--subject", 2, "--seed", 1)
-    assert seen == {"args": ("smoke", None), "domain": "landscapes", "subject": 2, "seed": 1}
+    assert seen == {
+        "args": ("smoke", None),
+        "domain": "landscapes",
+        "subject": 2,
+        "seed": 1,
+        "attack": None,
+    }
     monkeypatch.setattr(notebooks, "execute_notebook", lambda *args: seen.update(args=args))
     run("study", "notebook", "01_data", "--profile", "smoke", "-p", "compute=False")
     assert seen["args"] == ("01_data", "smoke", {"compute": False})

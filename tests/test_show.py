@@ -28,7 +28,14 @@ REPOSITORY = Path(lord.__file__).parents[1]
 SIZE = 16
 SETTINGS = {
     "size": SIZE,
-    "attack": {"steps": 1},
+    "budget": {"eps_levels": 8, "step_levels": 1, "steps": 1},
+    "comparison": {
+        "attacks": ["noise", "ace", "advdm"],
+        "eps_levels": [4, 8],
+        "steps": [5],
+        "subjects": [0],
+        "seeds": [0],
+    },
     "finetune": {"steps": 1},
     "stage1": {"steps": 1},
     "stage1_data": {"attack": {"steps": 1}},
@@ -48,7 +55,16 @@ LEVELS = {
     ("none", "lord"): (2.2, 0.84, 0.9),
 }
 RESULTS = ("stage2", "main")
-SHEET_ROWS = {"data": 2, "model": 6, "ace": 3, "stage1": 2, "stage2": 1, "main": 1}
+SHEET_ROWS = {
+    "data": 2,
+    "model": 6,
+    "ace": 3,
+    "stage1": 2,
+    "stage2": 2,
+    "main": 2,
+    "damage": 2,
+    "steps": 2,
+}
 
 
 def made_up(job: Job, settings: dict, number: random.Random) -> tuple[dict, dict]:
@@ -84,7 +100,8 @@ def made_up(job: Job, settings: dict, number: random.Random) -> tuple[dict, dict
                 f"{name}_high": [0.6] * 3,
             }
         return {"images": 512.0, "gate_accuracy": 0.7 if domain == "portraits" else 0.8}, series
-    fid, quality, identity = LEVELS[settings["attack_name"], settings["defence"]]
+    attacked = "none" if settings["attack_name"] == "none" else "ace"
+    fid, quality, identity = LEVELS[attacked, settings["defence"]]
     # The best of all is a treatment that is no candidate.
     worse = {"lambda=1": -0.5, "lambda=0": 0, "none": 0}.get(settings["treatment"], 1)
     metrics = {
@@ -92,6 +109,7 @@ def made_up(job: Job, settings: dict, number: random.Random) -> tuple[dict, dict
         "fid_embedded_round_trip": fid + worse + 0.1 * number.random(),
         "clip_iqa_embedded": quality + 0.01 * number.random(),
         "identity": identity + 0.01 * number.random(),
+        "ssim": 1.0 if settings["attack_name"] == "none" else 0.9,
     }
     return metrics, {}
 

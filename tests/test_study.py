@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 import yaml
 
+from lord.attacks import NOISE
 from lord.study import main_table, missing, run, status
 from lord.study.bench import Bench
 from lord.study.experiments import condition
@@ -82,21 +83,54 @@ def test_a_setting_touches_exactly_the_records_that_depend_on_it():
         return {name: s for job in jobs(profile) for name, s in job.outputs.items()}
 
     before = settings(SMOKE)
-    stronger = SMOKE.attack.model_copy(update={"steps": 5})
-    after = settings(SMOKE.model_copy(update={"attack": stronger}))
+    longer = SMOKE.budget.model_copy(update={"steps": 3})
+    after = settings(SMOKE.model_copy(update={"budget": longer}))
     changed = {name for name in before if before[name] != after[name]}
     assert changed
     assert not any("none-none" in name or name in ("data", "model") for name in changed)
-    assert all(name in changed for name in before if "-ace" in name)
+    assert all(name in changed for name in before if "-ace-lord" in name or "-ace-none" in name)
 
 
 def test_shared_intermediates_are_named_after_what_they_depend_on(tmp_path):
-    def path(**change):
-        return Bench(SMOKE.model_copy(update=change), tmp_path).shared("name", ["attack"])
+    def path(modules=("lord.seeding",), steps=5, **change):
+        bench = Bench(SMOKE.model_copy(update=change), tmp_path)
+        return bench.shared("name", {"steps": steps}, modules)
 
     assert path() == path(subjects=(3,))
-    assert path() != path(attack=SMOKE.attack.model_copy(update={"steps": 5}))
+    assert path() != path(steps=6)
     assert path() != path(size=32)
+    assert path() != path(modules=("lord.sample",))
+
+
+def test_attacks_are_compared_at_equal_budgets():
+    full = load_profile("full")
+    for method in full.comparison.attacks:
+        for levels in full.comparison.eps_levels:
+            settings = full.attack_of(method, levels)
+            steps = 0 if method == NOISE else full.budget.steps
+            assert settings.method == method and settings.steps * settings.rounds == steps
+            assert settings.eps == levels / 255
+            share = full.budget.step_levels / full.budget.eps_levels
+            assert settings.step_size == pytest.approx(settings.eps * share)
+            assert settings.random_start == (method == NOISE)
+            assert not settings.step_decay and settings.draws == 1
+    with_rounds = full.attack_of("ace", steps=30, rounds=5)
+    assert (with_rounds.steps, with_rounds.rounds) == (6, 5)
+    assert with_rounds.surrogate_learning_rate == full.finetune.learning_rate
+
+
+def test_no_cell_is_computed_twice():
+    for name in profile_names():
+        names = [name for job in jobs(load_profile(name)) for name in job.outputs]
+        assert len(names) == len(set(names))
+
+
+def test_what_has_no_defence_does_not_depend_on_the_code_of_one():
+    for job in jobs(SMOKE):
+        if job.stage in ("main", "damage", "steps"):
+            defended = any("-lord" in name for name in job.outputs)
+            assert ("lord.defence" in job.modules) == defended
+            assert ("lord.attacks" in job.modules) == (job.attack != "none" or defended)
 
 
 def test_a_run_measures_every_condition(records):
@@ -105,9 +139,15 @@ def test_a_run_measures_every_condition(records):
     assert conditions == {("none", "none"), ("ace", "none"), ("ace", "lord"), ("none", "lord")}
     for record in found:
         assert not record.evidence
-        assert {"fid_embedded", "fid_embedded_round_trip", "clip_iqa_embedded", "identity"} == set(
-            record.metrics
-        )
+        assert set(record.metrics) == {
+            "fid_embedded",
+            "fid_embedded_round_trip",
+            "clip_iqa_embedded",
+            "identity",
+            "ssim",
+        }
+        changed = record.settings["attack_name"] != "none"
+        assert (record.metrics["ssim"] < 0.999) == changed
         assert (results / "smoke" / f"{record.name}.png").is_file()
     states = {s.name: s.state for s in status(SMOKE, results)}
     assert all(states[record.name] == "finished" for record in found)

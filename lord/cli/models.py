@@ -166,7 +166,7 @@ def defend(
     batch_size: Annotated[
         int, typer.Option(help="Pairs of a clean and an attacked image in each step.")
     ] = 8,
-    learning_rate: LearningRate = 7e-4,
+    learning_rate: LearningRate = 4e-3,
     rank: Rank = 4,
     alpha: Alpha = 4,
     target_modules: TargetModules = ATTENTION,

@@ -58,6 +58,7 @@ Method = Literal[
     "ace",
     "ace_plus",
     "mist_v2_fused",
+    "noise",
 ]
 Seed = Annotated[int, typer.Option(help="The same seed gives the same result.")]
 Caption = Annotated[

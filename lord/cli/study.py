@@ -60,11 +60,16 @@ def run(
     profile: Profile = "quick",
     stage: Annotated[
         str | None,
-        typer.Option(help="Only this: data, model, metrics, ace, stage1, stage2 or main."),
+        typer.Option(
+            help="Only this: data, model, metrics, ace, stage1, stage2, main, damage or steps."
+        ),
     ] = None,
     domain: Annotated[Domain | None, typer.Option(help="Only this domain.")] = None,
     subject: Annotated[int | None, typer.Option(help="Only this evaluation subject.")] = None,
     seed: Annotated[int | None, typer.Option(help="Only this seed.")] = None,
+    attack: Annotated[
+        str | None, typer.Option(help="Only cells under this attack, or none.")
+    ] = None,
 ) -> None:
     """Compute the records that are missing, and whatever they need.
 
@@ -78,7 +83,7 @@ def run(
     from lord.study.run import RESULTS
     from lord.study.run import run as compute
 
-    records = compute(profile, stage, domain=domain, subject=subject, seed=seed)
+    records = compute(profile, stage, domain=domain, subject=subject, seed=seed, attack=attack)
     seconds = sum(record.seconds for record in records)
     typer.echo(f"{len(records)} records are in {RESULTS}; they took {seconds:.0f} s")
 

@@ -1,44 +1,42 @@
-"""What experiments share: model, metric networks, and intermediate results.
+"""What experiments share: model, metric networks, and files with intermediate results.
 
-Data flows one way: photographs → attack → fine-tune → sample → measure. Intermediate results that
-several experiments share (attacked photographs, reference features, the stage-1 adapter) are files
-in a work folder, made by the first experiment that needs them and named after all they depend on.
+Data flows one way: photographs → attack → fine-tune → sample → measure. What several experiments
+need (attacked photographs, reference features, a stage-1 adapter) is made by the first of them and
+kept in a work folder, named after all that it depends on: settings, weights and code.
 """
 
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 import torch
 from diffusers import StableDiffusionPipeline
 from safetensors.torch import load_file
 from torch import Tensor
 
-from lord.attacks import attack
-from lord.data.subjects import Subject, sample_domain
-from lord.defence import save_defence, train_defence
-from lord.files import save_tensors, write_text
-from lord.finetune import remove_adapters
+from lord.data.subjects import Subject
+from lord.files import save_tensors
 from lord.metrics.measure import Instruments, Reference, reference_features
 from lord.model.card import weights_checksum
 from lord.model.pipeline import load_pipeline
 from lord.record import code_hash, record_key
-from lord.seeding import derive_seed
 from lord.study.profile import Profile
 from lord.workflow import instruments_for
 
-# Identities of the stage-1 split beyond any that stage 1 trains on.
-SELECTION_START = 1_000_000
-
-# The losses of stage 1, beside its adapter.
-HISTORY = "history.json"
-
-# The code that results depend on. What only trains the shipped networks is left out: their weights
-# are known by their checksums.
+# The code that results depend on, by what is done. What only trains the shipped networks is left
+# out: their weights are known by their checksums.
+RENDERING = (
+    "lord.data.canvas",
+    "lord.data.landscapes",
+    "lord.data.pattern",
+    "lord.data.portraits",
+    "lord.data.subjects",
+    "lord.seeding",
+)
 MEASURING = (
-    "lord.data",
+    *RENDERING,
     "lord.metrics.clip",
     "lord.metrics.clip_iqa",
     "lord.metrics.degradations",
@@ -50,21 +48,21 @@ MEASURING = (
     "lord.model.diffusion",
     "lord.model.pipeline",
     "lord.sample",
-    "lord.seeding",
     "lord.study.bench",
     "lord.workflow",
 )
-# The code that intermediate results depend on.
-MAKERS = (
-    *MEASURING,
-    "lord.adapter",
+ATTACKING = (
+    *RENDERING,
+    "lord.adapter.attach",
     "lord.attacks",
-    "lord.defence",
-    "lord.finetune",
+    "lord.model.diffusion",
+    "lord.model.pipeline",
     "lord.objectives",
-    "lord.training",
+    "lord.study.photographs",
     "lord.transformations",
 )
+FINE_TUNING = ("lord.adapter.attach", "lord.finetune", "lord.training")
+DEFENDING = (*ATTACKING, *FINE_TUNING, "lord.adapter", "lord.defence", "lord.study.defences")
 
 
 @dataclass(frozen=True)
@@ -83,26 +81,42 @@ class Bench:
     profile: Profile
     work: Path
 
-    @cached_property
+    @property
     def pipeline(self) -> StableDiffusionPipeline:
-        """The model under study, loaded once."""
-        return load_pipeline(self.profile.model)
+        """The model under study, loaded once in a process."""
+        return _pipeline(self.profile.model)
 
-    @cached_property
+    @property
     def instruments(self) -> Instruments:
-        """The metric networks that fit the model, loaded once."""
-        return instruments_for(self.pipeline)
+        """The metric networks that fit the model, loaded once in a process."""
+        return _instruments(self.profile.model)
 
-    def shared(self, name: str, settings: Sequence[str], judged: bool = False) -> Path:
-        """Where an intermediate result lies that depends on these settings of the profile.
+    def shared(
+        self, name: str, asked: dict[str, Any], modules: Sequence[str], judged: bool = False
+    ) -> Path:
+        """Where an intermediate result lies that depends on these settings and this code.
 
         Other settings, weights or code give another path; other metric networks do if the result
         is theirs (``judged``).
         """
-        asked = self.profile.model_dump(mode="json", include={"model", "size", *settings})
-        weights = weights_checksum(self.profile.model, judged)
-        asked |= {"weights": weights, "code": code_hash(MAKERS)}
+        profile = self.profile
+        asked = asked | {
+            "model": profile.model,
+            "size": profile.size,
+            "weights": weights_checksum(profile.model, judged),
+            "code": code_hash(modules),
+        }
         return self.work / f"{name}-{record_key(name, asked, 0)}"
+
+
+@cache
+def _pipeline(model: str) -> StableDiffusionPipeline:
+    return load_pipeline(model)
+
+
+@cache
+def _instruments(model: str) -> Instruments:
+    return instruments_for(_pipeline(model))
 
 
 def made_once(path: Path, make: Callable[[], dict[str, Tensor]]) -> dict[str, Tensor]:
@@ -122,23 +136,6 @@ def psnr(squared_error: Tensor) -> float:
     return (-10 * torch.log10(squared_error)).mean().item()
 
 
-def attacked_photographs(bench: Bench, subject: Subject, seed: int) -> Tensor:
-    """The subject's training photographs after the profile's attack, made once."""
-    profile = bench.profile
-
-    def make() -> dict[str, Tensor]:
-        batch = subject.photographs(profile.photographs, profile.size)
-        seeds = [derive_seed("attack", seed, k) for k in range(len(batch.images))]
-        prompts = [subject.prompt] * len(seeds)
-        remove_adapters(bench.pipeline)  # whoever attacks knows the base model, not the defence
-        images = attack(bench.pipeline, batch.images, prompts, profile.attack, seeds)
-        return {"images": (images * 255).round().to(torch.uint8)}
-
-    name = f"{subject.domain}-{subject.split}-{subject.index}-seed{seed}-attacked"
-    path = bench.shared(name, ["photographs", "attack"]).with_suffix(".safetensors")
-    return made_once(path, make)["images"].float() / 255
-
-
 def reference_of(bench: Bench, subject: Subject) -> Reference:
     """Features of the subject's clean references, computed once for all conditions and seeds."""
     profile = bench.profile
@@ -149,42 +146,5 @@ def reference_of(bench: Bench, subject: Subject) -> Reference:
         return {"raw": reference.raw, "round_trip": reference.round_trip}
 
     name = f"{subject.domain}-{subject.split}-{subject.index}-references"
-    path = bench.shared(name, ["references"], judged=True).with_suffix(".safetensors")
-    return Reference(**made_once(path, make))
-
-
-def stage1_images(bench: Bench, domain: str) -> tuple[Tensor, Tensor, list[str]]:
-    """Clean and attacked pictures of many stage-1 identities, with their captions, made once."""
-    profile = bench.profile
-    data = profile.stage1_data
-    batch = sample_domain(domain, "stage1", range(data.identities), profile.size)
-
-    def make() -> dict[str, Tensor]:
-        seeds = [derive_seed("stage1", k) for k in range(data.identities)]
-        remove_adapters(bench.pipeline)
-        images = attack(bench.pipeline, batch.images, batch.captions, data.attack, seeds)
-        return {"images": (images * 255).round().to(torch.uint8)}
-
-    path = bench.shared(f"{domain}-stage1-attacked", ["stage1_data"]).with_suffix(".safetensors")
-    return batch.images, made_once(path, make)["images"].float() / 255, batch.captions
-
-
-def defence_of(bench: Bench, domain: str) -> Path:
-    """The folder of the domain's stage-1 adapter, trained once, with the history of its losses."""
-    folder = bench.shared(f"{domain}-defence", ["stage1", "stage1_data"])
-    if not (folder / HISTORY).exists():
-        clean, attacked, captions = stage1_images(bench, domain)
-        remove_adapters(bench.pipeline)
-        history = train_defence(
-            bench.pipeline,
-            clean,
-            attacked,
-            captions,
-            bench.profile.stage1,
-            checkpoint=folder / "checkpoint.safetensors",
-        )
-        save_defence(bench.pipeline, folder)
-        write_text(folder / HISTORY, json.dumps(history))  # the last file says that all are there
-        for path in folder.glob("checkpoint-*"):
-            path.unlink()
-    return folder
+    path = bench.shared(name, {"references": profile.references}, MEASURING, judged=True)
+    return Reference(**made_once(path.with_suffix(".safetensors"), make))

@@ -1,109 +1,126 @@
 """What the study consists of: jobs, the records each writes, and the settings they depend on."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from functools import partial
+from itertools import product
 from typing import Any
 
+from lord.attacks import AttackSettings
 from lord.data.subjects import Subject
 from lord.model.card import weights_checksum
 from lord.record import record_key
-from lord.study.bench import MAKERS, MEASURING, SELECTION_START, Bench, Outcome
+from lord.study.bench import ATTACKING, DEFENDING, FINE_TUNING, MEASURING, RENDERING, Bench, Outcome
+from lord.study.defences import SELECTION_START
 from lord.study.experiments import ace, condition, data, metrics, model, stage1
 from lord.study.profile import Profile
 
-STAGES = ("data", "model", "metrics", "ace", "stage1", "stage2", "main")
+STAGES = ("data", "model", "metrics", "ace", "stage1", "stage2", "main", "damage", "steps")
 
-# The code that the records of each stage depend on; drawing and reporting are left out.
+# The code that the records of an overview depend on; drawing and reporting are left out.
 MODULES = {
-    "data": ("lord.data", "lord.seeding", data.__name__),
+    "data": (*RENDERING, data.__name__),
     "model": (*MEASURING, model.__name__),
     "metrics": (*MEASURING, metrics.__name__),
-    "ace": (*MAKERS, ace.__name__),
-    "stage1": (*MAKERS, stage1.__name__),
-    "stage2": (*MAKERS, condition.__name__),
-    "main": (*MAKERS, condition.__name__),
+    "ace": (*MEASURING, *ATTACKING, ace.__name__),
+    "stage1": (*MEASURING, *DEFENDING, stage1.__name__),
 }
 
 # The conditions of the main table, as (attack, defence).
 CONDITIONS = (("none", "none"), ("ace", "none"), ("ace", "lord"), ("none", "lord"))
+
+# Rounds among which the gradient steps of ACE are shared if it has a surrogate.
+ROUNDS = 5
 
 
 @dataclass(frozen=True)
 class Job:
     """A piece of work that is done in one go and writes one or several records.
 
-    ``outputs`` maps the name of each record to the settings it depends on, and nothing else, so
-    that a changed setting makes exactly those records that it affects unfinished.
+    Attributes:
+        domain, subject, seed, attack: what it is about; None where it is about several or none.
+        outputs: for the name of each record the settings it depends on, and nothing else, so that
+            a changed setting makes exactly those records that it affects unfinished.
+        modules: the code the records depend on.
     """
 
     stage: str
     domain: str | None
     subject: int | None
     seed: int | None
+    attack: str | None
     outputs: dict[str, dict[str, Any]]
+    modules: tuple[str, ...]
     compute: Callable[[Bench], Iterable[tuple[str, Outcome]]]
 
     def key(self, name: str) -> str:
         """The key of one of the records."""
         return record_key(self.stage, self.outputs[name], self.seed or 0)
 
-    @property
-    def modules(self) -> tuple[str, ...]:
-        """The code that the records depend on."""
-        return MODULES[self.stage]
-
 
 def jobs(profile: Profile) -> list[Job]:
     """All jobs of a profile in an order that respects what they need of each other."""
-    planned = [
-        _single("data", profile, data.measure_data, ["domains"]),
-        _single("model", profile, model.measure_model, ["domains", "held_out", "sampling"]),
-    ]
+    return [*_overviews(profile), *_selection(profile), *_main(profile), *_comparison(profile)]
+
+
+def _overviews(profile: Profile) -> Iterator[Job]:
+    """One record each, of the whole study or of one domain."""
+    judged = ["held_out", "sampling"]
+    attacked = ["subjects", "seeds", "photographs", "budget"]
+    defended = ["seeds", "photographs", "budget", "stage1", "stage1_data"]
+    validated = ["subjects", "held_out", "references"]
+    yield _single("data", profile, data.measure_data, ["domains"])
+    yield _single("model", profile, model.measure_model, ["domains", *judged])
     for domain in profile.domains:
-        planned += [
-            _single(
-                "metrics",
-                profile,
-                metrics.validate_metrics,
-                ["subjects", "held_out", "references"],
-                domain,
-            ),
-            _single(
-                "ace",
-                profile,
-                ace.demonstrate_attack,
-                ["subjects", "seeds", "photographs", "attack"],
-                domain,
-            ),
-            _single(
-                "stage1",
-                profile,
-                stage1.run_stage1,
-                ["seeds", "photographs", "attack", "stage1", "stage1_data"],
-                domain,
-            ),
-        ]
-    for domain in profile.domains:
-        planned += [
-            _condition(
-                profile,
-                Subject(domain, "stage1", SELECTION_START + number),
-                profile.seeds[0],
-                "ace",
-                "lord",
-                profile.treatments + profile.further_treatments,
-            )
-            for number in range(profile.selection_subjects)
-        ]
-    for domain in profile.domains:
-        for index in profile.subjects:
-            for seed in profile.seeds:
-                subject = Subject(domain, "evaluation", index)
-                for attack, defence in CONDITIONS:
-                    treatments = profile.treatments if defence == "lord" else ("none",)
-                    planned.append(_condition(profile, subject, seed, attack, defence, treatments))
-    return planned
+        yield _single("metrics", profile, metrics.validate_metrics, validated, domain)
+        yield _single("ace", profile, ace.demonstrate_attack, attacked, domain)
+        yield _single("stage1", profile, stage1.run_stage1, defended, domain)
+
+
+def _main(profile: Profile) -> Iterator[Job]:
+    """Every condition of the main table on the evaluation subjects."""
+    for domain, index, seed in product(profile.domains, profile.subjects, profile.seeds):
+        subject = Subject(domain, "evaluation", index)
+        for method, defence in CONDITIONS:
+            attack = None if method == "none" else profile.attack_of(method)
+            treatments = profile.treatments if defence == "lord" else ("none",)
+            yield _condition("main", profile, subject, seed, attack, defence, treatments)
+
+
+def _selection(profile: Profile) -> Iterator[Job]:
+    """All test-time treatments of LoRD on identities that are not evaluated, to choose by."""
+    for domain, number in product(profile.domains, range(profile.selection_subjects)):
+        subject = Subject(domain, "stage1", SELECTION_START + number)
+        treatments = profile.treatments + profile.further_treatments
+        attack, seed = profile.attack_of("ace"), profile.seeds[0]
+        yield _condition("stage2", profile, subject, seed, attack, "lord", treatments)
+
+
+def _comparison(profile: Profile) -> Iterator[Job]:
+    """Attacks at equal budgets, and ACE at several numbers of steps, all without a defence.
+
+    What the main table has is not planned again.
+    """
+    compared, budget = profile.comparison, profile.budget
+    planned = {name for job in _main(profile) for name in job.outputs}
+    cells = []
+    for domain, index, seed in product(profile.domains, compared.subjects, compared.seeds):
+        subject = Subject(domain, "evaluation", index)
+        first = index == compared.subjects[0]
+        for method, levels in product(compared.attacks, compared.eps_levels):
+            if first or levels == budget.eps_levels:
+                label = "" if levels == budget.eps_levels else f"-eps{levels:g}"
+                cells.append(("damage", subject, seed, profile.attack_of(method, levels), label))
+        for steps, rounds in product((*compared.steps, budget.steps), (1, ROUNDS)):
+            if first and compared.steps and steps >= rounds:
+                label = "" if steps == budget.steps else f"-steps{steps}"
+                label += f"-rounds{rounds}" if rounds > 1 else ""
+                attack = profile.attack_of("ace", steps=steps, rounds=rounds)
+                cells.append(("steps", subject, seed, attack, label))
+    for stage, subject, seed, attack, label in cells:
+        job = _condition(stage, profile, subject, seed, attack, "none", ("none",), label)
+        if planned.isdisjoint(job.outputs):
+            planned |= job.outputs.keys()
+            yield job
 
 
 def _settings(profile: Profile, names: Iterable[str]) -> dict[str, Any]:
@@ -128,51 +145,63 @@ def _single(
     settings = _settings(profile, depends_on) | arguments
     # Where there are several subjects and seeds, these experiments show the first.
     settings |= {key[:-1]: settings.pop(key)[0] for key in ("subjects", "seeds") if key in settings}
-    return Job(stage, domain, None, None, {name: settings}, compute)
+    return Job(stage, domain, None, None, None, {name: settings}, MODULES[stage], compute)
 
 
 def _condition(
+    stage: str,
     profile: Profile,
     subject: Subject,
     seed: int,
-    attack: str,
+    attack: AttackSettings | None,
     defence: str,
     treatments: tuple[str, ...],
+    label: str = "",
 ) -> Job:
-    """One subject and seed under one condition; a record for every test-time treatment."""
-    evaluation = subject.split == "evaluation"
+    """One subject and seed under one condition; a record for every test-time treatment.
+
+    Args:
+        label: tells attacks of one method apart.
+    """
+    evaluated = subject.split == "evaluation"
+    method = attack.method if attack else "none"
     depends_on = ["photographs", "references", "finetune", "sampling"]
-    depends_on += ["attack"] if attack != "none" else []
-    depends_on += ["stage1", "stage1_data"] if defence != "none" else []
-    prefix = f"{subject.domain}-{'subject' if evaluation else 'selection'}{subject.index}"
-    prefix += f"-seed{seed}-{attack}-{defence}"
-    names = {t: prefix if t == "none" else f"{prefix}-{t}" for t in treatments}
+    modules = (*MEASURING, *FINE_TUNING, "lord.study.photographs", condition.__name__)
     cell = {
         "domain": subject.domain,
         "split": subject.split,
         "subject": subject.index,
         "seed": seed,
-        "attack_name": attack,
+        "attack_name": method,
         "defence": defence,
     }
-    shared = _settings(profile, depends_on) | cell
+    if attack:
+        modules += ATTACKING
+        cell["attack"] = attack.model_dump(mode="json")
+    if defence != "none":
+        modules += DEFENDING
+        depends_on += ["stage1", "stage1_data"]
+    settings = _settings(profile, depends_on) | cell
+    place = f"{subject.domain}-{'subject' if evaluated else 'selection'}{subject.index}-seed{seed}"
+    prefix = f"{place}-{method}{label}-{defence}"
+    names = {t: prefix if t == "none" else f"{prefix}-{t}" for t in treatments}
     outputs = {
-        name: shared | {"treatment": treatment, "candidate": treatment in profile.treatments}
+        name: settings | {"treatment": treatment, "candidate": treatment in profile.treatments}
         for treatment, name in names.items()
     }
-    measured = partial(
-        condition.measure_condition,
-        subject=subject,
-        seed=seed,
-        attack_name=attack,
-        defence=defence,
-        treatments=treatments,
-    )
 
     def compute(bench: Bench) -> Iterable[tuple[str, Outcome]]:
-        for treatment, outcome in measured(bench):
+        outcomes = condition.measure_condition(bench, subject, seed, attack, defence, treatments)
+        for treatment, outcome in outcomes:
             yield names[treatment], outcome
 
-    stage = "main" if evaluation else "stage2"
-    number = subject.index if evaluation else None
-    return Job(stage, subject.domain, number, seed if evaluation else None, outputs, compute)
+    return Job(
+        stage,
+        subject.domain,
+        subject.index if evaluated else None,
+        seed if evaluated else None,
+        method,
+        outputs,
+        tuple(sorted(set(modules))),
+        compute,
+    )

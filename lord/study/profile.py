@@ -1,6 +1,7 @@
 """A profile is one small validated file that settles everything about a run of the study."""
 
 from pathlib import Path
+from typing import Literal
 
 import yaml
 from pydantic import (
@@ -10,12 +11,12 @@ from pydantic import (
     PositiveFloat,
     PositiveInt,
     ValidationError,
-    field_validator,
 )
 
-from lord.attacks import AttackSettings
+from lord.attacks import NOISE, PUBLISHED, AttackSettings
 from lord.defence import Stage1Settings
 from lord.finetune import FinetuneSettings
+from lord.objectives import OBJECTIVES
 
 PROFILES = Path(__file__).with_name("profiles")
 
@@ -39,6 +40,30 @@ class Stage1Data(BaseModel):
     attack: AttackSettings
 
 
+class Budget(BaseModel):
+    """What an attack may do to a photograph, in grey levels of 255."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    eps_levels: PositiveFloat = Field(description="the most a pixel may change")
+    step_levels: PositiveFloat = Field(description="change of a pixel in one gradient step")
+    steps: PositiveInt = Field(description="gradient steps")
+
+
+class Comparison(BaseModel):
+    """Which attacks are compared, at which budgets, and on whom."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    attacks: tuple[Literal[(*OBJECTIVES, NOISE)], ...]
+    eps_levels: tuple[PositiveFloat, ...] = Field(description="budgets, in grey levels of 255")
+    steps: tuple[int, ...] = Field(
+        (), description="numbers of gradient steps of ACE, with and without surrogate rounds"
+    )
+    subjects: tuple[int, ...]
+    seeds: tuple[int, ...]
+
+
 class Profile(BaseModel):
     """The resolved settings of a run; unknown keys are errors."""
 
@@ -54,7 +79,8 @@ class Profile(BaseModel):
     photographs: PositiveInt = Field(16, description="training pictures of a subject")
     references: int = Field(512, ge=2, description="clean reference pictures of a subject")
     held_out: int = Field(256, ge=4, description="renders that judge model and metrics")
-    attack: AttackSettings
+    budget: Budget
+    comparison: Comparison
     finetune: FinetuneSettings
     stage1: Stage1Settings
     stage1_data: Stage1Data
@@ -70,12 +96,52 @@ class Profile(BaseModel):
         (), description="treatments measured on stage-1 identities only"
     )
 
-    @field_validator("attack")
-    @classmethod
-    def _names_its_conditions(cls, attack: AttackSettings) -> AttackSettings:
-        if attack.method != "ace":
-            raise ValueError("the conditions of the study are those of ACE: method must be 'ace'")
-        return attack
+    def attack_of(
+        self,
+        method: str,
+        eps_levels: float | None = None,
+        steps: int | None = None,
+        rounds: int = 1,
+    ) -> AttackSettings:
+        """An attack at the budget of the study, so that attacks are compared on equal terms.
+
+        All have the same ε, step and number of gradient steps in all; a surrogate, where an attack
+        has one, learns as the victim does. Other options of the published settings are off: each
+        would suit any attack.
+
+        Args:
+            eps_levels: another ε, in grey levels; the step grows with it.
+            steps: another number of gradient steps.
+            rounds: the steps are shared by so many, with a surrogate that learns in between.
+        """
+        budget = self.budget
+        levels, steps = eps_levels or budget.eps_levels, steps or budget.steps
+        values = {
+            "method": method,
+            "eps": levels / 255,
+            "step_size": budget.step_levels * levels / budget.eps_levels / 255,
+            "steps": steps,
+            "step_decay": False,
+            "random_start": False,
+            "draws": 1,
+            "surrogate": "none",
+            "rounds": 1,
+        }
+        if method == NOISE:
+            return AttackSettings(**values | {"steps": 0, "random_start": True})
+        learning = {
+            "surrogate_rank": self.finetune.rank,
+            "surrogate_learning_rate": self.finetune.learning_rate,
+        }
+        if method == "fsmg":
+            values |= learning | {"surrogate": "fixed", "surrogate_steps": steps}
+        elif method == "aspl":
+            each = min(steps, PUBLISHED["aspl"]["steps"])
+            values |= learning | {"surrogate": "cloned", "rounds": steps // each, "steps": each}
+        elif rounds > 1:
+            values |= learning | {"surrogate": "alternating", "rounds": rounds}
+            values["steps"] = steps // rounds
+        return AttackSettings(**values)
 
 
 def profile_names() -> list[str]:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lord.files import save_png
+from lord.finetune import remove_adapters
 from lord.progress import console
 from lord.record import (
     Record,
@@ -16,7 +17,7 @@ from lord.record import (
     write_record,
 )
 from lord.study.bench import Bench
-from lord.study.plan import MODULES, STAGES, Job, jobs
+from lord.study.plan import STAGES, Job, jobs
 from lord.study.profile import Profile, load_profile
 from lord.study.tables import OVERVIEW, is_finished, write_tables
 
@@ -50,14 +51,16 @@ def run(
     domain: str | None = None,
     subject: int | None = None,
     seed: int | None = None,
+    attack: str | None = None,
     compute: bool = True,
     results: Path | None = None,
 ) -> list[Record]:
-    """The records of a profile, or of one stage, domain, subject or seed of it.
+    """The records of a profile, or of one stage, domain, subject, seed or attack of it.
 
     What is missing is computed first, together with what it needs; a finished record is computed
     again only if its settings changed. ``stage2`` compares test-time treatments on stage-1
-    identities, ``main`` measures every condition on the evaluation subjects.
+    identities, ``main`` measures every condition on the evaluation subjects, ``damage`` compares
+    attacks and ``steps`` how long they run.
 
     Raises:
         ValueError: an unknown stage, or one that the profile does not contain.
@@ -68,11 +71,13 @@ def run(
     if stage is not None and stage not in STAGES:
         raise ValueError(f"unknown stage {stage!r}: choose one of {', '.join(STAGES)}")
     planned = jobs(profile)
-    wanted = [job for job in planned if _matches(job, stage, domain, subject, seed)]
+    asked = {"stage": stage, "domain": domain, "subject": subject, "seed": seed, "attack": attack}
+    asked = {name: value for name, value in asked.items() if value is not None}
+    wanted = [job for job in planned if asked.items() <= vars(job).items()]
     if not wanted:
         raise ValueError(
-            f"profile {profile.name} has nothing for stage={stage}, domain={domain}, "
-            f"subject={subject}, seed={seed}"
+            f"profile {profile.name} has nothing for "
+            + ", ".join(f"{name}={value}" for name, value in asked.items())
         )
     unfinished = [job for job in wanted if _missing(job, folder)]
     if unfinished and not compute:
@@ -99,26 +104,16 @@ def status(profile: Profile, results: Path | None = None) -> list[Status]:
     """The state of every record of a profile, in the order they are computed."""
     folder = (results or RESULTS) / profile.name
     states = []
-    current = {stage: code_hash(modules) for stage, modules in MODULES.items()}
-    for job in jobs(profile):
+    planned = jobs(profile)
+    current = {modules: code_hash(modules) for modules in {job.modules for job in planned}}
+    for job in planned:
         absent = _missing(job, folder)
         for name in job.outputs:
             record = None if name in absent else read_record(folder / f"{name}.json")
-            fresh = record is not None and record.code_hash == current[job.stage]
+            fresh = record is not None and record.code_hash == current[job.modules]
             state = "missing" if record is None else "finished" if fresh else "stale"
             states.append(Status(name, job.stage, state, record))
     return states
-
-
-def _matches(
-    job: Job, stage: str | None, domain: str | None, subject: int | None, seed: int | None
-) -> bool:
-    return (
-        stage in (None, job.stage)
-        and domain in (None, job.domain)
-        and subject in (None, job.subject)
-        and seed in (None, job.seed)
-    )
 
 
 def _missing(job: Job, folder: Path) -> list[str]:
@@ -140,6 +135,7 @@ def _compute(job: Job, bench: Bench, folder: Path) -> None:
     if not absent:
         return
     console.print(f"{bench.profile.name}: {', '.join(absent)}")
+    remove_adapters(bench.pipeline)  # every job starts from the base model
     outcomes = iter(job.compute(bench))
     while True:
         with measure() as measurement:

@@ -2,21 +2,18 @@
 
 from collections.abc import Iterable, Sequence
 
+from torchmetrics.functional.image import structural_similarity_index_measure
+
+from lord.attacks import AttackSettings
 from lord.data.subjects import Subject
 from lord.defence import apply_treatment
-from lord.finetune import remove_adapters
 from lord.metrics import validation
 from lord.metrics.measure import measure
 from lord.sample import generate
 from lord.seeding import derive_seed
-from lord.study.bench import (
-    Bench,
-    Outcome,
-    attacked_photographs,
-    defence_of,
-    reference_of,
-    rows,
-)
+from lord.study.bench import Bench, Outcome, reference_of, rows
+from lord.study.defences import protect
+from lord.study.photographs import photographs_of
 from lord.workflow import fine_tune
 
 
@@ -24,28 +21,31 @@ def measure_condition(
     bench: Bench,
     subject: Subject,
     seed: int,
-    attack_name: str,
+    attack: AttackSettings | None,
     defence: str,
     treatments: Sequence[str],
 ) -> Iterable[tuple[str, Outcome]]:
     """Fine-tune on the subject's photographs under one condition, sample and measure.
 
     Yields one outcome for every test-time treatment of the gate; without a defence there is one
-    treatment, ``"none"``. All share the same fine-tune and the same sampling seeds.
+    treatment, ``"none"``. All share the same fine-tune and the same sampling seeds. The sheet has
+    samples and, below them, the photographs they were learned from.
     """
     profile, pipeline = bench.profile, bench.pipeline
-    if attack_name == "none":
-        images = subject.photographs(profile.photographs, profile.size).images
-    else:
-        images = attacked_photographs(bench, subject, seed)
+    clean = photographs_of(bench, subject, seed, None)
+    images = photographs_of(bench, subject, seed, attack)
+    # 1 for clean photographs: how little an attack changes what people see.
+    ssim = structural_similarity_index_measure(images, clean, data_range=1.0).item()
     settings = profile.finetune.model_copy(update={"seed": seed})
-    folder = defence_of(bench, subject.domain) if defence == "lord" else None
+    folder = None
+    if defence != "none":
+        images, folder = protect(bench, subject, images, defence)
     fine_tune(pipeline, images, [subject.prompt] * len(images), settings, defence=folder)
     reference = reference_of(bench, subject)
     identity = validation.identity_of(subject, subject.photographs(1, profile.size))
     seeds = [derive_seed("sample", seed, k) for k in range(profile.sampling.images)]
     for treatment in treatments:
-        if defence == "lord":
+        if folder:
             apply_treatment(pipeline, treatment)
         samples = generate(
             pipeline,
@@ -55,5 +55,6 @@ def measure_condition(
             guidance_scale=profile.sampling.guidance_scale,
         )
         metrics = measure(bench.instruments, samples, reference, subject.domain, identity)
-        yield treatment, Outcome(metrics, sheet=rows(samples[:8]))
-    remove_adapters(pipeline)
+        count = min(8, len(images))
+        sheet = rows(samples[:count], images[:count])
+        yield treatment, Outcome(metrics | {"ssim": ssim}, sheet=sheet)

@@ -5,16 +5,9 @@ import json
 from lord.data.subjects import Subject
 from lord.defence import gate_profile, load_defence
 from lord.finetune import remove_adapters
-from lord.study.bench import (
-    HISTORY,
-    SELECTION_START,
-    Bench,
-    Outcome,
-    attacked_photographs,
-    defence_of,
-    rows,
-    stage1_images,
-)
+from lord.study.bench import Bench, Outcome, rows
+from lord.study.defences import HISTORY, SELECTION_START, defence_of, stage1_images
+from lord.study.photographs import photographs_of
 
 
 def run_stage1(bench: Bench, domain: str) -> Outcome:
@@ -24,12 +17,11 @@ def run_stage1(bench: Bench, domain: str) -> Outcome:
     history = json.loads((folder / HISTORY).read_text(encoding="utf-8"))
     clean, attacked, _ = stage1_images(bench, domain)
     subject = Subject(domain, "stage1", SELECTION_START)
-    photographs = subject.photographs(profile.photographs, profile.size).images
-    perturbed = attacked_photographs(bench, subject, profile.seeds[0])
+    photographs = photographs_of(bench, subject, profile.seeds[0], None)
+    perturbed = photographs_of(bench, subject, profile.seeds[0], profile.attack_of("ace"))
     remove_adapters(pipeline)
     load_defence(pipeline, folder)
     gates = gate_profile(pipeline, photographs, perturbed, [subject.prompt] * len(photographs))
-    remove_adapters(pipeline)
     return Outcome(
         {"images": len(clean), "gate_accuracy": gates.accuracy},
         history | gates.series,
