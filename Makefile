@@ -19,7 +19,7 @@ SNAKEMAKE := PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/snakemake --cores $(CORES) --
 # `make book` falls back on the committed records where the profile has none of its own.
 BOOK_PROFILE = $(if $(wildcard results/$(PROFILE)/main_table.csv),$(PROFILE),full)
 
-.PHONY: study book test test-slow lint format notebooks clean help
+.PHONY: study book test test-slow bench lint format notebooks clean help
 
 study: $(INSTALLED)  ## run the study at PROFILE (default quick) and build the book
 	$(SNAKEMAKE) --config profile=$(PROFILE) strict=$(STRICT) -- book
@@ -34,6 +34,10 @@ test: $(INSTALLED)  ## run the tests
 
 test-slow: $(INSTALLED)  ## recompute a sample of the committed results and compare
 	$(BIN)/python -m pytest -m slow
+
+bench: $(INSTALLED)  ## time a gradient step of every attack again, into results/PROFILE/performance.csv
+	rm -f results/$(PROFILE)/performance.json
+	OMP_NUM_THREADS=1 $(BIN)/lord study run --profile $(PROFILE) --stage performance
 
 lint: $(INSTALLED)  ## check format, lint and notebook pairs
 	$(BIN)/ruff format --check .

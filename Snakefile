@@ -39,9 +39,12 @@ SHOWN = {
     "02_embedded_model": {"model"},
     "03_metrics": {"metrics"},
     "04_ace_attack": {"ace", "main"},
-    "05_lord_stage1": {"stage1"},
-    "06_lord_stage2": {"stage2", "main"},
-    "07_results": {"stage2", "main"},
+    "05_attacks": {"main", "damage"},
+    "06_damage": {"main", "damage"},
+    "07_attack_cost": {"main", "steps", "performance"},
+    "08_lord_stage1": {"stage1"},
+    "09_lord_stage2": {"stage2", "main"},
+    "10_results": {"stage2", "main"},
 }
 
 
@@ -117,5 +120,9 @@ rule cell:
         touch(f"{STAMPS}/{{cell}}"),
     params:
         options=lambda wildcards: options_of(wildcards.cell),
+    # What measures time has the machine for itself.
+    threads: lambda wildcards: (
+        workflow.cores if CELLS[wildcards.cell]["stage"] == "performance" else 1
+    )
     shell:
         ONE_THREAD + "lord study run --profile {PROFILE} {params.options}"

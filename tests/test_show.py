@@ -19,10 +19,11 @@ from lord.record import Record, make_record, measure, write_record
 from lord.sample import generate
 from lord.show.findings import is_worse
 from lord.show.results import metric_keys
-from lord.show.style import CONDITIONS, with_interval
+from lord.show.style import ATTACK_NAMES, CONDITIONS, number, with_interval
 from lord.study.plan import Job, jobs
 from lord.study.profile import SamplingSettings, load_profile
 from lord.study.run import run
+from lord.study.tables import attack_table, noise_margins
 
 REPOSITORY = Path(lord.__file__).parents[1]
 SIZE = 16
@@ -100,6 +101,9 @@ def made_up(job: Job, settings: dict, number: random.Random) -> tuple[dict, dict
                 f"{name}_high": [0.6] * 3,
             }
         return {"images": 512.0, "gate_accuracy": 0.7 if domain == "portraits" else 0.8}, series
+    if job.stage == "performance":
+        columns = ("seconds_per_image", "times_the_floor", "faster_than_naive")
+        return {f"{name}/{c}": 1.5 for name in ("floor", "naive", "ace") for c in columns}, {}
     attacked = "none" if settings["attack_name"] == "none" else "ace"
     fid, quality, identity = LEVELS[attacked, settings["defence"]]
     # The best of all is a treatment that is no candidate.
@@ -202,10 +206,13 @@ def test_results_of_older_code_are_marked(study):
 
 def test_every_number_in_the_text_of_the_book_is_there(study):
     _, records = study
-    stages = {"1": ["data"], "2": ["model"], "3": ["metrics"], "4": ["ace"], "5": ["stage1"]}
     for page in sorted((REPOSITORY / "notebooks").glob("*.py")):
-        wanted = set(re.findall(r"\{glue:text\}`(\w+)", page.read_text(encoding="utf-8")))
-        found = show.numbers(records(*stages.get(page.name[1], RESULTS)))
+        text = page.read_text(encoding="utf-8")
+        wanted = set(re.findall(r"\{glue:text\}`(\w+)", text))
+        if not wanted:
+            continue
+        stages = re.findall(r'(?:records|chosen_on)\b.*study\.run\(profile, "(\w+)"', text)
+        found = show.numbers(records(*stages))
         assert wanted <= set(found), page.name
         # Plain values: their repr is what the book formats.
         assert all(type(value) in (int, float, str) for value in found.values())
@@ -251,6 +258,67 @@ def test_figures_of_records(study, drawn, stages, draw):
     figure = drawn(draw(records(*stages)))
     assert "portraits" in texts(figure) or draw is show.sheet
     assert ("No evidence" in texts(figure)) == (Path(profile).stem == "one")
+
+
+UNDEFENDED = ("main", "damage", "steps")
+
+
+def test_attacks_side_by_side(study, drawn):
+    profile, records = study
+    shown = texts(drawn(show.attack_pictures(records(*UNDEFENDED), "landscapes")))
+    rows = [line for line in shown.splitlines() if line in ATTACK_NAMES.values()]
+    assert rows == ["clean", "uniform noise", "AdvDM", "ACE"]
+    matrix = texts(drawn(show.damage_matrix(records(*UNDEFENDED), "fid")))
+    # Three attacks at two budgets on two domains; the clean LoRA is in the titles.
+    assert len(re.findall(r"^\d+$", matrix, re.M)) == 12 and matrix.count("(clean: ") == 2
+    curves = drawn(show.step_curves(records(*UNDEFENDED)))
+    lines = {line.get_label(): line.get_xdata() for line in curves.axes[0].lines}
+    assert list(lines["base model attacked"]) == [1, 5]
+    assert list(lines["5 rounds, surrogate learns"]) == [5]
+    for figure in (shown, matrix, texts(curves)):
+        assert ("No evidence" in figure) == (Path(profile).stem == "one")
+
+
+def test_the_most_damaging_attack_stands_out(study):
+    _, records = study
+    styler = show.damage_table(records(*UNDEFENDED))
+    assert list(styler.data.loc["portraits"].index) == ["clean", "uniform noise", "AdvDM", "ACE"]
+    table = attack_table(records(*UNDEFENDED))
+    here = table[(table["domain"] == "portraits") & (table["experiment"] == "damage")]
+    here = here[(here["eps_levels"] == 8) & here["attack"].isin(("ace", "advdm"))]
+    winners = re.findall(r'<td[^>]*class="[^"]*winner"[^>]*>([^<]*)', styler.to_html())
+    assert {number(here["fid"].max()), number(here["clip_iqa"].min())} <= set(winners)
+    assert len(winners) == 3 * len(DOMAINS)
+
+
+def test_attacks_are_measured_against_noise(study):
+    _, records = study
+    found = records(*UNDEFENDED)
+    margins = noise_margins(found)
+    assert set(margins["attack"]) == {"ace", "advdm"} and set(margins["eps_levels"]) == {4, 8}
+    cells = {r.name: r for r in found}
+    key = "fid_embedded_round_trip"
+    ace, noise = (
+        cells[f"portraits-subject0-seed0-{name}-none"].metrics[key] for name in ("ace", "noise")
+    )
+    row = margins[(margins["domain"] == "portraits") & (margins["attack"] == "ace")]
+    row = row[(row["eps_levels"] == 8) & (row["metric"] == "fid")]
+    assert row["margin"].item() == pytest.approx(ace - noise)
+    # With less damage than noise, an attack is named.
+    harmless = [
+        r.model_copy(update={"metrics": r.metrics | {key: 0.0, "clip_iqa_embedded": 1.0}})
+        if r.settings["attack_name"] == "advdm"
+        else r
+        for r in found
+    ]
+    assert "Nowhere worse than noise: AdvDM." in show.damage_findings(harmless).data
+
+
+def test_speed_is_a_ratio_beside_the_time(study):
+    _, records = study
+    table = show.performance_table(records("performance")).data
+    assert list(table.index) == ["floor", "naive loop", "ACE"]
+    assert table.loc["ACE", "ms per image"] == 1500
 
 
 @pytest.mark.parametrize("draw", [show.main_figure, show.gap_closed])

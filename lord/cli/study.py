@@ -61,7 +61,8 @@ def run(
     stage: Annotated[
         str | None,
         typer.Option(
-            help="Only this: data, model, metrics, ace, stage1, stage2, main, damage or steps."
+            help="Only this: data, model, metrics, ace, performance, stage1, stage2, main, damage "
+            "or steps."
         ),
     ] = None,
     domain: Annotated[Domain | None, typer.Option(help="Only this domain.")] = None,

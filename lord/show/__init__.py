@@ -4,6 +4,14 @@ The two exceptions, `round_trips` and `prompted_samples`, put a handful of image
 Figures are white-backed, tables are pandas Stylers; captions belong to the notebooks.
 """
 
+from lord.show.attacks import (
+    attack_pictures,
+    damage_findings,
+    damage_matrix,
+    damage_table,
+    performance_table,
+    step_curves,
+)
 from lord.show.cards import glue_numbers, numbers, run_card, source
 from lord.show.curves import attribute_accuracy, gate_by_timestep, metric_curves, training_curves
 from lord.show.findings import summary
@@ -25,8 +33,12 @@ from lord.show.results import (
 )
 
 __all__ = [
+    "attack_pictures",
     "attacked_images",
     "attribute_accuracy",
+    "damage_findings",
+    "damage_matrix",
+    "damage_table",
     "gap_closed",
     "gate_by_timestep",
     "glue_numbers",
@@ -36,11 +48,13 @@ __all__ = [
     "main_table",
     "metric_curves",
     "numbers",
+    "performance_table",
     "prompted_samples",
     "round_trips",
     "run_card",
     "sheet",
     "source",
+    "step_curves",
     "summary",
     "training_curves",
     "treatment_comparison",

@@ -47,10 +47,11 @@ def image_grid(images: Tensor, captions: Sequence[str] | None = None, columns: i
 @styled
 def image_rows(rows: Mapping[str, Tensor]) -> Figure:
     """One row of images (N, 3, H, W) in [0, 1] for every label, the label above it."""
-    return _rows(rows)
+    return labelled_rows(rows)
 
 
-def _rows(rows: Mapping[str, Tensor]) -> Figure:
+def labelled_rows(rows: Mapping[str, Tensor]) -> Figure:
+    """As `image_rows`, for use in another figure of the book's style."""
     heights = [
         WIDTH * _mosaic(images).shape[0] / _mosaic(images).shape[1] for images in rows.values()
     ]
@@ -93,7 +94,7 @@ def attacked_images(records: Sequence[Record]) -> Figure:
         labels = ("clean", "after the attack", "difference, amplified")
         for label, tiles in zip(labels, sample_tiles(record), strict=True):
             rows[f"{record.settings['domain']}: {label}"] = tiles
-    return mark(_rows(rows), records)
+    return mark(labelled_rows(rows), records)
 
 
 @styled
@@ -116,7 +117,7 @@ def treatment_samples(records: Sequence[Record], defended: bool = True) -> Figur
         for attack, defence in shown:
             record = _cell(records, domain, index, first.settings["seed"], attack, defence)
             rows[f"{domain}: {CONDITIONS[attack, defence][0]}"] = sample_tiles(record)[0]
-    return mark(_rows(rows), main)
+    return mark(labelled_rows(rows), main)
 
 
 @styled

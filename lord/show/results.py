@@ -117,7 +117,7 @@ def treatment_table(records: Sequence[Record], stage: str = "main") -> Styler:
         treatment_name(treatment) + (" (chosen)" if selected else "")
         for treatment, selected in zip(table["treatment"], table["selected"], strict=True)
     ]
-    return _table(table, labels, records, pd.Series(True, index=table.index))
+    return metric_table(table, labels, records, pd.Series(True, index=table.index))
 
 
 def main_table(profile: str) -> Styler:
@@ -125,13 +125,24 @@ def main_table(profile: str) -> Styler:
     records = result_records(profile)
     table = tables.main_table(records)
     labels = [CONDITIONS[pair][0] for pair in zip(table["attack"], table["defence"], strict=True)]
-    return _table(table, labels, records, table["attack"] != "none")
+    return metric_table(table, labels, records, table["attack"] != "none")
 
 
-def _table(
-    table: pd.DataFrame, labels: Sequence[str], records: Sequence[Record], competing: pd.Series
+def metric_table(
+    table: pd.DataFrame,
+    labels: Sequence[str],
+    records: Sequence[Record],
+    competing: pd.Series,
+    worst: bool = False,
+    further: Mapping[str, pd.Series] | None = None,
 ) -> Styler:
-    """Means with intervals. Among the competing rows of a domain the best one of a column wins."""
+    """Means with intervals, a row for every row of a table, grouped by domain.
+
+    Args:
+        competing: of these rows of a domain the best one of each metric is highlighted.
+        worst: the worst one is, instead.
+        further: columns beside the metrics.
+    """
     keys = metric_keys(records)
     rows = pd.MultiIndex.from_arrays([table["domain"], labels], names=[None, None])
     cells, classes = pd.DataFrame(index=rows), pd.DataFrame(index=rows)
@@ -139,8 +150,10 @@ def _table(
         columns = [table[name], table[f"{name}_low"], table[f"{name}_high"]]
         cells[metric_label(key)] = [with_interval(*row) for row in zip(*columns, strict=True)]
         ranked = table.loc[competing, name].groupby(table["domain"])
-        best = ranked.idxmax() if higher_is_better(key) else ranked.idxmin()
+        best = ranked.idxmax() if higher_is_better(key) != worst else ranked.idxmin()
         classes[metric_label(key)] = np.where(table.index.isin(best), "winner", "")
+    for name, values in (further or {}).items():
+        cells[name], classes[name] = values.to_numpy(), ""
     winner = {"selector": "td.winner", "props": "font-weight: 700; background: rgba(46,160,67,.22)"}
     left = {"selector": "th.row_heading", "props": "text-align: left"}
     # Themes know tables of the class "dataframe", and leave other ones white in the dark.
@@ -156,7 +169,7 @@ def main_figure(profile: str) -> Figure:
     records = result_records(profile)
     table, cells, keys = (
         tables.main_table(records),
-        tables.condition_rows(records),
+        tables.condition_rows(records, "main"),
         metric_keys(records),
     )
     domains = list(table["domain"].unique())

@@ -62,6 +62,23 @@ CONDITIONS = {
     ("none", "lord"): ("LoRD, clean photos", SKY),
 }
 
+# Method → words, in the order of the book.
+ATTACK_NAMES = {
+    "none": "clean",
+    "noise": "uniform noise",
+    "encoder": "encoder",
+    "diffusion": "diffusion",
+    "advdm": "AdvDM",
+    "mist": "Mist",
+    "sds_minus": "SDS−",
+    "sds_plus": "SDS+",
+    "fsmg": "FSMG",
+    "aspl": "ASPL",
+    "ace": "ACE",
+    "ace_plus": "ACE+",
+    "mist_v2_fused": "Mist v2",
+}
+
 METRIC_NAMES = {
     "fid_embedded": "embedded FID",
     "fid_inception": "Inception FID",

@@ -11,10 +11,21 @@ from lord.model.card import weights_checksum
 from lord.record import record_key
 from lord.study.bench import ATTACKING, DEFENDING, FINE_TUNING, MEASURING, RENDERING, Bench, Outcome
 from lord.study.defences import SELECTION_START
-from lord.study.experiments import ace, condition, data, metrics, model, stage1
+from lord.study.experiments import ace, condition, data, metrics, model, performance, stage1
 from lord.study.profile import Profile
 
-STAGES = ("data", "model", "metrics", "ace", "stage1", "stage2", "main", "damage", "steps")
+STAGES = (
+    "data",
+    "model",
+    "metrics",
+    "ace",
+    "performance",
+    "stage1",
+    "stage2",
+    "main",
+    "damage",
+    "steps",
+)
 
 # The code that the records of an overview depend on; drawing and reporting are left out.
 MODULES = {
@@ -23,6 +34,7 @@ MODULES = {
     "metrics": (*MEASURING, metrics.__name__),
     "ace": (*MEASURING, *ATTACKING, ace.__name__),
     "stage1": (*MEASURING, *DEFENDING, stage1.__name__),
+    "performance": (*ATTACKING, "lord.study.bench", performance.__name__),
 }
 
 # The conditions of the main table, as (attack, defence).
@@ -70,6 +82,7 @@ def _overviews(profile: Profile) -> Iterator[Job]:
     validated = ["subjects", "held_out", "references"]
     yield _single("data", profile, data.measure_data, ["domains"])
     yield _single("model", profile, model.measure_model, ["domains", *judged])
+    yield _single("performance", profile, performance.measure_performance, ["subjects", "budget"])
     for domain in profile.domains:
         yield _single("metrics", profile, metrics.validate_metrics, validated, domain)
         yield _single("ace", profile, ace.demonstrate_attack, attacked, domain)

@@ -1,6 +1,7 @@
 """Tables made from records: the data behind what the book shows."""
 
 from collections.abc import Sequence
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +9,7 @@ import pandas as pd
 import torch
 from PIL import Image
 
+from lord.attacks import NOISE
 from lord.files import save_png, write_text
 from lord.metrics.interval import mean_interval
 from lord.metrics.validation import HIGHER_IS_BETTER
@@ -62,15 +64,23 @@ def selected_treatment(records: Sequence[Record], domain: str) -> str:
     return str(candidates.groupby("treatment")["fid"].mean().idxmin())
 
 
-def condition_rows(records: Sequence[Record], stage: str = "main") -> pd.DataFrame:
-    """One row for every record of a stage: condition, subject, seed, treatment and the metrics."""
+def condition_rows(records: Sequence[Record], *stages: str) -> pd.DataFrame:
+    """One row for every record of the stages: its condition, and the metrics."""
     names = ("domain", "subject", "seed", "defence", "treatment", "candidate")
     rows = []
     for record in records:
-        if record.kind != stage:
+        if record.kind not in stages:
             continue
         row = {key: record.settings[key] for key in names}
-        row["attack"] = record.settings["attack_name"]
+        attack = record.settings.get("attack", {"eps": 0, "steps": 0, "rounds": 1})
+        row |= {
+            "stage": record.kind,
+            "attack": record.settings["attack_name"],
+            "eps_levels": round(attack["eps"] * 255, 6),
+            "steps": attack["steps"] * attack["rounds"],
+            "rounds": attack["rounds"],
+            "ssim": record.metrics["ssim"],
+        }
         rows.append(row | {name: metric(record, name) for name in METRICS})
     return pd.DataFrame(rows)
 
@@ -79,19 +89,26 @@ def summarise(rows: pd.DataFrame) -> dict[str, float | int]:
     """Means over cells (subject × seed) with 95 % intervals, and how many cells there are."""
     summary: dict[str, float | int] = {}
     for name in METRICS:
-        values = rows[name].dropna().tolist()
-        if len(values) > 1:
-            interval = mean_interval(values)
-            bounds = {f"{name}_low": interval.low, f"{name}_high": interval.high}
-        else:  # one cell has no interval
-            bounds = {f"{name}_low": float("nan"), f"{name}_high": float("nan")}
-        summary |= {name: rows[name].mean()} | bounds
+        summary |= _mean_with_interval(name, rows[name].dropna().tolist())
     return summary | {"subjects": rows["subject"].nunique(), "seeds": rows["seed"].nunique()}
+
+
+def _mean_with_interval(name: str, values: Sequence[float]) -> dict[str, float]:
+    """The mean and the ends of its 95 % interval, NaN for one value alone; all NaN for none."""
+    low = high = float("nan")
+    if len(values) > 1:
+        interval = mean_interval(values)
+        low, high = interval.low, interval.high
+    return {
+        name: float(np.mean(values)) if values else low,
+        f"{name}_low": low,
+        f"{name}_high": high,
+    }
 
 
 def main_table(records: Sequence[Record]) -> pd.DataFrame:
     """The main table: one row per domain and condition, LoRD at its selected treatment."""
-    rows = condition_rows(records)
+    rows = condition_rows(records, "main")
     table = []
     for domain in rows["domain"].unique():
         for attack, defence in CONDITIONS:
@@ -123,6 +140,60 @@ def treatment_table(records: Sequence[Record], stage: str = "main") -> pd.DataFr
     return pd.DataFrame(table)
 
 
+def attack_table(records: Sequence[Record]) -> pd.DataFrame:
+    """LoRAs without a defence: a row for each domain, attack, budget and number of steps.
+
+    The column ``experiment`` tells the two comparisons apart: ``damage``, of attacks and budgets,
+    and ``steps``, of how long ACE runs. The main table's cells take part in both, as far as they
+    are of the same subjects and seeds.
+    """
+    rows = condition_rows(records, "main", "damage", "steps")
+    rows = rows[rows["defence"] == "none"]
+    places = pd.MultiIndex.from_frame(rows[["domain", "subject", "seed"]])
+    table = []
+    for experiment in ("damage", "steps"):
+        own = places[rows["stage"] == experiment]
+        chosen = rows["stage"].isin(("main", experiment)) & places.isin(own)
+        keys = ["domain", "attack", "eps_levels", "steps", "rounds"]
+        for key, cells in rows[chosen].groupby(keys, sort=False):
+            head = {"experiment": experiment} | dict(zip(keys, key, strict=True))
+            table.append(head | summarise(cells) | {"ssim": cells["ssim"].mean()})
+    return pd.DataFrame(table)
+
+
+def noise_margins(records: Sequence[Record]) -> pd.DataFrame:
+    """By how much attacks are worse than noise of the same ε, on the same subjects and seeds.
+
+    One row for each domain, attack, ε and metric: the mean difference, above 0 where the attack
+    does more damage, with a 95 % interval if there are several cells (else NaN).
+    """
+    rows = condition_rows(records, "main", "damage")
+    rows = rows[(rows["defence"] == "none") & (rows["attack"] != "none")]
+    control = rows[rows["attack"] == NOISE]
+    pairs = rows[rows["attack"] != NOISE].merge(
+        control, on=["domain", "eps_levels", "subject", "seed"], suffixes=("", "_noise")
+    )
+    table = []
+    keys = ["domain", "attack", "eps_levels"]
+    for (key, cells), name in product(pairs.groupby(keys, sort=False), METRICS):
+        more = cells[name] - cells[f"{name}_noise"]
+        harm = (-more if name.startswith(HIGHER_IS_BETTER) else more).dropna().tolist()
+        if harm:
+            head = dict(zip(keys, key, strict=True)) | {"metric": name}
+            table.append(head | _mean_with_interval("margin", harm))
+    return pd.DataFrame(table)
+
+
+def performance_table(records: Sequence[Record]) -> pd.DataFrame:
+    """Seconds of a gradient step of each attack, and how that compares; one row per attack."""
+    (record,) = [record for record in records if record.kind == "performance"]
+    table: dict[str, dict[str, float]] = {}
+    for key, value in record.metrics.items():
+        name, column = key.split("/")
+        table.setdefault(name, {})[column] = value
+    return pd.DataFrame.from_dict(table, orient="index").rename_axis("step").reset_index()
+
+
 def gaps_closed(table: pd.DataFrame) -> pd.DataFrame:
     """Share of the damage that LoRD repairs: (attacked − LoRD) / (attacked − clean), per metric.
 
@@ -142,15 +213,24 @@ def gaps_closed(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def write_tables(profile: Profile, folder: Path) -> None:
-    """Write the tables and the overview once all records they need are there."""
+    """Write each table, and the overview, once all records it needs are there."""
     records = load_records(profile, folder)
-    planned = [job for job in jobs(profile) if job.stage in ("ace", "stage2", "main")]
-    if {record.name for record in records}.issuperset(
-        name for job in planned for name in job.outputs
-    ):
-        main = main_table(records).drop(columns=["identity_low", "identity_high"])
-        for name, table in (("main_table", main), ("treatments", treatment_table(records))):
-            write_text(folder / f"{name}.csv", table.to_csv(index=False, float_format="%.6g"))
+    finished = {record.name for record in records}
+
+    def complete(*stages: str) -> bool:
+        return all(finished.issuperset(job.outputs) for job in jobs(profile) if job.stage in stages)
+
+    tables = {}
+    if complete("performance"):
+        tables["performance"] = performance_table(records)
+    if complete("main", "damage", "steps"):
+        tables["attacks"] = attack_table(records)
+    if complete("ace", "stage2", "main"):
+        tables["main_table"] = main_table(records).drop(columns=["identity_low", "identity_high"])
+        tables["treatments"] = treatment_table(records)
+    for name, table in tables.items():
+        write_text(folder / f"{name}.csv", table.to_csv(index=False, float_format="%.6g"))
+    if complete("ace", "stage2", "main"):
         write_overview(profile, folder, records)
 
 
@@ -161,8 +241,7 @@ def write_overview(profile: Profile, folder: Path, records: Sequence[Record]) ->
     """
     strips = []
     for domain in profile.domains:
-        photographs = Image.open(folder / f"{domain}-ace.png")
-        strips.append(photographs.crop((0, 0, photographs.width, profile.size)))
+        strips.append(_first_row(folder / f"{domain}-ace.png", profile.size))
         for attack, defence in CONDITIONS[:3]:
             treatment = selected_treatment(records, domain) if defence == "lord" else "none"
             condition = {
@@ -176,8 +255,13 @@ def write_overview(profile: Profile, folder: Path, records: Sequence[Record]) ->
             matching = [
                 r for r in records if r.kind == "main" and condition.items() <= r.settings.items()
             ]
-            strips.append(Image.open(folder / f"{matching[0].name}.png"))
+            strips.append(_first_row(folder / f"{matching[0].name}.png", profile.size))
     width = min(strip.width for strip in strips)  # there may be fewer photographs than samples
     picture = np.concatenate([np.asarray(strip)[:, :width] for strip in strips])
     pixels = torch.from_numpy(picture).permute(2, 0, 1) / 255
     save_png(pixels.repeat_interleave(2, 1).repeat_interleave(2, 2), folder / OVERVIEW)
+
+
+def _first_row(sheet: Path, size: int) -> Image.Image:
+    picture = Image.open(sheet)
+    return picture.crop((0, 0, picture.width, size))

@@ -1,0 +1,223 @@
+"""Attacks compared: what they look like, what they do at which budget, and what they cost."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+import torch
+from IPython.display import Markdown
+from matplotlib.figure import Figure
+from matplotlib.ticker import NullLocator, ScalarFormatter
+from pandas.io.formats.style import Styler
+from torch import Tensor
+
+from lord.record import Record
+from lord.show.pictures import labelled_rows, sample_tiles
+from lord.show.results import metric_keys, metric_table
+from lord.show.style import (
+    ATTACK_NAMES,
+    BLUE,
+    GREEN,
+    VERMILION,
+    higher_is_better,
+    mark,
+    metric_label,
+    metric_name,
+    panels,
+    styled,
+    with_interval,
+)
+from lord.study import tables
+
+AMPLIFIED = 10
+"""How often a perturbation is magnified, around grey."""
+
+
+@styled
+def attack_pictures(records: Sequence[Record], domain: str) -> Figure:
+    """The same photograph after every attack, the change, and what a LoRA makes of it.
+
+    At the budget of the main table; each row has the attacked photograph, its amplified difference
+    to the clean one, and four samples of a LoRA trained on photographs attacked like that.
+
+    Args:
+        records: of the main and damage stages.
+    """
+    shown = _pictured(records, domain)
+    shown = {name: shown[name] for name in ATTACK_NAMES if name in shown}
+    clean = sample_tiles(shown["none"])[1, 0]
+    rows = {ATTACK_NAMES[name]: _picture_row(record, clean) for name, record in shown.items()}
+    return mark(labelled_rows(rows), list(shown.values()))
+
+
+def _pictured(records: Sequence[Record], domain: str) -> dict[str, Record]:
+    """For each attack the record of the first subject and seed, at the main table's ε."""
+    first = next(r for r in records if r.kind == "damage" and r.settings["domain"] == domain)
+    place = {name: first.settings[name] for name in ("domain", "subject", "seed")}
+    place["defence"] = "none"
+    return {
+        record.settings["attack_name"]: record
+        for record in records
+        if place.items() <= record.settings.items()
+        and record.settings.get("attack", {"eps": main_eps(records)})["eps"] == main_eps(records)
+    }
+
+
+def main_eps(records: Sequence[Record]) -> float:
+    """The ε of the main table, in [0, 1] pixel units."""
+    attacked = next(r for r in records if r.kind == "main" and "attack" in r.settings)
+    return attacked.settings["attack"]["eps"]
+
+
+def _picture_row(record: Record, clean: Tensor) -> Tensor:
+    samples, photographs = sample_tiles(record)
+    attacked = photographs[0]
+    change = (0.5 + AMPLIFIED * (attacked - clean)).clamp(0, 1)
+    return torch.stack([attacked, change, *samples[:4]])
+
+
+@styled
+def damage_matrix(records: Sequence[Record], name: str) -> Figure:
+    """A metric for each attack and ε; the darker a cell, the worse the LoRA, on a domain's scale.
+
+    Args:
+        records: of the main and damage stages.
+        name: ``"fid"``, ``"clip_iqa"`` or ``"identity"``.
+    """
+    table = _damage(records)
+    key = metric_keys(records)[name]
+    domains, levels = list(table["domain"].unique()), sorted(table["eps_levels"].unique())[1:]
+    attacks = [attack for attack in table["attack"].unique() if attack != "none"]
+    figure, axes = panels(1, len(domains), 0.27 * len(attacks) + 1.0, sharey=True)
+    for panel, domain in zip(axes[0], domains, strict=True):
+        part = table[table["domain"] == domain]
+        values = part.pivot(index="attack", columns="eps_levels", values=name)
+        clean = values.loc["none", 0]
+        values = values.loc[attacks, levels].to_numpy()
+        harm = clean - values if higher_is_better(key) else values - clean
+        limit = max(harm.max(), 1e-9)
+        panel.imshow(harm.clip(0), cmap="Oranges", vmin=0, vmax=1.25 * limit, aspect="auto")
+        decimals = 0 if name == "fid" else 2
+        for (row, column), value in np.ndenumerate(values):
+            panel.text(column, row, f"{value:.{decimals}f}", ha="center", va="center", fontsize=8.5)
+        panel.set_xticks(range(len(levels)), [f"{level:g}" for level in levels])
+        panel.set_yticks(range(len(attacks)), [ATTACK_NAMES[attack] for attack in attacks])
+        panel.tick_params(length=0)
+        panel.grid(False)
+        panel.spines[:].set_visible(False)
+        panel.set_xlabel("ε, grey levels of 255")
+        panel.set_title(f"{domain} (clean: {clean:.{decimals}f})")
+    return mark(figure, records)
+
+
+def damage_findings(records: Sequence[Record]) -> Markdown:
+    """Which attacks do more damage than noise of the same ε, and which one does most of all.
+
+    At the ε of the main table, on the same subjects and seeds; where there are several, an attack
+    counts as worse only if the interval of the difference says so.
+
+    Args:
+        records: of the main and damage stages.
+    """
+    keys, levels = metric_keys(records), round(main_eps(records) * 255, 6)
+    margins = tables.noise_margins(records)
+    judged = margins["metric"].isin(("fid", "clip_iqa"))
+    margins = margins[judged & (margins["eps_levels"] == levels)]
+    margins = margins.assign(worse=margins["margin_low"].fillna(margins["margin"]) > 0)
+    lines = []
+    for (domain, name), cells in margins.groupby(["domain", "metric"], sort=False):
+        most = cells.loc[cells["margin"].idxmax()]
+        margin = with_interval(most["margin"], most["margin_low"], most["margin_high"])
+        lines.append(
+            f"- {domain}, {metric_name(keys[name])}: {cells['worse'].sum()} of {len(cells)} "
+            f"attacks are worse than noise; {ATTACK_NAMES[most['attack']]} by most, {margin}."
+        )
+    ever = margins.groupby("attack")["worse"].any()
+    harmless = [words for attack, words in ATTACK_NAMES.items() if not ever.get(attack, True)]
+    lines.append(
+        f"- Nowhere worse than noise: {', '.join(harmless)}."
+        if harmless
+        else "- Every attack is worse than noise somewhere."
+    )
+    return Markdown("\n".join([f"At {levels:g} of 255 grey levels:", "", *lines]))
+
+
+def damage_table(records: Sequence[Record]) -> Styler:
+    """Every attack at the budget of the main table; the most damaging of a domain stands out."""
+    table = _damage(records)
+    levels = (0, round(main_eps(records) * 255, 6))
+    table = table[table["eps_levels"].isin(levels)].reset_index(drop=True)
+    return metric_table(
+        table,
+        [ATTACK_NAMES[name] for name in table["attack"]],
+        records,
+        ~table["attack"].isin(("none", "noise")),
+        worst=True,
+        further={"SSIM of photographs": table["ssim"].map("{:.3f}".format)},
+    )
+
+
+def _damage(records: Sequence[Record]) -> pd.DataFrame:
+    """The comparison of attacks, from clean and noise on in the order of the book."""
+    table = tables.attack_table(records)
+    table = table[table["experiment"] == "damage"]
+    order = table["attack"].map(list(ATTACK_NAMES).index)
+    domains = table["domain"].map(list(table["domain"].unique()).index)
+    return table.assign(place=domains, order=order).sort_values(
+        ["place", "order", "eps_levels"], ignore_index=True
+    )
+
+
+@styled
+def step_curves(records: Sequence[Record]) -> Figure:
+    """Metrics against the number of gradient steps of ACE, without and with surrogate rounds.
+
+    Args:
+        records: of the main and steps stages.
+    """
+    table = tables.attack_table(records)
+    table = table[table["experiment"] == "steps"]
+    keys = {name: metric_keys(records)[name] for name in ("fid", "clip_iqa")}
+    domains = list(table["domain"].unique())
+    figure, axes = panels(len(keys), len(domains), 4.2, sharex=True, sharey="row")
+    for column, domain in zip(axes.T, domains, strict=True):
+        part = table[table["domain"] == domain].sort_values("steps")
+        attacked = part[part["attack"] == "ace"]
+        column[0].set_title(domain)
+        column[-1].set_xlabel("gradient steps")
+        for panel, (name, key) in zip(column, keys.items(), strict=True):
+            clean = part.loc[part["attack"] == "none", name].item()
+            panel.axhline(clean, color=BLUE, linestyle=":", label="clean")
+            for rounds, curve in attacked.groupby("rounds"):
+                usual = rounds == 1
+                panel.plot(
+                    curve["steps"],
+                    curve[name],
+                    "-o" if usual else "--s",
+                    color=VERMILION if usual else GREEN,
+                    label="base model attacked" if usual else f"{rounds} rounds, surrogate learns",
+                )
+            panel.set_xscale("log")
+            panel.set_xticks(sorted(attacked["steps"].unique()))
+            panel.xaxis.set_major_formatter(ScalarFormatter())
+            panel.xaxis.set_minor_locator(NullLocator())
+            if panel is axes[list(keys).index(name), 0]:
+                panel.set_ylabel(metric_label(key).replace("embedded ", "embedded\n"))
+    handles, labels = axes[0, 0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=3)
+    return mark(figure, records)
+
+
+def performance_table(records: Sequence[Record]) -> Styler:
+    """One gradient step of each attack: milliseconds per image, and two ratios."""
+    table = tables.performance_table(records)
+    names = {"floor": "floor", "naive": "naive loop"}
+    shown = pd.DataFrame(
+        {
+            "ms per image": 1000 * table["seconds_per_image"],
+            "× the floor": table["times_the_floor"],
+            "× faster than naive": table["faster_than_naive"],
+        }
+    ).set_index(pd.Index([names.get(name) or ATTACK_NAMES[name] for name in table["step"]]))
+    styler = shown.style.format("{:.2f}").format("{:.1f}", subset=["ms per image"])
+    return styler.set_table_attributes('class="dataframe"')

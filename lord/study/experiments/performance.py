@@ -1,0 +1,101 @@
+"""What a gradient step of every attack costs, beside the least it could and what it used to."""
+
+import time
+from collections.abc import Callable, Mapping
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from lord.attacks import PATTERN, frozen, load_target, objective_values, pgd_step
+from lord.data.subjects import Subject
+from lord.model.diffusion import noised, predict, training_schedule
+from lord.model.pipeline import encode_images, encode_prompts
+from lord.objectives import ENCODER_WEIGHT, OBJECTIVES
+from lord.study.bench import Bench, Outcome
+
+BATCH = 16
+TURNS = 5
+
+
+def measure_performance(bench: Bench) -> Outcome:
+    """Seconds of one gradient step for 16 images, everything side by side in one run.
+
+    The floor is one pass forward and backward through encoder and U-Net, the naive loop that of
+    much public code.
+    """
+    pipeline, profile = bench.pipeline, bench.profile
+    subject = Subject(profile.domains[0], "evaluation", profile.subjects[0])
+    images = subject.photographs(BATCH, profile.size).images.to(pipeline.device)
+    text = encode_prompts(pipeline, [subject.prompt] * BATCH)
+    target = load_target(pipeline, PATTERN, profile.size, profile.size)
+    seeds = list(range(BATCH))
+
+    def attack_step(method: str) -> None:
+        settings = profile.attack_of(method)
+        loss = partial(
+            objective_values,
+            pipeline,
+            text=text,
+            settings=settings,
+            target=target,
+            seeds=seeds,
+        )
+        pgd_step([loss], images, images, settings.eps, settings.step_size)
+
+    steps = {
+        "floor": partial(floor_step, bench, images, text),
+        "naive": partial(naive_step, bench, images, text, target.latents, seeds),
+    } | {method: partial(attack_step, method) for method in OBJECTIVES}
+    with frozen(pipeline.vae, pipeline.unet):
+        seconds = fastest_turns(steps, pipeline.device)
+    metrics = {}
+    for name, value in seconds.items():
+        metrics[f"{name}/seconds_per_image"] = value / BATCH
+        metrics[f"{name}/times_the_floor"] = value / seconds["floor"]
+        metrics[f"{name}/faster_than_naive"] = seconds["naive"] / value
+    return Outcome(metrics)
+
+
+def floor_step(bench: Bench, images: Tensor, text: Tensor) -> None:
+    """One encoder and one U-Net, forward and backward, and nothing else."""
+    pixels = images.clone().requires_grad_()
+    latents = encode_images(bench.pipeline, pixels)
+    times = torch.full((len(images),), 500, device=images.device)
+    prediction = predict(bench.pipeline.unet, latents, times, text)
+    torch.autograd.grad(prediction.square().sum(), pixels)
+
+
+def naive_step(
+    bench: Bench, images: Tensor, text: Tensor, target: Tensor, seeds: list[int]
+) -> None:
+    """The published loop of ACE+: image by image, with an encoder pass for each of its terms."""
+    pipeline = bench.pipeline
+    schedule = training_schedule(pipeline)
+    for row, seed in enumerate(seeds):
+        pixels = images[row : row + 1].clone().requires_grad_()
+        noisy, times, _ = noised(schedule, encode_images(pipeline, pixels).float(), [seed])
+        prediction = predict(pipeline.unet, noisy, times, text[row : row + 1])
+        loss = -(prediction - target).square().mean()
+        loss -= ENCODER_WEIGHT * (encode_images(pipeline, pixels) - target).square().mean()
+        torch.autograd.grad(loss, pixels)
+
+
+def fastest_turns(
+    steps: Mapping[str, Callable[[], None]], device: torch.device
+) -> dict[str, float]:
+    """Seconds of the fastest of several turns of each.
+
+    They take turns, so that a slow moment of the machine does not hit one alone; the first turn
+    warms up and does not count.
+    """
+    seconds = dict.fromkeys(steps, float("inf"))
+    for turn in range(TURNS + 1):
+        for name, step in steps.items():
+            start = time.perf_counter()
+            step()
+            if device.type == "cuda":
+                torch.cuda.synchronize()
+            if turn:
+                seconds[name] = min(seconds[name], time.perf_counter() - start)
+    return seconds

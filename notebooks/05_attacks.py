@@ -1,0 +1,135 @@
+# ---
+# jupyter:
+#   jupytext:
+#     formats: ipynb,py:percent
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # Eleven attacks
+#
+# ACE is one of a family. This chapter walks through the others: for each the number that its
+# perturbation drives up, next to the few lines that compute it, and then the same photograph after each
+# of them. Everything else is shared: one loop {eq}`eq-pgd`, one draw of timestep and noise per image and
+# step, one encoder pass. Throughout, $z = s\,\mathcal{E}(x)$ is the latent of the attacked picture,
+# $z_t$ its noised version, $\epsilon_\theta$ the model's prediction of the noise $\epsilon$, and $z_T$
+# the latent of a target picture, here the pattern of {doc}`04_ace_attack`.
+
+# %% tags=["remove-cell"]
+# On Colab the package is not there yet; everywhere else this cell does nothing.
+from importlib.util import find_spec
+
+from IPython import get_ipython
+
+if find_spec("lord") is None:
+    get_ipython().run_line_magic("pip", "install -q git+https://github.com/lord-study/lord")
+
+# %% tags=["parameters", "hide-input"]
+profile = "quick"
+compute = True
+
+# %%
+from lord import objectives, show, study
+
+records = study.run(profile, "main", attack="none", compute=compute)
+records += study.run(profile, "main", attack="ace", compute=compute)
+records += study.run(profile, "damage", compute=compute)
+show.run_card(records)
+
+# %% [markdown]
+# ## Away from the image
+#
+# The plainest goal is that the picture no longer fits the model. **AdvDM** {cite}`liang2023advdm` raises
+# the denoising loss itself, the very loss that fine-tuning lowers:
+#
+# $$ L_\text{AdvDM}(x) = \lVert \epsilon_\theta(z_t, t, c) - \epsilon \rVert^2. $$ (eq-advdm)
+
+# %% tags=["hide-input"]
+show.source(objectives.advdm)
+
+# %% [markdown]
+# Anti-DreamBooth {cite}`vanle2023antidreambooth` raises the same number for another model: **FSMG** for
+# a copy that has first learned the clean pictures, **ASPL** for one that in turns learns the attacked and
+# the clean pictures, so that the attack meets the model as it will be after the fine-tuning. Here the
+# copy learns through a LoRA, at the rate of the LoRA under attack.
+#
+# ## Towards a target
+#
+# A targeted attack gives every picture the same goal. PhotoGuard's **encoder** attack
+# {cite}`salman2023photoguard` leaves the U-Net alone and drives the latent to that of the target:
+#
+# $$ L_\text{encoder}(x) = -\lVert z - z_T \rVert^2. $$ (eq-encoder)
+
+# %% tags=["hide-input"]
+show.source(objectives.encoder)
+
+# %% [markdown]
+# **ACE** {eq}`eq-ace` drives the predicted noise there instead, and **ACE+** {cite}`zheng2023ace` does both:
+#
+# $$ L_\text{ACE+}(x) = -\lVert \epsilon_\theta(z_t, t, c) - z_T \rVert^2 - \alpha \lVert z - z_T \rVert^2. $$ (eq-ace-plus)
+
+# %% tags=["hide-input"]
+show.source(objectives.ace_plus)
+
+# %% [markdown]
+# The published code of its successor has a mode that looks the same and is not: the second term has the
+# opposite sign, so that latents are pushed *away* from the target, and the first is not squared. It is
+# kept apart here, as **Mist v2**, rather than under the name of ACE+.
+
+# %% tags=["hide-input"]
+show.source(objectives.mist_v2_fused)
+
+# %% [markdown]
+# **Mist** {cite}`liang2023mist` is AdvDM and the encoder attack at once:
+#
+# $$ L_\text{Mist}(x) = w\, L_\text{AdvDM}(x) + L_\text{encoder}(x). $$ (eq-mist)
+
+# %% tags=["hide-input"]
+show.source(objectives.mist)
+
+# %% [markdown]
+# ## Through the sampler
+#
+# PhotoGuard's **diffusion** attack {cite}`salman2023photoguard` lets the model edit the picture: it is
+# noised and denoised again in a few steps, and what comes out is to look like the target. The gradient
+# passes through every step, which makes it the dearest of all.
+
+# %% tags=["hide-input"]
+show.source(objectives.edit)
+
+# %% [markdown]
+# ## Without the U-Net's gradient
+#
+# Score distillation {cite}`xue2023sds` leaves out what is expensive. The U-Net only predicts; its error is
+# sent back through the encoder alone:
+#
+# $$ \nabla_x L_{\text{SDS}\pm} = \pm J_{\mathcal{E}}^\top (\epsilon_\theta(z_t, t, c) - \epsilon). $$ (eq-sds)
+#
+# **SDS+** makes the picture less likely to the model, as AdvDM does; **SDS−** makes it *more* likely,
+# which smooths it in the model's eyes, and is the one its authors recommend.
+
+# %% tags=["hide-input"]
+show.source(objectives.sds_plus)
+
+# %% [markdown]
+# ## The same photograph after each
+#
+# In {numref}`fig-walk-portraits` and {numref}`fig-walk-landscapes` all attacks have the budget of the main
+# table: the same $\varepsilon$, the same step, the same number of gradient steps, and none of the extras
+# that would suit any of them, such as averaged gradients. Uniform noise within the budget is the control.
+# A quick run shows a few of the attacks, the published book all of them.
+
+# %% tags=["hide-input"] mystnb={"figure": {"caption": "The same portrait after each attack, its change magnified ten times around grey, and four samples of a LoRA trained on photographs attacked that way.", "name": "fig-walk-portraits"}, "image": {"alt": "Rows of pictures, one for each attack: a portrait that looks almost unchanged, a magnified perturbation with a texture that is typical of the attack, and generated portraits, many of them with artefacts."}}
+show.attack_pictures(records, "portraits")
+
+# %% tags=["hide-input"] mystnb={"figure": {"caption": "As above, for a landscape.", "name": "fig-walk-landscapes"}, "image": {"alt": "Rows of pictures, one for each attack: a landscape that looks almost unchanged, a magnified perturbation, and generated landscapes, many of them with artefacts."}}
+show.attack_pictures(records, "landscapes")
+
+# %% [markdown]
+# {doc}`06_damage` puts numbers on what the samples show.

@@ -1,0 +1,82 @@
+# ---
+# jupyter:
+#   jupytext:
+#     formats: ipynb,py:percent
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # The damage matrix
+#
+# How much damage does each attack do, and how visible must it be for that? Here every attack has the
+# same step, number of gradient steps and, column by column, the same $\varepsilon$. A LoRA is trained on
+# the attacked photographs without any defence, and judged as in {doc}`03_metrics`.
+
+# %% tags=["remove-cell"]
+# On Colab the package is not there yet; everywhere else this cell does nothing.
+from importlib.util import find_spec
+
+from IPython import get_ipython
+
+if find_spec("lord") is None:
+    get_ipython().run_line_magic("pip", "install -q git+https://github.com/lord-study/lord")
+
+# %% tags=["parameters", "hide-input"]
+profile = "quick"
+compute = True
+
+# %%
+from lord import show, study
+
+records = study.run(profile, "main", attack="none", compute=compute)
+records += study.run(profile, "main", attack="ace", compute=compute)
+records += study.run(profile, "damage", compute=compute)
+show.run_card(records)
+
+# %% [markdown]
+# ## In short
+
+# %% tags=["hide-input"]
+show.damage_findings(records)
+
+# %% [markdown]
+# ## By budget
+#
+# {numref}`fig-damage-fid` and {numref}`fig-damage-iqa` hold the whole comparison. The first row is the
+# control: uniform noise within the same $\varepsilon$. An attack that is no worse than noise has found
+# nothing that the fine-tuning minds.
+
+# %% tags=["hide-input"] mystnb={"figure": {"caption": "Embedded FID of LoRAs trained on attacked photographs, for each attack and budget; the darker, the worse. Lower is better.", "name": "fig-damage-fid"}, "image": {"alt": "Two tables of coloured numbers, portraits and landscapes: attacks in rows, budgets in columns, darker cells towards larger budgets."}}
+show.damage_matrix(records, "fid")
+
+# %% tags=["hide-input"] mystnb={"figure": {"caption": "Embedded CLIP-IQA of the same LoRAs; the darker, the worse. Higher is better.", "name": "fig-damage-iqa"}, "image": {"alt": "Two tables of coloured numbers, portraits and landscapes, with the CLIP-IQA of each attack and budget."}}
+show.damage_matrix(records, "clip_iqa")
+
+# %% [markdown]
+# ## At the budget of the main table
+#
+# {numref}`fig-damage-table` adds the identity match, and the structural similarity (SSIM) of the attacked
+# photographs to the clean ones: what an attack costs in looks. Data: `results/<profile>/attacks.csv`.
+
+# %% tags=["hide-input"] mystnb={"figure": {"caption": "All attacks at one budget. Highlighted: the attack that does most damage in a domain.", "name": "fig-damage-table"}}
+show.damage_table(records)
+
+# %% [markdown]
+# ## Compute a row again
+#
+# Each row of these tables is one attack on one domain. This computes the rows of AdvDM on portraits again,
+# from the photographs on, in a folder of its own, and compares nothing with what is published; the numbers
+# then lie in `again/full`:
+#
+# ```bash
+# LORD_RESULTS=again lord study run --profile full --stage damage --domain portraits --attack advdm
+# ```
+#
+# Put another attack (`encoder`, `sds_minus`, …) or domain in its place. The clean LoRA and ACE at the
+# budget of the main table are cells of that table: `--stage main` with `--attack none` or `--attack ace`.
