@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 import typer
@@ -18,7 +19,7 @@ from lord import attacks
 from lord.attacks import NOISE, AttackSettings
 from lord.cli import app
 from lord.cli.options import Domain, Method, parse_number
-from lord.data.folder import load_folder
+from lord.data.folder import load_folder, read_image
 from lord.data.subjects import DOMAINS, Subject
 from lord.defence import Stage1Settings
 from lord.finetune import FinetuneSettings
@@ -270,6 +271,30 @@ def test_a_killed_attack_goes_on_and_ends_the_same(model, album, tmp_path, monke
     (resumed / "picture-00001.png").unlink()
     run("attack", album, resumed, *arguments, "--seed", 1)
     assert len(calls) == 8
+
+
+def test_pictures_of_any_shape_keep_it(model, tmp_path):
+    """Wider, larger and smaller than the model's images, and a transparent one."""
+    shapes = {"wide": (40, 21, 3), "large": (48, 50, 3), "small": (17, 18, 3), "clear": (32, 20, 4)}
+    (tmp_path / "in").mkdir()
+    random = np.random.default_rng(0)
+    for name, shape in shapes.items():
+        pixels = random.integers(60, 190, shape, dtype=np.uint8)
+        Image.fromarray(pixels).save(tmp_path / "in" / f"{name}.png")
+    run("attack", tmp_path / "in", tmp_path / "out", *QUICK_ATTACK, *model)
+    ledger = json.loads((tmp_path / "out" / ".lord.json").read_text())
+    for name, shape in shapes.items():
+        before, after = (read_image(tmp_path / d / f"{name}.png", None) for d in ("in", "out"))
+        assert after.shape == before.shape == (3, *shape[:2])
+        change = ((after - before).abs() * 255).amax(dim=0)
+        assert 0 < change.max() <= 8 + 1e-3
+        assert (change > 0).float().mean() > 0.5  # to the last row and column
+        assert (change[-2:] > 0).any() and (change[:, -2:] > 0).any()
+        assert ledger[name]["eps"] * 255 <= 8 + 1e-3 and ledger[name]["ssim"] < 1
+    small = tmp_path / "tiny"
+    small.mkdir()
+    Image.new("RGB", (40, 9)).save(small / "strip.png")
+    assert "strip.png: 40×9 pixels are too few" in error("attack", small, tmp_path / "no", *model)
 
 
 def test_more_samples_keep_the_first_ones(model, tmp_path):

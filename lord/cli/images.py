@@ -19,7 +19,6 @@ from lord.cli.options import (
     Method,
     Model,
     Seed,
-    Size,
     native_size,
     open_pipeline,
     parse_number,
@@ -107,7 +106,7 @@ def attack(
             parser=parse_number,
             metavar="NUMBER",
             help="The most a pixel may change, of 1: 8/255 is eight grey levels. With --norm l2, "
-            "the length of the change of a whole image.",
+            "the length of the change of a square of the model's size.",
             show_default="as published, 4/255 for ace",
         ),
     ] = None,
@@ -206,7 +205,14 @@ def attack(
         typer.Option(help="Its learning rate.", rich_help_panel=FINER, show_default="as published"),
     ] = None,
     caption: Caption = "a photograph",
-    size: Size = None,
+    size: Annotated[
+        int | None,
+        typer.Option(
+            min=8,
+            help="Cut images to squares and scale them to this side, in pixels.",
+            show_default="as they are",
+        ),
+    ] = None,
     seed: Seed = 0,
     batch_size: Annotated[
         int, typer.Option(min=1, help="Images attacked at a time: memory and speed.")
@@ -217,8 +223,10 @@ def attack(
 ) -> None:
     """Attack the images of a folder, so that a LoRA trained on them fails.
 
-    Writes each as PNG, cut to a square of the model's size, with its caption. The change stays
-    within --eps. Run again, the command makes only what is missing.
+    Writes each as PNG in its own size, with its caption. The change stays within --eps. What is
+    larger than the model's images is attacked square by square of their size; a LoRA that is to
+    fail has to see the pictures at this scale. With --size, pictures are cut to a square and scaled
+    first. Run again, the command makes only what is missing.
 
     **Examples**: sixty steps of one grey level, at most eight; then the attack as it was
     published, on Stable Diffusion.
@@ -232,7 +240,7 @@ def attack(
     if out.resolve() == images.resolve():
         raise ValueError(f"{out}: give another folder than that of the originals")
     from lord.attacks import PATTERN, AttackSettings
-    from lord.data.folder import load_folder, read_image
+    from lord.data.folder import load_folder, load_originals, read_image
 
     given = {
         "method": method,
@@ -256,14 +264,16 @@ def attack(
     if settings.target not in (None, PATTERN):
         read_image(settings.target, (1, 1))  # a missing one is found before a model is loaded
     pipeline = open_pipeline(model, device, dtype)
-    album = load_folder(images, size or native_size(pipeline), caption)
-    entries = attack_folder(pipeline, album, out, settings, seed, batch_size)
+    album = load_folder(images, size, caption) if size else load_originals(images, caption)
+    side = size or native_size(pipeline)
+    entries = attack_folder(pipeline, album, side, out, settings, seed, batch_size)
     Console().print(attack_table(entries))
 
 
 def attack_folder(
     pipeline: "StableDiffusionPipeline",
     album: "ImageSet",
+    side: int,
     out: Path,
     settings: "AttackSettings",
     seed: int,
@@ -271,14 +281,19 @@ def attack_folder(
 ) -> dict[str, dict[str, Any]]:
     """Attack images and save them with their captions, leaving out those that are there already.
 
+    Args:
+        side: of the squares that images are attacked in.
+
     Returns:
-        For each image, by name, the size of the change (``eps``, in the norm of the settings), the
-        structural similarity to the original (``ssim``, 1 at most), the denoising loss before and
-        after, and the seconds it took.
+        For each image, by name, the size of the change (``eps``, in the norm of the settings, of
+        the square where it is largest), the structural similarity to the original (``ssim``, 1 at
+        most), the denoising loss before and after, and the seconds it took.
 
     Raises:
         ValueError: two images have the same name but for its ending.
     """
+    import numpy as np
+    import torch
     from torchmetrics.functional.image import structural_similarity_index_measure
 
     from lord.attacks import PATTERN, denoising_loss
@@ -286,6 +301,7 @@ def attack_folder(
     from lord.data.folder import save_images
     from lord.model.card import weights_checksum
     from lord.seeding import derive_seed
+    from lord.tiles import join, split
 
     names = [path.stem for path in album.paths]
     if twice := sorted({name for name in names if names.count(name) > 1}):
@@ -299,6 +315,7 @@ def attack_folder(
         "settings": settings.model_dump(),
         "target": target,
         "seed": seed,
+        "side": side,
         # The surrogate learns from all images together.
         "companions": sorted(contents) if settings.together else None,
     }
@@ -307,30 +324,51 @@ def attack_folder(
         for content, caption in zip(contents, album.captions, strict=True)
     ]
     ledger = Ledger(out)
+    order = math.inf if settings.norm == "linf" else 2
     unit = len(album) if settings.together else batch_size
     for start in track(range(0, len(album), unit), "images"):
         rows = slice(start, start + unit)
         # Batches are always the same, so that a resumed run does not differ even in rounding.
         if all(map(ledger.answers, names[rows], requests[rows])):
             continue
-        clean, captions = album.images[rows], album.captions[rows]
+        clean, captions = list(album.images[rows]), album.captions[rows]
         began = time.perf_counter()
-        seeds = [derive_seed(seed, name) for name in names[rows]]
-        attacked = perturb(pipeline, clean, captions, settings, seeds, batch_size)
-        seconds = (time.perf_counter() - began) / len(clean)
-        before = denoising_loss(pipeline, clean, captions, batch_size=batch_size).tolist()
-        after = denoising_loss(pipeline, attacked, captions, batch_size=batch_size).tolist()
-        order = math.inf if settings.norm == "linf" else 2
-        change = (attacked - clean).flatten(1).norm(order, dim=1).tolist()
-        likeness = structural_similarity_index_measure(
-            attacked, clean, data_range=1.0, reduction="none"
-        ).tolist()
-        ledger.forget(names[rows])
-        save_images(attacked, out, names[rows], captions)
-        numbers = [
-            {"eps": e, "ssim": s, "loss_before": b, "loss_after": a, "seconds": seconds}
-            for e, s, b, a in zip(change, likeness, before, after, strict=True)
+        squares = [split(image, side) for image in clean]
+        counts = [len(part) for part in squares]
+        prompts = np.repeat(captions, counts).tolist()
+        seeds = [
+            derive_seed(seed, name, k)
+            for name, n in zip(names[rows], counts, strict=True)
+            for k in range(n)
         ]
+        before = torch.cat(squares)
+        after = perturb(pipeline, before, prompts, settings, seeds, batch_size)
+        seconds = (time.perf_counter() - began) / len(clean)
+        change = (after - before).flatten(1).norm(order, dim=1)
+        losses = [
+            denoising_loss(pipeline, part, prompts, batch_size=batch_size)
+            for part in (before, after)
+        ]
+        parts = zip(*(part.split(counts) for part in (after, change, *losses)), strict=True)
+        ledger.forget(names[rows])
+        numbers = []
+        for original, name, text, (attacked, sizes, fitted, unfitted) in zip(
+            clean, names[rows], captions, parts, strict=True
+        ):
+            whole = join(attacked, *original.shape[1:])
+            likeness = structural_similarity_index_measure(
+                whole[None], original[None], data_range=1.0
+            )
+            save_images(whole[None], out, [name], [text])
+            numbers.append(
+                {
+                    "eps": sizes.max().item(),
+                    "ssim": likeness.item(),
+                    "loss_before": fitted.mean().item(),
+                    "loss_after": unfitted.mean().item(),
+                    "seconds": seconds,
+                }
+            )
         ledger.add(names[rows], requests[rows], numbers)
     return {name: ledger.entries[name] for name in names}
 

@@ -249,7 +249,9 @@ def defend(
         paths = [Path(f"{domain}-{k:05d}") for k in range(identities)]
         clean = ImageSet(batch.images, batch.captions, paths)
     work = out / ".work"
-    entries = attack_folder(pipeline, clean, work / "attacked", of_attack, seed, batch_size=16)
+    entries = attack_folder(
+        pipeline, clean, side, work / "attacked", of_attack, seed, batch_size=16
+    )
     console.print(attack_table(entries))
     attacked = torch.stack(
         [read_image(work / "attacked" / f"{name}.png", (side, side)) for name in entries]

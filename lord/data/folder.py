@@ -17,16 +17,19 @@ from torch import Tensor
 from lord.files import save_png, write_text
 
 DEFAULT_CAPTION = "a photograph"
+SMALLEST = 16
+"""Fewest pixels of a side of an image that is kept in its own size."""
 
 
 @dataclass(frozen=True)
 class ImageSet:
     """Images, float32 of shape (N, 3, size, size) in [0, 1], with N captions and N paths.
 
-    The path of an item of a data set is a name made from its split and row.
+    Images of different sizes are a sequence of N, each of shape (3, H, W). The path of an item of a
+    data set is a name made from its split and row.
     """
 
-    images: Tensor
+    images: Tensor | Sequence[Tensor]
     captions: list[str]
     paths: list[Path]
 
@@ -45,13 +48,7 @@ def load_folder(folder: str | Path, size: int, default_caption: str = DEFAULT_CA
         ValueError: the folder has no images, or some files are not images, are broken, or are
             smaller than ``size``; one message names them all.
     """
-    folder = Path(folder)
-    if not folder.is_dir():
-        raise FileNotFoundError(f"{folder}: no such folder. Give a folder of images.")
-    files = [path for path in folder.iterdir() if path.is_file() and not path.name.startswith(".")]
-    paths = sorted(path for path in files if path.suffix.lower() != ".txt")
-    if not paths:
-        raise ValueError(f"{folder}: no images in it. Put PNG, JPEG or other image files there.")
+    paths = _list_images(folder)
     images, captions, problems = [], [], []
     for path in paths:
         try:
@@ -62,6 +59,58 @@ def load_folder(folder: str | Path, size: int, default_caption: str = DEFAULT_CA
     if problems:
         raise ValueError("\n".join(problems))
     return ImageSet(torch.stack(images), captions, paths)
+
+
+@dataclass(frozen=True)
+class ImageFiles(Sequence):
+    """Images in their own sizes, each read when it is asked for: a folder may not fit in memory."""
+
+    paths: list[Path]
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __getitem__(self, index: int | slice) -> "Tensor | ImageFiles":
+        if isinstance(index, slice):
+            return ImageFiles(self.paths[index])
+        return read_image(self.paths[index], None)
+
+
+def load_originals(folder: str | Path, default_caption: str = DEFAULT_CAPTION) -> ImageSet:
+    """Every image of a folder in its own size, with captions as in `load_folder`.
+
+    Every file is read once, to find those that are broken, and not kept.
+
+    Raises:
+        FileNotFoundError, ValueError: as `load_folder`, with at least `SMALLEST` pixels a side.
+    """
+    paths = _list_images(folder)
+    captions, problems = [], []
+    for path in paths:
+        try:
+            height, width = read_image(path, None).shape[1:]
+            if min(height, width) < SMALLEST:
+                raise ValueError(
+                    f"{path}: {width}×{height} pixels are too few, at least {SMALLEST} a side are "
+                    "needed. Remove it."
+                )
+            captions.append(_read_caption(path.with_suffix(".txt"), default_caption))
+        except ValueError as error:
+            problems.append(str(error))
+    if problems:
+        raise ValueError("\n".join(problems))
+    return ImageSet(ImageFiles(paths), captions, paths)
+
+
+def _list_images(folder: str | Path) -> list[Path]:
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise FileNotFoundError(f"{folder}: no such folder. Give a folder of images.")
+    files = [path for path in folder.iterdir() if path.is_file() and not path.name.startswith(".")]
+    paths = sorted(path for path in files if path.suffix.lower() != ".txt")
+    if not paths:
+        raise ValueError(f"{folder}: no images in it. Put PNG, JPEG or other image files there.")
+    return paths
 
 
 def load_dataset(
@@ -153,10 +202,11 @@ def save_images(
     return paths
 
 
-def read_image(path: str | Path, size: tuple[int, int]) -> Tensor:
-    """One image file as float32, shape (3, height, width) in [0, 1], with ``size`` (height, width).
+def read_image(path: str | Path, size: tuple[int, int] | None) -> Tensor:
+    """One image file as float32, shape (3, height, width) in [0, 1].
 
-    An image that has this size already keeps its exact pixel values.
+    With ``size`` (height, width) the largest centred part of that shape is cut out and resized; an
+    image that has this size already, or without ``size``, keeps its exact pixel values.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -167,7 +217,7 @@ def read_image(path: str | Path, size: tuple[int, int]) -> Tensor:
     return _read(Image.open, path, size, str(path))
 
 
-def _read(decode: Callable, source: object, size: tuple[int, int], name: str) -> Tensor:
+def _read(decode: Callable, source: object, size: tuple[int, int] | None, name: str) -> Tensor:
     try:
         with decode(source) as image:
             image.load()
@@ -179,14 +229,14 @@ def _read(decode: Callable, source: object, size: tuple[int, int], name: str) ->
             f"{name}: not a readable image ({error or type(error).__name__}). "
             "Remove it or save it anew as PNG or JPEG."
         ) from error
-    height, width = size
+    height, width = size or (rgb.height, rgb.width)
     if rgb.height < height or rgb.width < width:
         raise ValueError(
             f"{name}: {rgb.width}×{rgb.height} pixels are too few, at least {width}×{height} are "
             "needed. Remove it, or work at a smaller size."
         )
-    square = ImageOps.fit(rgb, (width, height), Image.Resampling.LANCZOS)
-    return torch.from_numpy(np.array(square)).permute(2, 0, 1).float() / 255
+    fitted = ImageOps.fit(rgb, (width, height), Image.Resampling.LANCZOS)
+    return torch.from_numpy(np.array(fitted)).permute(2, 0, 1).float() / 255
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:
