@@ -29,6 +29,7 @@ _HOMES = {
     "load_folder": "lord.data.folder",
     "load_lora": "lord.finetune",
     "load_pipeline": "lord.model.pipeline",
+    "purify": "lord.purification",
     "sample_domain": "lord.data.subjects",
     "save_defence": "lord.defence",
     "save_images": "lord.data.folder",

@@ -18,13 +18,14 @@ import lord
 from lord import attacks
 from lord.attacks import NOISE, AttackSettings
 from lord.cli import app
-from lord.cli.options import Domain, Method, parse_number
+from lord.cli.options import Domain, Method, Purifier, parse_number
 from lord.data.folder import load_folder, read_image
 from lord.data.subjects import DOMAINS, Subject
 from lord.defence import Stage1Settings
 from lord.finetune import FinetuneSettings
 from lord.model.embedded import TINY
 from lord.objectives import OBJECTIVES
+from lord.purification import PURIFIERS
 from lord.study import notebooks
 from lord.study.profile import load_profile
 
@@ -158,6 +159,7 @@ def test_defence_is_learned_against_the_attack_of_the_study():
 def test_choices_are_those_that_the_library_has():
     assert set(Domain.__args__) == set(DOMAINS)
     assert set(Method.__args__) == {*OBJECTIVES, NOISE}
+    assert set(Purifier.__args__) == set(PURIFIERS)
 
 
 def test_numbers_may_be_fractions():
@@ -297,6 +299,22 @@ def test_pictures_of_any_shape_keep_it(model, tmp_path):
     assert "strip.png: 40×9 pixels are too few" in error("attack", small, tmp_path / "no", *model)
 
 
+def test_purifying_again_makes_what_is_missing(model, album, tmp_path):
+    arguments = ["--method", "blur", "--batch-size", 2, *model]
+    run("purify", album, tmp_path, *arguments)
+    first = contents(tmp_path)
+    assert set(first) == set(contents(album)) and first != contents(album)
+    captions = [path.read_text() for path in sorted(tmp_path.glob("*.txt"))]
+    assert captions == [path.read_text() for path in sorted(album.glob("*.txt"))]
+    kept, lost = sorted(tmp_path.glob("*.png"))[0], sorted(tmp_path.glob("*.png"))[2]
+    written = kept.stat().st_mtime_ns
+    lost.unlink()
+    run("purify", album, tmp_path, *arguments)
+    assert contents(tmp_path) == first and kept.stat().st_mtime_ns == written
+    run("purify", album, tmp_path, "--method", "jpeg", *model)
+    assert contents(tmp_path) != first
+
+
 def test_more_samples_keep_the_first_ones(model, tmp_path):
     sampling = ["--steps", 1, "--batch-size", 2, *model]
     run("generate", "a landscape", tmp_path, "--count", 2, *sampling)
@@ -327,6 +345,8 @@ def error(*arguments) -> str:
         (["attack", ".", "out", "--target", "cat.png"], "cat.png: no such file"),
         (["attack", ".", "out", "--model", "./nowhere"], "no diffusers pipeline there"),
         (["attack", ".", "out", "--device", "abacus"], "--device abacus"),
+        (["purify", "nowhere", "out"], "nowhere: no such folder"),
+        (["purify", ".", "."], "give another folder than that of the originals"),
         (["finetune", "nowhere", "x.safetensors"], "nowhere: no such folder"),
         (["finetune", ".", "x.pt"], "must end in .safetensors"),
         (["finetune", ".", "x.safetensors", "--rank", "0"], "rank: Input should be greater"),

@@ -21,7 +21,7 @@ app = typer.Typer(
 )
 
 PANELS = {
-    "Images": (images.render, images.attack),
+    "Images": (images.render, images.attack, images.purify),
     "Models": (models.pretrain, models.defend, models.finetune),
     "Samples": (samples.generate, samples.evaluate),
 }

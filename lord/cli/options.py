@@ -60,6 +60,15 @@ Method = Literal[
     "mist_v2_fused",
     "noise",
 ]
+Purifier = Literal[
+    "jpeg",
+    "blur",
+    "total_variation",
+    "adverse_cleaner",
+    "diffpure",
+    "gridpure",
+    "impress",
+]
 Seed = Annotated[int, typer.Option(help="The same seed gives the same result.")]
 Caption = Annotated[
     str, typer.Option(help="The caption of images that have no .txt file beside them.")

@@ -1,0 +1,109 @@
+import io
+
+import numpy as np
+import pytest
+import torch
+from kornia.losses import total_variation
+from PIL import Image
+
+from lord.data.subjects import sample_domain
+from lord.model.embedded import TINY, build_pipeline
+from lord.model.pipeline import decode_latents, encode_images, load_pipeline, round_trip
+from lord.purification import PURIFIERS, diffpure, purify
+
+SIZE, SEEDS, PROMPTS = 32, [3, 4, 5], ["a portrait", "a landscape", "a portrait"]
+
+
+@pytest.fixture(scope="module")
+def pipeline():
+    torch.manual_seed(0)
+    pipeline = build_pipeline(TINY)
+    for module in (pipeline.vae, pipeline.unet, pipeline.text_encoder):
+        module.requires_grad_(False).eval()
+    return pipeline
+
+
+@pytest.fixture(scope="module")
+def images():
+    """Renders with uniform noise of eight grey levels, as an attack would leave them."""
+    clean = sample_domain("portraits", "train", range(3), SIZE).images
+    change = torch.rand(clean.shape, generator=torch.Generator().manual_seed(0)) - 0.5
+    return (clean + 16 / 255 * change).clamp(0, 1)
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch):
+    """Few steps where the default is a hundred."""
+    from lord import purification
+
+    real = purification._minimise
+    monkeypatch.setattr(
+        purification,
+        "_minimise",
+        lambda objective, images, steps, learning_rate: real(objective, images, 20, learning_rate),
+    )
+
+
+@pytest.mark.parametrize("method", PURIFIERS)
+def test_every_image_is_purified_on_its_own(pipeline, images, method):
+    together = purify(pipeline, images, PROMPTS, SEEDS, method)
+    assert together.shape == images.shape and together.dtype == torch.float32
+    assert together.min() >= 0 and together.max() <= 1
+    assert (together != images).flatten(1).any(dim=1).all()
+    assert torch.equal(together, purify(pipeline, images, PROMPTS, SEEDS, method))
+    alone = purify(pipeline, images, PROMPTS, SEEDS, method, batch_size=1)
+    assert torch.allclose(together, alone, atol=1e-4)
+    assert not together.requires_grad
+
+
+@pytest.mark.parametrize("method", ["blur", "total_variation", "adverse_cleaner"])
+def test_filters_smooth(pipeline, images, method):
+    smooth = purify(pipeline, images, PROMPTS, SEEDS, method)
+    less, more = (total_variation(x).sum(dim=1) for x in (smooth, images))
+    assert (less < 0.95 * more).all()
+    # They keep what the picture shows: it stays nearer than its mean colour.
+    flat = images.mean(dim=(2, 3), keepdim=True)
+    assert (smooth - images).square().mean() < 0.2 * (flat - images).square().mean()
+
+
+def test_jpeg_is_a_file_of_quality_75(pipeline, images):
+    pixels = (images[0] * 255).round().byte().permute(1, 2, 0).numpy()
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, format="JPEG", quality=75)
+    expected = torch.from_numpy(np.array(Image.open(file))).permute(2, 0, 1) / 255
+    assert torch.equal(purify(pipeline, images, PROMPTS, SEEDS, "jpeg")[0], expected)
+
+
+def test_impress_makes_images_that_the_autoencoder_reproduces(pipeline, images):
+    def lost(x):
+        with torch.no_grad():
+            return (decode_latents(pipeline, encode_images(pipeline, x)) - x).square().mean()
+
+    assert lost(purify(pipeline, images, PROMPTS, SEEDS, "impress")) < lost(images)
+
+
+def test_diffpure_goes_from_a_round_trip_to_another_picture():
+    """With the trained model: the stronger, the more the noise decides."""
+    pipeline = load_pipeline()
+    clean = sample_domain("portraits", "train", range(2)).images
+    restored = round_trip(pipeline, clean)
+    change = [
+        (diffpure(pipeline, clean, PROMPTS[:2], SEEDS[:2], strength, 4) - restored).abs().mean()
+        for strength in (0.005, 0.2, 0.8)
+    ]
+    assert change[0] < 0.01 < change[1] < change[2]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"method": "soap"}, "unknown method 'soap'.*jpeg"),
+        ({"seeds": [1]}, "seeds: expected one per image"),
+        ({"prompts": ["a"]}, "captions"),
+        ({"images": torch.full((3, 3, 32, 32), 2.0)}, "values in"),
+    ],
+)
+def test_wrong_input_is_named(pipeline, images, change, message):
+    call = {"images": images, "prompts": PROMPTS, "seeds": SEEDS, "method": "blur", **change}
+    with pytest.raises(ValueError, match=message):
+        purify(pipeline, **call)
