@@ -1,15 +1,16 @@
 """Purification: making attacked images harmless before anyone trains on them.
 
 The alternatives to a defence in the fine-tuning. Four filters know nothing but the picture:
-`jpeg`, `blur`, `total_variation` and `adverse_cleaner`. Three use the model: `diffpure` noises the
-image and denoises it again, `gridpure` does so by little and often, and `impress` looks for the
-nearby image that survives the autoencoder.
+`jpeg`, `blur`, `total_variation` and `adverse_cleaner`. Four use the model: `diffpure` noises the
+image and denoises it again, `gridpure` does so by little and often, `impress` looks for the nearby
+image that survives the autoencoder, and `cat` trains the autoencoder until the image does.
 
 Every function maps a pipeline, images (N, 3, H, W) in [0, 1], a prompt and a seed for each, to
 images of the same shape and range; filters ignore what they do not need. An image's result depends
-on its own seed alone.
+on its own seed alone, but for `cat`, which learns from all images together.
 """
 
+import copy
 import math
 from collections.abc import Callable, Sequence
 
@@ -17,6 +18,7 @@ import torch
 from diffusers import DDIMScheduler, StableDiffusionPipeline
 from kornia.filters import bilateral_blur, gaussian_blur2d, guided_blur
 from kornia.losses import total_variation as variation
+from peft import LoraConfig, inject_adapter_in_model
 from torch import Tensor
 
 from lord.metrics import degradations
@@ -30,6 +32,7 @@ from lord.model.pipeline import (
 )
 from lord.progress import track
 from lord.seeding import derive_seed, noise
+from lord.training import train
 
 Purifier = Callable[[StableDiffusionPipeline, Tensor, Sequence[str], Sequence[int]], Tensor]
 
@@ -53,7 +56,7 @@ def purify(
     check_captions(prompts, images)
     if len(seeds) != len(images):
         raise ValueError(f"seeds: expected one per image, for {len(images)} images")
-    clean = []
+    clean, batch_size = [], len(images) if method == "cat" else batch_size
     for first in track(range(0, len(images), batch_size), method):
         rows = slice(first, first + batch_size)
         batch = images[rows].float().to(pipeline.device)
@@ -193,6 +196,45 @@ def impress(
     return _minimise(objective, images, steps, learning_rate=0.005)
 
 
+def cat(
+    pipeline: StableDiffusionPipeline,
+    images: Tensor,
+    prompts: Sequence[str],
+    seeds: Sequence[int],
+    rank: int = 8,
+    steps: int = 100,
+    batch_size: int = 8,
+) -> Tensor:
+    """What the decoder makes of the images once a LoRA has taught the encoder to reproduce them.
+
+    The encoder's half of CAT (Peng et al., arXiv:2502.07225): min ‖D(E_LoRA(x)) − x‖² over a LoRA
+    on every layer of a copy of the encoder, so that latents agree with what the pictures show. The
+    paper encodes with the adapted encoder when it fine-tunes; here the decoded image is handed on.
+    """
+    vae = copy.deepcopy(pipeline.vae).float()
+    layers = [
+        name
+        for name, layer in vae.encoder.named_modules()
+        if isinstance(layer, torch.nn.Conv2d | torch.nn.Linear)
+    ]
+    config = LoraConfig(r=rank, lora_alpha=rank, target_modules=layers)
+    with torch.random.fork_rng():  # peft draws A from the global generator
+        torch.manual_seed(derive_seed("cat", *seeds))
+        inject_adapter_in_model(config, vae.encoder)
+
+    def reconstruct(x: Tensor) -> Tensor:
+        return vae.decode(vae.encode(x * 2 - 1).latent_dist.mean).sample / 2 + 0.5
+
+    def loss(model: torch.nn.Module, step: int) -> Tensor:
+        order = torch.Generator().manual_seed(derive_seed("cat", *seeds, step))
+        rows = torch.randperm(len(images), generator=order)[:batch_size]
+        return (reconstruct(images[rows]) - images[rows]).square().mean()
+
+    train(vae, loss, steps=steps, learning_rate=1e-3, warmup=0, description="CAT")
+    with torch.no_grad():
+        return torch.cat([reconstruct(batch) for batch in images.split(batch_size)])
+
+
 def _minimise(
     objective: Callable[[Tensor], Tensor], images: Tensor, steps: int, learning_rate: float
 ) -> Tensor:
@@ -216,4 +258,5 @@ PURIFIERS: dict[str, Purifier] = {
     "diffpure": diffpure,
     "gridpure": gridpure,
     "impress": impress,
+    "cat": cat,
 }

@@ -52,7 +52,7 @@ def test_every_image_is_purified_on_its_own(pipeline, images, method):
     assert (together != images).flatten(1).any(dim=1).all()
     assert torch.equal(together, purify(pipeline, images, PROMPTS, SEEDS, method))
     alone = purify(pipeline, images, PROMPTS, SEEDS, method, batch_size=1)
-    assert torch.allclose(together, alone, atol=1e-4)
+    assert torch.allclose(together, alone, atol=1e-4)  # all of CAT's images are one batch
     assert not together.requires_grad
 
 
@@ -72,6 +72,16 @@ def test_jpeg_is_a_file_of_quality_75(pipeline, images):
     Image.fromarray(pixels).save(file, format="JPEG", quality=75)
     expected = torch.from_numpy(np.array(Image.open(file))).permute(2, 0, 1) / 255
     assert torch.equal(purify(pipeline, images, PROMPTS, SEEDS, "jpeg")[0], expected)
+
+
+def test_cat_teaches_a_copy_of_the_encoder(pipeline, images):
+    weights = {name: value.clone() for name, value in pipeline.vae.state_dict().items()}
+    taught = purify(pipeline, images, PROMPTS, SEEDS, "cat")
+    untaught = round_trip(pipeline, images)
+    assert (taught - images).square().mean() < (untaught - images).square().mean()
+    state = pipeline.vae.state_dict()
+    assert state.keys() == weights.keys()
+    assert all(torch.equal(state[name], value) for name, value in weights.items())
 
 
 def test_impress_makes_images_that_the_autoencoder_reproduces(pipeline, images):

@@ -278,8 +278,8 @@ def purify(
     method: Annotated[
         Purifier,
         typer.Option(
-            help="jpeg, blur, total_variation and adverse_cleaner are filters; diffpure, gridpure "
-            "and impress use the model. Each is explained in lord.purification."
+            help="jpeg, blur, total_variation and adverse_cleaner are filters; diffpure, gridpure, "
+            "impress and cat use the model. Each is explained in lord.purification."
         ),
     ] = "diffpure",
     caption: Caption = "a photograph",

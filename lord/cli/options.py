@@ -68,6 +68,7 @@ Purifier = Literal[
     "diffpure",
     "gridpure",
     "impress",
+    "cat",
 ]
 Seed = Annotated[int, typer.Option(help="The same seed gives the same result.")]
 Caption = Annotated[
