@@ -63,6 +63,11 @@ def needed_before(cell):
     return stamps_of({"stage1"}, place["domain"]) if place["stage"] in ("stage2", "main") else []
 
 
+def threads_of(cell):
+    """One; but what measures time has the machine for itself."""
+    return workflow.cores if CELLS[cell]["stage"] == "performance" else 1
+
+
 def options_of(cell):
     return " ".join(f"--{name} {value}" for name, value in CELLS[cell].items())
 
@@ -120,9 +125,6 @@ rule cell:
         touch(f"{STAMPS}/{{cell}}"),
     params:
         options=lambda wildcards: options_of(wildcards.cell),
-    # What measures time has the machine for itself.
-    threads: lambda wildcards: (
-        workflow.cores if CELLS[wildcards.cell]["stage"] == "performance" else 1
-    )
+    threads: lambda wildcards: threads_of(wildcards.cell)
     shell:
         ONE_THREAD + "lord study run --profile {PROFILE} {params.options}"

@@ -11,6 +11,7 @@ import io
 import json
 import os
 import platform
+import re
 import resource
 import subprocess
 import sys
@@ -39,6 +40,10 @@ PACKAGES = (
     "numpy",
     "pydantic",
 )
+
+
+# Linux forgets the peak of a process's memory when 5 is written there.
+PEAK_RESET = Path("/proc/self/clear_refs")
 
 
 class Record(BaseModel):
@@ -88,12 +93,15 @@ def measure() -> Iterator[Measurement]:
     """Time a block and find its peak memory, both known once the block has ended.
 
     The peak is that of the GPU's tensors within the block where there is a CUDA device. Elsewhere
-    it is that of the whole process since its start, the only one the operating system keeps.
+    it is that of the whole process: within the block on Linux, since its start on other systems,
+    which keep no other.
     """
     measurement = Measurement(datetime.now(UTC))
     cuda = torch.cuda.is_available()
     if cuda:
         torch.cuda.reset_peak_memory_stats()
+    elif PEAK_RESET.exists():
+        PEAK_RESET.write_text("5")
     start = time.perf_counter()
     try:
         yield measurement
@@ -101,13 +109,18 @@ def measure() -> Iterator[Measurement]:
         if cuda:
             torch.cuda.synchronize()
         measurement.seconds = time.perf_counter() - start
-        if cuda:
-            peak = torch.cuda.max_memory_allocated()
-        else:
-            # Linux counts in kibibytes, macOS in bytes.
-            unit = 1 if sys.platform == "darwin" else 1024
-            peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+        peak = torch.cuda.max_memory_allocated() if cuda else peak_of_process()
         measurement.peak_memory_mb = peak / 1e6
+
+
+def peak_of_process() -> int:
+    """The most memory the process has had, in bytes; on Linux since `PEAK_RESET` was written to."""
+    if PEAK_RESET.exists():
+        status = PEAK_RESET.with_name("status").read_text()
+        return int(re.search(r"VmHWM:\s+(\d+) kB", status)[1]) * 1024
+    # Other systems than macOS count in kibibytes.
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
 def make_record(

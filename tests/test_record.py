@@ -8,6 +8,7 @@ from pydantic import BaseModel, ValidationError
 
 from lord import record
 from lord.record import (
+    PEAK_RESET,
     Record,
     code_hash,
     is_stale,
@@ -149,6 +150,17 @@ def test_measure_even_when_the_block_fails():
     assert measurement.seconds > 0
     # An interpreter with torch takes some tens of MB, and no test a terabyte.
     assert 10 < measurement.peak_memory_mb < 1e6
+
+
+@pytest.mark.skipif(not PEAK_RESET.exists(), reason="only Linux forgets a peak")
+def test_peak_memory_is_that_of_the_block():
+    with measure() as large:
+        block = bytearray(300 * 10**6)
+        block[::4096] = b"1" * len(block[::4096])
+        del block
+    with measure() as small:
+        pass
+    assert large.peak_memory_mb > small.peak_memory_mb + 250
 
 
 def test_git_state(tmp_path, monkeypatch):
