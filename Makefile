@@ -17,7 +17,8 @@ PIP       := $(BIN)/python -m pip --disable-pip-version-check --retries 1 --time
 SNAKEMAKE := PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/snakemake --cores $(CORES) --scheduler greedy \
              --nolock --rerun-incomplete --rerun-triggers mtime --quiet progress host
 # `make book` falls back on the committed records where the profile has none of its own.
-BOOK_PROFILE = $(if $(wildcard results/$(PROFILE)/main_table.csv),$(PROFILE),full)
+TABLES = main_table attacks performance
+BOOK_PROFILE = $(if $(filter-out $(words $(TABLES)),$(words $(wildcard $(TABLES:%=results/$(PROFILE)/%.csv)))),full,$(PROFILE))
 
 .PHONY: study book test test-slow bench lint format notebooks clean help
 
@@ -36,7 +37,7 @@ test-slow: $(INSTALLED)  ## recompute a sample of the committed results and comp
 	$(BIN)/python -m pytest -m slow
 
 bench: $(INSTALLED)  ## time a gradient step of every attack again, into results/PROFILE/performance.csv
-	rm -f results/$(PROFILE)/performance.json
+	rm -f $${LORD_RESULTS:-results}/$(PROFILE)/performance.json
 	OMP_NUM_THREADS=1 $(BIN)/lord study run --profile $(PROFILE) --stage performance
 
 lint: $(INSTALLED)  ## check format, lint and notebook pairs

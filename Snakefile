@@ -12,11 +12,12 @@ from pathlib import Path
 from lord.study.notebooks import notebook_names
 from lord.study.plan import jobs
 from lord.study.profile import load_profile
+from lord.study.run import results_root
 
 PROFILE = config.get("profile", "quick")
 COMPUTE = config.get("compute", True)
 STRICT = config.get("strict", False)
-RESULTS = f"results/{PROFILE}"
+RESULTS = f"{results_root()}/{PROFILE}"
 SETTINGS = f"lord/study/profiles/{PROFILE}.yaml"
 # A change of the code redraws every figure and marks stale records; it recomputes nothing.
 CODE = sorted(str(path) for path in Path("lord").rglob("*.py"))

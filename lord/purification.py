@@ -21,6 +21,7 @@ from kornia.losses import total_variation as variation
 from peft import LoraConfig, inject_adapter_in_model
 from torch import Tensor
 
+from lord.attacks import pad
 from lord.metrics import degradations
 from lord.model.diffusion import predict
 from lord.model.pipeline import (
@@ -56,12 +57,14 @@ def purify(
     check_captions(prompts, images)
     if len(seeds) != len(images):
         raise ValueError(f"seeds: expected one per image, for {len(images)} images")
-    clean, batch_size = [], len(images) if method == "cat" else batch_size
+    clean, batch_size = [], len(images) if method in TOGETHER else batch_size
+    height, width = images.shape[2:]
     for first in track(range(0, len(images), batch_size), method):
         rows = slice(first, first + batch_size)
-        batch = images[rows].float().to(pipeline.device)
-        clean.append(PURIFIERS[method](pipeline, batch, prompts[rows], seeds[rows]))
-    return torch.cat(clean).clamp(0, 1).to(images.device)
+        batch = pad(pipeline, images[rows].float().to(pipeline.device))
+        batch = PURIFIERS[method](pipeline, batch, prompts[rows], seeds[rows])
+        clean.append(batch[..., :height, :width].clamp(0, 1).to(images.device))
+    return torch.cat(clean)
 
 
 def jpeg(
@@ -136,7 +139,8 @@ def diffpure(
     DiffPure (Nie et al., arXiv:2205.07460), in the form of SDEdit (Meng et al., arXiv:2108.01073)
     with DDIM: z_t = √ᾱ_t z + √(1−ᾱ_t) ϵ, then back to t = 0 without guidance.
     """
-    sampler = DDIMScheduler.from_config(pipeline.scheduler.config)
+    # Spaced so that the first of the last ``steps`` is at ``strength``.
+    sampler = DDIMScheduler.from_config(pipeline.scheduler.config, timestep_spacing="trailing")
     sampler.set_timesteps(round(steps / strength))
     times = sampler.timesteps[-steps:].to(pipeline.device)
     text = encode_prompts(pipeline, prompts)
@@ -189,8 +193,9 @@ def impress(
 
     def objective(x: Tensor) -> Tensor:
         restored = decode_latents(pipeline, encode_images(pipeline, x))
-        lost = (restored - x).square().mean(dim=(1, 2, 3))
-        moved = (x - images).square().mean(dim=(1, 2, 3)) - radius**2
+        # Sums: means over many pixels are too small for half precision.
+        lost = (restored - x).square().sum(dim=(1, 2, 3))
+        moved = (x - images).square().sum(dim=(1, 2, 3)) - radius**2 * x[0].numel()
         return (lost + weight * moved.clamp(min=0)).sum()
 
     return _minimise(objective, images, steps, learning_rate=0.005)
@@ -211,7 +216,7 @@ def cat(
     on every layer of a copy of the encoder, so that latents agree with what the pictures show. The
     paper encodes with the adapted encoder when it fine-tunes; here the decoded image is handed on.
     """
-    vae = copy.deepcopy(pipeline.vae).float()
+    vae = copy.deepcopy(pipeline.vae).float().requires_grad_(False)
     layers = [
         name
         for name, layer in vae.encoder.named_modules()
@@ -249,6 +254,9 @@ def _minimise(
             pixels.clamp_(0, 1)
     return pixels.detach()
 
+
+TOGETHER = frozenset({"cat"})
+"""The methods that learn from all images together."""
 
 PURIFIERS: dict[str, Purifier] = {
     "jpeg": jpeg,

@@ -1,24 +1,31 @@
-"""Images of any size as squares of one size, and back."""
+"""Images of any size as parts that are not larger than a model's images, and back."""
 
-import torch.nn.functional as F
+from itertools import product
+
+import torch
 from torch import Tensor
 
 
-def split(image: Tensor, side: int) -> Tensor:
-    """The squares that cover an image (3, H, W), row by row: shape (T, 3, side, side).
+def corners(length: int, side: int) -> list[int]:
+    """Where parts of length ``side`` begin that cover ``length``; the last ends where it ends."""
+    return [*range(0, length - side, side), max(length - side, 0)]
 
-    Nothing is scaled: what the last row and column of squares lack continues the image's edges.
+
+def split(image: Tensor, side: int) -> Tensor:
+    """The parts that cover an image (3, H, W), row by row: (T, 3, min(side, H), min(side, W)).
+
+    Nothing is scaled and nothing added: where the image is no multiple of ``side``, the last row
+    and column of parts overlap those before.
     """
     height, width = image.shape[1:]
-    padding = (0, -width % side, 0, -height % side)
-    padded = F.pad(image[None], padding, mode="replicate")[0]
-    squares = padded.unfold(1, side, side).unfold(2, side, side)  # (3, rows, columns, side, side)
-    return squares.permute(1, 2, 0, 3, 4).flatten(0, 1)
+    places = product(corners(height, side), corners(width, side))
+    return torch.stack([image[:, top : top + side, left : left + side] for top, left in places])
 
 
-def join(squares: Tensor, height: int, width: int) -> Tensor:
-    """The image (3, height, width) that `split` made the squares (T, 3, side, side) of."""
-    side = squares.shape[-1]
-    columns = -(-width // side)
-    rows = squares.unflatten(0, (-1, columns))  # (rows, columns, 3, side, side)
-    return rows.permute(2, 0, 3, 1, 4).flatten(3, 4).flatten(1, 2)[:, :height, :width]
+def join(parts: Tensor, height: int, width: int, side: int) -> Tensor:
+    """The image (3, height, width) of the parts that `split` gave; where they overlap, the last."""
+    image = parts.new_empty(parts.shape[1], height, width)
+    places = product(corners(height, side), corners(width, side))
+    for part, (top, left) in zip(parts, places, strict=True):
+        image[:, top : top + side, left : left + side] = part
+    return image

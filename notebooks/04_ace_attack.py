@@ -77,7 +77,7 @@ show.attacked_images(records)
 # %% [markdown]
 # To the model the change is large. Its denoising loss {eq}`eq-denoising` on these pictures is
 # {glue:text}`ace_loss_clean:.3f` before and {glue:text}`ace_loss_attacked:.3f` after the attack;
-# random signs of the same size give {glue:text}`ace_loss_noise:.3f`.
+# uniform noise within the same budget gives {glue:text}`ace_loss_noise:.3f`.
 #
 # ## What it does to a LoRA
 #

@@ -37,8 +37,7 @@ compute = True
 # %%
 from lord import objectives, show, study
 
-records = study.run(profile, "main", attack="none", compute=compute)
-records += study.run(profile, "main", attack="ace", compute=compute)
+records = study.run(profile, "main", defence="none", compute=compute)
 records += study.run(profile, "damage", compute=compute)
 show.run_card(records)
 

@@ -14,9 +14,10 @@
 # %% [markdown]
 # # The damage matrix
 #
-# How much damage does each attack do, and how visible must it be for that? Here every attack has the
-# same step, number of gradient steps and, column by column, the same $\varepsilon$. A LoRA is trained on
-# the attacked photographs without any defence, and judged as in {doc}`03_metrics`.
+# How much damage does each attack do, and how visible must it be for that? Here all attacks have the
+# same number of gradient steps and, column by column, the same $\varepsilon$ and step, which grows with
+# $\varepsilon$. A LoRA is trained on the attacked photographs without any defence, and judged as in
+# {doc}`03_metrics`.
 
 # %% tags=["remove-cell"]
 # On Colab the package is not there yet; everywhere else this cell does nothing.
@@ -34,8 +35,7 @@ compute = True
 # %%
 from lord import show, study
 
-records = study.run(profile, "main", attack="none", compute=compute)
-records += study.run(profile, "main", attack="ace", compute=compute)
+records = study.run(profile, "main", defence="none", compute=compute)
 records += study.run(profile, "damage", compute=compute)
 show.run_card(records)
 
@@ -49,8 +49,9 @@ show.damage_findings(records)
 # ## By budget
 #
 # {numref}`fig-damage-fid` and {numref}`fig-damage-iqa` hold the whole comparison. The first row is the
-# control: uniform noise within the same $\varepsilon$. An attack that is no worse than noise has found
-# nothing that the fine-tuning minds.
+# control: uniform noise within the same $\varepsilon$. It is not quite as strong as an attack with the
+# same bound, most of whose pixels are at it; but an attack that is no worse than noise has found nothing
+# that the fine-tuning minds.
 
 # %% tags=["hide-input"] mystnb={"figure": {"caption": "Embedded FID of LoRAs trained on attacked photographs, for each attack and budget; the darker, the worse. Lower is better.", "name": "fig-damage-fid"}, "image": {"alt": "Two tables of coloured numbers, portraits and landscapes: attacks in rows, budgets in columns, darker cells towards larger budgets."}}
 show.damage_matrix(records, "fid")
@@ -70,13 +71,14 @@ show.damage_table(records)
 # %% [markdown]
 # ## Compute a row again
 #
-# Each row of these tables is one attack on one domain. This computes the rows of AdvDM on portraits again,
-# from the photographs on, in a folder of its own, and compares nothing with what is published; the numbers
-# then lie in `again/full`:
+# Each row of these tables is one attack on one domain. This computes that of AdvDM on portraits again,
+# from the photographs on, in a folder of its own, where `again/full` then holds the records to compare
+# with those in `results/full` (`source .venv/bin/activate` first, after `make study` or `make test`):
 #
 # ```bash
 # LORD_RESULTS=again lord study run --profile full --stage damage --domain portraits --attack advdm
 # ```
 #
-# Put another attack (`encoder`, `sds_minus`, …) or domain in its place. The clean LoRA and ACE at the
-# budget of the main table are cells of that table: `--stage main` with `--attack none` or `--attack ace`.
+# Put another attack (`encoder`, `sds_minus`, …) or domain in its place. The clean LoRA, and ACE at the
+# budget of the main table, are cells of that table: `--stage main --subject 0 --seed 0 --defence none`
+# instead of `--stage damage`, with `--attack none` or `--attack ace`.

@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 
 import lord
 from lord import attacks
-from lord.attacks import NOISE, AttackSettings
+from lord.attacks import NOISE, AttackSettings, denoising_loss
 from lord.cli import app
 from lord.cli.options import Domain, Method, Purifier, parse_number
 from lord.data.folder import load_folder, read_image
@@ -24,10 +24,12 @@ from lord.data.subjects import DOMAINS, Subject
 from lord.defence import Stage1Settings
 from lord.finetune import FinetuneSettings
 from lord.model.embedded import TINY
+from lord.model.pipeline import load_pipeline
 from lord.objectives import OBJECTIVES
 from lord.purification import PURIFIERS
 from lord.study import notebooks
 from lord.study.profile import load_profile
+from lord.tiles import split
 
 COMMANDS = typer.main.get_command(app).commands
 PATHS = [
@@ -285,6 +287,7 @@ def test_pictures_of_any_shape_keep_it(model, tmp_path):
         Image.fromarray(pixels).save(tmp_path / "in" / f"{name}.png")
     run("attack", tmp_path / "in", tmp_path / "out", *QUICK_ATTACK, *model)
     ledger = json.loads((tmp_path / "out" / ".lord.json").read_text())
+    pipeline = load_pipeline(model[1])
     for name, shape in shapes.items():
         before, after = (read_image(tmp_path / d / f"{name}.png", None) for d in ("in", "out"))
         assert after.shape == before.shape == (3, *shape[:2])
@@ -292,7 +295,15 @@ def test_pictures_of_any_shape_keep_it(model, tmp_path):
         assert 0 < change.max() <= 8 + 1e-3
         assert (change > 0).float().mean() > 0.5  # to the last row and column
         assert (change[-2:] > 0).any() and (change[:, -2:] > 0).any()
-        assert ledger[name]["eps"] * 255 <= 8 + 1e-3 and ledger[name]["ssim"] < 1
+        entry = ledger[name]
+        assert entry["eps"] * 255 == pytest.approx(change.max().item()) and entry["ssim"] < 1
+        # The table is about the saved picture, all of it.
+        losses = denoising_loss(
+            pipeline, split(after, SIZE), ["a photograph"] * len(split(after, SIZE))
+        )
+        assert entry["loss_after"] == pytest.approx(losses.mean().item(), rel=1e-4)
+    length = ["--norm", "l2", "--eps", 1, "--step-size", 1]
+    assert "give --size" in error("attack", tmp_path / "in", tmp_path / "no", *length, *model)
     small = tmp_path / "tiny"
     small.mkdir()
     Image.new("RGB", (40, 9)).save(small / "strip.png")
@@ -441,6 +452,7 @@ def test_study_run_and_notebook_pass_their_options(monkeypatch):
         "subject": 2,
         "seed": 1,
         "attack": None,
+        "defence": None,
     }
     monkeypatch.setattr(notebooks, "execute_notebook", lambda *args: seen.update(args=args))
     run("study", "notebook", "01_data", "--profile", "smoke", "-p", "compute=False")

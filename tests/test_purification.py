@@ -6,6 +6,7 @@ import torch
 from kornia.losses import total_variation
 from PIL import Image
 
+from lord import purification
 from lord.data.subjects import sample_domain
 from lord.model.embedded import TINY, build_pipeline
 from lord.model.pipeline import decode_latents, encode_images, load_pipeline, round_trip
@@ -34,8 +35,6 @@ def images():
 @pytest.fixture(autouse=True)
 def quick(monkeypatch):
     """Few steps where the default is a hundred."""
-    from lord import purification
-
     real = purification._minimise
     monkeypatch.setattr(
         purification,
@@ -54,6 +53,24 @@ def test_every_image_is_purified_on_its_own(pipeline, images, method):
     alone = purify(pipeline, images, PROMPTS, SEEDS, method, batch_size=1)
     assert torch.allclose(together, alone, atol=1e-4)  # all of CAT's images are one batch
     assert not together.requires_grad
+
+
+@pytest.mark.parametrize("method", PURIFIERS)
+def test_a_size_that_the_model_cannot_halve_is_kept(pipeline, images, method):
+    odd = images[:, :, :29, :31]
+    assert purify(pipeline, odd, PROMPTS, SEEDS, method).shape == odd.shape
+
+
+def test_strength_is_the_share_of_the_schedule(pipeline, images, monkeypatch):
+    seen = []
+    real = purification.predict
+    monkeypatch.setattr(
+        purification,
+        "predict",
+        lambda unet, z, times, text: seen.append(int(times[0])) or real(unet, z, times, text),
+    )
+    diffpure(pipeline, images, PROMPTS, SEEDS, strength=0.3, steps=6)
+    assert seen == [299, 249, 199, 149, 99, 49]
 
 
 @pytest.mark.parametrize("method", ["blur", "total_variation", "adverse_cleaner"])

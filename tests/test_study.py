@@ -10,6 +10,7 @@ import pytest
 import yaml
 
 from lord.attacks import NOISE
+from lord.objectives import OBJECTIVES
 from lord.study import main_table, missing, run, status
 from lord.study.bench import Bench
 from lord.study.experiments import condition
@@ -59,6 +60,8 @@ def test_full_has_the_subjects_and_seeds_that_evidence_needs():
         ({"sampling": {"step": 3}}, r"sampling\.step: Extra inputs"),
         ({"finetune": {"steps": 0}}, r"finetune\.steps"),
         ({"seeds": "none"}, r"seeds"),
+        ({"subjects": [1]}, r"comparison: subjects and seeds"),
+        ({"budget": {"eps_levels": 6, "step_levels": 1, "steps": 4}}, r"comparison: .*eps_levels"),
     ],
 )
 def test_a_wrong_key_or_value_in_a_profile_is_named(tmp_path, change, message):
@@ -119,6 +122,11 @@ def test_attacks_are_compared_at_equal_budgets():
     assert with_rounds.surrogate_learning_rate == full.finetune.learning_rate
 
 
+def test_steps_that_cannot_be_shared_are_refused():
+    with pytest.raises(ValueError, match="7 cannot be shared equally by 2 rounds"):
+        SMOKE.attack_of("ace", steps=7, rounds=2)
+
+
 def test_no_cell_is_computed_twice():
     for name in profile_names():
         names = [name for job in jobs(load_profile(name)) for name in job.outputs]
@@ -158,6 +166,27 @@ def test_the_tables_follow_from_the_records(records):
     table = main_table(load_records(SMOKE, results / "smoke"))
     assert len(table) == 4
     assert set(gaps_closed(table)["metric"]) == set(METRICS)
+
+
+def test_lost_tables_are_written_again_from_the_records(tmp_path):
+    """Also if the run was killed after its last record."""
+    run("smoke", "performance", results=tmp_path)
+    table = tmp_path / "smoke" / "performance.csv"
+    written = table.read_bytes()
+    table.unlink()
+    run("smoke", "performance", results=tmp_path)
+    assert table.read_bytes() == written
+    rows = pd.read_csv(table).set_index("step")
+    (record,) = run("smoke", "performance", results=tmp_path, compute=False)
+    floor = record.metrics["floor/seconds_per_image"]
+    assert rows.loc["floor", "seconds_per_image"] == pytest.approx(floor, rel=1e-4)
+    assert set(rows.index) == {"floor", "naive", *OBJECTIVES}
+    assert rows.loc["encoder", "times_the_floor"] < 1 < rows.loc["diffusion", "times_the_floor"]
+
+
+def test_only_a_defence_needs_stage_1(tmp_path):
+    run("smoke", "main", domain="portraits", attack="none", defence="none", results=tmp_path)
+    assert not (tmp_path / "smoke" / "portraits-stage1.json").exists()
 
 
 def test_finished_experiments_are_not_run_again(records, monkeypatch):

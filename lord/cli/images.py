@@ -30,6 +30,7 @@ from lord.progress import console, track
 
 if TYPE_CHECKING:
     from diffusers import StableDiffusionPipeline
+    from torch import Tensor
 
     from lord.attacks import AttackSettings
     from lord.data.folder import ImageSet
@@ -99,7 +100,8 @@ def attack(
         Method,
         typer.Option(
             help="What the perturbation wants: ace drives the model to a target image, advdm away "
-            "from the image. The others are explained, a short function each, in lord.objectives."
+            "from the image; noise is no attack but their control. The others are explained, a "
+            "short function each, in lord.objectives."
         ),
     ] = "ace",
     eps: Annotated[
@@ -108,7 +110,7 @@ def attack(
             parser=parse_number,
             metavar="NUMBER",
             help="The most a pixel may change, of 1: 8/255 is eight grey levels. With --norm l2, "
-            "the length of the change of a square of the model's size.",
+            "the length of the change of a whole image.",
             show_default="as published, 4/255 for ace",
         ),
     ] = None,
@@ -226,9 +228,11 @@ def attack(
     """Attack the images of a folder, so that a LoRA trained on them fails.
 
     Writes each as PNG in its own size, with its caption. The change stays within --eps. What is
-    larger than the model's images is attacked square by square of their size; a LoRA that is to
-    fail has to see the pictures at this scale. With --size, pictures are cut to a square and scaled
-    first. Run again, the command makes only what is missing.
+    larger than the model's images is attacked part by part; a LoRA that is to fail has to see the
+    pictures at this scale. With --size, pictures are cut to a square and scaled first.
+
+    Run again, the command goes on with the first batch of which something is missing. A surrogate
+    that learns all images together starts over, see --rounds.
 
     **Examples**: sixty steps of one grey level, at most eight; then the attack as it was
     published, on Stable Diffusion.
@@ -308,6 +312,7 @@ def purify(
         raise ValueError(f"{out}: give another folder than that of the originals")
     from lord.data.folder import load_folder, save_images
     from lord.model.card import weights_checksum
+    from lord.purification import TOGETHER
     from lord.purification import purify as purified
     from lord.seeding import derive_seed
 
@@ -321,13 +326,17 @@ def purify(
         "method": method,
         "seed": seed,
     }
+    contents = [digest(image.numpy().tobytes()) for image in album.images]
+    together = method in TOGETHER
+    common["companions"] = sorted(contents) if together else None
     requests = [
-        request_of(common | {"image": digest(image.numpy().tobytes()), "caption": text})
-        for image, text in zip(album.images, album.captions, strict=True)
+        request_of(common | {"image": content, "caption": text})
+        for content, text in zip(contents, album.captions, strict=True)
     ]
     ledger = Ledger(out)
-    for start in track(range(0, len(album), batch_size), "images"):
-        rows = slice(start, start + batch_size)
+    unit = len(album) if together else batch_size
+    for start in track(range(0, len(album), unit), "images"):
+        rows = slice(start, start + unit)
         # Batches are always the same, so that a resumed run does not differ even in rounding.
         if all(map(ledger.answers, names[rows], requests[rows])):
             continue
@@ -364,29 +373,33 @@ def attack_folder(
     """Attack images and save them with their captions, leaving out those that are there already.
 
     Args:
-        side: of the squares that images are attacked in.
+        side: images that are larger are attacked in parts of this side.
 
     Returns:
         For each image, by name, the size of the change (``eps``, in the norm of the settings, of
-        the square where it is largest), the structural similarity to the original (``ssim``, 1 at
+        the part where it is largest), the structural similarity to the original (``ssim``, 1 at
         most), the denoising loss before and after, and the seconds it took.
 
     Raises:
-        ValueError: two images have the same name but for its ending.
+        ValueError: two images have the same name but for its ending, or an image is larger than
+            ``side`` and the budget is one of a whole image (l2).
     """
-    import numpy as np
-    import torch
     from torchmetrics.functional.image import structural_similarity_index_measure
 
     from lord.attacks import PATTERN, denoising_loss
-    from lord.attacks import attack as perturb
     from lord.data.folder import save_images
     from lord.model.card import weights_checksum
-    from lord.seeding import derive_seed
-    from lord.tiles import join, split
+    from lord.tiles import split
 
     names = unique_names(album)
-    contents = [digest(image.numpy().tobytes()) for image in album.images]
+    contents = []
+    for name, image in zip(names, album.images, strict=True):
+        if settings.norm == "l2" and max(image.shape[1:]) > side:
+            raise ValueError(
+                f"{name}: larger than the model's images, {side} pixels, so that an l2 budget for "
+                "all of it cannot be kept; give --size"
+            )
+        contents.append(digest(image.numpy().tobytes()))
     target = None if settings.target in (None, PATTERN) else digest_files(Path(settings.target))
     common = {
         "model": pipeline.name_or_path,
@@ -413,36 +426,25 @@ def attack_folder(
             continue
         clean, captions = list(album.images[rows]), album.captions[rows]
         began = time.perf_counter()
-        squares = [split(image, side) for image in clean]
-        counts = [len(part) for part in squares]
-        prompts = np.repeat(captions, counts).tolist()
-        seeds = [
-            derive_seed(seed, name, k)
-            for name, n in zip(names[rows], counts, strict=True)
-            for k in range(n)
-        ]
-        before = torch.cat(squares)
-        after = perturb(pipeline, before, prompts, settings, seeds, batch_size)
+        attacked = attack_originals(
+            pipeline, clean, captions, names[rows], side, settings, seed, batch_size
+        )
         seconds = (time.perf_counter() - began) / len(clean)
-        change = (after - before).flatten(1).norm(order, dim=1)
-        losses = [
-            denoising_loss(pipeline, part, prompts, batch_size=batch_size)
-            for part in (before, after)
-        ]
-        parts = zip(*(part.split(counts) for part in (after, change, *losses)), strict=True)
         ledger.forget(names[rows])
         numbers = []
-        for original, name, text, (attacked, sizes, fitted, unfitted) in zip(
-            clean, names[rows], captions, parts, strict=True
-        ):
-            whole = join(attacked, *original.shape[1:])
+        for before, after, name, text in zip(clean, attacked, names[rows], captions, strict=True):
+            save_images(after[None], out, [name], [text])
+            change = split(after - before, side).flatten(1).norm(order, dim=1).max()
             likeness = structural_similarity_index_measure(
-                whole[None], original[None], data_range=1.0
+                after[None], before[None], data_range=1.0
             )
-            save_images(whole[None], out, [name], [text])
+            fitted, unfitted = (
+                denoising_loss(pipeline, parts, [text] * len(parts), batch_size=batch_size)
+                for parts in (split(before, side), split(after, side))
+            )
             numbers.append(
                 {
-                    "eps": sizes.max().item(),
+                    "eps": change.item(),
                     "ssim": likeness.item(),
                     "loss_before": fitted.mean().item(),
                     "loss_after": unfitted.mean().item(),
@@ -451,6 +453,45 @@ def attack_folder(
             )
         ledger.add(names[rows], requests[rows], numbers)
     return {name: ledger.entries[name] for name in names}
+
+
+def attack_originals(
+    pipeline: "StableDiffusionPipeline",
+    images: list["Tensor"],
+    captions: list[str],
+    names: list[str],
+    side: int,
+    settings: "AttackSettings",
+    seed: int,
+    batch_size: int,
+) -> list["Tensor"]:
+    """Images (3, H, W) of any sizes, attacked in parts of at most ``side`` (see `lord.tiles`).
+
+    Parts of one shape go through the attack together. An image's random numbers depend on its name.
+    """
+    import numpy as np
+    import torch
+
+    from lord.attacks import attack as perturb
+    from lord.seeding import derive_seed
+    from lord.tiles import join, split
+
+    parts = [split(image, side) for image in images]
+    attacked = list(images)
+    for shape in sorted({part.shape[1:] for part in parts}):
+        rows = [row for row, part in enumerate(parts) if part.shape[1:] == shape]
+        counts = [len(parts[row]) for row in rows]
+        prompts = np.repeat([captions[row] for row in rows], counts).tolist()
+        seeds = [
+            derive_seed(seed, names[row], k)
+            for row, count in zip(rows, counts, strict=True)
+            for k in range(count)
+        ]
+        stacked = torch.cat([parts[row] for row in rows])
+        perturbed = perturb(pipeline, stacked, prompts, settings, seeds, batch_size)
+        for row, part in zip(rows, perturbed.split(counts), strict=True):
+            attacked[row] = join(part, *images[row].shape[1:], side)
+    return attacked
 
 
 def attack_table(entries: dict[str, dict[str, Any]]) -> Table:

@@ -71,6 +71,9 @@ def run(
     attack: Annotated[
         str | None, typer.Option(help="Only cells under this attack, or none.")
     ] = None,
+    defence: Annotated[
+        str | None, typer.Option(help="Only cells with this defence, lord or none.")
+    ] = None,
 ) -> None:
     """Compute the records that are missing, and whatever they need.
 
@@ -84,7 +87,15 @@ def run(
     from lord.study.run import RESULTS
     from lord.study.run import run as compute
 
-    records = compute(profile, stage, domain=domain, subject=subject, seed=seed, attack=attack)
+    records = compute(
+        profile,
+        stage,
+        domain=domain,
+        subject=subject,
+        seed=seed,
+        attack=attack,
+        defence=defence,
+    )
     seconds = sum(record.seconds for record in records)
     typer.echo(f"{len(records)} records are in {RESULTS}; they took {seconds:.0f} s")
 

@@ -1,8 +1,9 @@
 """A user's own images: a folder of files, or a Hugging Face data set.
 
-Both give the same `ImageSet`. Images of any size and colour mode become RGB squares: turned as
-their EXIF orientation says, transparency put on white, the largest centred square cut out and
-resized. Everything is read before anything else starts, so a bad file is found at once.
+Both give the same `ImageSet`. Images of any size and colour mode become RGB: turned as their EXIF
+orientation says, transparency put on white and, unless they are to keep their size, the largest
+centred square cut out and resized. Everything is read before anything else starts, so a bad file is
+found at once.
 """
 
 from collections.abc import Callable, Sequence

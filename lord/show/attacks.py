@@ -28,9 +28,7 @@ from lord.show.style import (
     with_interval,
 )
 from lord.study import tables
-
-AMPLIFIED = 10
-"""How often a perturbation is magnified, around grey."""
+from lord.study.experiments.ace import AMPLIFIED
 
 
 @styled
@@ -58,7 +56,8 @@ def _pictured(records: Sequence[Record], domain: str) -> dict[str, Record]:
     return {
         record.settings["attack_name"]: record
         for record in records
-        if place.items() <= record.settings.items()
+        if record.kind != "steps"
+        and place.items() <= record.settings.items()
         and record.settings.get("attack", {"eps": main_eps(records)})["eps"] == main_eps(records)
     }
 
@@ -128,10 +127,11 @@ def damage_findings(records: Sequence[Record]) -> Markdown:
     for (domain, name), cells in margins.groupby(["domain", "metric"], sort=False):
         most = cells.loc[cells["margin"].idxmax()]
         margin = with_interval(most["margin"], most["margin_low"], most["margin_high"])
-        lines.append(
-            f"- {domain}, {metric_name(keys[name])}: {cells['worse'].sum()} of {len(cells)} "
-            f"attacks are worse than noise; {ATTACK_NAMES[most['attack']]} by most, {margin}."
-        )
+        line = f"- {domain}, {metric_name(keys[name])}: {cells['worse'].sum()} of {len(cells)} "
+        line += "attacks are worse than noise"
+        if most["worse"]:
+            line += f"; {ATTACK_NAMES[most['attack']]} by most, {margin}"
+        lines.append(f"{line}.")
     ever = margins.groupby("attack")["worse"].any()
     harmless = [words for attack, words in ATTACK_NAMES.items() if not ever.get(attack, True)]
     lines.append(
@@ -139,7 +139,14 @@ def damage_findings(records: Sequence[Record]) -> Markdown:
         if harmless
         else "- Every attack is worse than noise somewhere."
     )
-    return Markdown("\n".join([f"At {levels:g} of 255 grey levels:", "", *lines]))
+    cells = {(r.settings["subject"], r.settings["seed"]) for r in records if r.kind == "damage"}
+    basis = f"At {levels:g} of 255 grey levels, on {len(cells)} pairs of subject and seed:"
+    if len(cells) == 1:
+        basis = (
+            f"At {levels:g} of 255 grey levels, on one subject and seed of each domain, so that "
+            "there are no intervals and only large differences mean something:"
+        )
+    return Markdown("\n".join([basis, "", *lines]))
 
 
 def damage_table(records: Sequence[Record]) -> Styler:
@@ -209,15 +216,14 @@ def step_curves(records: Sequence[Record]) -> Figure:
 
 
 def performance_table(records: Sequence[Record]) -> Styler:
-    """One gradient step of each attack: milliseconds per image, and two ratios."""
+    """One gradient step of each attack: milliseconds per image, and how that compares."""
     table = tables.performance_table(records)
-    names = {"floor": "floor", "naive": "naive loop"}
+    names = {"floor": "floor", "naive": "ACE+, naive loop"} | ATTACK_NAMES
     shown = pd.DataFrame(
         {
             "ms per image": 1000 * table["seconds_per_image"],
             "× the floor": table["times_the_floor"],
-            "× faster than naive": table["faster_than_naive"],
         }
-    ).set_index(pd.Index([names.get(name) or ATTACK_NAMES[name] for name in table["step"]]))
+    ).set_index(pd.Index([names[name] for name in table["step"]]))
     styler = shown.style.format("{:.2f}").format("{:.1f}", subset=["ms per image"])
     return styler.set_table_attributes('class="dataframe"')

@@ -89,6 +89,8 @@ def numbers(records: Sequence[Record]) -> dict[str, float | int | str]:
 def _of_kind(kind: str, records: Sequence[Record]) -> dict[str, float | int]:
     names = [name for name in records[0].metrics if "/" not in name]
     found = {f"{kind}_{name}": fmean(r.metrics[name] for r in records) for name in names}
+    if kind == "performance":
+        found["performance_speedup"] = records[0].metrics["ace_plus/faster_than_naive"]
     if kind == "model":
         found["model_megabytes"] = sum(f.stat().st_size for f in EMBEDDED.rglob("*.*")) / 1e6
     if kind == "metrics":

@@ -1,6 +1,7 @@
 """Run the notebooks with checked parameters, and build the book from what they produced."""
 
 import json
+import os
 import platform
 import re
 import shutil
@@ -92,6 +93,8 @@ def execute_notebook(
             f"{name} has no parameter {', '.join(unknown)}; it has: {', '.join(declared)}"
         )
 
+    if "LORD_RESULTS" in os.environ:  # the notebook runs in another folder
+        os.environ["LORD_RESULTS"] = str(Path(os.environ["LORD_RESULTS"]).resolve())
     folder = Path(output_dir or executed_folder(profile))
     folder.mkdir(parents=True, exist_ok=True)
     unfinished = folder / f"{name}.failed.ipynb"

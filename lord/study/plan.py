@@ -49,7 +49,8 @@ class Job:
     """A piece of work that is done in one go and writes one or several records.
 
     Attributes:
-        domain, subject, seed, attack: what it is about; None where it is about several or none.
+        domain, subject, seed, attack, defence: what it is about; None where it is about several or
+            none.
         outputs: for the name of each record the settings it depends on, and nothing else, so that
             a changed setting makes exactly those records that it affects unfinished.
         modules: the code the records depend on.
@@ -60,6 +61,7 @@ class Job:
     subject: int | None
     seed: int | None
     attack: str | None
+    defence: str | None
     outputs: dict[str, dict[str, Any]]
     modules: tuple[str, ...]
     compute: Callable[[Bench], Iterable[tuple[str, Outcome]]]
@@ -118,13 +120,11 @@ def _comparison(profile: Profile) -> Iterator[Job]:
     cells = []
     for domain, index, seed in product(profile.domains, compared.subjects, compared.seeds):
         subject = Subject(domain, "evaluation", index)
-        first = index == compared.subjects[0]
         for method, levels in product(compared.attacks, compared.eps_levels):
-            if first or levels == budget.eps_levels:
-                label = "" if levels == budget.eps_levels else f"-eps{levels:g}"
-                cells.append(("damage", subject, seed, profile.attack_of(method, levels), label))
+            label = "" if levels == budget.eps_levels else f"-eps{levels:g}"
+            cells.append(("damage", subject, seed, profile.attack_of(method, levels), label))
         for steps, rounds in product((*compared.steps, budget.steps), (1, ROUNDS)):
-            if first and compared.steps and steps >= rounds:
+            if compared.steps and steps % rounds == 0:
                 label = "" if steps == budget.steps else f"-steps{steps}"
                 label += f"-rounds{rounds}" if rounds > 1 else ""
                 attack = profile.attack_of("ace", steps=steps, rounds=rounds)
@@ -158,7 +158,7 @@ def _single(
     settings = _settings(profile, depends_on) | arguments
     # Where there are several subjects and seeds, these experiments show the first.
     settings |= {key[:-1]: settings.pop(key)[0] for key in ("subjects", "seeds") if key in settings}
-    return Job(stage, domain, None, None, None, {name: settings}, MODULES[stage], compute)
+    return Job(stage, domain, None, None, None, None, {name: settings}, MODULES[stage], compute)
 
 
 def _condition(
@@ -214,6 +214,7 @@ def _condition(
         subject.index if evaluated else None,
         seed if evaluated else None,
         method,
+        defence,
         outputs,
         tuple(sorted(set(modules))),
         compute,

@@ -11,6 +11,7 @@ from pydantic import (
     PositiveFloat,
     PositiveInt,
     ValidationError,
+    model_validator,
 )
 
 from lord.attacks import NOISE, PUBLISHED, AttackSettings
@@ -96,6 +97,20 @@ class Profile(BaseModel):
         (), description="treatments measured on stage-1 identities only"
     )
 
+    @model_validator(mode="after")
+    def _comparable(self) -> "Profile":
+        compared = self.comparison
+        if not (
+            set(compared.subjects) <= set(self.subjects) and set(compared.seeds) <= set(self.seeds)
+        ):
+            raise ValueError("comparison: subjects and seeds must be among those of the profile")
+        if self.budget.eps_levels not in compared.eps_levels or NOISE not in compared.attacks:
+            raise ValueError(
+                f"comparison: the attacks must include {NOISE!r}, the control, and eps_levels that "
+                "of the budget"
+            )
+        return self
+
     def attack_of(
         self,
         method: str,
@@ -106,13 +121,16 @@ class Profile(BaseModel):
         """An attack at the budget of the study, so that attacks are compared on equal terms.
 
         All have the same ε, step and number of gradient steps in all; a surrogate, where an attack
-        has one, learns as the victim does. Other options of the published settings are off: each
-        would suit any attack.
+        has one, has the rank and the learning rate of the victim. Other options of the published
+        settings are off: each would suit any attack.
 
         Args:
             eps_levels: another ε, in grey levels; the step grows with it.
             steps: another number of gradient steps.
             rounds: the steps are shared by so many, with a surrogate that learns in between.
+
+        Raises:
+            ValueError: the steps cannot be shared equally by the rounds.
         """
         budget = self.budget
         levels, steps = eps_levels or budget.eps_levels, steps or budget.steps
@@ -136,11 +154,13 @@ class Profile(BaseModel):
         if method == "fsmg":
             values |= learning | {"surrogate": "fixed", "surrogate_steps": steps}
         elif method == "aspl":
-            each = min(steps, PUBLISHED["aspl"]["steps"])
-            values |= learning | {"surrogate": "cloned", "rounds": steps // each, "steps": each}
+            rounds = max(1, steps // PUBLISHED["aspl"]["steps"])
+            values |= learning | {"surrogate": "cloned", "rounds": rounds}
         elif rounds > 1:
             values |= learning | {"surrogate": "alternating", "rounds": rounds}
-            values["steps"] = steps // rounds
+        if steps % rounds:
+            raise ValueError(f"steps: {steps} cannot be shared equally by {rounds} rounds")
+        values["steps"] = steps // rounds
         return AttackSettings(**values)
 
 

@@ -19,7 +19,7 @@ from lord.record import (
 from lord.study.bench import Bench
 from lord.study.plan import STAGES, Job, jobs
 from lord.study.profile import Profile, load_profile
-from lord.study.tables import OVERVIEW, is_finished, write_tables
+from lord.study.tables import is_finished, write_tables
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
@@ -27,7 +27,7 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 def results_root() -> Path:
     """Where records lie: ``$LORD_RESULTS``, else ``results/`` of the checkout or of this folder."""
     if "LORD_RESULTS" in os.environ:
-        return Path(os.environ["LORD_RESULTS"])
+        return Path(os.environ["LORD_RESULTS"]).absolute()
     return (REPOSITORY if (REPOSITORY / "notebooks").is_dir() else Path.cwd()) / "results"
 
 
@@ -52,10 +52,11 @@ def run(
     subject: int | None = None,
     seed: int | None = None,
     attack: str | None = None,
+    defence: str | None = None,
     compute: bool = True,
     results: Path | None = None,
 ) -> list[Record]:
-    """The records of a profile, or of one stage, domain, subject, seed or attack of it.
+    """The records of a profile, or of one stage, domain, subject, seed, attack or defence of it.
 
     What is missing is computed first, together with what it needs; a finished record is computed
     again only if its settings changed. ``stage2`` compares test-time treatments on stage-1
@@ -71,7 +72,8 @@ def run(
     if stage is not None and stage not in STAGES:
         raise ValueError(f"unknown stage {stage!r}: choose one of {', '.join(STAGES)}")
     planned = jobs(profile)
-    asked = {"stage": stage, "domain": domain, "subject": subject, "seed": seed, "attack": attack}
+    asked = {"stage": stage, "domain": domain, "subject": subject, "seed": seed}
+    asked |= {"attack": attack, "defence": defence}
     asked = {name: value for name, value in asked.items() if value is not None}
     wanted = [job for job in planned if asked.items() <= vars(job).items()]
     if not wanted:
@@ -89,7 +91,7 @@ def run(
         bench = Bench(profile, folder / ".work")
         for job in _with_prerequisites(unfinished, planned):
             _compute(job, bench, folder)
-    if unfinished or (compute and not (folder / OVERVIEW).exists()):
+    if compute:  # also if nothing was: a run may have been killed before it came to this
         write_tables(profile, folder)
     return [read_record(folder / f"{name}.json") for job in wanted for name in job.outputs]
 
@@ -123,7 +125,7 @@ def _missing(job: Job, folder: Path) -> list[str]:
 
 def _with_prerequisites(wanted: list[Job], planned: Iterable[Job]) -> list[Job]:
     """The wanted jobs in order, each domain's stage 1 before the jobs that need its adapter."""
-    needs = {job.domain for job in wanted if job.stage in ("stage2", "main")}
+    needs = {job.domain for job in wanted if job.defence == "lord"}
     return [
         job for job in planned if job in wanted or (job.stage == "stage1" and job.domain in needs)
     ]

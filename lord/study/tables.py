@@ -20,9 +20,6 @@ from lord.study.profile import Profile
 # Columns of the main table after domain, attack and defence.
 METRICS = {"fid": "_round_trip", "clip_iqa": "", "identity": ""}
 
-# The last thing that is made of the records.
-OVERVIEW = "overview.png"
-
 
 def load_records(profile: Profile, folder: Path, stage: str | None = None) -> list[Record]:
     """The finished records, of the whole profile or of one stage, in planned order."""
@@ -259,7 +256,7 @@ def write_overview(profile: Profile, folder: Path, records: Sequence[Record]) ->
     width = min(strip.width for strip in strips)  # there may be fewer photographs than samples
     picture = np.concatenate([np.asarray(strip)[:, :width] for strip in strips])
     pixels = torch.from_numpy(picture).permute(2, 0, 1) / 255
-    save_png(pixels.repeat_interleave(2, 1).repeat_interleave(2, 2), folder / OVERVIEW)
+    save_png(pixels.repeat_interleave(2, 1).repeat_interleave(2, 2), folder / "overview.png")
 
 
 def _first_row(sheet: Path, size: int) -> Image.Image:

@@ -5,6 +5,9 @@ from lord.data.subjects import Subject
 from lord.study.bench import Bench, Outcome, psnr, rows
 from lord.study.photographs import photographs_of
 
+# How often a perturbation is magnified, around grey, to be seen.
+AMPLIFIED = 10
+
 
 def demonstrate_attack(bench: Bench, domain: str) -> Outcome:
     """What the attack does to photographs, and to the model's denoising loss on them.
@@ -25,5 +28,5 @@ def demonstrate_attack(bench: Bench, domain: str) -> Outcome:
         metrics[f"loss_{name}"] = denoising_loss(pipeline, images, prompts).mean().item()
         if images is not clean:
             metrics[f"psnr_{name}"] = psnr((images - clean).square().mean(dim=(1, 2, 3)))
-    difference = (0.5 + 8 * (attacked - clean)).clamp(0, 1)
+    difference = (0.5 + AMPLIFIED * (attacked - clean)).clamp(0, 1)
     return Outcome(metrics, sheet=rows(clean[:8], attacked[:8], difference[:8]))

@@ -1,4 +1,4 @@
-"""What a gradient step of every attack costs, beside the least it could and what it used to."""
+"""What a gradient step of every attack costs, beside the least it could and a naive loop."""
 
 import time
 from collections.abc import Callable, Mapping
@@ -21,8 +21,8 @@ TURNS = 5
 def measure_performance(bench: Bench) -> Outcome:
     """Seconds of one gradient step for 16 images, everything side by side in one run.
 
-    The floor is one pass forward and backward through encoder and U-Net, the naive loop that of
-    much public code.
+    The floor is one pass forward and backward through encoder and U-Net. The naive loop is that of
+    much public code, for ACE+.
     """
     pipeline, profile = bench.pipeline, bench.profile
     subject = Subject(profile.domains[0], "evaluation", profile.subjects[0])
@@ -53,7 +53,7 @@ def measure_performance(bench: Bench) -> Outcome:
     for name, value in seconds.items():
         metrics[f"{name}/seconds_per_image"] = value / BATCH
         metrics[f"{name}/times_the_floor"] = value / seconds["floor"]
-        metrics[f"{name}/faster_than_naive"] = seconds["naive"] / value
+    metrics["ace_plus/faster_than_naive"] = seconds["naive"] / seconds["ace_plus"]
     return Outcome(metrics)
 
 
