@@ -52,6 +52,9 @@ show.glue_numbers(speed)
 # %% tags=["hide-input"] mystnb={"figure": {"caption": "Damage of ACE against its number of gradient steps, attacking the base model all the time or, in rounds, a surrogate that learns the attacked pictures. The first subject and seed of each domain.", "name": "fig-steps"}, "image": {"alt": "Curves of embedded FID and CLIP-IQA over the number of gradient steps for both domains, with and without surrogate rounds, and a dotted line for the clean LoRA."}}
 show.step_curves(records)
 
+# %% tags=["hide-input"]
+show.step_findings(records)
+
 # %% [markdown]
 # ## What one step costs
 #
@@ -65,5 +68,5 @@ show.step_curves(records)
 show.performance_table(speed)
 
 # %% [markdown]
-# The encoder attack needs no U-Net, and the SDS attacks no gradient of it, which saves most of the work.
+# The encoder attack needs no U-Net, and the SDS attacks no gradient of it, which saves work.
 # The diffusion attack goes through a sampler, with guidance, in every step, and pays for each of its passes.

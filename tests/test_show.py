@@ -277,6 +277,22 @@ def test_attacks_side_by_side(study, drawn):
         assert ("No evidence" in figure) == (Path(profile).stem == "one")
 
 
+def test_the_question_of_steps_is_answered(study):
+    _, records = study
+    key = "fid_embedded_round_trip"
+    fids = {(0, 1): 2.0, (1, 1): 11.5, (5, 1): 12.0, (5, 5): 10.0}
+
+    def with_fid(record):
+        attack = record.settings.get("attack", {"steps": 0, "rounds": 1})
+        place = (attack["steps"] * attack["rounds"], attack["rounds"])
+        return record.model_copy(update={"metrics": record.metrics | {key: fids[place]}})
+
+    undefended = [r for r in records("main", "steps") if r.settings["defence"] == "none"]
+    said = show.step_findings([with_fid(r) for r in undefended]).data
+    assert "- portraits: 1 of 5 steps do 90% of the damage to the embedded FID" in said
+    assert "with a surrogate in 5 rounds it is 2.00 lower" in said
+
+
 def test_the_most_damaging_attack_stands_out(study):
     _, records = study
     styler = show.damage_table(records(*UNDEFENDED))

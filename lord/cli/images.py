@@ -18,13 +18,14 @@ from lord.cli.options import (
     Dtype,
     Method,
     Model,
+    Originals,
     Purifier,
     Seed,
     Size,
     native_size,
     open_pipeline,
     parse_number,
-    require_folder,
+    require_folders,
 )
 from lord.progress import console, track
 
@@ -94,7 +95,7 @@ def render(
 
 
 def attack(
-    images: Annotated[Path, typer.Argument(help="Folder of images, captions in .txt files.")],
+    images: Originals,
     out: Annotated[Path, typer.Argument(help="Folder for the attacked images.")],
     method: Annotated[
         Method,
@@ -242,9 +243,7 @@ def attack(
     lord attack album attacked --model stable-diffusion-v1-5/stable-diffusion-v1-5
     ```
     """
-    require_folder(images)
-    if out.resolve() == images.resolve():
-        raise ValueError(f"{out}: give another folder than that of the originals")
+    require_folders(images, out)
     from lord.attacks import PATTERN, AttackSettings
     from lord.data.folder import load_folder, load_originals, read_image
 
@@ -277,7 +276,7 @@ def attack(
 
 
 def purify(
-    images: Annotated[Path, typer.Argument(help="Folder of images, captions in .txt files.")],
+    images: Originals,
     out: Annotated[Path, typer.Argument(help="Folder for the purified images.")],
     method: Annotated[
         Purifier,
@@ -307,9 +306,7 @@ def purify(
     lord purify attacked purified --method diffpure
     ```
     """
-    require_folder(images)
-    if out.resolve() == images.resolve():
-        raise ValueError(f"{out}: give another folder than that of the originals")
+    require_folders(images, out)
     from lord.data.folder import load_folder, save_images
     from lord.model.card import weights_checksum
     from lord.purification import TOGETHER

@@ -70,6 +70,7 @@ Purifier = Literal[
     "impress",
     "cat",
 ]
+Originals = Annotated[Path, typer.Argument(help="Folder of images, captions in .txt files.")]
 Seed = Annotated[int, typer.Option(help="The same seed gives the same result.")]
 Caption = Annotated[
     str, typer.Option(help="The caption of images that have no .txt file beside them.")
@@ -83,6 +84,18 @@ def parse_number(text: str | float) -> float:
         return float(Fraction(str(text).strip()))
     except (ValueError, ZeroDivisionError):
         raise typer.BadParameter(f"{text!r} is not a number such as 0.03 or 8/255.") from None
+
+
+def require_folders(images: Path, out: Path) -> None:
+    """As `require_folder`, for a command that writes images of the same names to another folder.
+
+    Raises:
+        FileNotFoundError: there is no folder ``images``.
+        ValueError: ``out`` is the same folder.
+    """
+    require_folder(images)
+    if out.resolve() == images.resolve():
+        raise ValueError(f"{out}: give another folder than that of the originals")
 
 
 def require_folder(folder: Path) -> None:

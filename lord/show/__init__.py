@@ -11,6 +11,7 @@ from lord.show.attacks import (
     damage_table,
     performance_table,
     step_curves,
+    step_findings,
 )
 from lord.show.cards import glue_numbers, numbers, run_card, source
 from lord.show.curves import attribute_accuracy, gate_by_timestep, metric_curves, training_curves
@@ -55,6 +56,7 @@ __all__ = [
     "sheet",
     "source",
     "step_curves",
+    "step_findings",
     "summary",
     "training_curves",
     "treatment_comparison",

@@ -23,12 +23,16 @@ from lord.show.style import (
     mark,
     metric_label,
     metric_name,
+    number,
     panels,
     styled,
     with_interval,
 )
 from lord.study import tables
 from lord.study.experiments.ace import AMPLIFIED
+
+ENOUGH = 0.9
+"""The share of the largest damage at which further steps are hardly worth it."""
 
 
 @styled
@@ -130,7 +134,7 @@ def damage_findings(records: Sequence[Record]) -> Markdown:
         line = f"- {domain}, {metric_name(keys[name])}: {cells['worse'].sum()} of {len(cells)} "
         line += "attacks are worse than noise"
         if most["worse"]:
-            line += f"; {ATTACK_NAMES[most['attack']]} by most, {margin}"
+            line += f"; {ATTACK_NAMES[most['attack']]} most of all, by {margin}"
         lines.append(f"{line}.")
     ever = margins.groupby("attack")["worse"].any()
     harmless = [words for attack, words in ATTACK_NAMES.items() if not ever.get(attack, True)]
@@ -182,8 +186,7 @@ def step_curves(records: Sequence[Record]) -> Figure:
     Args:
         records: of the main and steps stages.
     """
-    table = tables.attack_table(records)
-    table = table[table["experiment"] == "steps"]
+    table = _steps(records)
     keys = {name: metric_keys(records)[name] for name in ("fid", "clip_iqa")}
     domains = list(table["domain"].unique())
     figure, axes = panels(len(keys), len(domains), 4.2, sharex=True, sharey="row")
@@ -213,6 +216,34 @@ def step_curves(records: Sequence[Record]) -> Figure:
     handles, labels = axes[0, 0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=3)
     return mark(figure, records)
+
+
+def step_findings(records: Sequence[Record]) -> Markdown:
+    """How soon ACE has done most of its damage, and whether surrogate rounds add to it.
+
+    Args:
+        records: of the main and steps stages.
+    """
+    lines, table, key = [], _steps(records), metric_keys(records)["fid"]
+    for domain, part in table.groupby("domain", sort=False):
+        clean = part.loc[part["attack"] == "none", "fid"].item()
+        curves = part[part["attack"] == "ace"].pivot(index="steps", columns="rounds", values="fid")
+        usual = curves[1].sort_index() - clean
+        enough = usual.index[usual >= ENOUGH * usual.max()][0]
+        line = f"- {domain}: {enough} of {usual.index[-1]} steps do {ENOUGH:.0%} of the damage "
+        line += f"to the {metric_name(key)} that any number does"
+        for rounds in curves.columns.drop(1):
+            more = (curves[rounds] - curves[1]).dropna()
+            line += f"; with a surrogate in {rounds} rounds it is {number(abs(more.mean()))} "
+            line += f"{'higher' if more.mean() > 0 else 'lower'} on average over equal steps"
+        lines.append(f"{line}.")
+    return Markdown("\n".join(lines))
+
+
+def _steps(records: Sequence[Record]) -> pd.DataFrame:
+    """The comparison of how long ACE runs."""
+    table = tables.attack_table(records)
+    return table[table["experiment"] == "steps"]
 
 
 def performance_table(records: Sequence[Record]) -> Styler:
