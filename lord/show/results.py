@@ -1,6 +1,7 @@
 """The results: conditions and test-time treatments compared, as figures and as tables."""
 
 from collections.abc import Mapping, Sequence
+from itertools import product
 
 import numpy as np
 import pandas as pd
@@ -10,9 +11,12 @@ from pandas.io.formats.style import Styler
 
 from lord.record import Record
 from lord.show.style import (
-    CONDITIONS,
+    ATTACK_NAMES,
     CYCLE,
+    DEFENCE_NAMES,
     caveats,
+    condition_colour,
+    condition_name,
     higher_is_better,
     mark,
     metric_label,
@@ -23,6 +27,7 @@ from lord.show.style import (
     with_interval,
 )
 from lord.study import tables
+from lord.study.profile import OURS
 from lord.study.run import results_root, run
 from lord.study.tables import METRICS
 
@@ -58,12 +63,12 @@ def treatment_comparison(records: Sequence[Record]) -> Figure:
     table, conditions = tables.treatment_table(records), tables.main_table(records)
     keys = metric_keys(records)
     names = ("fid", "clip_iqa")
-    domains = list(table["domain"].unique())
+    domains, defences = list(table["domain"].unique()), list(table["defence"].unique())
     treatments = list(table["treatment"].unique())
     figure, axes = panels(
         len(names),
         len(domains),
-        len(names) * (0.24 * len(treatments) + 0.55) + 0.5,
+        len(names) * (0.3 * len(treatments) + 0.55) + 0.7,
         sharex="row",
         sharey=True,
     )
@@ -71,8 +76,11 @@ def treatment_comparison(records: Sequence[Record]) -> Figure:
         for panel, domain in zip(row, domains, strict=True):
             _reference_lines(panel, conditions[conditions["domain"] == domain], name)
             for cell in table[table["domain"] == domain].to_dict("records"):
-                place, colour = treatments.index(cell["treatment"]), CONDITIONS["ace", "lord"][1]
-                _interval(panel, cell, name, place, colour, filled=cell["selected"])
+                place = treatments.index(cell["treatment"])
+                place += 0.3 * (defences.index(cell["defence"]) - (len(defences) - 1) / 2)
+                colour = condition_colour("ace", cell["defence"])
+                label = f"{DEFENCE_NAMES[cell['defence']]}, ACE photos"
+                _interval(panel, cell, name, place, colour, cell["selected"], label)
             panel.set_xlabel(metric_label(keys[name]))
             panel.set_ylim(len(treatments) - 0.5, -0.5)
             panel.grid(axis="y", visible=False)
@@ -80,16 +88,17 @@ def treatment_comparison(records: Sequence[Record]) -> Figure:
     for panel, domain in zip(axes[0], domains, strict=True):
         panel.set_title(domain)
     handles, labels = axes[0, 0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=2)
+    handles = dict(zip(labels, handles, strict=True))  # one for all points of a defence
+    figure.legend(handles.values(), handles, loc="outside lower center", ncols=2)
     return mark(figure, records)
 
 
 def _reference_lines(panel: Axes, conditions: pd.DataFrame, name: str) -> None:
     """Where LoRAs without a defence are, as vertical lines."""
-    undefended = conditions[conditions["defence"] == "none"]
-    for cell, style in zip(undefended.to_dict("records"), (":", "--"), strict=False):
-        label, colour = CONDITIONS[cell["attack"], "none"]
-        panel.axvline(cell[name], color=colour, linestyle=style, label=label)
+    undefended = conditions[conditions["defence"] == "none"].set_index("attack")
+    for attack, style in (("none", ":"), ("ace", "--")):
+        label, colour = condition_name(attack, "none"), condition_colour(attack, "none")
+        panel.axvline(undefended.loc[attack, name], color=colour, linestyle=style, label=label)
 
 
 def _interval(
@@ -99,33 +108,88 @@ def _interval(
     place: float,
     colour: str,
     filled: bool = True,
+    label: str | None = None,
 ) -> None:
     """A mean as a dot, its interval as a bar."""
     low, high = cell[f"{name}_low"], cell[f"{name}_high"]
-    panel.plot([low, high], [place, place], color=colour, linewidth=2.4, solid_capstyle="butt")
+    line = {"color": colour, "linewidth": 2.4, "solid_capstyle": "butt", "label": label}
+    panel.plot([low, high], [place, place], **line)
     face = colour if filled else "white"
     panel.plot(cell[name], place, "o", markersize=5.5, color=colour, markerfacecolor=face)
 
 
 def treatment_table(records: Sequence[Record], stage: str = "main") -> Styler:
-    """One row per domain and test-time treatment; the best of a domain stands out.
+    """One row per domain, kind of LoRD and test-time treatment; the best of a domain stands out.
 
     With the stage ``stage2``, on the identities that decide which treatment is reported.
     """
     table = tables.treatment_table(records, stage)
+    rows = zip(table["defence"], table["treatment"], table["selected"], strict=True)
     labels = [
-        treatment_name(treatment) + (" (chosen)" if selected else "")
-        for treatment, selected in zip(table["treatment"], table["selected"], strict=True)
+        f"{DEFENCE_NAMES[defence]}: {treatment_name(treatment)}{' (chosen)' if selected else ''}"
+        for defence, treatment, selected in rows
     ]
     return metric_table(table, labels, records, pd.Series(True, index=table.index))
 
 
 def main_table(profile: str) -> Styler:
-    """One row per domain and condition; the best on attacked photographs stands out."""
+    """One row per domain, attack and defence; the best defence against each attack stands out."""
     records = result_records(profile)
     table = tables.main_table(records)
-    labels = [CONDITIONS[pair][0] for pair in zip(table["attack"], table["defence"], strict=True)]
-    return metric_table(table, labels, records, table["attack"] != "none")
+    order = [list(DEFENCE_NAMES).index(defence) for defence in table["defence"]]
+    attacks = [list(ATTACK_NAMES).index(attack) for attack in table["attack"]]
+    domains = [list(table["domain"].unique()).index(domain) for domain in table["domain"]]
+    table = table.iloc[np.lexsort((order, attacks, domains))].reset_index(drop=True)
+    keys = zip(table["attack"], table["defence"], table["treatment"], strict=True)
+    labels = [condition_name(*key) for key in keys]
+    return metric_table(
+        table, labels, records, table["defence"] != "none", among=["domain", "attack"]
+    )
+
+
+def rival_table(profile: str) -> Styler:
+    """By how much our defence is ahead of every other one, on the same subjects and seeds.
+
+    Above 0 it is better; a lead whose interval is above 0 stands out.
+    """
+    records = result_records(profile)
+    leads, keys = tables.rival_table(records), metric_keys(records)
+    leads = leads[leads["attack"] != "none"]
+    rows: dict[tuple[str, ...], dict[str, tuple[str, str]]] = {}
+    for _, lead in leads.iterrows():
+        ends = lead["lead"], lead["lead_low"], lead["lead_high"]
+        ahead = (ends[0] if np.isnan(ends[1]) else ends[1]) > 0
+        row = rows.setdefault(tuple(lead[["domain", "attack", "defence", "treatment"]]), {})
+        row[metric_name(keys[lead["metric"]])] = (with_interval(*ends), "winner" * ahead)
+    domains, places = list(leads["domain"].unique()), [list(ATTACK_NAMES), list(DEFENCE_NAMES)]
+
+    def order(row: tuple[str, ...]) -> tuple[int, ...]:
+        return (domains.index(row[0]), places[0].index(row[1]), places[1].index(row[2]))
+
+    rows = {row: rows[row] for row in sorted(rows, key=order)}
+    names = [(domain, condition_name(*rest)) for domain, *rest in rows]
+    both = pd.DataFrame(list(rows.values()), index=pd.MultiIndex.from_tuples(names))
+    return _styled_table(both.map(lambda cell: cell[0]), both.map(lambda cell: cell[1]), records)
+
+
+def cost_table(records: Sequence[Record]) -> Styler:
+    """What defences take, and how a step compares with the same without the defence.
+
+    Args:
+        records: of the stage cost.
+    """
+    table = tables.performance_table(records)
+    names = [DEFENCE_NAMES.get(step, step) for step in table["step"]]
+    shown = pd.DataFrame(
+        {
+            "seconds": table["seconds"].map("{:.3f}".format),
+            "× without": ["" if np.isnan(x) else f"{x:.2f}" for x in table["times"]],
+            "peak memory, GB": [
+                "" if np.isnan(x) else f"{x / 1000:.1f}" for x in table["peak_memory_mb"]
+            ],
+        }
+    ).set_index(pd.Index(names))
+    return _styled_table(shown, shown.map(lambda _: ""), records)
 
 
 def metric_table(
@@ -133,13 +197,15 @@ def metric_table(
     labels: Sequence[str],
     records: Sequence[Record],
     competing: pd.Series,
+    among: Sequence[str] = ("domain",),
     worst: bool = False,
     further: Mapping[str, pd.Series] | None = None,
 ) -> Styler:
     """Means with intervals, a row for every row of a table, grouped by domain.
 
     Args:
-        competing: of these rows of a domain the best one of each metric is highlighted.
+        competing: of these rows the best one of each metric is highlighted, once for all rows that
+            agree in the columns ``among``.
         worst: the worst one is, instead.
         further: columns beside the metrics.
     """
@@ -149,11 +215,16 @@ def metric_table(
     for name, key in keys.items():
         columns = [table[name], table[f"{name}_low"], table[f"{name}_high"]]
         cells[metric_label(key)] = [with_interval(*row) for row in zip(*columns, strict=True)]
-        ranked = table.loc[competing, name].groupby(table["domain"])
+        ranked = table[competing].groupby(list(among))[name]
         best = ranked.idxmax() if higher_is_better(key) != worst else ranked.idxmin()
         classes[metric_label(key)] = np.where(table.index.isin(best), "winner", "")
     for name, values in (further or {}).items():
         cells[name], classes[name] = values.to_numpy(), ""
+    return _styled_table(cells, classes, records)
+
+
+def _styled_table(cells: pd.DataFrame, classes: pd.DataFrame, records: Sequence[Record]) -> Styler:
+    """A table of texts as the book shows it, with the caveats of the records above."""
     winner = {"selector": "td.winner", "props": "font-weight: 700; background: rgba(46,160,67,.22)"}
     left = {"selector": "th.row_heading", "props": "text-align: left"}
     # Themes know tables of the class "dataframe", and leave other ones white in the dark.
@@ -164,37 +235,32 @@ def metric_table(
 
 
 @styled
-def main_figure(profile: str) -> Figure:
-    """Every metric (rows) in every domain (columns): dots are cells, bars means with intervals."""
+def main_figure(profile: str, attack: str = "ace") -> Figure:
+    """Every defence against one attack, and the clean LoRA: a row of panels for each metric.
+
+    Dots are subjects and seeds, bars means with intervals.
+    """
     records = result_records(profile)
-    table, cells, keys = (
-        tables.main_table(records),
-        tables.condition_rows(records, "main"),
-        metric_keys(records),
-    )
-    domains = list(table["domain"].unique())
-    shown = [
-        pair
-        for pair in CONDITIONS
-        if pair in set(zip(table["attack"], table["defence"], strict=True))
-    ]
-    figure, axes = panels(len(keys), len(domains), 1.45 * len(keys), sharex="row", sharey=True)
+    table, cells = tables.main_table(records), tables.main_rows(records)
+    keys, domains = metric_keys(records), list(table["domain"].unique())
+    present = set(zip(table["attack"], table["defence"], table["selected"], strict=True))
+    shown = [("none", "none", True)]
+    shown += [key for key in product([attack], DEFENCE_NAMES, [False, True]) if key in present]
+    height = len(keys) * (0.21 * len(shown) + 0.5)
+    figure, axes = panels(len(keys), len(domains), height, sharex="row", sharey=True)
     for row, (name, key) in zip(axes, keys.items(), strict=True):
         for panel, domain in zip(row, domains, strict=True):
-            for place, (attack, defence) in enumerate(shown):
-                colour = CONDITIONS[attack, defence][1]
-                treatment = (
-                    tables.selected_treatment(records, domain) if defence == "lord" else "none"
-                )
-                chosen = {"domain": domain, "attack": attack, "defence": defence}
-                values = _where(cells, **chosen, treatment=treatment)[name]
-                panel.plot(values, [place + 0.25] * len(values), ".", color=colour, alpha=0.6)
-                (mean,) = _where(table, **chosen).to_dict("records")
-                _interval(panel, mean, name, place - 0.1, colour)
+            for place, (condition, defence, selected) in enumerate(shown):
+                colour = condition_colour(condition, defence)
+                chosen = {"attack": condition, "defence": defence, "selected": selected}
+                part = _where(cells, domain=domain, **chosen)
+                panel.plot(part[name], [place + 0.25] * len(part), ".", color=colour, alpha=0.6)
+                for mean in _where(table, domain=domain, **chosen).to_dict("records"):
+                    _interval(panel, mean, name, place - 0.1, colour, filled=selected)
             panel.set_xlabel(metric_label(key))
             panel.set_ylim(len(shown) - 0.4, -0.6)
             panel.grid(axis="y", visible=False)
-        row[0].set_yticks(range(len(shown)), [CONDITIONS[pair][0] for pair in shown])
+        row[0].set_yticks(range(len(shown)), _names(shown))
     for panel, domain in zip(axes[0], domains, strict=True):
         panel.set_title(domain)
     return mark(figure, records)
@@ -205,11 +271,22 @@ def _where(table: pd.DataFrame, **values: str) -> pd.DataFrame:
     return table[(table[list(values)] == pd.Series(values)).all(axis=1)]
 
 
+def _names(shown: Sequence[tuple[str, str, bool]]) -> list[str]:
+    """What the rows of the main figure are; a published treatment is named if ours is beside it."""
+    names = ["clean photos"]
+    for attack, defence, selected in shown[1:]:
+        name = "no defence" if defence == "none" else DEFENCE_NAMES[defence]
+        both = {(attack, defence, True), (attack, defence, False)} <= set(shown)
+        names.append(f"{name}, {'chosen' if selected else 'published'}" if both else name)
+    return names
+
+
 @styled
 def gap_closed(profile: str) -> Figure:
     """Share of the damage that LoRD repairs: 0 is none of it, 1 as good as clean photographs."""
     records = result_records(profile)
     gaps = tables.gaps_closed(tables.main_table(records))
+    gaps = _where(gaps, attack="ace", defence=OURS, selected=True)
     keys = metric_keys(records)
     domains = list(gaps["domain"].unique())
     figure, axes = panels(1, 1, 0.3 * len(gaps) + 0.6)

@@ -54,12 +54,20 @@ CYCLE = (BLUE, ORANGE, GREEN, VERMILION, PINK, SKY)
 MARKERS = ("o", "s", "^", "D", "v", "P")
 WARNING = "#8a4b00"
 
-# (attack, defence) → words, colour.
-CONDITIONS = {
-    ("none", "none"): ("LoRA, clean photos", BLUE),
-    ("ace", "none"): ("LoRA, ACE photos", VERMILION),
-    ("ace", "lord"): ("LoRD, ACE photos", GREEN),
-    ("none", "lord"): ("LoRD, clean photos", SKY),
+# Defence → words, in the order of the book.
+DEFENCE_NAMES = {
+    "none": "LoRA",
+    "jpeg": "JPEG",
+    "blur": "Gaussian blur",
+    "total_variation": "total variation",
+    "adverse_cleaner": "AdverseCleaner",
+    "diffpure": "DiffPure",
+    "gridpure": "GrIDPure",
+    "impress": "IMPRESS",
+    "cat": "CAT",
+    "adversarial": "adversarial training",
+    "lord": "LoRD",
+    "lord_wide": "wide LoRD",
 }
 
 # Method → words, in the order of the book.
@@ -146,11 +154,25 @@ def higher_is_better(key: str) -> bool:
     return key.startswith(HIGHER_IS_BETTER)
 
 
+def condition_name(attack: str, defence: str, treatment: str = "none") -> str:
+    """A condition as the book writes it: "LoRD (λ = 0), ACE photos"."""
+    treated = "" if treatment == "none" else f" ({treatment_name(treatment)})"
+    return f"{DEFENCE_NAMES[defence]}{treated}, {ATTACK_NAMES[attack]} photos"
+
+
+def condition_colour(attack: str, defence: str) -> str:
+    """Blue for a LoRA on clean photographs, vermilion on attacked ones; the defences in others."""
+    if defence == "none":
+        return BLUE if attack == "none" else VERMILION
+    return {"lord": ORANGE, "lord_wide": GREEN}.get(defence, PINK)
+
+
 def treatment_name(treatment: str) -> str:
     """A test-time treatment as the book writes it: "λ = ½" for ``lambda=0.5``."""
     if treatment == "learned":
         return "learned λ"
     words = treatment.replace("merged=", "merged, λ = ").replace("lambda=", "λ = ")
+    words = words.replace("prior=", "learned λ, prior ")
     return words.replace("0.5", "½")
 
 
