@@ -51,11 +51,11 @@ show.glue_numbers(records)
 # %% [markdown]
 # ## The main table
 #
-# {numref}`fig-main-table` averages over {glue:text}`main_subjects` subjects and
-# {glue:text}`main_seeds` seeds in each domain. Behind it is `results/<profile>/main_table.csv`. The
-# intervals take every pair of subject and seed as independent. Seeds of one subject share its
-# photographs, so the intervals are rather too narrow than too wide.
-
+# {numref}`fig-main-table` averages over all pairs of subject and seed of a domain; the number of
+# subjects is {glue:text}`main_subjects`, that of seeds {glue:text}`main_seeds`. Behind it is
+# `results/<profile>/main_table.csv`. The intervals take the pairs as independent. Seeds of one subject
+# share its photographs, so the intervals are rather too narrow than too wide.
+#
 # Where a paper says what becomes of its defence at test time, that is a row of its own (learned λ for
 # LoRD, kept for adversarial training), beside the treatment that was chosen on stage-1 identities.
 
@@ -70,7 +70,8 @@ show.main_figure(profile, "ace")
 #
 # Subjects differ more than defences do, so defences are compared on the same subjects and seeds:
 # {numref}`fig-rival-table` shows the mean difference between wide LoRD, at its chosen treatment, and every
-# other defence.
+# other defence. Where two defences both bring the LoRA back to what it is on clean photographs, there
+# is no lead left to be had.
 
 # %% tags=["hide-input"] mystnb={"figure": {"caption": "By how much wide LoRD is better than each other defence, in units of each metric, with the 95 % interval of paired differences; below 0 it is worse. Highlighted: a lead whose interval lies above 0.", "name": "fig-rival-table"}}
 show.rival_table(profile)

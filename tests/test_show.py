@@ -449,7 +449,8 @@ def test_summary_answers_the_questions_with_numbers(study):
     assert "**Does ACE ruin a LoRA? Yes:** on portraits it takes embedded FID from 2.0" in text
     assert re.search(r"closes (8[89]|9[01])% of the embedded FID gap", text)
     assert "Chosen on identities that are not evaluated: λ = 0." in text
-    assert "LoRD as published, with its learned λ, closes" in text
+    assert "LoRD as published, with its learned λ, 7" in text  # percent, see LEVELS
+    assert "kept, as published, 5" in text
     assert text.count("ahead of 2 of 2") == 4  # domains and metrics; JPEG, adversarial training
     one = Path(profile).stem == "one"
     assert ("{admonition} No evidence" in text) == one

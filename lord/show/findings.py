@@ -89,19 +89,21 @@ def _repair(table: pd.DataFrame, records: Sequence[Record]) -> str:
     text = (
         f"**Does LoRD repair it?** Trained on attacked photographs, wide LoRD {'; '.join(parts)}."
     )
-    everything = tables.gaps_closed(table).dropna()
-    published = everything[
-        (everything["defence"] == "lord")
-        & (everything["treatment"] == tables.PUBLISHED_TREATMENT["lord"])
-        & (everything["attack"] == "ace")
-        & (everything["metric"] == "fid")
-    ]
-    if len(published):
-        shares = [f"{gap['closed']:.0%} on {gap['domain']}" for _, gap in published.iterrows()]
-        text += (
-            f" LoRD as published, with its learned λ, closes {' and '.join(shares)} of the "
-            f"{metric_name(keys['fid'])} gap."
-        )
+    fid = tables.gaps_closed(table).dropna()
+    fid = fid[(fid["attack"] == "ace") & (fid["metric"] == "fid")]
+    others = {
+        ("lord", "learned"): "LoRD as published, with its learned λ",
+        ("adversarial", "kept"): "adversarial training with its adapter kept, as published",
+        ("adversarial", "dropped"): "adversarial training with its adapter dropped before sampling",
+    }
+    said = []
+    for (defence, treatment), words in others.items():
+        rows = fid[(fid["defence"] == defence) & (fid["treatment"] == treatment)]
+        shares = [f"{gap['closed']:.0%} on {gap['domain']}" for _, gap in rows.iterrows()]
+        if shares:
+            said.append(f"{words}, {' and '.join(shares)}")
+    if said:
+        text += f" Of the {metric_name(keys['fid'])} gap close: {'; '.join(said)}."
     return text
 
 
