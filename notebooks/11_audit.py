@@ -71,7 +71,8 @@ show.reliability(records)
 # ## Where in the network the gates can tell
 #
 # {numref}`fig-layers` asks the gate of every layer alone, at every level of noise. At high noise none
-# of them can tell, whatever it has learned: the perturbation is buried, and clean and attacked latents
+# of them can tell, whatever it has learned (the rows that are dark throughout are keys and values of
+# cross-attention, which read the caption alone): the perturbation is buried, and clean and attacked latents
 # are the same. Sampling begins there, which is why a gate that says ½ to what it cannot know lets the
 # defence branch into clean samples ({doc}`09_lord_stage2`).
 

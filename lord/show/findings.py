@@ -9,6 +9,7 @@ from lord.record import Record
 from lord.show.cards import chosen_treatments
 from lord.show.results import metric_keys, result_records
 from lord.show.style import (
+    ATTACK_NAMES,
     DEFENCE_NAMES,
     caveats,
     higher_is_better,
@@ -43,6 +44,7 @@ def summary(profile: str) -> str:
         _repair(table, records),
         _gate(records),
         _rivals(records),
+        *_strangers(table, records),
     ]
     subjects, seeds = table["subjects"].max(), table["seeds"].max()
     cells = f"{_count(subjects, 'subject')} and {_count(seeds, 'seed')} in each domain"
@@ -147,6 +149,22 @@ def _rivals(records: Sequence[Record]) -> str:
         "**Is wide LoRD ahead of other defences against ACE?** On the same subjects and seeds, and "
         f"counting a lead only if its interval lies above 0: {'; '.join(parts)}."
     )
+
+
+def _strangers(table: pd.DataFrame, records: Sequence[Record]) -> list[str]:
+    """How trained defences do against the other attacks of the study, if there are any."""
+    gaps = tables.gaps_closed(table).dropna()
+    gaps = gaps[gaps["selected"] & (gaps["metric"] == "fid") & (gaps["attack"] != "ace")]
+    said = []
+    for defence in (OURS, "adversarial"):
+        for domain, rows in gaps[gaps["defence"] == defence].groupby("domain", sort=False):
+            shares = [
+                f"{gap['closed']:.0%} ({ATTACK_NAMES[gap['attack']]})" for _, gap in rows.iterrows()
+            ]
+            said.append(f"{DEFENCE_NAMES[defence]} on {domain} {', '.join(shares)}")
+    name = metric_name(metric_keys(records)["fid"])
+    text = "**Does it hold against other attacks than the one it has seen, ACE?** "
+    return [f"{text}Of the {name} gap close: {'; '.join(said)}."] if said else []
 
 
 def harm(value: float, baseline: float, name: str) -> float:
