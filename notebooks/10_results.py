@@ -101,9 +101,10 @@ show.gap_closed(profile)
 #
 # {numref}`fig-cost-table` compares steps with and without the defence, all measured in one run: an
 # optimizer step of stage 1 with that of a plain LoRA on the same layers, one of stage 2 with that of a
-# LoRA alone, and a sampler step for sixteen samples with that of the base model. Dropped or merged, a
-# defence costs nothing at sampling; adapters that are not merged cost what any LoRA costs. Purifiers
-# take their time once for every set of photographs, stage 1 once for a model and a domain.
+# LoRA alone, and a sampler step for as many samples as photographs with that of the base model. Once
+# merged, adapters are no longer computed, so the distance of that row from one is the noise of the
+# clock; once the defence is dropped, the LoRA of the subject remains. Purifiers take their time once
+# for every set of photographs, stage 1 once for a model and a domain.
 
 # %% tags=["hide-input"] mystnb={"figure": {"caption": "Seconds of one step with each defence, and of that step without the defence; below, seconds and peak memory of purifiers for the photographs of one subject.", "name": "fig-cost-table"}}
 show.cost_table(cost)
