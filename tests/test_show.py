@@ -318,6 +318,9 @@ def test_the_question_of_steps_is_answered(study):
     said = show.step_findings([with_fid(r) for r in undefended]).data
     assert "- portraits: 1 of 5 steps do 90% of the damage to the embedded FID" in said
     assert "with a surrogate in 5 rounds it is 2.00 lower" in said
+    fids[0, 1] = 13.0  # as of an attack that fails
+    said = show.step_findings([with_fid(r) for r in undefended]).data
+    assert "- portraits: no number of steps harms the embedded FID." in said
 
 
 def test_the_most_damaging_attack_stands_out(study):

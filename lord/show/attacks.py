@@ -229,6 +229,9 @@ def step_findings(records: Sequence[Record]) -> Markdown:
         clean = part.loc[part["attack"] == "none", "fid"].item()
         curves = part[part["attack"] == "ace"].pivot(index="steps", columns="rounds", values="fid")
         usual = curves[1].sort_index() - clean
+        if usual.max() <= 0:
+            lines.append(f"- {domain}: no number of steps harms the {metric_name(key)}.")
+            continue
         enough = usual.index[usual >= ENOUGH * usual.max()][0]
         line = f"- {domain}: {enough} of {usual.index[-1]} steps do {ENOUGH:.0%} of the damage "
         line += f"to the {metric_name(key)} that any number does"
