@@ -185,6 +185,9 @@ def test_an_ablation_is_measured_against_undefended_loras(records, stage):
     _, results = records
     found = run("smoke", stage, domain="portraits", results=results)
     assert all(record.metrics["adapter_thousands"] > 0 for record in found)
+    for record in found:
+        changed = record.settings["attack_name"] != "none"
+        assert (record.metrics["ssim"] < 0.999) == changed
     table = ablation_table(load_records(SMOKE, results / "smoke"), stage)
     rows = table.set_index(["variant", "attack", "defence", "treatment"])
     main = main_table(load_records(SMOKE, results / "smoke")).set_index(["attack", "defence"])

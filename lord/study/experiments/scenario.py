@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
+from torchmetrics.functional.image import structural_similarity_index_measure
 
 from lord.adaptive import attack_and_close
 from lord.attacks import AttackSettings, attack
@@ -42,13 +43,17 @@ def measure_scenario(
 
     The outcomes also have the number of parameters of all adapters, in thousands.
     """
+    clean = photographs_of(bench, subject, seed, None)
     images = scenario_photographs(bench, subject, seed, attack, defence)
+    ssim = structural_similarity_index_measure(images, clean, data_range=1.0).item()
     photographed = Photographed(subject.domain, subject.split, subject.index, images)
     outcomes = measure_condition(bench, photographed, seed, None, defence, treatments)
     for treatment, outcome in outcomes:
         adapters = [w for name, w in bench.pipeline.unet.named_parameters() if ".lora_" in name]
-        size = {"adapter_thousands": sum(weight.numel() for weight in adapters) / 1000}
-        yield treatment, replace(outcome, metrics=outcome.metrics | size)
+        thousands = sum(weight.numel() for weight in adapters) / 1000
+        # The SSIM there compares the photographs with themselves, as all that it knows of them.
+        own = {"ssim": ssim, "adapter_thousands": thousands}
+        yield treatment, replace(outcome, metrics=outcome.metrics | own)
 
 
 def scenario_photographs(
