@@ -11,7 +11,7 @@ from pathlib import Path
 
 from lord.study.notebooks import notebook_names
 from lord.study.plan import jobs
-from lord.study.profile import load_profile
+from lord.study.profile import ABLATIONS, load_profile
 from lord.study.run import results_root
 
 PROFILE = config.get("profile", "quick")
@@ -47,6 +47,11 @@ SHOWN = {
     "09_lord_stage2": {"stage2", "main"},
     "10_results": {"stage2", "main", "cost"},
     "11_audit": {"audit"},
+    "12_rank": {"rank", "main"},
+    "13_lambda": {"gate", "main"},
+    "14_parts": {"parts", "main"},
+    "15_generalisation": {"transfer", "main"},
+    "16_adaptive": {"adaptive", "main"},
 }
 
 
@@ -62,7 +67,8 @@ def stamps_of(stages, domain=None):
 def needed_before(cell):
     """A cell with defences needs stage 1 of its domain; the audit, attacked photographs too."""
     place = CELLS[cell]
-    needs = {"stage2": {"stage1"}, "main": {"stage1"}, "audit": {"stage1", "stage2", "damage"}}
+    needs = dict.fromkeys(("stage2", "main", *ABLATIONS), {"stage1"})
+    needs["audit"] = {"stage1", "stage2", "damage"}
     return stamps_of(needs.get(place["stage"], ()), place.get("domain"))
 
 

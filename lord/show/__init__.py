@@ -4,6 +4,13 @@ The two exceptions, `round_trips` and `prompted_samples`, put a handful of image
 Figures are white-backed, tables are pandas Stylers; captions belong to the notebooks.
 """
 
+from lord.show.ablations import (
+    ablation_figure,
+    ablation_findings,
+    ablation_table,
+    gate_grid,
+    rank_curves,
+)
 from lord.show.attacks import (
     attack_pictures,
     damage_findings,
@@ -37,6 +44,9 @@ from lord.show.results import (
 )
 
 __all__ = [
+    "ablation_figure",
+    "ablation_findings",
+    "ablation_table",
     "attack_pictures",
     "attacked_images",
     "attribute_accuracy",
@@ -47,6 +57,7 @@ __all__ = [
     "damage_table",
     "gap_closed",
     "gate_by_timestep",
+    "gate_grid",
     "glue_numbers",
     "image_grid",
     "image_rows",
@@ -57,6 +68,7 @@ __all__ = [
     "numbers",
     "performance_table",
     "prompted_samples",
+    "rank_curves",
     "reliability",
     "rival_table",
     "round_trips",

@@ -18,11 +18,13 @@ from lord.show.style import (
     condition_colour,
     condition_name,
     higher_is_better,
+    interval,
     mark,
     metric_label,
     metric_name,
     panels,
     styled,
+    title_and_legend,
     treatment_name,
     with_interval,
 )
@@ -80,16 +82,12 @@ def treatment_comparison(records: Sequence[Record]) -> Figure:
                 place += 0.3 * (defences.index(cell["defence"]) - (len(defences) - 1) / 2)
                 colour = condition_colour("ace", cell["defence"])
                 label = f"{DEFENCE_NAMES[cell['defence']]}, ACE photos"
-                _interval(panel, cell, name, place, colour, cell["selected"], label)
+                interval(panel, cell, name, place, colour, cell["selected"], label)
             panel.set_xlabel(metric_label(keys[name]))
             panel.set_ylim(len(treatments) - 0.5, -0.5)
             panel.grid(axis="y", visible=False)
         row[0].set_yticks(range(len(treatments)), [treatment_name(t) for t in treatments])
-    for panel, domain in zip(axes[0], domains, strict=True):
-        panel.set_title(domain)
-    handles, labels = axes[0, 0].get_legend_handles_labels()
-    handles = dict(zip(labels, handles, strict=True))  # one for all points of a defence
-    figure.legend(handles.values(), handles, loc="outside lower center", ncols=2)
+    title_and_legend(figure, axes[0], domains)
     return mark(figure, records)
 
 
@@ -99,23 +97,6 @@ def _reference_lines(panel: Axes, conditions: pd.DataFrame, name: str) -> None:
     for attack, style in (("none", ":"), ("ace", "--")):
         label, colour = condition_name(attack, "none"), condition_colour(attack, "none")
         panel.axvline(undefended.loc[attack, name], color=colour, linestyle=style, label=label)
-
-
-def _interval(
-    panel: Axes,
-    cell: Mapping[str, float],
-    name: str,
-    place: float,
-    colour: str,
-    filled: bool = True,
-    label: str | None = None,
-) -> None:
-    """A mean as a dot, its interval as a bar."""
-    low, high = cell[f"{name}_low"], cell[f"{name}_high"]
-    line = {"color": colour, "linewidth": 2.4, "solid_capstyle": "butt", "label": label}
-    panel.plot([low, high], [place, place], **line)
-    face = colour if filled else "white"
-    panel.plot(cell[name], place, "o", markersize=5.5, color=colour, markerfacecolor=face)
 
 
 def treatment_table(records: Sequence[Record], stage: str = "main") -> Styler:
@@ -256,7 +237,7 @@ def main_figure(profile: str, attack: str = "ace") -> Figure:
                 part = _where(cells, domain=domain, **chosen)
                 panel.plot(part[name], [place + 0.25] * len(part), ".", color=colour, alpha=0.6)
                 for mean in _where(table, domain=domain, **chosen).to_dict("records"):
-                    _interval(panel, mean, name, place - 0.1, colour, filled=selected)
+                    interval(panel, mean, name, place - 0.1, colour, filled=selected)
             panel.set_xlabel(metric_label(key))
             panel.set_ylim(len(shown) - 0.4, -0.6)
             panel.grid(axis="y", visible=False)

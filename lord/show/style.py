@@ -5,7 +5,7 @@ text around it on a desktop and still readable on a phone. Colours are those of 
 people with any colour vision can tell apart; markers and line styles repeat what they say.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import wraps
 from typing import Any
 
@@ -193,3 +193,30 @@ def plain(axes: Axes) -> None:
     axes.set_xticks([])
     axes.set_yticks([])
     axes.spines[:].set_visible(False)
+
+
+def interval(
+    panel: Axes,
+    cell: Mapping[str, float],
+    name: str,
+    place: float,
+    colour: str,
+    filled: bool = True,
+    label: str | None = None,
+) -> None:
+    """The mean of a metric as a dot, its interval as a bar."""
+    low, high = cell[f"{name}_low"], cell[f"{name}_high"]
+    line = {"color": colour, "linewidth": 2.4, "solid_capstyle": "butt", "label": label}
+    panel.plot([low, high], [place, place], **line)
+    face = colour if filled else "white"
+    panel.plot(cell[name], place, "o", markersize=5.5, color=colour, markerfacecolor=face)
+
+
+def title_and_legend(figure: Figure, row: Sequence[Axes], titles: Sequence[str]) -> None:
+    """A title for every panel of the first row, and a legend with each label once."""
+    entries = {}
+    for panel, title in zip(row, titles, strict=True):
+        panel.set_title(title)
+        handles, labels = panel.get_legend_handles_labels()
+        entries |= dict(zip(labels, handles, strict=True))
+    figure.legend(entries.values(), entries, loc="outside lower center", ncols=2)

@@ -20,6 +20,9 @@ from lord.study.profile import OURS, Profile
 # What becomes at test time of a defence that leaves a choice, as its paper has it.
 PUBLISHED_TREATMENT = {"adversarial": "kept", "lord": "learned", "lord_wide": "learned"}
 
+# The variant that changes nothing, in the tables of ablations.
+UNCHANGED = "unchanged"
+
 # Columns of the main table after domain, attack and defence.
 METRICS = {"fid": "_round_trip", "clip_iqa": "", "identity": ""}
 
@@ -81,7 +84,12 @@ def condition_rows(records: Sequence[Record], *stages: str) -> pd.DataFrame:
             "eps_levels": round(attack["eps"] * 255, 6),
             "steps": attack["steps"] * attack["rounds"],
             "rounds": attack["rounds"],
+            "rank": record.settings["finetune"]["rank"],
+            "stage2_gate": record.settings.get("scenario", {}).get("stage2_gate", "learned"),
+            "variant": record.settings.get("variant", UNCHANGED),
             "ssim": record.metrics["ssim"],
+            "adapter_thousands": record.metrics.get("adapter_thousands", float("nan")),
+            "seconds": record.seconds,
         }
         rows.append(row | {name: metric(record, name) for name in METRICS})
     return pd.DataFrame(rows)
@@ -223,16 +231,15 @@ def noise_margins(records: Sequence[Record]) -> pd.DataFrame:
 def ablation_table(records: Sequence[Record], stage: str) -> pd.DataFrame:
     """One row for every domain, variant, attack, defence and treatment of an ablation.
 
-    With the share of the damage that the defence repairs (see `gaps_closed`), of FID and CLIP-IQA:
-    the damage is that of the same variant's undefended LoRAs where it has them, else that of the
-    main table's, on the same subjects and seeds.
+    The variant ``UNCHANGED`` are the same conditions, subjects and seeds in the main table. With
+    the share of the damage that the defence repairs (see `gaps_closed`), of FID and CLIP-IQA: the
+    damage is that of the same variant's undefended LoRAs where it has them, else that of the main
+    table's, on the same subjects and seeds.
     """
-    chosen = [record for record in records if record.kind == stage]
-    rows = condition_rows(chosen, stage)
-    rows["variant"] = [record.settings["variant"] for record in chosen]
-    rows["adapter_thousands"] = [record.metrics["adapter_thousands"] for record in chosen]
-    rows["seconds"] = [record.seconds for record in chosen]
-    main = condition_rows(records, "main")
+    rows, main = condition_rows(records, stage), condition_rows(records, "main")
+    shared = ["domain", "subject", "seed", "attack", "defence", "treatment"]
+    asked = pd.MultiIndex.from_frame(rows[shared])
+    rows = pd.concat((main[pd.MultiIndex.from_frame(main[shared]).isin(asked)], rows))
     keys, table = ["domain", "variant", "attack", "defence", "treatment"], []
     for key, cells in rows.groupby(keys, sort=False):
         domain, variant, attack, *_ = key
@@ -242,7 +249,8 @@ def ablation_table(records: Sequence[Record], stage: str) -> pd.DataFrame:
             for name in ("none", attack)
         )
         head = dict(zip(keys, key, strict=True)) | summarise(cells)
-        head |= {name: cells[name].mean() for name in ("adapter_thousands", "seconds")}
+        head |= cells[["rank", "stage2_gate"]].iloc[0].to_dict()
+        head |= cells[["adapter_thousands", "seconds"]].mean().to_dict()
         for name in ("fid", "clip_iqa"):
             gap = attacked[name] - clean[name]
             harmed = gap < 0 if name.startswith(HIGHER_IS_BETTER) else gap > 0
