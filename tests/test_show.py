@@ -23,7 +23,7 @@ from lord.show.style import ATTACK_NAMES, number, with_interval
 from lord.study.plan import Job, jobs
 from lord.study.profile import SamplingSettings, load_profile
 from lord.study.run import run
-from lord.study.tables import attack_table, noise_margins
+from lord.study.tables import attack_table, clean_harm, noise_margins
 
 REPOSITORY = Path(lord.__file__).parents[1]
 SIZE = 16
@@ -343,9 +343,9 @@ def test_the_grid_of_gates_has_every_pair(study):
 def test_an_ablation_is_compared_with_the_main_table(study):
     _, records = study
     html = show.ablation_table(records("rank"), records("main")).to_html()
-    names = re.findall(r"row_heading level1[^>]*>([^<]+)", html)
-    assert names[:2] == ["unchanged, clean: LoRA", "r2, clean: LoRA"]
-    assert {"unchanged, ACE: LoRD (learned λ)", "r2, ACE: LoRD (dropped)"} <= set(names)
+    names = re.findall(r"row_heading level2[^>]*>([^<]+)", html)
+    assert names[:2] == ["unchanged: LoRA", "r2: LoRA"]
+    assert {"unchanged: LoRD (learned λ)", "r2: LoRD (dropped)"} <= set(names)
     assert len(names) == 2 * 2 * 4  # domains, variants; clean, attacked, and LoRD twice
     assert re.search(r">7[456]%<", html) and ">12.5<" in html  # (12 − 4.5) / (12 − 2)
     found = show.ablation_findings(records("rank"), records("main")).data
@@ -475,7 +475,7 @@ def test_main_table_has_intervals_and_marks_the_winner(study):
     assert rows.map(lambda text: "[" in text).all(axis=None) != one
     page = styler.to_html()
     winners = re.findall(r'<td[^>]*class="[^"]*winner"[^>]*>([^<]*)', page)
-    best = rows.loc["portraits"].loc["wide LoRD (λ = 0), ACE photos"].tolist()
+    best = rows.loc["portraits", "ACE", "wide LoRD (λ = 0)"].tolist()
     assert len(winners) == 12  # of each domain, attack and metric, never a LoRA without a defence
     assert best[0] in winners
     assert ("No evidence" in page) == one
@@ -485,13 +485,30 @@ def test_main_table_has_intervals_and_marks_the_winner(study):
 def test_rivals_are_compared_in_pairs(study):
     profile, _ = study
     styler = show.rival_table(profile)
-    rows = styler.data.loc["portraits"]
-    expected = {"LoRA, ACE photos", "JPEG, ACE photos", "LoRD (learned λ), ACE photos"}
-    assert expected <= set(rows.index)
-    assert not any("wide" in name or "clean" in name for name in rows.index)
-    text = rows.loc["JPEG, ACE photos"]["embedded FID"]
+    assert set(styler.data.index.get_level_values(1)) == {"ACE"}
+    rows = styler.data.xs("portraits").xs("ACE")
+    assert {"LoRA", "JPEG", "LoRD (learned λ)"} <= set(rows.index)
+    assert not any("wide" in name for name in rows.index)
+    text = rows.loc["JPEG", "embedded FID"]
     assert float(text.split()[0]) == pytest.approx(6, abs=0.2)  # see LEVELS
     assert 'class="data row0 col0 winner"' in styler.to_html()
+
+
+def test_a_defence_may_do_a_tenth_of_the_damage_to_clean_photographs(study):
+    profile, records = study
+    table = clean_harm(records("stage2", "main"))
+    fid = table[(table["metric"] == "fid") & (table["domain"] == "portraits")]
+    fid = fid.set_index("treatment")
+    assert set(fid.index) == {"learned", "lambda=0"}  # as published, and as chosen
+    assert fid["margin"].tolist() == pytest.approx([1, 1], abs=0.02)  # see LEVELS
+    assert fid.loc["lambda=0", "harm"] == pytest.approx(0.2, abs=0.1)
+    assert fid.loc["learned", "harm"] == pytest.approx(1.2, abs=0.1)
+    styler = show.harm_table(profile)
+    page = styler.to_html()
+    texts = styler.data.loc["portraits"]["embedded FID"]
+    for name, small in (("wide LoRD (λ = 0)", True), ("wide LoRD (learned λ)", False)):
+        text = re.escape(texts["clean", name])
+        assert bool(re.search(rf'winner" >{text}<', page)) == small
 
 
 def test_cost_table(study):

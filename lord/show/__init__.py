@@ -36,6 +36,7 @@ from lord.show.pictures import (
 from lord.show.results import (
     cost_table,
     gap_closed,
+    harm_table,
     main_figure,
     main_table,
     rival_table,
@@ -59,6 +60,7 @@ __all__ = [
     "gate_by_timestep",
     "gate_grid",
     "glue_numbers",
+    "harm_table",
     "image_grid",
     "image_rows",
     "layer_matrix",

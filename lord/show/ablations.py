@@ -13,12 +13,12 @@ from pandas.io.formats.style import Styler
 from lord.record import Record
 from lord.show.cards import LEFT_OUT
 from lord.show.findings import JUDGED
-from lord.show.results import metric_keys, metric_table
+from lord.show.results import in_book_order, metric_keys, metric_table
 from lord.show.style import (
     ATTACK_NAMES,
     BLUE,
-    DEFENCE_NAMES,
     condition_colour,
+    defence_name,
     interval,
     mark,
     metric_label,
@@ -49,8 +49,9 @@ def where_planned(draw: Callable[..., Any]) -> Callable[..., Any]:
 def ablation_table(records: Sequence[Record], compared: Sequence[Record]) -> Styler:
     """Every variant with its metrics, and the share of the damage that the defence repairs."""
     table = _in_order(_table(records, compared))
-    labels = [
-        f"{_words(row['variant'], row['attack'])}: {_who(row)}" for row in table.to_dict("records")
+    heads = [
+        [ATTACK_NAMES[attack] for attack in table["attack"]],
+        [f"{_words(row['variant'])}: {_who(row)}" for row in table.to_dict("records")],
     ]
     repaired = table[["fid_closed", "clip_iqa_closed"]].map(_share)
     further = {
@@ -60,7 +61,7 @@ def ablation_table(records: Sequence[Record], compared: Sequence[Record]) -> Sty
     }
     competing = table["defence"] != "none"
     return metric_table(
-        table, labels, [*records, *compared], competing, among=["domain", "attack"], further=further
+        table, heads, [*records, *compared], competing, among=["domain", "attack"], further=further
     )
 
 
@@ -94,7 +95,9 @@ def ablation_figure(records: Sequence[Record], compared: Sequence[Record]) -> Fi
             panel.set_ylim(len(places) - 0.5, -0.5)
             panel.grid(axis="y", visible=False)
         several = table["attack"].nunique() > 1
-        names = [_words(variant, attack if several else None) for attack, variant in places]
+        names = [
+            _words(variant) + f", {ATTACK_NAMES[attack]}" * several for attack, variant in places
+        ]
         row[0].set_yticks(range(len(places)), names)
     title_and_legend(figure, axes[0], domains)
     return mark(figure, [*records, *compared])
@@ -176,24 +179,18 @@ def _table(records: Sequence[Record], compared: Sequence[Record]) -> pd.DataFram
 
 
 def _in_order(table: pd.DataFrame) -> pd.DataFrame:
-    """Attacks in the order of the book; variants as planned, after the unchanged one."""
-    places = [list(ATTACK_NAMES).index(attack) for attack in table["attack"]]
-    domains = [list(table["domain"].unique()).index(domain) for domain in table["domain"]]
+    """By domain and attack, in these by variant, the unchanged one first."""
     variants = [UNCHANGED, *(v for v in table["variant"].unique() if v != UNCHANGED)]
-    order = [variants.index(variant) for variant in table["variant"]]
-    return table.iloc[np.lexsort((order, places, domains))].reset_index(drop=True)
+    places = [variants.index(variant) for variant in table["variant"]]
+    return in_book_order(table.iloc[np.argsort(places, kind="stable")])
 
 
-def _words(variant: str, attack: str | None) -> str:
-    """ "other domain" or, where several attacks are compared, "other domain, ACE"."""
-    return ", ".join(filter(None, (variant.replace("_", " "), ATTACK_NAMES.get(attack))))
+def _words(variant: str) -> str:
+    return variant.replace("_", " ")
 
 
 def _who(cell: Mapping[str, str]) -> str:
-    """The defence and what becomes of it: "LoRD (learned λ)"."""
-    if cell["defence"] == "none":
-        return DEFENCE_NAMES["none"]
-    return f"{DEFENCE_NAMES[cell['defence']]} ({treatment_name(cell['treatment'])})"
+    return defence_name(cell["defence"], cell["treatment"])
 
 
 def _share(value: float) -> str:
@@ -215,7 +212,7 @@ def ablation_findings(records: Sequence[Record], compared: Sequence[Record]) -> 
             continue
         cells = cells.sort_values("fid_closed").to_dict("records")
         least, most = (
-            f"{_share(cell['fid_closed'])} ({cell['variant'].replace('_', ' ')}, {_who(cell)})"
+            f"{_share(cell['fid_closed'])} ({_words(cell['variant'])}, {_who(cell)})"
             for cell in (cells[0], cells[-1])
         )
         lines.append(f"- {domain}, {ATTACK_NAMES[attack]}: from {least} to {most}")

@@ -160,7 +160,7 @@ def damage_table(records: Sequence[Record]) -> Styler:
     table = table[table["eps_levels"].isin(levels)].reset_index(drop=True)
     return metric_table(
         table,
-        [ATTACK_NAMES[name] for name in table["attack"]],
+        [[ATTACK_NAMES[name] for name in table["attack"]]],
         records,
         ~table["attack"].isin(("none", "noise")),
         worst=True,

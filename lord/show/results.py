@@ -17,6 +17,7 @@ from lord.show.style import (
     caveats,
     condition_colour,
     condition_name,
+    defence_name,
     higher_is_better,
     interval,
     mark,
@@ -110,22 +111,19 @@ def treatment_table(records: Sequence[Record], stage: str = "main") -> Styler:
         f"{DEFENCE_NAMES[defence]}: {treatment_name(treatment)}{' (chosen)' if selected else ''}"
         for defence, treatment, selected in rows
     ]
-    return metric_table(table, labels, records, pd.Series(True, index=table.index))
+    return metric_table(table, [labels], records, pd.Series(True, index=table.index))
 
 
 def main_table(profile: str) -> Styler:
     """One row per domain, attack and defence; the best defence against each attack stands out."""
     records = result_records(profile)
-    table = tables.main_table(records)
-    order = [list(DEFENCE_NAMES).index(defence) for defence in table["defence"]]
-    attacks = [list(ATTACK_NAMES).index(attack) for attack in table["attack"]]
-    domains = [list(table["domain"].unique()).index(domain) for domain in table["domain"]]
-    table = table.iloc[np.lexsort((order, attacks, domains))].reset_index(drop=True)
-    keys = zip(table["attack"], table["defence"], table["treatment"], strict=True)
-    labels = [condition_name(*key) for key in keys]
-    return metric_table(
-        table, labels, records, table["defence"] != "none", among=["domain", "attack"]
-    )
+    table = in_book_order(tables.main_table(records))
+    heads = [
+        [ATTACK_NAMES[attack] for attack in table["attack"]],
+        list(map(defence_name, table["defence"], table["treatment"])),
+    ]
+    competing = table["defence"] != "none"
+    return metric_table(table, heads, records, competing, among=["domain", "attack"])
 
 
 def rival_table(profile: str) -> Styler:
@@ -134,23 +132,53 @@ def rival_table(profile: str) -> Styler:
     Above 0 it is better; a lead whose interval is above 0 stands out.
     """
     records = result_records(profile)
-    leads, keys = tables.rival_table(records), metric_keys(records)
+    leads = tables.rival_table(records)
     leads = leads[leads["attack"] != "none"]
-    rows: dict[tuple[str, ...], dict[str, tuple[str, str]]] = {}
-    for _, lead in leads.iterrows():
-        ends = lead["lead"], lead["lead_low"], lead["lead_high"]
-        ahead = (ends[0] if np.isnan(ends[1]) else ends[1]) > 0
-        row = rows.setdefault(tuple(lead[["domain", "attack", "defence", "treatment"]]), {})
-        row[metric_name(keys[lead["metric"]])] = (with_interval(*ends), "winner" * ahead)
-    domains, places = list(leads["domain"].unique()), [list(ATTACK_NAMES), list(DEFENCE_NAMES)]
+    ahead = leads["lead_low"].fillna(leads["lead"]) > 0
+    return _difference_table(leads, "lead", ahead, records)
 
-    def order(row: tuple[str, ...]) -> tuple[int, ...]:
-        return (domains.index(row[0]), places[0].index(row[1]), places[1].index(row[2]))
 
-    rows = {row: rows[row] for row in sorted(rows, key=order)}
-    names = [(domain, condition_name(*rest)) for domain, *rest in rows]
-    both = pd.DataFrame(list(rows.values()), index=pd.MultiIndex.from_tuples(names))
-    return _styled_table(both.map(lambda cell: cell[0]), both.map(lambda cell: cell[1]), records)
+def harm_table(profile: str) -> Styler:
+    """By how much a defence makes LoRAs on clean photographs worse, on the same subjects and seeds.
+
+    A harm that is surely below the margin, see `tables.clean_harm`, stands out.
+    """
+    records = result_records(profile)
+    harms = tables.clean_harm(records)
+    small = harms["harm_high"].fillna(harms["harm"]) < harms["margin"]
+    return _difference_table(harms, "harm", small, records)
+
+
+def _difference_table(
+    table: pd.DataFrame, name: str, stands_out: pd.Series, records: Sequence[Record]
+) -> Styler:
+    """The column ``name``, paired differences with intervals, under each metric."""
+    keys = metric_keys(records)
+    ends = table[[name, f"{name}_low", f"{name}_high"]]
+    table = in_book_order(
+        table.assign(
+            text=[with_interval(*row) for row in ends.to_numpy()],
+            stands_out=np.where(stands_out, "winner", ""),
+            metric=[metric_name(keys[metric]) for metric in table["metric"]],
+        )
+    )
+    rows = table.set_index(
+        [
+            table["domain"].rename(None),
+            pd.Index([ATTACK_NAMES[attack] for attack in table["attack"]]),
+            pd.Index(map(defence_name, table["defence"], table["treatment"])),
+            table["metric"].rename(None),
+        ]
+    )
+    cells = rows[["text", "stands_out"]].unstack(sort=False, fill_value="")
+    return _styled_table(cells["text"], cells["stands_out"], records)
+
+
+def in_book_order(table: pd.DataFrame) -> pd.DataFrame:
+    """Rows sorted by domain, attack and defence, otherwise as they were."""
+    orders = {"defence": DEFENCE_NAMES, "attack": ATTACK_NAMES, "domain": table["domain"].unique()}
+    keys = [[list(order).index(v) for v in table[column]] for column, order in orders.items()]
+    return table.iloc[np.lexsort(keys)].reset_index(drop=True)
 
 
 def cost_table(records: Sequence[Record]) -> Styler:
@@ -175,7 +203,7 @@ def cost_table(records: Sequence[Record]) -> Styler:
 
 def metric_table(
     table: pd.DataFrame,
-    labels: Sequence[str],
+    heads: Sequence[Sequence[str]],
     records: Sequence[Record],
     competing: pd.Series,
     among: Sequence[str] = ("domain",),
@@ -185,13 +213,14 @@ def metric_table(
     """Means with intervals, a row for every row of a table, grouped by domain.
 
     Args:
+        heads: the words that name the rows after the domain, from the general to the particular.
         competing: of these rows the best one of each metric is highlighted, once for all rows that
             agree in the columns ``among``.
         worst: the worst one is, instead.
         further: columns beside the metrics.
     """
     keys = metric_keys(records)
-    rows = pd.MultiIndex.from_arrays([table["domain"], labels], names=[None, None])
+    rows = pd.MultiIndex.from_arrays([table["domain"], *heads], names=[None] * (len(heads) + 1))
     cells, classes = pd.DataFrame(index=rows), pd.DataFrame(index=rows)
     for name, key in keys.items():
         columns = [table[name], table[f"{name}_low"], table[f"{name}_high"]]
@@ -207,10 +236,13 @@ def metric_table(
 def _styled_table(cells: pd.DataFrame, classes: pd.DataFrame, records: Sequence[Record]) -> Styler:
     """A table of texts as the book shows it, with the caveats of the records above."""
     winner = {"selector": "td.winner", "props": "font-weight: 700; background: rgba(46,160,67,.22)"}
-    left = {"selector": "th.row_heading", "props": "text-align: left"}
+    left = {"selector": "th.row_heading", "props": "text-align: left; vertical-align: top"}
+    # What many rows share is written upwards beside them, to leave the width to the numbers.
+    shared = ", ".join(f"th.row_heading.level{level}" for level in range(cells.index.nlevels - 1))
+    upright = {"selector": shared, "props": "writing-mode: vertical-rl; white-space: nowrap"}
     # Themes know tables of the class "dataframe", and leave other ones white in the dark.
     styler = cells.style.set_table_attributes('class="dataframe"').set_td_classes(classes)
-    styler.set_table_styles([winner, left])
+    styler.set_table_styles([winner, left, upright] if shared else [winner, left])
     warnings = caveats(records)
     return styler.set_caption(" ".join(warnings)) if warnings else styler
 

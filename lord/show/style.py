@@ -156,8 +156,13 @@ def higher_is_better(key: str) -> bool:
 
 def condition_name(attack: str, defence: str, treatment: str = "none") -> str:
     """A condition as the book writes it: "LoRD (λ = 0), ACE photos"."""
+    return f"{defence_name(defence, treatment)}, {ATTACK_NAMES[attack]} photos"
+
+
+def defence_name(defence: str, treatment: str = "none") -> str:
+    """A defence, and what becomes of it at test time: "LoRD (λ = 0)"."""
     treated = "" if treatment == "none" else f" ({treatment_name(treatment)})"
-    return f"{DEFENCE_NAMES[defence]}{treated}, {ATTACK_NAMES[attack]} photos"
+    return DEFENCE_NAMES[defence] + treated
 
 
 def condition_colour(attack: str, defence: str) -> str:

@@ -20,6 +20,9 @@ from lord.study.profile import OURS, Profile
 # What becomes at test time of a defence that leaves a choice, as its paper has it.
 PUBLISHED_TREATMENT = {"adversarial": "kept", "lord": "learned", "lord_wide": "learned"}
 
+# The harm to clean photographs that is tolerated, as a share of the damage of ACE.
+TOLERATED = 0.1
+
 # The variant that changes nothing, in the tables of ablations.
 UNCHANGED = "unchanged"
 
@@ -150,20 +153,51 @@ def rival_table(records: Sequence[Record]) -> pd.DataFrame:
     """By how much our defence, as selected, is better than each other one.
 
     On the same subjects and seeds. One row for each domain, attack, rival and metric: the mean
-    difference, above 0 where ours is better, with a 95 % interval if there are several cells (else
-    NaN).
+    difference ``lead``, above 0 where ours is better, with a 95 % interval if there are several
+    cells (else NaN).
     """
     rows = main_rows(records)
     ours = rows[(rows["defence"] == OURS) & rows["selected"]]
     rivals = rows[rows["defence"] != OURS]
-    pairs = rivals.merge(ours, on=["domain", "attack", "subject", "seed"], suffixes=("", "_ours"))
-    keys, table = ["domain", "attack", "defence", "treatment"], []
-    for (key, cells), name in product(pairs.groupby(keys, sort=False), METRICS):
-        better = cells[f"{name}_ours"] - cells[name]
-        lead = (better if name.startswith(HIGHER_IS_BETTER) else -better).dropna().tolist()
-        if lead:
-            head = dict(zip(keys, key, strict=True)) | {"metric": name}
-            table.append(head | _mean_with_interval("lead", lead))
+    return _worse(rivals, ours, ["domain", "attack"], ["defence", "treatment"], "lead")
+
+
+def clean_harm(records: Sequence[Record]) -> pd.DataFrame:
+    """By how much a LoRA on clean photographs is worse behind a defence than without.
+
+    On the same subjects and seeds. One row for each domain, defence, treatment and metric, the
+    attack being ``none``: the mean difference ``harm``, above 0 where the defence does harm, with a
+    95 % interval, and the ``margin``, a tenth of what ACE does to a LoRA without a defence. A
+    defence is not inferior to none if the interval ends below the margin.
+    """
+    rows = main_rows(records)
+    undefended = rows[rows["defence"] == "none"]
+    clean, attacked = (undefended[undefended["attack"] == name] for name in ("none", "ace"))
+    defended = rows[(rows["attack"] == "none") & (rows["defence"] != "none")]
+    own = ["defence", "treatment", "selected"]
+    table = _worse(defended, clean, ["domain", "attack"], own, "harm")
+    damage = _worse(attacked, clean, ["domain"], [], "margin")
+    damage["margin"] *= TOLERATED
+    return table.merge(damage[["domain", "metric", "margin"]], on=["domain", "metric"])
+
+
+def _worse(
+    rows: pd.DataFrame, reference: pd.DataFrame, shared: list[str], own: list[str], name: str
+) -> pd.DataFrame:
+    """By how much rows are worse than the reference on the same subject and seed.
+
+    One row for each metric and each value of the columns ``shared``, in which row and reference
+    agree, and ``own``: the mean difference under ``name``, above 0 where it is worse, with a 95 %
+    interval if there are several cells (else NaN).
+    """
+    pairs = rows.merge(reference, on=[*shared, "subject", "seed"], suffixes=("", "_reference"))
+    table = []
+    for (key, cells), metric in product(pairs.groupby([*shared, *own], sort=False), METRICS):
+        above = cells[metric] - cells[f"{metric}_reference"]
+        worse = (-above if metric.startswith(HIGHER_IS_BETTER) else above).dropna().tolist()
+        if worse:
+            head = dict(zip([*shared, *own], key, strict=True)) | {"metric": metric}
+            table.append(head | _mean_with_interval(name, worse))
     return pd.DataFrame(table)
 
 
@@ -214,18 +248,8 @@ def noise_margins(records: Sequence[Record]) -> pd.DataFrame:
     rows = condition_rows(records, "main", "damage")
     rows = rows[(rows["defence"] == "none") & (rows["attack"] != "none")]
     control = rows[rows["attack"] == NOISE]
-    pairs = rows[rows["attack"] != NOISE].merge(
-        control, on=["domain", "eps_levels", "subject", "seed"], suffixes=("", "_noise")
-    )
-    table = []
-    keys = ["domain", "attack", "eps_levels"]
-    for (key, cells), name in product(pairs.groupby(keys, sort=False), METRICS):
-        more = cells[name] - cells[f"{name}_noise"]
-        harm = (-more if name.startswith(HIGHER_IS_BETTER) else more).dropna().tolist()
-        if harm:
-            head = dict(zip(keys, key, strict=True)) | {"metric": name}
-            table.append(head | _mean_with_interval("margin", harm))
-    return pd.DataFrame(table)
+    attacks = rows[rows["attack"] != NOISE]
+    return _worse(attacks, control, ["domain", "eps_levels"], ["attack"], "margin")
 
 
 def ablation_table(records: Sequence[Record], stage: str) -> pd.DataFrame:
@@ -328,6 +352,7 @@ def write_tables(profile: Profile, folder: Path) -> None:
     if complete("ace", "stage2", "main"):
         tables["main_table"] = main_table(records)
         tables["rivals"] = rival_table(records)
+        tables["clean_harm"] = clean_harm(records)
         tables["treatments"] = treatment_table(records)
     for stage in profile.ablations:
         if complete(stage, "main"):
