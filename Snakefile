@@ -48,7 +48,7 @@ SHOWN = {
     "10_results": {"stage2", "main", "cost"},
     "11_audit": {"audit"},
     "12_rank": {"rank", "main"},
-    "13_lambda": {"gate", "main"},
+    "13_lambda": {"lambda", "main"},
     "14_parts": {"parts", "main"},
     "15_generalisation": {"transfer", "main"},
     "16_adaptive": {"adaptive", "main"},

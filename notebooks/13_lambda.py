@@ -38,7 +38,7 @@ compute = True
 # %%
 from lord import adapter, show, study
 
-records = study.run(profile, "gate", compute=compute)
+records = study.run(profile, "lambda", compute=compute)
 compared = study.run(profile, "main", compute=compute)
 show.run_card(records)
 

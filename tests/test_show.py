@@ -50,7 +50,7 @@ ABLATIONS = {
         "conditions": {"none": ["none"], "ace": ["none", "lord"]},
         "treatments": ["learned", "dropped"],
     },
-    "gate": {
+    "lambda": {
         "variants": {
             "token": {"stage1": {"gate": "token"}},
             "half": {"scenario": {"stage2_gate": 0.5}},
@@ -316,8 +316,8 @@ def test_figures_of_records(study, drawn, stages, draw):
     [
         ("rank", show.rank_curves),
         ("rank", show.ablation_figure),
-        ("gate", show.gate_grid),
-        ("gate", show.ablation_figure),
+        ("lambda", show.gate_grid),
+        ("lambda", show.ablation_figure),
         ("parts", show.ablation_figure),
     ],
 )
@@ -330,7 +330,7 @@ def test_figures_of_ablations(study, drawn, stage, draw):
 
 def test_the_grid_of_gates_has_every_pair(study):
     _, records = study
-    grid = show.gate_grid(records("gate"), records("main")).axes[0]
+    grid = show.gate_grid(records("lambda"), records("main")).axes[0]
     rows = [label.get_text() for label in grid.get_yticklabels()]
     columns = [label.get_text() for label in grid.get_xticklabels()]
     assert rows == ["learned λ", "λ = ½"] and len(columns) == 3
