@@ -18,7 +18,7 @@ from lord.show.style import (
     with_interval,
 )
 from lord.study import tables
-from lord.study.profile import OURS
+from lord.study.profile import OURS, TRAINED
 
 # The metrics on which ACE and LoRD are judged.
 JUDGED = ("fid", "clip_iqa")
@@ -157,13 +157,20 @@ def _strangers(table: pd.DataFrame, records: Sequence[Record]) -> list[str]:
     gaps = gaps[gaps["selected"] & (gaps["metric"] == "fid") & (gaps["attack"] != "ace")]
     said = []
     for defence in (OURS, "adversarial"):
-        for domain, rows in gaps[gaps["defence"] == defence].groupby("domain", sort=False):
-            shares = [
-                f"{gap['closed']:.0%} ({ATTACK_NAMES[gap['attack']]})" for _, gap in rows.iterrows()
-            ]
-            said.append(f"{DEFENCE_NAMES[defence]} on {domain} {', '.join(shares)}")
+        rows = gaps[gaps["defence"] == defence]
+        shares = [
+            f"on {domain} "
+            + ", ".join(
+                f"{g['closed']:.0%} ({ATTACK_NAMES[g['attack']]})" for _, g in part.iterrows()
+            )
+            for domain, part in rows.groupby("domain", sort=False)
+        ]
+        if shares:
+            seen = next(r.settings for r in records if r.settings["defence"] == defence)
+            seen = ATTACK_NAMES[seen[TRAINED[defence][1]]["attack"]["method"]]
+            said.append(f"{DEFENCE_NAMES[defence]}, which has seen {seen}, {', '.join(shares)}")
     name = metric_name(metric_keys(records)["fid"])
-    text = "**Does it hold against other attacks than the one it has seen, ACE?** "
+    text = "**Does it hold against other attacks?** "
     return [f"{text}Of the {name} gap close: {'; '.join(said)}."] if said else []
 
 
