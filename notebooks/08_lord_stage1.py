@@ -67,7 +67,7 @@ show.source(LordVariant.forward)
 #   the residual blocks as well, and from pictures attacked with AdvDM. What the frozen adapter cannot
 #   predict about attacked pictures is left for the LoRA to learn, so an adapter that predicts more of
 #   it should defend better; and an attack without a target should teach it more than one that always
-#   pulls the same way. {doc}`14_parts` takes the variant apart;
+#   pulls the same way;
 #
 # adversarial training
 # : the rival: a plain LoRA, without second branch and gate, that learns to denoise clean pictures

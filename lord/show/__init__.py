@@ -4,13 +4,6 @@ The two exceptions, `round_trips` and `prompted_samples`, put a handful of image
 Figures are white-backed, tables are pandas Stylers; captions belong to the notebooks.
 """
 
-from lord.show.ablations import (
-    ablation_figure,
-    ablation_findings,
-    ablation_table,
-    gate_grid,
-    rank_curves,
-)
 from lord.show.attacks import (
     attack_pictures,
     damage_findings,
@@ -45,9 +38,6 @@ from lord.show.results import (
 )
 
 __all__ = [
-    "ablation_figure",
-    "ablation_findings",
-    "ablation_table",
     "attack_pictures",
     "attacked_images",
     "attribute_accuracy",
@@ -58,7 +48,6 @@ __all__ = [
     "damage_table",
     "gap_closed",
     "gate_by_timestep",
-    "gate_grid",
     "glue_numbers",
     "harm_table",
     "image_grid",
@@ -70,7 +59,6 @@ __all__ = [
     "numbers",
     "performance_table",
     "prompted_samples",
-    "rank_curves",
     "reliability",
     "rival_table",
     "round_trips",
