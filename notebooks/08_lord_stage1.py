@@ -51,23 +51,20 @@ show.source(LordVariant.forward)
 # ## What it learns from
 #
 # Stage 1 sees {glue:text}`stage1_images` pictures of identities that are never evaluated, clean
-# and attacked. Its loss has two parts: denoising {eq}`eq-denoising`, and a binary cross-entropy that
-# pulls $\lambda$ to 0 on clean and to 1 on attacked pictures. On clean latents the denoising target
-# is what the base model itself predicts, which keeps the adapter from drifting; the paper's plain
-# noise target is the other value of that setting.
+# and attacked with ACE. Its loss has two parts: denoising {eq}`eq-denoising`, and a binary
+# cross-entropy that pulls $\lambda$ to 0 on clean and to 1 on attacked pictures. On clean latents the
+# denoising target is what the base model itself predicts, which keeps the adapter from drifting;
+# the paper's plain noise target is the other value of that setting.
 #
 # Three defences are trained:
 #
 # LoRD
-# : as published, on the queries, keys, values and outputs of every attention, from pictures attacked
-#   with ACE;
+# : as published, on the queries, keys, values and outputs of every attention;
 #
 # wide LoRD
-# : a variant of this study: twice the rank, on the feed-forward layers and the convolutions of
-#   the residual blocks as well, and from pictures attacked with AdvDM. What the frozen adapter cannot
-#   predict about attacked pictures is left for the LoRA to learn, so an adapter that predicts more of
-#   it should defend better; and an attack without a target should teach it more than one that always
-#   pulls the same way;
+# : a variant of this study: twice the rank, and on the feed-forward layers and the convolutions of
+#   the residual blocks as well. What the frozen adapter cannot predict about attacked pictures is
+#   left for the LoRA to learn, so an adapter that predicts more of it should defend better;
 #
 # adversarial training
 # : the rival: a plain LoRA, without second branch and gate, that learns to denoise clean pictures

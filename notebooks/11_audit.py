@@ -20,8 +20,8 @@
 #
 # $$ P(\text{attacked} \mid s) = \sigma(a s + b), \qquad s = \operatorname{mean}_{\text{layers},\, t < T/2} \operatorname{logit} \lambda . $$ (eq-audit)
 #
-# $a$ and $b$ are fitted on identities that the gates were not trained on, attacked with ACE. The gates
-# are those of wide LoRD, which were trained with AdvDM. `lord audit FOLDER --defence DEFENCE` does this for pictures of your own.
+# $a$ and $b$ are fitted on identities that the gates were not trained on, with the attack that stage 1
+# has seen. `lord audit FOLDER --defence DEFENCE` does this for pictures of your own.
 
 # %% tags=["remove-cell"]
 # On Colab the package is not there yet; everywhere else this cell does nothing.
@@ -50,7 +50,7 @@ show.source(audit.gate_scores)
 #
 # {numref}`fig-audit` shows, for every attack and budget, how often an attacked photograph of a subject
 # that is evaluated scores above a clean one: 1 is perfect, ½ is guessing, and below ½ the attacked ones
-# look cleaner than clean. The gates have seen AdvDM at one budget; everything else is new to them. The
+# look cleaner than clean. Stage 1 has seen ACE at one budget; everything else is new to the gates. The
 # last rows are clean photographs after an innocent change, where ½ is right.
 
 # %% tags=["hide-input"] mystnb={"figure": {"caption": "Area under the ROC curve of the audit, for every attack and budget; darker is further from guessing. The last rows are no attacks but clean photographs, filtered.", "name": "fig-audit"}, "image": {"alt": "A matrix for each domain with a row for each attack and a column for each budget."}}

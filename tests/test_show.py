@@ -36,7 +36,6 @@ SETTINGS = {
     "adversarial": {"kind": "lora", "steps": 1},
     "adversarial_data": {"attack": {"steps": 1}},
     "wide": {"steps": 1, "rank": 8},
-    "wide_data": {"attack": {"steps": 1}},
     "conditions": {
         "none": ["none", "lord_wide"],
         "ace": ["none", "jpeg", "adversarial", "lord", "lord_wide"],

@@ -24,7 +24,7 @@ from lord.purification import PURIFIERS
 TRAINED = {
     "adversarial": ("adversarial", "adversarial_data"),
     "lord": ("stage1", "stage1_data"),
-    "lord_wide": ("wide", "wide_data"),
+    "lord_wide": ("wide", "stage1_data"),
 }
 """Defences that are trained, with the settings of the profile that say how and on what."""
 
@@ -151,7 +151,6 @@ class Profile(BaseModel):
     stage1: Stage1Settings
     stage1_data: Stage1Data
     wide: Stage1Settings = Field(description="LoRD on more layers, our variant")
-    wide_data: Stage1Data
     adversarial: Stage1Settings = Field(description="adversarial training, a rival of LoRD")
     adversarial_data: Stage1Data
     selection_subjects: PositiveInt = Field(
