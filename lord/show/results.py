@@ -237,12 +237,18 @@ def _styled_table(cells: pd.DataFrame, classes: pd.DataFrame, records: Sequence[
     """A table of texts as the book shows it, with the caveats of the records above."""
     winner = {"selector": "td.winner", "props": "font-weight: 700; background: rgba(46,160,67,.22)"}
     left = {"selector": "th.row_heading", "props": "text-align: left; vertical-align: top"}
-    # What many rows share is written upwards beside them, to leave the width to the numbers.
-    shared = ", ".join(f"th.row_heading.level{level}" for level in range(cells.index.nlevels - 1))
-    upright = {"selector": shared, "props": "writing-mode: vertical-rl; white-space: nowrap"}
+    styles = [winner, left]
+    if cells.index.nlevels > 1:
+        # What rows share is written upright beside them, which leaves the width to the numbers, and
+        # a line begins each group.
+        shared = [f"th.row_heading.level{level}" for level in range(cells.index.nlevels - 1)]
+        upright = "writing-mode: vertical-rl; white-space: nowrap"
+        styles.append({"selector": ", ".join(shared), "props": upright})
+        line = {"selector": f"tbody tr:has({shared[-1]}) > *", "props": "border-top: 1px solid"}
+        styles.append(line)
     # Themes know tables of the class "dataframe", and leave other ones white in the dark.
     styler = cells.style.set_table_attributes('class="dataframe"').set_td_classes(classes)
-    styler.set_table_styles([winner, left, upright] if shared else [winner, left])
+    styler.set_table_styles(styles)
     warnings = caveats(records)
     return styler.set_caption(" ".join(warnings)) if warnings else styler
 
