@@ -236,8 +236,13 @@ def metric_table(
 def _styled_table(cells: pd.DataFrame, classes: pd.DataFrame, records: Sequence[Record]) -> Styler:
     """A table of texts as the book shows it, with the caveats of the records above."""
     winner = {"selector": "td.winner", "props": "font-weight: 700; background: rgba(46,160,67,.22)"}
-    left = {"selector": "th.row_heading", "props": "text-align: left; vertical-align: top"}
-    styles = [winner, left]
+    left = {
+        "selector": "th.row_heading",
+        "props": "text-align: left; vertical-align: top; font-weight: 400",
+    }
+    small = {"selector": "", "props": "font-size: 0.85em"}
+    whole = {"selector": "td", "props": "white-space: nowrap"}  # an interval in one piece
+    styles = [small, whole, winner, left]
     if cells.index.nlevels > 1:
         # What rows share is written upright beside them, which leaves the width to the numbers, and
         # a line begins each group.
