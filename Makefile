@@ -36,9 +36,10 @@ test: $(INSTALLED)  ## run the tests
 test-slow: $(INSTALLED)  ## recompute a sample of the committed results and compare
 	$(BIN)/python -m pytest -m slow
 
-bench: $(INSTALLED)  ## time a gradient step of every attack again, into results/PROFILE/performance.csv
-	rm -f $${LORD_RESULTS:-results}/$(PROFILE)/performance.json
+bench: $(INSTALLED)  ## time attacks and defences again, into results/PROFILE/performance.csv
+	rm -f $${LORD_RESULTS:-results}/$(PROFILE)/performance.json $${LORD_RESULTS:-results}/$(PROFILE)/cost.json
 	OMP_NUM_THREADS=1 $(BIN)/lord study run --profile $(PROFILE) --stage performance
+	OMP_NUM_THREADS=1 $(BIN)/lord study run --profile $(PROFILE) --stage cost
 
 lint: $(INSTALLED)  ## check format, lint and notebook pairs
 	$(BIN)/ruff format --check .

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from lord.study.notebooks import notebook_names
 from lord.study.plan import jobs
-from lord.study.profile import load_profile
+from lord.study.profile import ABLATIONS, load_profile
 from lord.study.run import results_root
 
 PROFILE = config.get("profile", "quick")
@@ -45,7 +45,8 @@ SHOWN = {
     "07_attack_cost": {"main", "steps", "performance"},
     "08_lord_stage1": {"stage1"},
     "09_lord_stage2": {"stage2", "main"},
-    "10_results": {"stage2", "main"},
+    "10_results": {"stage2", "main", "cost"},
+    "11_audit": {"audit"},
 }
 
 
@@ -59,14 +60,16 @@ def stamps_of(stages, domain=None):
 
 
 def needed_before(cell):
-    """A cell that samples with LoRD needs stage 1 of its domain."""
+    """A cell with defences needs stage 1 of its domain; the audit, attacked photographs too."""
     place = CELLS[cell]
-    return stamps_of({"stage1"}, place["domain"]) if place["stage"] in ("stage2", "main") else []
+    needs = dict.fromkeys(("stage2", "main", *ABLATIONS), {"stage1"})
+    needs["audit"] = {"stage1", "stage2", "damage"}
+    return stamps_of(needs.get(place["stage"], ()), place.get("domain"))
 
 
 def threads_of(cell):
     """One; but what measures time has the machine for itself."""
-    return workflow.cores if CELLS[cell]["stage"] == "performance" else 1
+    return workflow.cores if CELLS[cell]["stage"] in ("performance", "cost") else 1
 
 
 def options_of(cell):

@@ -8,20 +8,24 @@ frozen. At test time there are several ways to treat the gate, see `apply_treatm
 import json
 import math
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 import torch
 from diffusers import StableDiffusionPipeline
+from peft import LoraConfig
 from pydantic import Field
 from torch import Tensor, nn
 
 from lord.adapter import (
+    GATES,
     LordConfig,
     activate,
     adapter_tensors,
     add_adapter,
+    announce_timesteps,
     load_tensors,
     lora_layers,
     merge,
@@ -56,7 +60,7 @@ from lord.seeding import derive_seed, noise
 WEIGHTS_FILE = "adapter_model.safetensors"
 CONFIG_FILE = "adapter_config.json"
 
-TREATMENTS = ("learned", "lambda=0", "lambda=0.5", "lambda=1", "dropped", "merged")
+TREATMENTS = ("learned", "prior=0.01", "lambda=0", "lambda=0.5", "lambda=1", "dropped", "merged")
 """The test-time treatments that the study compares; `apply_treatment` knows every λ."""
 
 
@@ -66,7 +70,10 @@ class Stage1Settings(AdapterSettings):
     learning_rate: float = Field(4e-3, gt=0, description=LEARNING_RATE)
     steps: int = Field(600, ge=1, description="optimizer steps")
     batch_size: int = Field(8, ge=1, description="pairs of a clean and an attacked image per step")
-    gate: Literal["sample", "token"] = Field("sample", description="what shares one λ")
+    kind: Literal["lord", "lora"] = Field(
+        "lord", description="LoRD, or a plain LoRA, without B′ and gate, trained on the same"
+    )
+    gate: Literal[GATES] = Field("sample", description="what shares one λ, and what it reads")
     gate_hidden: int = Field(16, ge=1, description="width of the gate's hidden layer")
     bce_weight: float = Field(0.1, ge=0, description="weight of the gate's cross-entropy")
     clean_target: Literal["distill", "noise"] = Field(
@@ -97,6 +104,9 @@ def train_defence(
     is mean‖ε_θ(z_t) − ε_base(z_t)‖²: the defence has to leave clean images alone instead of
     learning them as well, which keeps it from drifting towards the images of Stage 1.
 
+    With ``kind="lora"`` a plain LoRA learns the same, without the last term: what remains of LoRD
+    without its second branch and, on PGD-2 images, adversarial training (Madry et al., 2018).
+
     Args:
         clean_images, attacked_images: float, shape (N, 3, H, W) in [0, 1]; row i of the one is
             the attacked row i of the other.
@@ -104,7 +114,8 @@ def train_defence(
         checkpoint: where work in progress is kept, see `lord.finetune.train_adapter`.
 
     Returns:
-        ``"clean"``, ``"attacked"`` (L_clean, L_attacked) and ``"gate"`` (BCE) at every step.
+        ``"clean"``, ``"attacked"`` (L_clean, L_attacked) and, of LoRD, ``"gate"`` (BCE) at every
+        step.
 
     Raises:
         ValueError: images or captions are not as above, or the pipeline already has an adapter.
@@ -121,7 +132,7 @@ def train_defence(
         raise ValueError("Stage 1 starts from the base model: remove the pipeline's adapters first")
     clean, text = encode(pipeline, clean_images, captions)
     attacked, _ = encode(pipeline, attacked_images, captions)
-    schedule = training_schedule(pipeline)
+    schedule, gated = training_schedule(pipeline), settings.kind == "lord"
 
     def loss(unet: nn.Module, step: int) -> tuple[Tensor, dict[str, Tensor]]:
         rows = rows_of_step(len(clean), settings, step)
@@ -133,27 +144,28 @@ def train_defence(
             with torch.no_grad(), without_adapters(pipeline.unet):
                 undefended = predict(unet, noisy[:half], times[:half], embeddings[:half])
             target = torch.cat((undefended, target[half:]))
-        with record_gates(pipeline.unet) as gates:
+        with record_gates(pipeline.unet) if gated else nullcontext() as gates:
             prediction = predict(unet, noisy, times, embeddings)
         errors = row_errors(prediction, target)
-        is_attacked = torch.arange(2 * half) >= half
-        parts = {
-            "clean": errors[:half].mean(),
-            "attacked": errors[half:].mean(),
-            "gate": gates.cross_entropy(is_attacked),
-        }
-        total = errors.mean() + settings.bce_weight * parts["gate"]
-        return total, parts
+        parts = {"clean": errors[:half].mean(), "attacked": errors[half:].mean()}
+        if not gated:
+            return errors.mean(), parts
+        parts["gate"] = gates.cross_entropy(torch.arange(2 * half) >= half)
+        return errors.mean() + settings.bce_weight * parts["gate"], parts
 
     name = fingerprint(settings, pipeline.unet, clean, attacked, text)
-    config = LordConfig(
-        r=settings.rank,
-        lora_alpha=settings.alpha,
-        target_modules=settings.targets(),
-        gate=settings.gate,
-        gate_hidden=settings.gate_hidden,
-    )
+    low_rank = {
+        "r": settings.rank,
+        "lora_alpha": settings.alpha,
+        "target_modules": settings.targets(),
+    }
+    if gated:
+        config = LordConfig(**low_rank, gate=settings.gate, gate_hidden=settings.gate_hidden)
+    else:
+        config = LoraConfig(**low_rank)
     add_adapter(pipeline.unet, config, adapter, derive_seed(settings.seed, "initialisation"))
+    if gated and settings.gate == "timestep":
+        announce_timesteps(pipeline.unet)
     return train_adapter(pipeline, adapter, loss, settings, checkpoint, name, "LoRD, stage 1")
 
 
@@ -163,12 +175,12 @@ def save_defence(
     """Write the defence in peft's format: ``adapter_model.safetensors``, ``adapter_config.json``.
 
     Raises:
-        ValueError: the pipeline has no defence of that name.
+        ValueError: the pipeline has no adapter of that name.
     """
     folder = Path(folder)
     config = getattr(pipeline.unet, "peft_config", {}).get(adapter)
-    if not isinstance(config, LordConfig):
-        raise ValueError(f"the pipeline has no LoRD adapter named {adapter!r} to save")
+    if config is None:
+        raise ValueError(f"the pipeline has no defence named {adapter!r} to save")
     save_tensors(adapter_tensors(pipeline.unet, adapter), folder / WEIGHTS_FILE, {"format": "pt"})
     settings = json.dumps(config.to_dict(), indent=2, sort_keys=True, default=sorted)
     write_text(folder / CONFIG_FILE, settings + "\n")
@@ -178,7 +190,9 @@ def save_defence(
 def load_defence(
     pipeline: StableDiffusionPipeline, folder: str | Path, adapter: str = "lord"
 ) -> None:
-    """Put a saved defence on the pipeline: active, frozen, in float32, with the learned gate.
+    """Put a saved defence on the pipeline: active, frozen, in float32, with the gate it asks for.
+
+    That is the learned one, unless its settings fix λ to a number.
 
     Load it before any LoRA; the two then share layers.
 
@@ -191,35 +205,43 @@ def load_defence(
     tensors, _ = read_safetensors(folder / WEIGHTS_FILE)
     config = _read_config(folder / CONFIG_FILE)
     load_tensors(pipeline.unet, config, tensors, adapter, str(folder))
-    set_gate(pipeline.unet, "learned")
+    if isinstance(config, LordConfig):
+        set_gate(pipeline.unet, "learned" if config.fixed_gate is None else config.fixed_gate)
+        if config.gate == "timestep":
+            announce_timesteps(pipeline.unet)
     check_effect(pipeline.unet, adapter, str(folder))
 
 
-def _read_config(path: Path) -> LordConfig:
+def _read_config(path: Path) -> LoraConfig:
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such file")
     try:
         settings = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise ValueError(f"{path}: not a JSON file ({error})") from None
-    if not isinstance(settings, dict) or "gate_hidden" not in settings:
-        raise ValueError(f"{path}: these are not the settings of a LoRD adapter")
+    if not isinstance(settings, dict) or "lora_alpha" not in settings:
+        raise ValueError(f"{path}: these are not the settings of a defence")
     try:
-        return LordConfig(**settings)
+        return (LordConfig if "gate_hidden" in settings else LoraConfig)(**settings)
     except TypeError as error:
         raise ValueError(f"{path}: {error}") from None
 
 
-def apply_treatment(pipeline: StableDiffusionPipeline, treatment: str) -> None:
+def apply_treatment(
+    pipeline: StableDiffusionPipeline, treatment: str, adapter: str = "lord"
+) -> None:
     """Choose what becomes of the defence at test time. Any treatment can follow any other.
 
     ===============  ==============================================================================
     ``learned``      every layer computes λ from its input, as the paper's equation says
+    ``prior=0.01``   as ``learned``, for a world where one input in a hundred is attacked and not,
+                     as in stage 1, one in two, see `lord.adapter.set_gate`; a variant of ours
     ``lambda=0.5``   λ is this number everywhere: 0 closes the defence branch and keeps the
                      ordinary branch B, 1 opens it fully; any other number works as well
     ``dropped``      the Stage-1 adapter, A and B included, takes no part at all
     ``merged=0.5``   as ``lambda=0.5``, with all adapters added to the weights; ``merged`` alone is
                      ``merged=1``
+    ``kept``         a defence without gate, that is a plain LoRA, stays as it was in Stage 2
     ===============  ==============================================================================
 
     The paper (arXiv 2602.10319) merges LoRD and LoRA with the pretrained weights and samples from
@@ -228,38 +250,46 @@ def apply_treatment(pipeline: StableDiffusionPipeline, treatment: str) -> None:
     ``learned`` takes the equation literally.
 
     Raises:
-        ValueError: an unknown treatment, or the pipeline has no defence.
+        ValueError: an unknown treatment, the pipeline has no defence, or the treatment is of a gate
+            and the defence has none.
     """
     unet = pipeline.unet
-    kind, gate = _parse_treatment(treatment)
+    kind, gate, prior = _parse_treatment(treatment)
     configs = getattr(unet, "peft_config", {})
-    defences = [name for name, config in configs.items() if isinstance(config, LordConfig)]
-    if not defences:
+    if adapter not in configs:
         raise ValueError(f"{treatment}: the pipeline has no defence; load one first")
+    gated = isinstance(configs[adapter], LordConfig)
+    if kind != "dropped" and gated == (kind == "kept"):
+        having = "has a gate" if gated else "has no gate"
+        raise ValueError(f"{treatment}: not for this defence, which {having}")
     unmerge(unet)
-    set_gate(unet, gate)
-    activate(unet, [name for name in configs if kind != "dropped" or name not in defences])
+    if gated:
+        set_gate(unet, gate, prior)
+    activate(unet, [name for name in configs if kind != "dropped" or name != adapter])
     if kind == "merged":
         merge(unet)
 
 
-def _parse_treatment(treatment: str) -> tuple[str, Literal["learned"] | float]:
-    """The kind of a treatment, and its gate."""
+def _parse_treatment(treatment: str) -> tuple[str, Literal["learned"] | float, float]:
+    """The kind of a treatment, its gate and its prior."""
     kind, _, number = treatment.partition("=")
-    if treatment in ("learned", "dropped"):
-        return kind, "learned"
+    if treatment in ("learned", "kept", "dropped"):
+        return kind, "learned", 0.5
     if treatment == "merged":
-        return kind, 1.0
+        return kind, 1.0, 0.5
     try:
-        gate = float(number)
+        value = float(number)
     except ValueError:
-        gate = math.nan
-    if kind not in ("lambda", "merged") or not math.isfinite(gate):
+        value = math.nan
+    if kind == "prior" and 0 < value < 1:
+        return kind, "learned", value
+    if kind not in ("lambda", "merged") or not math.isfinite(value):
         raise ValueError(
-            f"unknown treatment {treatment!r}: choose 'learned', 'dropped', 'merged', or "
-            "'lambda=' or 'merged=' with a number, such as 'lambda=0.5'"
+            f"unknown treatment {treatment!r}: choose 'learned', 'kept', 'dropped', 'merged', "
+            "'lambda=' or 'merged=' with a number, such as 'lambda=0.5', or 'prior=' with a "
+            "probability"
         )
-    return kind, gate
+    return kind, value, 0.5
 
 
 @dataclass(frozen=True)

@@ -56,9 +56,24 @@ show.source(LordVariant.forward)
 # denoising target is what the base model itself predicts, which keeps the adapter from drifting;
 # the paper's plain noise target is the other value of that setting.
 #
-# {numref}`fig-stage1-loss` shows both parts during training.
+# Three defences are trained:
+#
+# LoRD
+# : as published, on the queries, keys, values and outputs of every attention;
+#
+# wide LoRD
+# : a variant of this study: twice the rank, and on the feed-forward layers and the convolutions of
+#   the residual blocks as well. What the frozen adapter cannot predict about attacked pictures is
+#   left for the LoRA to learn, so an adapter that predicts more of it should defend better;
+#
+# adversarial training
+# : the rival: a plain LoRA, without second branch and gate, that learns to denoise clean pictures
+#   and pictures attacked in two large steps of PGD {cite}`madry2018pgd`.
+#
+# {numref}`fig-stage1-loss` shows the parts of the loss during training. The lower the solid line, the
+# more of the attack the adapter takes upon itself.
 
-# %% tags=["hide-input"] mystnb={"figure": {"caption": "Stage 1: denoising loss on clean and attacked pictures, and cross-entropy of the gate.", "name": "fig-stage1-loss"}, "image": {"alt": "Two panels of training curves over steps, for each domain."}}
+# %% tags=["hide-input"] mystnb={"figure": {"caption": "Stage 1: denoising loss on clean and attacked pictures, and cross-entropy of the gates. The clean loss of LoRD is the distance to the base model; that of adversarial training includes the noise that no model can predict.", "name": "fig-stage1-loss"}, "image": {"alt": "Two rows of training curves over steps, for each domain, one line for each defence."}}
 show.training_curves(records)
 
 # %% [markdown]
@@ -69,7 +84,7 @@ show.training_curves(records)
 # pictures that stage 1 has not seen. Averaged over all levels, thresholded at one half, the gate is
 # right in {glue:text}`stage1_gate_accuracy:.0%` of the cases. During sampling there is no attacked
 # input at all, so what to do with $\lambda$ at test time is a question of its own; the next chapters
-# measure the answers.
+# measure the answers, and {doc}`11_audit` looks at every layer.
 
 # %% tags=["hide-input"] mystnb={"figure": {"caption": "The gate λ on clean and attacked pictures against the timestep; lines are means, bands the middle half.", "name": "fig-gate"}, "image": {"alt": "Two curves of the gate value over timesteps, far apart at low noise and close together at high noise."}}
 show.gate_by_timestep(records)

@@ -57,15 +57,18 @@ show.treatment_samples(records)
 # learned
 # : the gate computes $\lambda$ at every layer and step, as in {eq}`eq-lord`;
 #
+# learned λ with a prior
+# : stage 1 showed the gate as many attacked as clean inputs, so an input that tells it nothing gets
+#   $\lambda = ½$. If one input in a hundred is attacked, Bayes' rule shifts the logit
+#   {cite}`saerens2002priors`: $\lambda = \sigma(\mathrm{MLP}(\cdot) + \log \tfrac{p}{1-p})$, and that
+#   input gets $p$;
+#
 # λ = 0, λ = ½, λ = 1
-# : $\lambda$ is fixed; 0 closes the defence branch and keeps the ordinary one;
+# : $\lambda$ is fixed; 0 closes the defence branch and keeps the ordinary one, 1 opens it fully, and
+#   equals merging the weights of both branches into $W$, as the paper describes;
 #
 # dropped
-# : the stage-1 adapter is removed before sampling, both branches;
-#
-# merged
-# : the weights of the adapter, both branches ($\lambda = 1$), and of the LoRA are added to $W$, which
-#   is what the paper describes; up to rounding it equals fixing the same $\lambda$.
+# : the stage-1 adapter is removed before sampling, both branches.
 #
 # {numref}`fig-selection-table` compares them on stage-1 identities. These decide which treatment the
 # results report; the subjects that are evaluated have no say in it.

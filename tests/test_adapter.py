@@ -86,9 +86,10 @@ def as_plain_lora(unet: UNet2DConditionModel, original: UNet2DConditionModel) ->
 
 
 @pytest.mark.parametrize("granularity", ["sample", "token"])
+@pytest.mark.parametrize("prior", [0.5, 0.1])
 @pytest.mark.parametrize("gate", ["learned", 0.0, 0.35, 1.0, -2.0])
 @pytest.mark.parametrize("kind", ["linear", "linear on 2 axes", "convolution"])
-def test_layer_computes_the_equation(granularity, gate, kind):
+def test_layer_computes_the_equation(granularity, gate, kind, prior):
     torch.manual_seed(0)
     if kind == "convolution":
         network, x = nn.Sequential(nn.Conv2d(4, 5, 3, stride=2, padding=1)), torch.randn(2, 4, 6, 6)
@@ -98,7 +99,7 @@ def test_layer_computes_the_equation(granularity, gate, kind):
     config = LordConfig(r=3, lora_alpha=6, target_modules=["0"], gate=granularity, gate_hidden=4)
     inject_adapter_in_model(config, network, "lord")
     randomise(network, "lord", scale=1.0)
-    set_gate(network, gate)
+    set_gate(network, gate, prior)
 
     layer = network[0]
     branch = (6 / 3) * layer.lora_B["lord"](layer.lora_A["lord"](x))
@@ -108,7 +109,9 @@ def test_layer_computes_the_equation(granularity, gate, kind):
     if granularity == "sample":
         tokens = tokens.reshape(2, -1, 5).mean(1)
     mlp = nn.Sequential(layer.lora_gate_in["lord"], nn.SiLU(), layer.lora_gate_out["lord"])
-    learned = mlp(tokens).sigmoid()
+    # Bayes' rule: the odds that the input is attacked are those learned times those of the prior.
+    odds = mlp(tokens).double().exp() * prior / (1 - prior)
+    learned = (1 / (1 + 1 / odds)).float()
     if granularity == "sample":
         learned = learned.reshape(2, *[1] * len(shape[1:]), 1).expand(*shape, 1)
     if kind == "convolution":
@@ -355,6 +358,13 @@ def test_initialisation_depends_on_its_seed_alone(untouched):
     first, same, other = start(1), start(1), start(2)
     assert all(torch.equal(first[key], same[key]) for key in first)
     assert any(not torch.equal(first[key], other[key]) for key in first)
+
+
+@pytest.mark.parametrize("prior", [0, 1, -0.1, float("nan")])
+def test_bad_priors_are_refused(unet, prior):
+    add_adapter(unet, lord_config(), "lord")
+    with pytest.raises(ValueError, match="prior"):
+        set_gate(unet, "learned", prior)
 
 
 @pytest.mark.parametrize("gate", ["open", None, float("nan")])

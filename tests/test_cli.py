@@ -2,6 +2,7 @@
 
 import importlib
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -210,10 +211,10 @@ def test_from_images_to_numbers(trained, model, album, defence, tmp_path):
     run("generate", "a portrait of sks person", samples, *tuned, *sampling, *model)
     assert sorted(path.name for path in samples.glob("*.png")) == [f"{k:05d}.png" for k in range(3)]
 
-    dropped = tmp_path / "dropped"
+    learned = tmp_path / "learned"
     prompt = "a portrait of sks person"
-    run("generate", prompt, dropped, *tuned, "--treatment", "dropped", *sampling, *model)
-    assert (dropped / "00000.png").read_bytes() != (samples / "00000.png").read_bytes()
+    run("generate", prompt, learned, *tuned, "--treatment", "learned", *sampling, *model)
+    assert (learned / "00000.png").read_bytes() != (samples / "00000.png").read_bytes()
 
     result = run("evaluate", samples, "--reference", album, "--json", *model)
     metrics = json.loads(result.stdout)["metrics"]
@@ -226,6 +227,20 @@ def test_a_defence_from_a_folder_leaves_only_its_files(model, album, tmp_path):
     run("defend", tmp_path, "--images", album, *size, *model)
     names = {path.name for path in tmp_path.iterdir()}
     assert names == {"adapter_config.json", "adapter_model.safetensors"}
+
+
+def test_audit(model, album, tmp_path):
+    size = ["--attack-steps", 1, "--steps", 2, "--batch-size", 2, "--rank", 2]
+    run("defend", tmp_path, "--domain", "portraits", "--identities", 32, *size, *model)
+    said = {}
+    for prior in ("1/100", "1/2"):
+        output = run("audit", album, "--defence", tmp_path, "--prior", prior, *model).output
+        said[prior] = [int(number) for number in re.findall(r"(\d+)%", output)]
+        assert len(said[prior]) == 3 and "picture-00000" in output
+    assert max(said["1/100"]) < min(said["1/2"])
+    assert "prior" in error("audit", album, "--defence", tmp_path, "--prior", "2", *model)
+    (tmp_path / "audit.json").unlink()
+    assert "lord defend" in error("audit", album, "--defence", tmp_path, *model)
 
 
 def test_pretraining_again_changes_nothing(trained):

@@ -105,6 +105,45 @@ def test_stage_1_trains_every_part_of_the_adapter(pipeline, clean, attacked, cle
     assert len(moved) == 2 * len(lord_layers(pipeline.unet))
 
 
+def test_a_gate_may_read_the_timestep(pipeline, clean, attacked, tmp_path):
+    settings = SETTINGS.model_copy(update={"gate": "timestep"})
+    train_defence(pipeline, clean, attacked, CAPTIONS, settings)
+    for layer in lord_layers(pipeline.unet).values():
+        gate = layer.lora_gate_in["lord"]
+        gate.weight.data[:, : layer.out_features] = 0  # now the timestep is all that it sees
+        gate.weight.data[:, layer.out_features :] *= 20
+    with record_gates(pipeline.unet) as gates:
+        before = probe(pipeline)
+    low, high = gates.per_sample().mean(dim=(0, 1))  # the probe's two timesteps
+    assert abs(low - high) > 1e-4
+    with record_gates(pipeline.unet) as gates, torch.no_grad():
+        text = encode_prompts(pipeline, CAPTIONS[:2])
+        pipeline.unet(torch.zeros(2, 4, 16, 16), torch.tensor(100), text)  # as samplers call it
+    assert torch.allclose(gates.per_sample().mean(dim=(0, 1)), low.expand(2), atol=1e-5)
+
+    save_defence(pipeline, tmp_path)
+    remove_adapters(pipeline.unet)
+    load_defence(pipeline, tmp_path)
+    load = probe(pipeline)
+    assert torch.equal(before, load)
+    assert len(pipeline.unet._forward_pre_hooks) == 1
+
+
+def test_a_saved_defence_may_fix_its_gate(pipeline, defence_folder, tmp_path):
+    load_defence(pipeline, defence_folder)
+    apply_treatment(pipeline, "lambda=0.25")
+    expected = probe(pipeline)
+    remove_adapters(pipeline.unet)
+    for name in ("adapter_config.json", "adapter_model.safetensors"):
+        (tmp_path / name).write_bytes((defence_folder / name).read_bytes())
+    config = json.loads((tmp_path / "adapter_config.json").read_text())
+    (tmp_path / "adapter_config.json").write_text(json.dumps(config | {"fixed_gate": 0.25}))
+    load_defence(pipeline, tmp_path)
+    assert torch.equal(probe(pipeline), expected)
+    apply_treatment(pipeline, "learned")
+    assert not torch.equal(probe(pipeline), expected)
+
+
 def test_gate_profile(pipeline, defence_folder, clean, attacked):
     load_defence(pipeline, defence_folder)
     profile = gate_profile(pipeline, clean, attacked, CAPTIONS, levels=4)
@@ -199,7 +238,9 @@ def test_treatments(pipeline, defence_folder, clean, attacked):
     assert {layer.gate for layer in lord_layers(unet).values()} == {0.25}
 
 
-@pytest.mark.parametrize("name", ["lambda", "lambda=", "lambda=much", "lambda=nan", "droped", ""])
+@pytest.mark.parametrize(
+    "name", ["lambda", "lambda=", "lambda=much", "lambda=nan", "prior=0", "prior=1", "droped", ""]
+)
 def test_unknown_treatments_are_refused(pipeline, defence_folder, name):
     load_defence(pipeline, defence_folder)
     with pytest.raises(ValueError, match="unknown treatment"):
@@ -237,7 +278,7 @@ def test_broken_folders_are_refused(pipeline, defence_folder, tmp_path):
 def test_bad_use_is_refused(pipeline, clean, attacked, tmp_path):
     with pytest.raises(ValueError, match="no defence"):
         apply_treatment(pipeline, "learned")
-    with pytest.raises(ValueError, match="no LoRD adapter"):
+    with pytest.raises(ValueError, match="no defence named"):
         save_defence(pipeline, tmp_path)
     with pytest.raises(ValueError, match="attacked_images"):
         train_defence(pipeline, clean, attacked[..., :16], CAPTIONS, SETTINGS)

@@ -19,11 +19,11 @@ from lord.record import Record, make_record, measure, write_record
 from lord.sample import generate
 from lord.show.findings import is_worse
 from lord.show.results import metric_keys
-from lord.show.style import ATTACK_NAMES, CONDITIONS, number, with_interval
+from lord.show.style import ATTACK_NAMES, number, with_interval
 from lord.study.plan import Job, jobs
 from lord.study.profile import SamplingSettings, load_profile
 from lord.study.run import run
-from lord.study.tables import attack_table, noise_margins
+from lord.study.tables import attack_table, clean_harm, noise_margins
 
 REPOSITORY = Path(lord.__file__).parents[1]
 SIZE = 16
@@ -33,9 +33,16 @@ SETTINGS = {
     "finetune": {"steps": 1},
     "stage1": {"steps": 1},
     "stage1_data": {"attack": {"steps": 1}},
+    "adversarial": {"kind": "lora", "steps": 1},
+    "adversarial_data": {"attack": {"steps": 1}},
+    "wide": {"steps": 1, "rank": 8},
+    "conditions": {
+        "none": ["none", "lord_wide"],
+        "ace": ["none", "jpeg", "adversarial", "lord", "lord_wide"],
+    },
     "sampling": {},
     "treatments": ["learned", "lambda=0", "dropped"],
-    "further_treatments": ["lambda=0.5", "lambda=1", "merged"],
+    "further_treatments": ["lambda=0.5", "lambda=1"],
 }
 COMPARISON = {"attacks": ["noise", "ace", "advdm"], "eps_levels": [4, 8], "steps": [5]}
 ONE, SEVERAL = ({"subjects": subjects, "seeds": [0]} for subjects in ([0], [0, 1]))
@@ -47,8 +54,11 @@ SCALES = {
 LEVELS = {
     ("none", "none"): (2.0, 0.85, 0.9),
     ("ace", "none"): (12.0, 0.4, 0.7),
-    ("ace", "lord"): (3.0, 0.8, 0.85),
-    ("none", "lord"): (2.2, 0.84, 0.9),
+    ("ace", "jpeg"): (9.0, 0.5, 0.7),
+    ("ace", "adversarial"): (6.0, 0.6, 0.8),
+    ("ace", "lord"): (4.0, 0.7, 0.85),
+    ("ace", "lord_wide"): (3.0, 0.8, 0.85),
+    ("none", "lord_wide"): (2.2, 0.84, 0.9),
 }
 RESULTS = ("stage2", "main")
 SHEET_ROWS = {
@@ -85,9 +95,10 @@ def made_up(job: Job, settings: dict, number: random.Random) -> tuple[dict, dict
         losses = {"loss_clean": 0.1, "loss_noise": 0.11, "loss_attacked": 0.4}
         return {"eps_levels": 8.0} | losses, {}
     if job.stage == "stage1":
-        series = {
-            name: [number.random() for _ in range(40)] for name in ("clean", "attacked", "gate")
-        }
+        parts = ("clean", "attacked", "gate")
+        series = {name: [number.random() for _ in range(40)] for name in parts}
+        if job.defence == "adversarial":
+            return {"images": 512.0}, {name: series[name] for name in parts[:2]}
         series["timestep"] = [100.0, 500.0, 900.0]
         for name in ("clean", "attacked"):
             series |= {
@@ -100,10 +111,23 @@ def made_up(job: Job, settings: dict, number: random.Random) -> tuple[dict, dict
         columns = ("seconds_per_image", "times_the_floor")
         steps = {f"{name}/{c}": 1.5 for name in ("floor", "naive", "ace_plus") for c in columns}
         return steps | {"ace_plus/faster_than_naive": 2.5}, {}
+    if job.stage == "cost":
+        return {"stage 1, LoRD/seconds": 0.5, "stage 1, LoRD/times": 1.1} | {
+            "jpeg/seconds": 2.0,
+            "jpeg/peak_memory_mb": 1500.0,
+        }, {}
+    if job.stage == "audit":
+        metrics = {"probability/clean/0": 0.1, "auc/jpeg/0": 0.5}
+        for name in settings["comparison"]["attacks"]:
+            metrics |= {f"auc/{name}/{level:g}": 0.9 for level in (4, 8)}
+        series = {"said/ace": [0.1, 0.9], "true/ace": [0.0, 1.0], "count/ace": [4.0, 4.0]}
+        layers = ("up_blocks.0.to_q", "mid_block.to_q", "down_blocks.0.to_q")
+        return metrics, series | {f"auc/{layer}": [0.9, 0.5] for layer in layers}
     attacked = "none" if settings["attack_name"] in ("none", "noise") else "ace"
     fid, quality, identity = LEVELS[attacked, settings["defence"]]
     # The best of all is a treatment that is no candidate.
-    worse = {"lambda=1": -0.5, "lambda=0": 0, "none": 0}.get(settings["treatment"], 1)
+    worse = {"lambda=1": -0.5, "lambda=0": 0, "none": 0, "dropped": 0.5}
+    worse = worse.get(settings["treatment"], 1)
     metrics = {
         "fid_embedded": fid + 1 + worse,
         "fid_embedded_round_trip": fid + worse + 0.1 * number.random(),
@@ -246,6 +270,9 @@ def test_numbers_reach_the_notebook(study, monkeypatch):
         (["ace"], show.attacked_images),
         (["stage1"], show.training_curves),
         (["stage1"], show.gate_by_timestep),
+        (["audit"], show.audit_matrix),
+        (["audit"], show.reliability),
+        (["audit"], show.layer_matrix),
         (RESULTS, show.treatment_samples),
         (RESULTS, show.treatment_comparison),
         (RESULTS, show.sheet),
@@ -370,30 +397,69 @@ def test_main_table_has_intervals_and_marks_the_winner(study):
     styler = show.main_table(profile)
     rows = styler.data
     assert list(rows.columns) == ["embedded FID ↓", "embedded CLIP-IQA ↑", "identity match ↑"]
-    assert len(rows) == len(DOMAINS) * len(CONDITIONS)
+    assert len(rows) == len(DOMAINS) * 11  # LoRD and adversarial training: as published, and chosen
     one = Path(profile).stem == "one"
     assert rows.map(lambda text: "[" in text).all(axis=None) != one
     page = styler.to_html()
     winners = re.findall(r'<td[^>]*class="[^"]*winner"[^>]*>([^<]*)', page)
-    best = rows.loc["portraits"].loc["LoRD, ACE photos"].tolist()
-    assert len(winners) == 6 and winners[:3] == best  # never a LoRA on clean photographs
+    best = rows.loc["portraits", "ACE", "wide LoRD (λ = 0)"].tolist()
+    assert len(winners) == 12  # of each domain, attack and metric, never a LoRA without a defence
+    assert best[0] in winners
     assert ("No evidence" in page) == one
     assert 'class="dataframe"' in page
+
+
+def test_rivals_are_compared_in_pairs(study):
+    profile, _ = study
+    styler = show.rival_table(profile)
+    assert set(styler.data.index.get_level_values(1)) == {"ACE"}
+    rows = styler.data.xs("portraits").xs("ACE")
+    assert {"LoRA", "JPEG", "LoRD (learned λ)"} <= set(rows.index)
+    assert not any("wide" in name for name in rows.index)
+    text = rows.loc["JPEG", "embedded FID"]
+    assert float(text.split()[0]) == pytest.approx(6, abs=0.2)  # see LEVELS
+    assert 'class="data row0 col0 winner"' in styler.to_html()
+
+
+def test_a_defence_may_do_a_tenth_of_the_damage_to_clean_photographs(study):
+    profile, records = study
+    table = clean_harm(records("stage2", "main"))
+    fid = table[(table["metric"] == "fid") & (table["domain"] == "portraits")]
+    fid = fid.set_index("treatment")
+    assert set(fid.index) == {"learned", "lambda=0"}  # as published, and as chosen
+    assert fid["margin"].tolist() == pytest.approx([1, 1], abs=0.02)  # see LEVELS
+    assert fid.loc["lambda=0", "harm"] == pytest.approx(0.2, abs=0.1)
+    assert fid.loc["learned", "harm"] == pytest.approx(1.2, abs=0.1)
+    styler = show.harm_table(profile)
+    page = styler.to_html()
+    texts = styler.data.loc["portraits"]["embedded FID"]
+    for name, small in (("wide LoRD (λ = 0)", True), ("wide LoRD (learned λ)", False)):
+        text = re.escape(texts["clean", name])
+        assert bool(re.search(rf'winner" >{text}<', page)) == small
+
+
+def test_cost_table(study):
+    _, records = study
+    rows = show.cost_table(records("cost")).data
+    assert rows.loc["stage 1, LoRD"].tolist() == ["0.500", "1.10", ""]
+    assert rows.loc["JPEG"].tolist() == ["2.000", "", "1.5"]
 
 
 def test_treatment_table_marks_the_choice_and_the_best(study):
     _, records = study
     styler = show.treatment_table(records("stage2", "main"))
-    treatments = ["learned λ", "λ = 0 (chosen)", "dropped"]
-    assert list(styler.data.loc["portraits"].index) == treatments
-    assert 'class="data row1 col0 winner"' in styler.to_html()
+    treatments = ["learned λ", "λ = 0 (chosen)", "dropped", "λ = ½", "λ = 1"]
+    rows = [f"{kind}: {name}" for kind in ("LoRD", "wide LoRD") for name in treatments]
+    assert list(styler.data.loc["portraits"].index) == rows
+    assert 'class="data row9 col0 winner"' in styler.to_html()  # the best is no candidate
 
 
-def test_the_table_of_stage_1_identities_has_every_treatment_and_chooses_a_candidate(study):
+def test_the_table_of_stage_1_identities_chooses_a_candidate(study):
     _, records = study
     styler = show.treatment_table(records("stage2", "main"), "stage2")
-    treatments = ["learned λ", "λ = 0 (chosen)", "dropped", "λ = ½", "λ = 1", "merged"]
-    assert list(styler.data.loc["portraits"].index) == treatments
+    treatments = ["learned λ", "λ = 0 (chosen)", "dropped"]
+    rows = [f"{kind}: {name}" for kind in ("LoRD", "wide LoRD") for name in treatments]
+    assert list(styler.data.loc["portraits"].index) == rows
     assert 'class="data row4 col0 winner"' in styler.to_html()
 
 
@@ -403,6 +469,9 @@ def test_summary_answers_the_questions_with_numbers(study):
     assert "**Does ACE ruin a LoRA? Yes:** on portraits it takes embedded FID from 2.0" in text
     assert re.search(r"closes (8[89]|9[01])% of the embedded FID gap", text)
     assert "Chosen on identities that are not evaluated: λ = 0." in text
+    assert "LoRD as published, with its learned λ, 7" in text  # percent, see LEVELS
+    assert "kept, as published, 5" in text
+    assert text.count("ahead of 2 of 2") == 4  # domains and metrics; JPEG, adversarial training
     one = Path(profile).stem == "one"
     assert ("{admonition} No evidence" in text) == one
     assert ("1 subject and 1 seed in each domain, no intervals" in text) == one

@@ -7,17 +7,29 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+import torch
 import yaml
 
 from lord.attacks import NOISE
+from lord.data.subjects import Subject
 from lord.objectives import OBJECTIVES
 from lord.study import main_table, missing, run, status
 from lord.study.bench import Bench
+from lord.study.defences import with_gate
 from lord.study.experiments import condition
+from lord.study.experiments.scenario import scenario_photographs
+from lord.study.photographs import photographs_of
 from lord.study.plan import jobs
-from lord.study.profile import PROFILES, load_profile, profile_names
+from lord.study.profile import ABLATIONS, OURS, PROFILES, TRAINED, load_profile, profile_names
 from lord.study.run import RESULTS
-from lord.study.tables import METRICS, gaps_closed, load_records
+from lord.study.tables import (
+    METRICS,
+    PUBLISHED_TREATMENT,
+    ablation_table,
+    gaps_closed,
+    load_records,
+    rival_table,
+)
 
 SMOKE = load_profile("smoke")
 
@@ -86,7 +98,7 @@ def test_a_setting_touches_exactly_the_records_that_depend_on_it():
         return {name: s for job in jobs(profile) for name, s in job.outputs.items()}
 
     before = settings(SMOKE)
-    longer = SMOKE.budget.model_copy(update={"steps": 3})
+    longer = SMOKE.budget.model_copy(update={"steps": 6})
     after = settings(SMOKE.model_copy(update={"budget": longer}))
     changed = {name for name in before if before[name] != after[name]}
     assert changed
@@ -136,15 +148,85 @@ def test_no_cell_is_computed_twice():
 def test_what_has_no_defence_does_not_depend_on_the_code_of_one():
     for job in jobs(SMOKE):
         if job.stage in ("main", "damage", "steps"):
-            defended = any("-lord" in name for name in job.outputs)
+            defended = job.defence in TRAINED
             assert ("lord.defence" in job.modules) == defended
             assert ("lord.attacks" in job.modules) == (job.attack != "none" or defended)
+
+
+def test_a_scenario_mixes_photographs(tmp_path):
+    mixed = SMOKE.varied({"scenario": {"attacked_share": 0.5}})
+    subject = Subject("portraits", "evaluation", 0)
+    bench, attack = Bench(mixed, tmp_path), SMOKE.attack_of("ace")
+    images = scenario_photographs(bench, subject, 0, attack, "none")
+    clean, attacked = (photographs_of(bench, subject, 0, by) for by in (None, attack))
+    half = len(clean) // 2
+    assert torch.equal(images[:half], attacked[:half])
+    assert torch.equal(images[half:], clean[half:])
+    assert not torch.equal(attacked[half:], clean[half:])
+
+
+def test_a_variant_changes_what_it_says_and_nothing_else():
+    varied = SMOKE.varied({"stage1": {"rank": 2}})
+    assert varied.stage1.rank == 2 and varied.stage1.steps == SMOKE.stage1.steps
+    assert varied.model_copy(update={"stage1": SMOKE.stage1, "ablations": SMOKE.ablations}) == SMOKE
+    with pytest.raises(ValueError, match="rang"):
+        SMOKE.varied({"stage1": {"rang": 2}})
+
+
+def test_an_attacker_who_knows_needs_something_to_know():
+    blind = {"variants": {"v": {"scenario": {"attacker": "closing"}}}, "treatments": ["dropped"]}
+    blind |= {"conditions": {"ace": ["none"]}, "subjects": [0], "seeds": [0]}
+    with pytest.raises(ValueError, match="v: only a trained defence"):
+        SMOKE.model_validate(SMOKE.model_dump() | {"ablations": {"adaptive": blind}})
+
+
+@pytest.mark.parametrize("stage", ["rank", "adaptive"])
+def test_an_ablation_is_measured_against_undefended_loras(records, stage):
+    _, results = records
+    found = run("smoke", stage, domain="portraits", results=results)
+    assert all(record.metrics["adapter_thousands"] > 0 for record in found)
+    for record in found:
+        changed = record.settings["attack_name"] != "none"
+        assert (record.metrics["ssim"] < 0.999) == changed
+    table = ablation_table(load_records(SMOKE, results / "smoke"), stage)
+    rows = table.set_index(["variant", "attack", "defence", "treatment"])
+    main = main_table(load_records(SMOKE, results / "smoke")).set_index(["attack", "defence"])
+    if stage == "rank":  # which has undefended LoRAs of its own
+        clean, attacked = (rows["fid"]["r2", attack, "none", "none"] for attack in ("none", "ace"))
+        defended = rows.loc["r2", "ace", "lord", "dropped"]
+    else:
+        clean, attacked = (main["fid"][attack, "none"] for attack in ("none", "ace"))
+        defended = rows.loc["closing", "ace", "lord_wide", "dropped"]
+    if attacked > clean:
+        expected = (attacked - defended["fid"]) / (attacked - clean)
+        assert defended["fid_closed"] == pytest.approx(expected)
+    else:
+        assert pd.isna(defended["fid_closed"])
+
+
+def test_every_variant_is_another_experiment():
+    ablated = [job for job in jobs(SMOKE) if job.stage in SMOKE.ablations]
+    keys = [job.key(name) for job in ablated for name in job.outputs]
+    assert {job.stage for job in ablated} == set(ABLATIONS)
+    assert len(set(keys)) == len(keys)
+
+
+def test_a_copy_of_a_defence_has_a_fixed_gate(tmp_path):
+    folder = tmp_path / "defence"
+    folder.mkdir()
+    (folder / "adapter_config.json").write_text('{"r": 4}')
+    (folder / "adapter_model.safetensors").write_bytes(b"weights")
+    assert with_gate(folder, "learned") == folder
+    copy = with_gate(folder, 0.5)
+    assert json.loads((copy / "adapter_config.json").read_text()) == {"r": 4, "fixed_gate": 0.5}
+    assert (copy / "adapter_model.safetensors").read_bytes() == b"weights"
+    assert json.loads((folder / "adapter_config.json").read_text()) == {"r": 4}
 
 
 def test_a_run_measures_every_condition(records):
     found, results = records
     conditions = {(r.settings["attack_name"], r.settings["defence"]) for r in found}
-    assert conditions == {("none", "none"), ("ace", "none"), ("ace", "lord"), ("none", "lord")}
+    assert conditions == set(SMOKE.pairs)
     for record in found:
         assert not record.evidence
         assert set(record.metrics) == {
@@ -164,8 +246,16 @@ def test_a_run_measures_every_condition(records):
 def test_the_tables_follow_from_the_records(records):
     _, results = records
     table = main_table(load_records(SMOKE, results / "smoke"))
-    assert len(table) == 4
+    published = table[~table["selected"]]
+    assert len(table) - len(published) == len(SMOKE.pairs)
+    assert set(published["defence"]) <= set(PUBLISHED_TREATMENT)
     assert set(gaps_closed(table)["metric"]) == set(METRICS)
+    leads = rival_table(load_records(SMOKE, results / "smoke")).set_index(
+        ["attack", "defence", "treatment", "metric"]
+    )["lead"]
+    fid = table.set_index(["attack", "defence", "selected"])["fid"]
+    ahead = fid["ace", "jpeg", True] - fid["ace", OURS, True]
+    assert leads["ace", "jpeg", "none", "fid"] == pytest.approx(ahead)
 
 
 def test_lost_tables_are_written_again_from_the_records(tmp_path):

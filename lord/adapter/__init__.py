@@ -17,11 +17,18 @@ from lord.adapter.attach import (
     unmerge,
     without_adapters,
 )
-from lord.adapter.config import LordConfig
-from lord.adapter.gate import GateRecord, lord_layers, record_gates, set_gate
+from lord.adapter.config import GATES, LordConfig
+from lord.adapter.gate import (
+    GateRecord,
+    announce_timesteps,
+    lord_layers,
+    record_gates,
+    set_gate,
+)
 from lord.adapter.layer import LordConv2d, LordLinear
 
 __all__ = [
+    "GATES",
     "GateRecord",
     "LordConfig",
     "LordConv2d",
@@ -30,6 +37,7 @@ __all__ = [
     "active_adapters",
     "adapter_tensors",
     "add_adapter",
+    "announce_timesteps",
     "load_tensors",
     "lora_layers",
     "lord_layers",

@@ -7,9 +7,11 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 import torch
+from diffusers.models.embeddings import get_timestep_embedding
 from torch import Tensor, nn
 
 from lord.adapter.layer import LordLayer
+from lord.adapter.variant import TIMESTEP_FEATURES
 
 
 def lord_layers(network: nn.Module) -> dict[str, LordLayer]:
@@ -25,14 +27,22 @@ def lord_layers(network: nn.Module) -> dict[str, LordLayer]:
     return layers
 
 
-def set_gate(network: nn.Module, gate: Literal["learned"] | float) -> None:
+def set_gate(network: nn.Module, gate: Literal["learned"] | float, prior: float = 0.5) -> None:
     """Let every gate of ``network`` compute λ from its input (``"learned"``), or fix λ to a number.
 
     0 closes the defence branch, 1 opens it fully; other numbers, also outside [0, 1], are allowed.
 
+    A learned λ estimates how probable it is that the input is attacked, and it has learned that
+    where half of the inputs are. Elsewhere the share is another, ``prior``, and Bayes' rule shifts
+    the logit (Saerens et al., 2002): λ = σ(MLP(…) + log(prior / (1 − prior))). An input that says
+    nothing then gets λ = prior instead of ½.
+
     Raises:
-        ValueError: ``gate`` is neither, or the network holds no LoRD adapter.
+        ValueError: ``gate`` is neither, ``prior`` is not between 0 and 1, or the network holds no
+            LoRD adapter.
     """
+    if not 0 < prior < 1:
+        raise ValueError(f"prior: expected a probability between 0 and 1, not {prior}")
     if gate != "learned":
         try:
             gate = float(gate)
@@ -45,6 +55,25 @@ def set_gate(network: nn.Module, gate: Literal["learned"] | float) -> None:
         raise ValueError("the adapters are merged into the weights: unmerge before changing λ")
     for layer in layers:
         layer.gate = gate
+        layer.gate_shift = math.log(prior / (1 - prior))
+
+
+def announce_timesteps(network: nn.Module) -> None:
+    """From now on, tell the gates of ``network`` the timestep of every forward pass.
+
+    Only gates that read the timestep need it. They get its sinusoidal embedding, as the U-Net does.
+    """
+    if _announce not in network._forward_pre_hooks.values():
+        network.register_forward_pre_hook(_announce, with_kwargs=True)
+
+
+def _announce(unet: nn.Module, args: tuple, kwargs: dict) -> None:
+    sample, time = (*args, *(kwargs[k] for k in ("sample", "timestep") if k in kwargs))[:2]
+    times = torch.as_tensor(time, device=sample.device).expand(len(sample))
+    features = get_timestep_embedding(times, TIMESTEP_FEATURES)
+    for layer in unet.modules():
+        if isinstance(layer, LordLayer):
+            layer.timesteps = features
 
 
 @dataclass
@@ -52,7 +81,8 @@ class GateRecord:
     """What the gates computed while they were recorded.
 
     Attributes:
-        logits: for each layer, one tensor per forward pass, shape (N, T): T = 1 where a sample
+        logits: as learned, for a prior of ½; for each layer one tensor per forward pass, of shape
+            (N, T): T = 1 where a sample
             shares one λ, else the number of tokens. Part of the graph, so a loss can use them.
     """
 

@@ -19,6 +19,9 @@ class LordLayer:
 
     Attributes:
         gate: ``"learned"``, or a number that replaces λ for every input.
+        gate_shift: what is added to the logit of a learned gate, see `lord.adapter.gate.set_gate`.
+        timesteps: an embedding (N, TIMESTEP_FEATURES) of each input's timestep, for gates that read
+            it, see `lord.adapter.gate.announce_timesteps`.
         gate_logits: a list that collects the gate's logits, or None while nobody records.
     """
 
@@ -26,6 +29,8 @@ class LordLayer:
     other_param_names = (*Linear.other_param_names, "gate_granularity")
 
     gate: Literal["learned"] | float = "learned"
+    gate_shift: float = 0.0
+    timesteps: Tensor | None = None
     gate_logits: list[Tensor] | None = None
 
     def update_layer(self, adapter_name: str, *args: Any, **kwargs: Any) -> None:

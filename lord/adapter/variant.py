@@ -13,6 +13,9 @@ import torch.nn.functional as F
 from peft.tuners.lora.layer import LoraLayer, LoraVariant
 from torch import Tensor, nn
 
+# Numbers by which a gate knows the timestep.
+TIMESTEP_FEATURES = 16
+
 
 class LordVariant(LoraVariant):
     """Parameters, forward pass and merging of LoRD in one layer.
@@ -31,7 +34,8 @@ class LordVariant(LoraVariant):
         branch = module.lora_B[adapter_name]
         defence = _new_branch(branch)
         nn.init.zeros_(defence.weight)
-        gate_in = nn.Linear(module.out_features, config.gate_hidden)
+        seen = module.out_features + (TIMESTEP_FEATURES if config.gate == "timestep" else 0)
+        gate_in = nn.Linear(seen, config.gate_hidden)
         gate_out = nn.Linear(config.gate_hidden, 1)
         nn.init.zeros_(gate_out.bias)
         module.lora_defence_B[adapter_name] = defence
@@ -125,11 +129,16 @@ def _learned_gate(module: LoraLayer, adapter_name: str, low_rank: Tensor) -> Ten
     """
     axis = _channel_axis(module)
     tokens = low_rank.movedim(axis, -1)
-    if module.gate_granularity[adapter_name] == "sample" and tokens.ndim > 2:
+    granularity = module.gate_granularity[adapter_name]
+    if granularity != "token" and tokens.ndim > 2:
         tokens = tokens.mean(tuple(range(1, tokens.ndim - 1)), keepdim=True)
     update = F.linear(tokens, module.lora_B[adapter_name].weight.flatten(1))
+    if granularity == "timestep":
+        known = module.timesteps.to(update)
+        known = known.reshape(len(known), *[1] * (update.ndim - 2), -1)
+        update = torch.cat((update, known.expand(*update.shape[:-1], -1)), -1)
     hidden = F.silu(module.lora_gate_in[adapter_name](update))
     logits = module.lora_gate_out[adapter_name](hidden)
     if module.gate_logits is not None:
         module.gate_logits.append(logits.flatten(1))
-    return logits.sigmoid().movedim(-1, axis)
+    return (logits + module.gate_shift).sigmoid().movedim(-1, axis)

@@ -21,7 +21,7 @@ app = typer.Typer(
 )
 
 PANELS = {
-    "Images": (images.render, images.attack, images.purify),
+    "Images": (images.render, images.attack, images.purify, images.audit),
     "Models": (models.pretrain, models.defend, models.finetune),
     "Samples": (samples.generate, samples.evaluate),
 }

@@ -25,6 +25,7 @@ from lord.cli.options import (
     native_size,
     open_pipeline,
     parse_number,
+    require_folder,
     require_folders,
 )
 from lord.progress import console, track
@@ -344,6 +345,55 @@ def purify(
         save_images(clean, out, names[rows], captions)
         ledger.add(names[rows], requests[rows], [{}] * len(clean))
     console.print(f"{len(album)} purified pictures with captions are in {out}")
+
+
+def audit(
+    images: Originals,
+    defence: Annotated[
+        Path, typer.Option(help="Whose gates are asked: a LoRD, from `lord defend`.")
+    ],
+    prior: Annotated[
+        float,
+        typer.Option(
+            parser=parse_number,
+            metavar="NUMBER",
+            help="The share of attacked images among those that you see, as far as you know.",
+        ),
+    ] = "0.5",  # type: ignore[assignment]
+    caption: Caption = "a photograph",
+    size: Size = None,
+    model: Model = "embedded",
+    device: Device = None,
+    dtype: Dtype = None,
+) -> None:
+    """Tell how likely each image of a folder is to be attacked.
+
+    The gates of the defence have learned to tell attacked images from clean ones. They know the
+    attack they have seen and its relatives; that they find nothing does not prove that an image is
+    clean.
+
+    **Example**: audit an album before training on it.
+
+    ```
+    lord audit album --defence defence --prior 0.1
+    ```
+    """
+    require_folder(images)
+    require_folder(defence)
+    from lord.audit import gate_scores, load_calibration
+    from lord.data.folder import load_folder
+    from lord.defence import load_defence
+
+    calibration = load_calibration(defence)
+    pipeline = open_pipeline(model, device, dtype)
+    album = load_folder(images, size or native_size(pipeline), caption)
+    load_defence(pipeline, defence)
+    scores = gate_scores(pipeline, album.images, album.captions)
+    probabilities = calibration.probability(scores, prior).tolist()
+    table = Table("image", "attacked")
+    for path, probability in zip(album.paths, probabilities, strict=True):
+        table.add_row(path.name, f"{probability:.0%}")
+    console.print(table)
 
 
 def unique_names(album: "ImageSet") -> list[str]:

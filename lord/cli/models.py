@@ -170,9 +170,20 @@ def defend(
     rank: Rank = 4,
     alpha: Alpha = 4,
     target_modules: TargetModules = ATTENTION,
+    kind: Annotated[
+        Literal["lord", "lora"],
+        typer.Option(
+            help="LoRD, or a plain LoRA without its second branch and gate that learns the same.",
+            rich_help_panel=FINER,
+        ),
+    ] = "lord",
     gate: Annotated[
-        Literal["sample", "token"],
-        typer.Option(help="What shares one λ: an image, or a token.", rich_help_panel=FINER),
+        Literal["sample", "token", "timestep"],
+        typer.Option(
+            help="What shares one λ: an image, a token, or an image at a timestep, which the gate "
+            "then reads too.",
+            rich_help_panel=FINER,
+        ),
     ] = "sample",
     gate_hidden: Annotated[
         int, typer.Option(help="Width of the gate's hidden layer.", rich_help_panel=FINER)
@@ -217,6 +228,7 @@ def defend(
     import torch
 
     from lord.attacks import AttackSettings
+    from lord.audit import calibrate, gate_scores, save_calibration
     from lord.data.folder import ImageSet, load_folder, read_image
     from lord.data.subjects import sample_domain
     from lord.defence import Stage1Settings, save_defence, train_defence
@@ -235,6 +247,7 @@ def defend(
         max_grad_norm=max_grad_norm,
         checkpoint_every=checkpoint_every,
         seed=seed,
+        kind=kind,
         gate=gate,
         gate_hidden=gate_hidden,
         bce_weight=bce_weight,
@@ -256,14 +269,23 @@ def defend(
     attacked = torch.stack(
         [read_image(work / "attacked" / f"{name}.png", (side, side)) for name in entries]
     )
+    # The audit is calibrated on pairs that the gates were not trained on, if there are enough.
+    held_back = len(attacked) // 8 if kind == "lord" and len(attacked) >= 32 else 0
+    learned, kept = slice(len(attacked) - held_back), slice(len(attacked) - held_back, None)
     history = train_defence(
         pipeline,
-        clean.images,
-        attacked,
-        clean.captions,
+        clean.images[learned],
+        attacked[learned],
+        clean.captions[learned],
         settings,
         checkpoint=work / "checkpoint.safetensors",
     )
+    if held_back:
+        scores = [
+            gate_scores(pipeline, images[kept], clean.captions[kept])
+            for images in (clean.images, attacked)
+        ]
+        save_calibration(calibrate(*scores), out)
     save_defence(pipeline, out)
     shutil.rmtree(work)
     console.print(f"The defence is in {out} ({last_losses(history)})")

@@ -42,10 +42,10 @@ def generate(
     treatment: Annotated[
         str,
         typer.Option(
-            help="What becomes of the defence: learned, lambda=NUMBER, dropped, merged or "
-            "merged=NUMBER."
+            help="What becomes of the defence: dropped, learned, prior=NUMBER, lambda=NUMBER, "
+            "merged or merged=NUMBER; kept, of one without a gate."
         ),
-    ] = "learned",
+    ] = "dropped",
     count: Annotated[int, typer.Option(min=1, help="How many images.")] = 16,
     seed: Annotated[
         int, typer.Option(min=0, help="Of the first image; each further one has the next.")
@@ -79,7 +79,7 @@ def generate(
     """
     if defence is not None:
         require_folder(defence)
-    elif treatment != "learned":
+    elif treatment != "dropped":
         raise ValueError("--treatment says what becomes of a --defence, and none is given")
     if lora is not None and not lora.exists():
         raise FileNotFoundError(f"{lora}: no such file. Give a LoRA from `lord finetune`.")

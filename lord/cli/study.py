@@ -61,8 +61,8 @@ def run(
     stage: Annotated[
         str | None,
         typer.Option(
-            help="Only this: data, model, metrics, ace, performance, stage1, stage2, main, damage "
-            "or steps."
+            help="Only this: data, model, metrics, ace, performance, cost, stage1, stage2, audit, "
+            "main, damage, steps, rank, gate, parts, transfer or adaptive."
         ),
     ] = None,
     domain: Annotated[Domain | None, typer.Option(help="Only this domain.")] = None,
@@ -72,7 +72,7 @@ def run(
         str | None, typer.Option(help="Only cells under this attack, or none.")
     ] = None,
     defence: Annotated[
-        str | None, typer.Option(help="Only cells with this defence, lord or none.")
+        str | None, typer.Option(help="Only cells with this defence, or none.")
     ] = None,
 ) -> None:
     """Compute the records that are missing, and whatever they need.

@@ -13,6 +13,7 @@ from lord.show.attacks import (
     step_curves,
     step_findings,
 )
+from lord.show.audit import audit_matrix, layer_matrix, reliability
 from lord.show.cards import glue_numbers, numbers, run_card, source
 from lord.show.curves import attribute_accuracy, gate_by_timestep, metric_curves, training_curves
 from lord.show.findings import summary
@@ -26,9 +27,12 @@ from lord.show.pictures import (
     treatment_samples,
 )
 from lord.show.results import (
+    cost_table,
     gap_closed,
+    harm_table,
     main_figure,
     main_table,
+    rival_table,
     treatment_comparison,
     treatment_table,
 )
@@ -37,20 +41,26 @@ __all__ = [
     "attack_pictures",
     "attacked_images",
     "attribute_accuracy",
+    "audit_matrix",
+    "cost_table",
     "damage_findings",
     "damage_matrix",
     "damage_table",
     "gap_closed",
     "gate_by_timestep",
     "glue_numbers",
+    "harm_table",
     "image_grid",
     "image_rows",
+    "layer_matrix",
     "main_figure",
     "main_table",
     "metric_curves",
     "numbers",
     "performance_table",
     "prompted_samples",
+    "reliability",
+    "rival_table",
     "round_trips",
     "run_card",
     "sheet",

@@ -160,7 +160,7 @@ def damage_table(records: Sequence[Record]) -> Styler:
     table = table[table["eps_levels"].isin(levels)].reset_index(drop=True)
     return metric_table(
         table,
-        [ATTACK_NAMES[name] for name in table["attack"]],
+        [[ATTACK_NAMES[name] for name in table["attack"]]],
         records,
         ~table["attack"].isin(("none", "noise")),
         worst=True,
@@ -252,6 +252,7 @@ def _steps(records: Sequence[Record]) -> pd.DataFrame:
 def performance_table(records: Sequence[Record]) -> Styler:
     """One gradient step of each attack: milliseconds per image, and how that compares."""
     table = tables.performance_table(records)
+    table = table[table["experiment"] == "performance"]
     names = {"floor": "floor", "naive": "ACE+, naive loop"} | ATTACK_NAMES
     shown = pd.DataFrame(
         {

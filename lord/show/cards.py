@@ -17,6 +17,7 @@ from lord.record import Record
 from lord.show.curves import validated_metrics
 from lord.show.style import caveats, treatment_name
 from lord.study import tables
+from lord.study.profile import OURS
 
 RESULTS = ("stage2", "main")
 
@@ -87,8 +88,12 @@ def numbers(records: Sequence[Record]) -> dict[str, float | int | str]:
 
 
 def _of_kind(kind: str, records: Sequence[Record]) -> dict[str, float | int]:
-    names = [name for name in records[0].metrics if "/" not in name]
-    found = {f"{kind}_{name}": fmean(r.metrics[name] for r in records) for name in names}
+    values: dict[str, list[float]] = {}
+    for record in records:
+        for name, value in record.metrics.items():
+            if "/" not in name:
+                values.setdefault(f"{kind}_{name}", []).append(value)
+    found = {name: fmean(of_records) for name, of_records in values.items()}
     if kind == "performance":
         found["performance_speedup"] = records[0].metrics["ace_plus/faster_than_naive"]
     if kind == "model":
@@ -115,7 +120,8 @@ def _of_results(records: Sequence[Record]) -> dict[str, float | int | str]:
         "main_treatment": chosen_treatments(records, table["domain"].unique()),
     }
     for gap in tables.gaps_closed(table).to_dict("records"):
-        found[f"main_{gap['domain']}_gap_{gap['metric']}"] = float(gap["closed"])
+        if (gap["attack"], gap["defence"], gap["selected"]) == ("ace", OURS, True):
+            found[f"main_{gap['domain']}_gap_{gap['metric']}"] = float(gap["closed"])
     return found
 
 

@@ -10,9 +10,10 @@ from lord.record import Record
 from lord.show.style import (
     BLUE,
     CYCLE,
-    GREEN,
+    DEFENCE_NAMES,
     MARKERS,
     VERMILION,
+    condition_colour,
     mark,
     metric_label,
     panels,
@@ -93,18 +94,25 @@ def metric_curves(records: Sequence[Record]) -> Figure:
 
 @styled
 def training_curves(records: Sequence[Record]) -> Figure:
-    """Running means of the stage-1 losses: denoising above, the gate's cross-entropy below."""
-    figure, axes = panels(2, len(records), 3.6, sharex=True, sharey="row")
-    for column, record in zip(axes.T, records, strict=True):
-        column[0].set_title(record.settings["domain"])
+    """Running means of the stage-1 losses: denoising above, the gates' cross-entropy below."""
+    domains = list(dict.fromkeys(record.settings["domain"] for record in records))
+    figure, axes = panels(2, len(domains), 3.8, sharex=True, sharey="row")
+    for record in records:
+        column = axes[:, domains.index(record.settings["domain"])]
+        defence = record.settings["defence"]
+        colour, name = condition_colour("ace", defence), DEFENCE_NAMES[defence]
+        for part, style in (("clean", ":"), ("attacked", "-")):
+            steps, values = running_mean(record.series[part])
+            column[0].plot(steps, values, style, color=colour, label=f"{name}, {part}")
+        if "gate" in record.series:
+            column[1].plot(*running_mean(record.series["gate"]), color=colour)
+    for column, domain in zip(axes.T, domains, strict=True):
+        column[0].set_title(domain)
         column[-1].set_xlabel("step")
-        for name, colour, style in (("clean", BLUE, "-"), ("attacked", VERMILION, "--")):
-            steps, values = running_mean(record.series[name])
-            column[0].plot(steps, values, style, color=colour, label=name)
-        column[1].plot(*running_mean(record.series["gate"]), color=GREEN)
     axes[0, 0].set_ylabel("denoising loss")
     axes[1, 0].set_ylabel("cross-entropy of λ")
-    axes[0, 0].legend()
+    handles, labels = axes[0, 0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=2)
     return mark(figure, records)
 
 
@@ -118,14 +126,27 @@ def running_mean(values: Sequence[float]) -> tuple[np.ndarray, np.ndarray]:
 @styled
 def gate_by_timestep(records: Sequence[Record]) -> Figure:
     """λ on clean and attacked photographs against the timestep: mean and middle half."""
-    figure, axes = panels(1, len(records), 2.4, sharey=True)
-    for panel, record in zip(axes[0], records, strict=True):
+    gated = [record for record in records if "timestep" in record.series]
+    domains = list(dict.fromkeys(record.settings["domain"] for record in gated))
+    defences = list(dict.fromkeys(record.settings["defence"] for record in gated))
+    figure, axes = panels(
+        len(defences), len(domains), 1.9 * len(defences) + 0.4, sharex=True, sharey=True
+    )
+    for record in gated:
+        row, column = (
+            defences.index(record.settings["defence"]),
+            domains.index(record.settings["domain"]),
+        )
+        panel = axes[row, column]
         for name, colour, style in (("clean", BLUE, "-o"), ("attacked", VERMILION, "--s")):
             steps = record.series["timestep"]
             mean, low, high = (record.series[f"{name}_{end}"] for end in ("mean", "low", "high"))
             panel.fill_between(steps, low, high, color=colour, alpha=0.2, linewidth=0)
             panel.plot(steps, mean, style, color=colour, markersize=3.5, label=name)
-        panel.set(title=record.settings["domain"], xlabel="timestep (noise →)", ylim=(0, 1))
-    axes[0, 0].set_ylabel("gate λ")
+        panel.set(title=f"{DEFENCE_NAMES[defences[row]]}, {domains[column]}", ylim=(0, 1))
+    for panel in axes[-1]:
+        panel.set_xlabel("timestep (noise →)")
+    for panel in axes[:, 0]:
+        panel.set_ylabel("gate λ")
     axes[0, 0].legend()
-    return mark(figure, records)
+    return mark(figure, gated)

@@ -9,6 +9,8 @@ from lord.record import Record
 from lord.show.cards import chosen_treatments
 from lord.show.results import metric_keys, result_records
 from lord.show.style import (
+    ATTACK_NAMES,
+    DEFENCE_NAMES,
     caveats,
     higher_is_better,
     metric_name,
@@ -16,17 +18,18 @@ from lord.show.style import (
     with_interval,
 )
 from lord.study import tables
+from lord.study.profile import OURS, TRAINED
 
 # The metrics on which ACE and LoRD are judged.
 JUDGED = ("fid", "clip_iqa")
 
-CLEAN, ATTACKED, DEFENDED = ("none", "none"), ("ace", "none"), ("ace", "lord")
+CLEAN, ATTACKED, DEFENDED = ("none", "none"), ("ace", "none"), ("ace", OURS)
 
 Cell = Mapping[str, float]
 
 
 def summary(profile: str) -> str:
-    """The answers to the three questions of the book's first page, with their numbers.
+    """The answers to the questions of the book's first page, with their numbers.
 
     Raises:
         FileNotFoundError: records of the profile are missing.
@@ -36,7 +39,13 @@ def summary(profile: str) -> str:
     warnings = []
     for title, text in (caveat.split(": ") for caveat in caveats(records)):
         warnings.append(f":::{{admonition}} {title}\n:class: warning\n\n{text.capitalize()}\n:::\n")
-    answers = [_damage(table, records), _repair(table, records), _gate(records)]
+    answers = [
+        _damage(table, records),
+        _repair(table, records),
+        _gate(records),
+        _rivals(records),
+        *_strangers(table, records),
+    ]
     subjects, seeds = table["subjects"].max(), table["seeds"].max()
     cells = f"{_count(subjects, 'subject')} and {_count(seeds, 'seed')} in each domain"
     intervals = "no intervals" if subjects * seeds == 1 else "95 % intervals in brackets"
@@ -66,7 +75,9 @@ def _damage(table: pd.DataFrame, records: Sequence[Record]) -> str:
 def _repair(table: pd.DataFrame, records: Sequence[Record]) -> str:
     """How far does LoRD bring the metrics back?"""
     keys = metric_keys(records)
-    gaps = tables.gaps_closed(table).set_index(["domain", "metric"])["closed"]
+    gaps = tables.gaps_closed(table)
+    chosen = gaps["selected"] & (gaps["attack"] == "ace") & (gaps["defence"] == OURS)
+    gaps = gaps[chosen].set_index(["domain", "metric"])["closed"]
     parts = []
     for domain, cells in _by_domain(table).items():
         shares = []
@@ -76,13 +87,32 @@ def _repair(table: pd.DataFrame, records: Sequence[Record]) -> str:
                 shares.append(f"{gaps[domain, name]:.0%} of {gap}")
             else:
                 shares.append(f"nothing, as ACE opened no {metric_name(keys[name])} gap")
-        parts.append(f"on {domain} it closes {' and '.join(shares)}")
-    return f"**Does LoRD repair it?** Trained on attacked photographs, {'; '.join(parts)}."
+        parts.append(f"closes {' and '.join(shares)} on {domain}")
+    text = (
+        f"**Does LoRD repair it?** Trained on attacked photographs, wide LoRD {'; '.join(parts)}."
+    )
+    fid = tables.gaps_closed(table).dropna()
+    fid = fid[(fid["attack"] == "ace") & (fid["metric"] == "fid")]
+    others = {
+        ("lord", "learned"): "LoRD as published, with its learned λ",
+        ("adversarial", "kept"): "adversarial training with its adapter kept, as published",
+        ("adversarial", "dropped"): "adversarial training with its adapter dropped before sampling",
+    }
+    said = []
+    for (defence, treatment), words in others.items():
+        rows = fid[(fid["defence"] == defence) & (fid["treatment"] == treatment)]
+        shares = [f"{gap['closed']:.0%} on {gap['domain']}" for _, gap in rows.iterrows()]
+        if shares:
+            said.append(f"{words}, {' and '.join(shares)}")
+    if said:
+        text += f" Of the {metric_name(keys['fid'])} gap close: {'; '.join(said)}."
+    return text
 
 
 def _gate(records: Sequence[Record]) -> str:
     """Which treatment was chosen, and how it compares with the gate as trained and with none."""
-    table = tables.treatment_table(records).set_index(["domain", "treatment"])
+    table = tables.treatment_table(records)
+    table = table[table["defence"] == OURS].set_index(["domain", "treatment"])
     domains = list(table.index.unique("domain"))
     parts = []
     for domain in domains:
@@ -102,6 +132,48 @@ def _gate(records: Sequence[Record]) -> str:
     )
 
 
+def _rivals(records: Sequence[Record]) -> str:
+    """Which defences wide LoRD is ahead of, on the same subjects and seeds, under ACE."""
+    keys, leads = metric_keys(records), tables.rival_table(records)
+    leads = leads[(leads["attack"] == "ace") & ~leads["defence"].isin(("none", "lord"))]
+    leads = leads.assign(ahead=leads["lead_low"].fillna(leads["lead"]) > 0)
+    parts = []
+    for (domain, name), rows in leads[leads["metric"].isin(JUDGED)].groupby(
+        ["domain", "metric"], sort=False
+    ):
+        by_rival = rows.groupby("defence", sort=False)["ahead"].all()
+        close = [DEFENCE_NAMES[rival] for rival in DEFENCE_NAMES if not by_rival.get(rival, True)]
+        text = f"{domain}, {metric_name(keys[name])}: ahead of {by_rival.sum()} of {len(by_rival)}"
+        parts.append(text + (f", not of {', '.join(close)}" if close else ""))
+    return (
+        "**Is wide LoRD ahead of other defences against ACE?** On the same subjects and seeds, and "
+        f"counting a lead only if its interval lies above 0: {'; '.join(parts)}."
+    )
+
+
+def _strangers(table: pd.DataFrame, records: Sequence[Record]) -> list[str]:
+    """How trained defences do against the other attacks of the study, if there are any."""
+    gaps = tables.gaps_closed(table).dropna()
+    gaps = gaps[gaps["selected"] & (gaps["metric"] == "fid") & (gaps["attack"] != "ace")]
+    said = []
+    for defence in (OURS, "adversarial"):
+        rows = gaps[gaps["defence"] == defence]
+        shares = [
+            f"on {domain} "
+            + ", ".join(
+                f"{g['closed']:.0%} ({ATTACK_NAMES[g['attack']]})" for _, g in part.iterrows()
+            )
+            for domain, part in rows.groupby("domain", sort=False)
+        ]
+        if shares:
+            seen = next(r.settings for r in records if r.settings["defence"] == defence)
+            seen = ATTACK_NAMES[seen[TRAINED[defence][1]]["attack"]["method"]]
+            said.append(f"{DEFENCE_NAMES[defence]}, which has seen {seen}, {', '.join(shares)}")
+    name = metric_name(metric_keys(records)["fid"])
+    text = "**Does it hold against other attacks?** "
+    return [f"{text}Of the {name} gap close: {'; '.join(said)}."] if said else []
+
+
 def harm(value: float, baseline: float, name: str) -> float:
     """By how much a metric is worse than a baseline; negative if it is better."""
     return baseline - value if higher_is_better(name) else value - baseline
@@ -117,9 +189,9 @@ def is_worse(cell: Cell, baseline: Cell, name: str) -> bool:
 
 
 def _by_domain(table: pd.DataFrame) -> dict[str, dict[tuple[str, str], Cell]]:
-    """The rows of the main table under domain and (attack, defence)."""
+    """The rows of the main table, as selected, under domain and (attack, defence)."""
     cells: dict[str, dict[tuple[str, str], Cell]] = {}
-    for row in table.to_dict("records"):
+    for row in table[table["selected"]].to_dict("records"):
         cells.setdefault(row["domain"], {})[row["attack"], row["defence"]] = row
     return cells
 

@@ -17,12 +17,16 @@ from lord.model.pipeline import round_trip
 from lord.record import Record, read_record
 from lord.sample import generate
 from lord.seeding import derive_seed
-from lord.show.style import CONDITIONS, WIDTH, mark, panels, plain, styled
+from lord.show.style import WIDTH, condition_name, mark, panels, plain, styled
+from lord.study.profile import OURS
 from lord.study.run import results_root
 from lord.study.tables import selected_treatment
 
 TILES = 6
 """Pictures in a row, so that each is still recognisable on a phone."""
+
+SHOWN = (("none", "none"), ("ace", "none"), ("ace", OURS))
+"""The conditions whose samples are shown, as (attack, defence)."""
 
 GAP = 2
 """White pixels between pictures."""
@@ -107,7 +111,7 @@ def treatment_samples(records: Sequence[Record], defended: bool = True) -> Figur
         defended: whether to show LoRD too.
     """
     main = [record for record in records if record.kind == "main"]
-    shown = [("none", "none"), ("ace", "none")] + [("ace", "lord")] * defended
+    shown = SHOWN if defended else SHOWN[:2]
     rows = {}
     for domain in _distinct(main, "domain"):
         first = next(record for record in main if record.settings["domain"] == domain)
@@ -116,7 +120,7 @@ def treatment_samples(records: Sequence[Record], defended: bool = True) -> Figur
         rows[f"{domain}: photographs"] = photographs.images
         for attack, defence in shown:
             record = _cell(records, domain, index, first.settings["seed"], attack, defence)
-            rows[f"{domain}: {CONDITIONS[attack, defence][0]}"] = sample_tiles(record)[0]
+            rows[f"{domain}: {condition_name(attack, defence)}"] = sample_tiles(record)[0]
     return mark(labelled_rows(rows), main)
 
 
@@ -132,7 +136,7 @@ def sheet(records: Sequence[Record]) -> Figure:
     for record in main:
         subject = (record.settings["domain"], record.settings["subject"])
         subjects.setdefault(subject, record.settings["seed"])
-    shown = list(CONDITIONS)[:3]
+    shown = SHOWN
     figure, axes = panels(len(subjects), len(shown), 0.62 * len(subjects) + 0.3)
     for row, ((domain, index), seed) in zip(axes, subjects.items(), strict=True):
         for panel, (attack, defence) in zip(row, shown, strict=True):
@@ -141,7 +145,7 @@ def sheet(records: Sequence[Record]) -> Figure:
             panel.imshow(_mosaic(sample_tiles(record)[0][:3]))
         row[0].set_ylabel(f"{domain.removesuffix('s')}\n{index}", fontsize=7)
     for panel, condition in zip(axes[0], shown, strict=True):
-        panel.set_title(CONDITIONS[condition][0])
+        panel.set_title(condition_name(*condition))
     return mark(figure, main)
 
 
@@ -172,7 +176,7 @@ def _cell(
     records: Sequence[Record], domain: str, subject: int, seed: int, attack: str, defence: str
 ) -> Record:
     """The record of a condition, with LoRD that of the treatment chosen for the domain."""
-    treatment = selected_treatment(records, domain) if defence == "lord" else "none"
+    treatment = selected_treatment(records, domain, defence) if defence == OURS else "none"
     wanted = {
         "domain": domain,
         "subject": subject,

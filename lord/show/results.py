@@ -1,6 +1,7 @@
 """The results: conditions and test-time treatments compared, as figures and as tables."""
 
 from collections.abc import Mapping, Sequence
+from itertools import product
 
 import numpy as np
 import pandas as pd
@@ -10,19 +11,26 @@ from pandas.io.formats.style import Styler
 
 from lord.record import Record
 from lord.show.style import (
-    CONDITIONS,
+    ATTACK_NAMES,
     CYCLE,
+    DEFENCE_NAMES,
     caveats,
+    condition_colour,
+    condition_name,
+    defence_name,
     higher_is_better,
+    interval,
     mark,
     metric_label,
     metric_name,
     panels,
     styled,
+    title_and_legend,
     treatment_name,
     with_interval,
 )
 from lord.study import tables
+from lord.study.profile import OURS
 from lord.study.run import results_root, run
 from lord.study.tables import METRICS
 
@@ -58,12 +66,12 @@ def treatment_comparison(records: Sequence[Record]) -> Figure:
     table, conditions = tables.treatment_table(records), tables.main_table(records)
     keys = metric_keys(records)
     names = ("fid", "clip_iqa")
-    domains = list(table["domain"].unique())
+    domains, defences = list(table["domain"].unique()), list(table["defence"].unique())
     treatments = list(table["treatment"].unique())
     figure, axes = panels(
         len(names),
         len(domains),
-        len(names) * (0.24 * len(treatments) + 0.55) + 0.5,
+        len(names) * (0.3 * len(treatments) + 0.55) + 0.7,
         sharex="row",
         sharey=True,
     )
@@ -71,130 +79,212 @@ def treatment_comparison(records: Sequence[Record]) -> Figure:
         for panel, domain in zip(row, domains, strict=True):
             _reference_lines(panel, conditions[conditions["domain"] == domain], name)
             for cell in table[table["domain"] == domain].to_dict("records"):
-                place, colour = treatments.index(cell["treatment"]), CONDITIONS["ace", "lord"][1]
-                _interval(panel, cell, name, place, colour, filled=cell["selected"])
+                place = treatments.index(cell["treatment"])
+                place += 0.3 * (defences.index(cell["defence"]) - (len(defences) - 1) / 2)
+                colour = condition_colour("ace", cell["defence"])
+                label = f"{DEFENCE_NAMES[cell['defence']]}, ACE photos"
+                interval(panel, cell, name, place, colour, cell["selected"], label)
             panel.set_xlabel(metric_label(keys[name]))
             panel.set_ylim(len(treatments) - 0.5, -0.5)
             panel.grid(axis="y", visible=False)
         row[0].set_yticks(range(len(treatments)), [treatment_name(t) for t in treatments])
-    for panel, domain in zip(axes[0], domains, strict=True):
-        panel.set_title(domain)
-    handles, labels = axes[0, 0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=2)
+    title_and_legend(figure, axes[0], domains)
     return mark(figure, records)
 
 
 def _reference_lines(panel: Axes, conditions: pd.DataFrame, name: str) -> None:
     """Where LoRAs without a defence are, as vertical lines."""
-    undefended = conditions[conditions["defence"] == "none"]
-    for cell, style in zip(undefended.to_dict("records"), (":", "--"), strict=False):
-        label, colour = CONDITIONS[cell["attack"], "none"]
-        panel.axvline(cell[name], color=colour, linestyle=style, label=label)
-
-
-def _interval(
-    panel: Axes,
-    cell: Mapping[str, float],
-    name: str,
-    place: float,
-    colour: str,
-    filled: bool = True,
-) -> None:
-    """A mean as a dot, its interval as a bar."""
-    low, high = cell[f"{name}_low"], cell[f"{name}_high"]
-    panel.plot([low, high], [place, place], color=colour, linewidth=2.4, solid_capstyle="butt")
-    face = colour if filled else "white"
-    panel.plot(cell[name], place, "o", markersize=5.5, color=colour, markerfacecolor=face)
+    undefended = conditions[conditions["defence"] == "none"].set_index("attack")
+    for attack, style in (("none", ":"), ("ace", "--")):
+        label, colour = condition_name(attack, "none"), condition_colour(attack, "none")
+        panel.axvline(undefended.loc[attack, name], color=colour, linestyle=style, label=label)
 
 
 def treatment_table(records: Sequence[Record], stage: str = "main") -> Styler:
-    """One row per domain and test-time treatment; the best of a domain stands out.
+    """One row per domain, kind of LoRD and test-time treatment; the best of a domain stands out.
 
     With the stage ``stage2``, on the identities that decide which treatment is reported.
     """
     table = tables.treatment_table(records, stage)
+    rows = zip(table["defence"], table["treatment"], table["selected"], strict=True)
     labels = [
-        treatment_name(treatment) + (" (chosen)" if selected else "")
-        for treatment, selected in zip(table["treatment"], table["selected"], strict=True)
+        f"{DEFENCE_NAMES[defence]}: {treatment_name(treatment)}{' (chosen)' if selected else ''}"
+        for defence, treatment, selected in rows
     ]
-    return metric_table(table, labels, records, pd.Series(True, index=table.index))
+    return metric_table(table, [labels], records, pd.Series(True, index=table.index))
 
 
 def main_table(profile: str) -> Styler:
-    """One row per domain and condition; the best on attacked photographs stands out."""
+    """One row per domain, attack and defence; the best defence against each attack stands out."""
     records = result_records(profile)
-    table = tables.main_table(records)
-    labels = [CONDITIONS[pair][0] for pair in zip(table["attack"], table["defence"], strict=True)]
-    return metric_table(table, labels, records, table["attack"] != "none")
+    table = in_book_order(tables.main_table(records))
+    heads = [
+        [ATTACK_NAMES[attack] for attack in table["attack"]],
+        list(map(defence_name, table["defence"], table["treatment"])),
+    ]
+    competing = table["defence"] != "none"
+    return metric_table(table, heads, records, competing, among=["domain", "attack"])
+
+
+def rival_table(profile: str) -> Styler:
+    """By how much our defence is ahead of every other one, on the same subjects and seeds.
+
+    Above 0 it is better; a lead whose interval is above 0 stands out.
+    """
+    records = result_records(profile)
+    leads = tables.rival_table(records)
+    leads = leads[leads["attack"] != "none"]
+    ahead = leads["lead_low"].fillna(leads["lead"]) > 0
+    return _difference_table(leads, "lead", ahead, records)
+
+
+def harm_table(profile: str) -> Styler:
+    """By how much a defence makes LoRAs on clean photographs worse, on the same subjects and seeds.
+
+    A harm that is surely below the margin, see `tables.clean_harm`, stands out.
+    """
+    records = result_records(profile)
+    harms = tables.clean_harm(records)
+    small = harms["harm_high"].fillna(harms["harm"]) < harms["margin"]
+    return _difference_table(harms, "harm", small, records)
+
+
+def _difference_table(
+    table: pd.DataFrame, name: str, stands_out: pd.Series, records: Sequence[Record]
+) -> Styler:
+    """The column ``name``, paired differences with intervals, under each metric."""
+    keys = metric_keys(records)
+    ends = table[[name, f"{name}_low", f"{name}_high"]]
+    table = in_book_order(
+        table.assign(
+            text=[with_interval(*row) for row in ends.to_numpy()],
+            stands_out=np.where(stands_out, "winner", ""),
+            metric=[metric_name(keys[metric]) for metric in table["metric"]],
+        )
+    )
+    rows = table.set_index(
+        [
+            table["domain"].rename(None),
+            pd.Index([ATTACK_NAMES[attack] for attack in table["attack"]]),
+            pd.Index(map(defence_name, table["defence"], table["treatment"])),
+            table["metric"].rename(None),
+        ]
+    )
+    cells = rows[["text", "stands_out"]].unstack(sort=False, fill_value="")
+    return _styled_table(cells["text"], cells["stands_out"], records)
+
+
+def in_book_order(table: pd.DataFrame) -> pd.DataFrame:
+    """Rows sorted by domain, attack and defence, otherwise as they were."""
+    orders = {"defence": DEFENCE_NAMES, "attack": ATTACK_NAMES, "domain": table["domain"].unique()}
+    keys = [[list(order).index(v) for v in table[column]] for column, order in orders.items()]
+    return table.iloc[np.lexsort(keys)].reset_index(drop=True)
+
+
+def cost_table(records: Sequence[Record]) -> Styler:
+    """What defences take, and how a step compares with the same without the defence.
+
+    Args:
+        records: of the stage cost.
+    """
+    table = tables.performance_table(records)
+    names = [DEFENCE_NAMES.get(step, step) for step in table["step"]]
+    shown = pd.DataFrame(
+        {
+            "seconds": table["seconds"].map("{:.3f}".format),
+            "× without": ["" if np.isnan(x) else f"{x:.2f}" for x in table["times"]],
+            "peak memory, GB": [
+                "" if np.isnan(x) else f"{x / 1000:.1f}" for x in table["peak_memory_mb"]
+            ],
+        }
+    ).set_index(pd.Index(names))
+    return _styled_table(shown, shown.map(lambda _: ""), records)
 
 
 def metric_table(
     table: pd.DataFrame,
-    labels: Sequence[str],
+    heads: Sequence[Sequence[str]],
     records: Sequence[Record],
     competing: pd.Series,
+    among: Sequence[str] = ("domain",),
     worst: bool = False,
     further: Mapping[str, pd.Series] | None = None,
 ) -> Styler:
     """Means with intervals, a row for every row of a table, grouped by domain.
 
     Args:
-        competing: of these rows of a domain the best one of each metric is highlighted.
+        heads: the words that name the rows after the domain, from the general to the particular.
+        competing: of these rows the best one of each metric is highlighted, once for all rows that
+            agree in the columns ``among``.
         worst: the worst one is, instead.
         further: columns beside the metrics.
     """
     keys = metric_keys(records)
-    rows = pd.MultiIndex.from_arrays([table["domain"], labels], names=[None, None])
+    rows = pd.MultiIndex.from_arrays([table["domain"], *heads], names=[None] * (len(heads) + 1))
     cells, classes = pd.DataFrame(index=rows), pd.DataFrame(index=rows)
     for name, key in keys.items():
         columns = [table[name], table[f"{name}_low"], table[f"{name}_high"]]
         cells[metric_label(key)] = [with_interval(*row) for row in zip(*columns, strict=True)]
-        ranked = table.loc[competing, name].groupby(table["domain"])
+        ranked = table[competing].groupby(list(among))[name]
         best = ranked.idxmax() if higher_is_better(key) != worst else ranked.idxmin()
         classes[metric_label(key)] = np.where(table.index.isin(best), "winner", "")
     for name, values in (further or {}).items():
         cells[name], classes[name] = values.to_numpy(), ""
+    return _styled_table(cells, classes, records)
+
+
+def _styled_table(cells: pd.DataFrame, classes: pd.DataFrame, records: Sequence[Record]) -> Styler:
+    """A table of texts as the book shows it, with the caveats of the records above."""
     winner = {"selector": "td.winner", "props": "font-weight: 700; background: rgba(46,160,67,.22)"}
-    left = {"selector": "th.row_heading", "props": "text-align: left"}
+    left = {
+        "selector": "th.row_heading",
+        "props": "text-align: left; vertical-align: top; font-weight: 400",
+    }
+    small = {"selector": "", "props": "font-size: 0.85em"}
+    whole = {"selector": "td", "props": "white-space: nowrap"}  # an interval in one piece
+    styles = [small, whole, winner, left]
+    if cells.index.nlevels > 1:
+        # What rows share is written upright beside them, which leaves the width to the numbers, and
+        # a line begins each group.
+        shared = [f"th.row_heading.level{level}" for level in range(cells.index.nlevels - 1)]
+        upright = "writing-mode: vertical-rl; white-space: nowrap"
+        styles.append({"selector": ", ".join(shared), "props": upright})
+        line = {"selector": f"tbody tr:has({shared[-1]}) > *", "props": "border-top: 1px solid"}
+        styles.append(line)
     # Themes know tables of the class "dataframe", and leave other ones white in the dark.
     styler = cells.style.set_table_attributes('class="dataframe"').set_td_classes(classes)
-    styler.set_table_styles([winner, left])
+    styler.set_table_styles(styles)
     warnings = caveats(records)
     return styler.set_caption(" ".join(warnings)) if warnings else styler
 
 
 @styled
-def main_figure(profile: str) -> Figure:
-    """Every metric (rows) in every domain (columns): dots are cells, bars means with intervals."""
+def main_figure(profile: str, attack: str = "ace") -> Figure:
+    """Every defence against one attack, and the clean LoRA: a row of panels for each metric.
+
+    Dots are subjects and seeds, bars means with intervals.
+    """
     records = result_records(profile)
-    table, cells, keys = (
-        tables.main_table(records),
-        tables.condition_rows(records, "main"),
-        metric_keys(records),
-    )
-    domains = list(table["domain"].unique())
-    shown = [
-        pair
-        for pair in CONDITIONS
-        if pair in set(zip(table["attack"], table["defence"], strict=True))
-    ]
-    figure, axes = panels(len(keys), len(domains), 1.45 * len(keys), sharex="row", sharey=True)
+    table, cells = tables.main_table(records), tables.main_rows(records)
+    keys, domains = metric_keys(records), list(table["domain"].unique())
+    present = set(zip(table["attack"], table["defence"], table["selected"], strict=True))
+    shown = [("none", "none", True)]
+    shown += [key for key in product([attack], DEFENCE_NAMES, [False, True]) if key in present]
+    height = len(keys) * (0.21 * len(shown) + 0.5)
+    figure, axes = panels(len(keys), len(domains), height, sharex="row", sharey=True)
     for row, (name, key) in zip(axes, keys.items(), strict=True):
         for panel, domain in zip(row, domains, strict=True):
-            for place, (attack, defence) in enumerate(shown):
-                colour = CONDITIONS[attack, defence][1]
-                treatment = (
-                    tables.selected_treatment(records, domain) if defence == "lord" else "none"
-                )
-                chosen = {"domain": domain, "attack": attack, "defence": defence}
-                values = _where(cells, **chosen, treatment=treatment)[name]
-                panel.plot(values, [place + 0.25] * len(values), ".", color=colour, alpha=0.6)
-                (mean,) = _where(table, **chosen).to_dict("records")
-                _interval(panel, mean, name, place - 0.1, colour)
+            for place, (condition, defence, selected) in enumerate(shown):
+                colour = condition_colour(condition, defence)
+                chosen = {"attack": condition, "defence": defence, "selected": selected}
+                part = _where(cells, domain=domain, **chosen)
+                panel.plot(part[name], [place + 0.25] * len(part), ".", color=colour, alpha=0.6)
+                for mean in _where(table, domain=domain, **chosen).to_dict("records"):
+                    interval(panel, mean, name, place - 0.1, colour, filled=selected)
             panel.set_xlabel(metric_label(key))
             panel.set_ylim(len(shown) - 0.4, -0.6)
             panel.grid(axis="y", visible=False)
-        row[0].set_yticks(range(len(shown)), [CONDITIONS[pair][0] for pair in shown])
+        row[0].set_yticks(range(len(shown)), _names(shown))
     for panel, domain in zip(axes[0], domains, strict=True):
         panel.set_title(domain)
     return mark(figure, records)
@@ -205,11 +295,22 @@ def _where(table: pd.DataFrame, **values: str) -> pd.DataFrame:
     return table[(table[list(values)] == pd.Series(values)).all(axis=1)]
 
 
+def _names(shown: Sequence[tuple[str, str, bool]]) -> list[str]:
+    """What the rows of the main figure are; a published treatment is named if ours is beside it."""
+    names = ["clean photos"]
+    for attack, defence, selected in shown[1:]:
+        name = "no defence" if defence == "none" else DEFENCE_NAMES[defence]
+        both = {(attack, defence, True), (attack, defence, False)} <= set(shown)
+        names.append(f"{name}, {'chosen' if selected else 'published'}" if both else name)
+    return names
+
+
 @styled
 def gap_closed(profile: str) -> Figure:
     """Share of the damage that LoRD repairs: 0 is none of it, 1 as good as clean photographs."""
     records = result_records(profile)
     gaps = tables.gaps_closed(tables.main_table(records))
+    gaps = _where(gaps, attack="ace", defence=OURS, selected=True)
     keys = metric_keys(records)
     domains = list(gaps["domain"].unique())
     figure, axes = panels(1, 1, 0.3 * len(gaps) + 0.6)

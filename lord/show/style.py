@@ -5,7 +5,7 @@ text around it on a desktop and still readable on a phone. Colours are those of 
 people with any colour vision can tell apart; markers and line styles repeat what they say.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import wraps
 from typing import Any
 
@@ -54,12 +54,20 @@ CYCLE = (BLUE, ORANGE, GREEN, VERMILION, PINK, SKY)
 MARKERS = ("o", "s", "^", "D", "v", "P")
 WARNING = "#8a4b00"
 
-# (attack, defence) → words, colour.
-CONDITIONS = {
-    ("none", "none"): ("LoRA, clean photos", BLUE),
-    ("ace", "none"): ("LoRA, ACE photos", VERMILION),
-    ("ace", "lord"): ("LoRD, ACE photos", GREEN),
-    ("none", "lord"): ("LoRD, clean photos", SKY),
+# Defence → words, in the order of the book.
+DEFENCE_NAMES = {
+    "none": "LoRA",
+    "jpeg": "JPEG",
+    "blur": "Gaussian blur",
+    "total_variation": "total variation",
+    "adverse_cleaner": "AdverseCleaner",
+    "diffpure": "DiffPure",
+    "gridpure": "GrIDPure",
+    "impress": "IMPRESS",
+    "cat": "CAT",
+    "adversarial": "adversarial training",
+    "lord": "LoRD",
+    "lord_wide": "wide LoRD",
 }
 
 # Method → words, in the order of the book.
@@ -146,11 +154,30 @@ def higher_is_better(key: str) -> bool:
     return key.startswith(HIGHER_IS_BETTER)
 
 
+def condition_name(attack: str, defence: str, treatment: str = "none") -> str:
+    """A condition as the book writes it: "LoRD (λ = 0), ACE photos"."""
+    return f"{defence_name(defence, treatment)}, {ATTACK_NAMES[attack]} photos"
+
+
+def defence_name(defence: str, treatment: str = "none") -> str:
+    """A defence, and what becomes of it at test time: "LoRD (λ = 0)"."""
+    treated = "" if treatment == "none" else f" ({treatment_name(treatment)})"
+    return DEFENCE_NAMES[defence] + treated
+
+
+def condition_colour(attack: str, defence: str) -> str:
+    """Blue for a LoRA on clean photographs, vermilion on attacked ones; the defences in others."""
+    if defence == "none":
+        return BLUE if attack == "none" else VERMILION
+    return {"lord": ORANGE, "lord_wide": GREEN}.get(defence, PINK)
+
+
 def treatment_name(treatment: str) -> str:
     """A test-time treatment as the book writes it: "λ = ½" for ``lambda=0.5``."""
     if treatment == "learned":
         return "learned λ"
     words = treatment.replace("merged=", "merged, λ = ").replace("lambda=", "λ = ")
+    words = words.replace("prior=", "learned λ, prior ")
     return words.replace("0.5", "½")
 
 
@@ -171,3 +198,30 @@ def plain(axes: Axes) -> None:
     axes.set_xticks([])
     axes.set_yticks([])
     axes.spines[:].set_visible(False)
+
+
+def interval(
+    panel: Axes,
+    cell: Mapping[str, float],
+    name: str,
+    place: float,
+    colour: str,
+    filled: bool = True,
+    label: str | None = None,
+) -> None:
+    """The mean of a metric as a dot, its interval as a bar."""
+    low, high = cell[f"{name}_low"], cell[f"{name}_high"]
+    line = {"color": colour, "linewidth": 2.4, "solid_capstyle": "butt", "label": label}
+    panel.plot([low, high], [place, place], **line)
+    face = colour if filled else "white"
+    panel.plot(cell[name], place, "o", markersize=5.5, color=colour, markerfacecolor=face)
+
+
+def title_and_legend(figure: Figure, row: Sequence[Axes], titles: Sequence[str]) -> None:
+    """A title for every panel of the first row, and a legend with each label once."""
+    entries = {}
+    for panel, title in zip(row, titles, strict=True):
+        panel.set_title(title)
+        handles, labels = panel.get_legend_handles_labels()
+        entries |= dict(zip(labels, handles, strict=True))
+    figure.legend(entries.values(), entries, loc="outside lower center", ncols=2)

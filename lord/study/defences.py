@@ -1,17 +1,21 @@
 """The defences of the study, each trained once."""
 
 import json
+import shutil
 from pathlib import Path
 
+from filelock import FileLock
 from torch import Tensor
 
 from lord.data.subjects import Subject, sample_domain
-from lord.defence import save_defence, train_defence
+from lord.defence import CONFIG_FILE, WEIGHTS_FILE, save_defence, train_defence
 from lord.files import write_text
 from lord.finetune import remove_adapters
 from lord.seeding import derive_seed
 from lord.study.bench import DEFENDING, Bench
 from lord.study.photographs import attacked_once
+from lord.study.profile import TRAINED
+from lord.study.purified import purified
 
 # Identities of the stage-1 split beyond any that stage 1 trains on.
 SELECTION_START = 1_000_000
@@ -24,14 +28,32 @@ def protect(
     bench: Bench, subject: Subject, images: Tensor, defence: str
 ) -> tuple[Tensor, Path | None]:
     """What a LoRA learns behind a defence: from which images, and on top of which adapter."""
-    if defence != "lord":
-        raise ValueError(f"unknown defence {defence!r}")
-    return images, defence_of(bench, subject.domain)
+    if defence in TRAINED:
+        scenario, domain = bench.profile.scenario, subject.domain
+        if scenario.stage1_domain == "other":
+            domain = next(other for other in bench.profile.domains if other != domain)
+        return images, with_gate(defence_of(bench, domain, defence), scenario.stage2_gate)
+    return purified(bench, subject, images, defence), None
 
 
-def stage1_images(bench: Bench, domain: str) -> tuple[Tensor, Tensor, list[str]]:
+def with_gate(folder: Path, gate: float | str) -> Path:
+    """The folder of a defence, or of a copy whose λ is fixed to a number in stage 2."""
+    if gate == "learned":
+        return folder
+    fixed = folder.with_name(f"{folder.name}-lambda{gate:g}")
+    if not (fixed / CONFIG_FILE).exists():
+        fixed.mkdir(parents=True, exist_ok=True)
+        shutil.copy(folder / WEIGHTS_FILE, fixed / WEIGHTS_FILE)
+        settings = json.loads((folder / CONFIG_FILE).read_text(encoding="utf-8"))
+        write_text(fixed / CONFIG_FILE, json.dumps(settings | {"fixed_gate": gate}))
+    return fixed
+
+
+def stage1_images(
+    bench: Bench, domain: str, defence: str = "lord"
+) -> tuple[Tensor, Tensor, list[str]]:
     """Clean and attacked pictures of many stage-1 identities, with their captions."""
-    data = bench.profile.stage1_data
+    data = getattr(bench.profile, TRAINED[defence][1])
     batch = sample_domain(domain, "stage1", range(data.identities), bench.profile.size)
     seeds = [derive_seed("stage1", k) for k in range(data.identities)]
     attacked = attacked_once(
@@ -40,23 +62,29 @@ def stage1_images(bench: Bench, domain: str) -> tuple[Tensor, Tensor, list[str]]
     return batch.images, attacked, batch.captions
 
 
-def defence_of(bench: Bench, domain: str) -> Path:
-    """The folder of the domain's stage-1 adapter, trained once, with the history of its losses."""
-    settings = bench.profile.model_dump(mode="json", include={"stage1", "stage1_data"})
-    folder = bench.shared(f"{domain}-defence", settings, DEFENDING)
-    if not (folder / HISTORY).exists():
-        clean, attacked, captions = stage1_images(bench, domain)
-        remove_adapters(bench.pipeline)
-        history = train_defence(
-            bench.pipeline,
-            clean,
-            attacked,
-            captions,
-            bench.profile.stage1,
-            checkpoint=folder / "checkpoint.safetensors",
-        )
-        save_defence(bench.pipeline, folder)
-        write_text(folder / HISTORY, json.dumps(history))  # the last file says that all are there
-        for path in folder.glob("checkpoint-*"):
-            path.unlink()
+def defence_of(bench: Bench, domain: str, defence: str = "lord") -> Path:
+    """The folder of a domain's adapter, trained once, with the history of its losses."""
+    settings = bench.profile.model_dump(mode="json", include=set(TRAINED[defence]))
+    folder = bench.shared(f"{domain}-{defence}", settings, DEFENDING)
+    folder.mkdir(parents=True, exist_ok=True)
+    with FileLock(folder.with_suffix(".lock")):  # of several processes one trains, the others wait
+        if not (folder / HISTORY).exists():
+            _train(bench, domain, defence, folder)
     return folder
+
+
+def _train(bench: Bench, domain: str, defence: str, folder: Path) -> None:
+    clean, attacked, captions = stage1_images(bench, domain, defence)
+    remove_adapters(bench.pipeline)
+    history = train_defence(
+        bench.pipeline,
+        clean,
+        attacked,
+        captions,
+        getattr(bench.profile, TRAINED[defence][0]),
+        checkpoint=folder / "checkpoint.safetensors",
+    )
+    save_defence(bench.pipeline, folder)
+    write_text(folder / HISTORY, json.dumps(history))  # the last file says that all are there
+    for path in folder.glob("checkpoint-*"):
+        path.unlink()

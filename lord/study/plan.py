@@ -1,7 +1,7 @@
 """What the study consists of: jobs, the records each writes, and the settings they depend on."""
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 from typing import Any
 
@@ -9,10 +9,29 @@ from lord.attacks import AttackSettings
 from lord.data.subjects import Subject
 from lord.model.card import weights_checksum
 from lord.record import record_key
-from lord.study.bench import ATTACKING, DEFENDING, FINE_TUNING, MEASURING, RENDERING, Bench, Outcome
+from lord.study.bench import (
+    ATTACKING,
+    DEFENDING,
+    FINE_TUNING,
+    MEASURING,
+    RENDERING,
+    Bench,
+    Outcome,
+)
 from lord.study.defences import SELECTION_START
-from lord.study.experiments import ace, condition, data, metrics, model, performance, stage1
-from lord.study.profile import Profile
+from lord.study.experiments import (
+    ace,
+    audit,
+    condition,
+    cost,
+    data,
+    metrics,
+    model,
+    performance,
+    scenario,
+    stage1,
+)
+from lord.study.profile import ABLATIONS, OURS, TRAINED, Profile
 
 STAGES = (
     "data",
@@ -20,11 +39,14 @@ STAGES = (
     "metrics",
     "ace",
     "performance",
+    "cost",
     "stage1",
     "stage2",
+    "audit",
     "main",
     "damage",
     "steps",
+    *ABLATIONS,
 )
 
 # The code that the records of an overview depend on; drawing and reporting are left out.
@@ -34,11 +56,13 @@ MODULES = {
     "metrics": (*MEASURING, metrics.__name__),
     "ace": (*MEASURING, *ATTACKING, ace.__name__),
     "stage1": (*MEASURING, *DEFENDING, stage1.__name__),
+    "audit": (*DEFENDING, "lord.audit", "lord.purification", audit.__name__),
+    "cost": (*DEFENDING, "lord.purification", "lord.sample", cost.__name__),
     "performance": (*ATTACKING, "lord.study.bench", performance.__name__),
 }
 
-# The conditions of the main table, as (attack, defence).
-CONDITIONS = (("none", "none"), ("ace", "none"), ("ace", "lord"), ("none", "lord"))
+# What a purifier adds to the code that a cell without defence depends on.
+PURIFYING = ("lord.purification", "lord.study.purified")
 
 # Rounds among which the gradient steps of ACE are shared if it has a surrogate.
 ROUNDS = 5
@@ -73,41 +97,56 @@ class Job:
 
 def jobs(profile: Profile) -> list[Job]:
     """All jobs of a profile in an order that respects what they need of each other."""
-    return [*_overviews(profile), *_selection(profile), *_main(profile), *_comparison(profile)]
+    return [
+        *_overviews(profile),
+        *_selection(profile),
+        *_main(profile),
+        *_comparison(profile),
+        *_ablations(profile),
+    ]
 
 
 def _overviews(profile: Profile) -> Iterator[Job]:
     """One record each, of the whole study or of one domain."""
     judged = ["held_out", "sampling"]
     attacked = ["subjects", "seeds", "photographs", "budget"]
-    defended = ["seeds", "photographs", "budget", "stage1", "stage1_data"]
+    defended = ["seeds", "photographs", "budget"]
     validated = ["subjects", "held_out", "references"]
     yield _single("data", profile, data.measure_data, ["domains"])
     yield _single("model", profile, model.measure_model, ["domains", *judged])
     yield _single("performance", profile, performance.measure_performance, ["subjects", "budget"])
+    used = ["subjects", "photographs", "finetune", "stage1", "wide", "conditions"]
+    yield _single("cost", profile, cost.measure_cost, used)
     for domain in profile.domains:
         yield _single("metrics", profile, metrics.validate_metrics, validated, domain)
         yield _single("ace", profile, ace.demonstrate_attack, attacked, domain)
-        yield _single("stage1", profile, stage1.run_stage1, defended, domain)
+        for defence in filter(TRAINED.get, profile.faced):
+            own = [*defended, *TRAINED[defence]]
+            yield _single("stage1", profile, stage1.run_stage1, own, domain, defence)
+        audited = [*defended, "comparison", "selection_subjects", *TRAINED[OURS]]
+        yield _single("audit", profile, audit.audit_images, audited, domain, OURS)
 
 
 def _main(profile: Profile) -> Iterator[Job]:
     """Every condition of the main table on the evaluation subjects."""
     for domain, index, seed in product(profile.domains, profile.subjects, profile.seeds):
         subject = Subject(domain, "evaluation", index)
-        for method, defence in CONDITIONS:
+        for method, defence in profile.pairs:
             attack = None if method == "none" else profile.attack_of(method)
-            treatments = profile.treatments if defence == "lord" else ("none",)
+            treatments = profile.treatments_of(defence)
+            if method == "ace" and profile.is_lord(defence):
+                treatments += profile.further_treatments
             yield _condition("main", profile, subject, seed, attack, defence, treatments)
 
 
 def _selection(profile: Profile) -> Iterator[Job]:
-    """All test-time treatments of LoRD on identities that are not evaluated, to choose by."""
+    """Every test-time treatment on identities that are not evaluated, to choose by."""
+    attack, seed = profile.attack_of("ace"), profile.seeds[0]
     for domain, number in product(profile.domains, range(profile.selection_subjects)):
         subject = Subject(domain, "stage1", SELECTION_START + number)
-        treatments = profile.treatments + profile.further_treatments
-        attack, seed = profile.attack_of("ace"), profile.seeds[0]
-        yield _condition("stage2", profile, subject, seed, attack, "lord", treatments)
+        for defence in filter(TRAINED.get, profile.faced):
+            treatments = profile.treatments_of(defence)
+            yield _condition("stage2", profile, subject, seed, attack, defence, treatments)
 
 
 def _comparison(profile: Profile) -> Iterator[Job]:
@@ -136,6 +175,25 @@ def _comparison(profile: Profile) -> Iterator[Job]:
             yield job
 
 
+def _ablations(profile: Profile) -> Iterator[Job]:
+    """The cells of every variant of the profile."""
+    for stage, ablation in profile.ablations.items():
+        for (variant, changes), domain in product(ablation.variants.items(), profile.domains):
+            varied = profile.varied(changes)
+            rounds = varied.scenario.surrogate_rounds
+            cells = product(ablation.subjects, ablation.seeds, ablation.conditions.items())
+            for index, seed, (method, defences) in cells:
+                subject = Subject(domain, "evaluation", index)
+                attack = None if method == "none" else varied.attack_of(method, rounds=rounds)
+                for defence in defences:
+                    treatments = varied.treatments_of(defence)
+                    if varied.is_lord(defence):
+                        treatments = ablation.treatments
+                    yield _condition(
+                        stage, varied, subject, seed, attack, defence, treatments, variant=variant
+                    )
+
+
 def _settings(profile: Profile, names: Iterable[str]) -> dict[str, Any]:
     asked = profile.model_dump(mode="json", include={"model", "size", *names})
     return asked | {"weights": weights_checksum(profile.model)}
@@ -147,10 +205,12 @@ def _single(
     experiment: Callable[..., Outcome],
     depends_on: list[str],
     domain: str | None = None,
+    defence: str | None = None,
 ) -> Job:
-    """A job with one record, of the whole study or of one domain."""
-    name = f"{domain}-{stage}" if domain else stage
-    arguments = {"domain": domain} if domain else {}
+    """A job with one record, of the whole study, of one domain, or of one defence in it."""
+    name = "-".join(filter(None, (domain, stage, defence)))
+    arguments = {"domain": domain, "defence": defence}
+    arguments = {key: value for key, value in arguments.items() if value}
 
     def compute(bench: Bench) -> Iterable[tuple[str, Outcome]]:
         yield name, experiment(bench, **arguments)
@@ -158,7 +218,7 @@ def _single(
     settings = _settings(profile, depends_on) | arguments
     # Where there are several subjects and seeds, these experiments show the first.
     settings |= {key[:-1]: settings.pop(key)[0] for key in ("subjects", "seeds") if key in settings}
-    return Job(stage, domain, None, None, None, None, {name: settings}, MODULES[stage], compute)
+    return Job(stage, domain, None, None, None, defence, {name: settings}, MODULES[stage], compute)
 
 
 def _condition(
@@ -170,16 +230,19 @@ def _condition(
     defence: str,
     treatments: tuple[str, ...],
     label: str = "",
+    variant: str | None = None,
 ) -> Job:
     """One subject and seed under one condition; a record for every test-time treatment.
 
     Args:
         label: tells attacks of one method apart.
+        variant: the name of the change that made the profile, of an ablation.
     """
     evaluated = subject.split == "evaluation"
     method = attack.method if attack else "none"
     depends_on = ["photographs", "references", "finetune", "sampling"]
     modules = (*MEASURING, *FINE_TUNING, "lord.study.photographs", condition.__name__)
+    experiment = condition.measure_condition
     cell = {
         "domain": subject.domain,
         "split": subject.split,
@@ -191,21 +254,33 @@ def _condition(
     if attack:
         modules += ATTACKING
         cell["attack"] = attack.model_dump(mode="json")
-    if defence != "none":
+    if variant:
+        modules += (scenario.__name__,)
+        experiment = scenario.measure_scenario
+        depends_on += ["scenario"]
+        cell["variant"] = variant
+        label += f"-{stage}_{variant}"
+        if profile.scenario.attacker != "base":
+            modules += (*DEFENDING, "lord.adaptive")
+            depends_on += TRAINED[defence]
+    if defence in TRAINED:
         modules += DEFENDING
-        depends_on += ["stage1", "stage1_data"]
+        depends_on += [*TRAINED[defence], "scenario"]
+    elif defence != "none":
+        modules += PURIFYING
     settings = _settings(profile, depends_on) | cell
     place = f"{subject.domain}-{'subject' if evaluated else 'selection'}{subject.index}-seed{seed}"
     prefix = f"{place}-{method}{label}-{defence}"
     names = {t: prefix if t == "none" else f"{prefix}-{t}" for t in treatments}
+    candidates = set(profile.treatments_of(defence)) - {"none"}
     outputs = {
-        name: settings | {"treatment": treatment, "candidate": treatment in profile.treatments}
+        name: settings | {"treatment": treatment, "candidate": treatment in candidates}
         for treatment, name in names.items()
     }
 
     def compute(bench: Bench) -> Iterable[tuple[str, Outcome]]:
-        outcomes = condition.measure_condition(bench, subject, seed, attack, defence, treatments)
-        for treatment, outcome in outcomes:
+        own = replace(bench, profile=profile)
+        for treatment, outcome in experiment(own, subject, seed, attack, defence, treatments):
             yield names[treatment], outcome
 
     return Job(

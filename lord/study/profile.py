@@ -1,10 +1,11 @@
 """A profile is one small validated file that settles everything about a run of the study."""
 
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import (
+    AfterValidator,
     BaseModel,
     ConfigDict,
     Field,
@@ -18,6 +19,22 @@ from lord.attacks import NOISE, PUBLISHED, AttackSettings
 from lord.defence import Stage1Settings
 from lord.finetune import FinetuneSettings
 from lord.objectives import OBJECTIVES
+from lord.purification import PURIFIERS
+
+TRAINED = {
+    "adversarial": ("adversarial", "adversarial_data"),
+    "lord": ("stage1", "stage1_data"),
+    "lord_wide": ("wide", "stage1_data"),
+}
+"""Defences that are trained, with the settings of the profile that say how and on what."""
+
+OURS = "lord_wide"
+"""The defence that the study puts forward."""
+
+DEFENCES = ("none", *PURIFIERS, *TRAINED)
+
+ABLATIONS = ("rank", "lambda", "parts", "transfer", "adaptive")
+"""The stages that change something, see `Ablation`."""
 
 PROFILES = Path(__file__).with_name("profiles")
 
@@ -65,6 +82,51 @@ class Comparison(BaseModel):
     seeds: tuple[int, ...]
 
 
+def _known(conditions: dict[str, tuple[str, ...]]) -> dict[str, tuple[str, ...]]:
+    attacks = ("none", *OBJECTIVES)
+    for name, defences in conditions.items():
+        if name not in attacks:
+            raise ValueError(f"unknown attack {name!r}: choose of {', '.join(attacks)}")
+        if unknown := set(defences) - set(DEFENCES):
+            raise ValueError(f"unknown defence {min(unknown)!r}: choose of {', '.join(DEFENCES)}")
+    return conditions
+
+
+Conditions = Annotated[dict[str, tuple[str, ...]], AfterValidator(_known)]
+"""For each attack, or ``"none"``, the defences that face it, among them ``"none"``."""
+
+
+class Scenario(BaseModel):
+    """What may be otherwise than in the main table."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    attacked_share: float = Field(1.0, ge=0, le=1, description="of the photographs")
+    attacker: Literal["base", "defended", "closing"] = Field(
+        "base",
+        description="what is attacked: the base model, the defended one, or that and its gates",
+    )
+    surrogate_rounds: PositiveInt = Field(
+        1, description="the attack's steps are shared by so many, with a surrogate in between"
+    )
+    stage1_domain: Literal["own", "other"] = Field("own", description="where the defence is from")
+    stage2_gate: Literal["learned"] | float = Field("learned", description="λ during stage 2")
+
+
+class Ablation(BaseModel):
+    """Cells of the study under changed settings."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    variants: dict[str, dict[str, Any]] = Field(
+        description="for each name, the settings of the profile that are otherwise"
+    )
+    conditions: Conditions
+    treatments: tuple[str, ...] = Field(description="of LoRD's gate at test time")
+    subjects: tuple[int, ...]
+    seeds: tuple[int, ...]
+
+
 class Profile(BaseModel):
     """The resolved settings of a run; unknown keys are errors."""
 
@@ -81,10 +143,16 @@ class Profile(BaseModel):
     references: int = Field(512, ge=2, description="clean reference pictures of a subject")
     held_out: int = Field(256, ge=4, description="renders that judge model and metrics")
     budget: Budget
+    conditions: Conditions
     comparison: Comparison
+    scenario: Scenario = Scenario()
+    ablations: dict[Literal[ABLATIONS], Ablation] = Field({}, description="by stage")
     finetune: FinetuneSettings
     stage1: Stage1Settings
     stage1_data: Stage1Data
+    wide: Stage1Settings = Field(description="LoRD on more layers, our variant")
+    adversarial: Stage1Settings = Field(description="adversarial training, a rival of LoRD")
+    adversarial_data: Stage1Data
     selection_subjects: PositiveInt = Field(
         1, description="further stage-1 identities that choose the test-time treatment"
     )
@@ -94,16 +162,58 @@ class Profile(BaseModel):
         "is decided on stage-1 identities"
     )
     further_treatments: tuple[str, ...] = Field(
-        (), description="treatments measured on stage-1 identities only"
+        (), description="treatments of LoRD measured behind ACE only, to see what λ does"
     )
+
+    @property
+    def faced(self) -> list[str]:
+        """The defences that face an attack in the main table."""
+        return [name for name in DEFENCES if any(name in c for c in self.conditions.values())]
+
+    def is_lord(self, defence: str) -> bool:
+        """Whether a defence has a gate to be treated."""
+        return defence in TRAINED and getattr(self, TRAINED[defence][0]).kind == "lord"
+
+    @property
+    def pairs(self) -> list[tuple[str, str]]:
+        """Every (attack, defence) of the main table."""
+        return [(attack, defence) for attack, names in self.conditions.items() for defence in names]
+
+    def varied(self, changes: dict[str, Any]) -> "Profile":
+        """The profile with some of its settings, at any depth, changed.
+
+        Raises:
+            ValidationError: a setting does not exist, or cannot be that.
+        """
+        return Profile.model_validate(_merge(self.model_dump(exclude={"ablations"}), changes))
+
+    def treatments_of(self, defence: str) -> tuple[str, ...]:
+        """What is done with a defence at test time; ``"none"`` where nothing can be."""
+        if defence not in TRAINED:
+            return ("none",)
+        return self.treatments if self.is_lord(defence) else ("kept", "dropped")
 
     @model_validator(mode="after")
     def _comparable(self) -> "Profile":
+        if not all("none" in defences for defences in self.conditions.values()):
+            raise ValueError("conditions: without the defence 'none' there is nothing to compare")
+        if "none" not in self.conditions:
+            raise ValueError("conditions: without the attack 'none' there is nothing to compare")
         compared = self.comparison
-        if not (
-            set(compared.subjects) <= set(self.subjects) and set(compared.seeds) <= set(self.seeds)
-        ):
-            raise ValueError("comparison: subjects and seeds must be among those of the profile")
+        for part in (compared, *self.ablations.values()):
+            if not (
+                set(part.subjects) <= set(self.subjects) and set(part.seeds) <= set(self.seeds)
+            ):
+                raise ValueError(
+                    f"{type(part).__name__.lower()}: subjects and seeds must be among those of the "
+                    "profile"
+                )
+        for ablation in self.ablations.values():
+            defences = {name for names in ablation.conditions.values() for name in names}
+            for name, changes in ablation.variants.items():
+                attacker = self.varied(changes).scenario.attacker
+                if attacker != "base" and not defences <= set(TRAINED):
+                    raise ValueError(f"{name}: only a trained defence can be attacked knowingly")
         if self.budget.eps_levels not in compared.eps_levels or NOISE not in compared.attacks:
             raise ValueError(
                 f"comparison: the attacks must include {NOISE!r}, the control, and eps_levels that "
@@ -162,6 +272,15 @@ class Profile(BaseModel):
             raise ValueError(f"steps: {steps} cannot be shared equally by {rounds} rounds")
         values["steps"] = steps // rounds
         return AttackSettings(**values)
+
+
+def _merge(settings: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+    nested = {
+        key: _merge(settings[key], value)
+        for key, value in changes.items()
+        if isinstance(value, dict) and isinstance(settings.get(key), dict)
+    }
+    return settings | changes | nested
 
 
 def profile_names() -> list[str]:

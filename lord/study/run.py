@@ -124,10 +124,10 @@ def _missing(job: Job, folder: Path) -> list[str]:
 
 
 def _with_prerequisites(wanted: list[Job], planned: Iterable[Job]) -> list[Job]:
-    """The wanted jobs in order, each domain's stage 1 before the jobs that need its adapter."""
-    needs = {job.domain for job in wanted if job.defence == "lord"}
+    """The wanted jobs in order, stage 1 of a domain and defence before the jobs that need it."""
+    needs = {("stage1", job.domain, job.defence) for job in wanted}
     return [
-        job for job in planned if job in wanted or (job.stage == "stage1" and job.domain in needs)
+        job for job in planned if job in wanted or (job.stage, job.domain, job.defence) in needs
     ]
 
 

@@ -14,8 +14,17 @@ from lord.files import save_png, write_text
 from lord.metrics.interval import mean_interval
 from lord.metrics.validation import HIGHER_IS_BETTER
 from lord.record import Record, read_record
-from lord.study.plan import CONDITIONS, Job, jobs
-from lord.study.profile import Profile
+from lord.study.plan import Job, jobs
+from lord.study.profile import OURS, Profile
+
+# What becomes at test time of a defence that leaves a choice, as its paper has it.
+PUBLISHED_TREATMENT = {"adversarial": "kept", "lord": "learned", "lord_wide": "learned"}
+
+# The harm to clean photographs that is tolerated, as a share of the damage of ACE.
+TOLERATED = 0.1
+
+# The variant that changes nothing, in the tables of ablations.
+UNCHANGED = "unchanged"
 
 # Columns of the main table after domain, attack and defence.
 METRICS = {"fid": "_round_trip", "clip_iqa": "", "identity": ""}
@@ -48,16 +57,18 @@ def metric(record: Record, name: str) -> float:
     return record.metrics[keys[0]] if keys else float("nan")
 
 
-def selected_treatment(records: Sequence[Record], domain: str) -> str:
-    """The test-time treatment with the lowest FID on stage-1 identities of the domain.
+def selected_treatment(records: Sequence[Record], domain: str, defence: str = OURS) -> str:
+    """The test-time treatment of a defence with the lowest FID on stage-1 identities of the domain.
 
     Raises:
         LookupError: treatments have not been compared on this domain.
     """
     rows = condition_rows(records, "stage2")
-    candidates = rows[rows["candidate"] & (rows["domain"] == domain)] if len(rows) else rows
+    if len(rows):
+        rows = rows[(rows["domain"] == domain) & (rows["defence"] == defence)]
+    candidates = rows[rows["candidate"]] if len(rows) else rows
     if not len(candidates):
-        raise LookupError(f"no test-time treatment has been selected for {domain}")
+        raise LookupError(f"no test-time treatment of {defence} has been selected for {domain}")
     return str(candidates.groupby("treatment")["fid"].mean().idxmin())
 
 
@@ -76,7 +87,12 @@ def condition_rows(records: Sequence[Record], *stages: str) -> pd.DataFrame:
             "eps_levels": round(attack["eps"] * 255, 6),
             "steps": attack["steps"] * attack["rounds"],
             "rounds": attack["rounds"],
+            "rank": record.settings["finetune"]["rank"],
+            "stage2_gate": record.settings.get("scenario", {}).get("stage2_gate", "learned"),
+            "variant": record.settings.get("variant", UNCHANGED),
             "ssim": record.metrics["ssim"],
+            "adapter_thousands": record.metrics.get("adapter_thousands", float("nan")),
+            "seconds": record.seconds,
         }
         rows.append(row | {name: metric(record, name) for name in METRICS})
     return pd.DataFrame(rows)
@@ -104,35 +120,100 @@ def _mean_with_interval(name: str, values: Sequence[float]) -> dict[str, float]:
 
 
 def main_table(records: Sequence[Record]) -> pd.DataFrame:
-    """The main table: one row per domain and condition, LoRD at its selected treatment."""
+    """The main table: one row per domain, attack and defence.
+
+    A defence with several test-time treatments has a row for the published one and a row for the
+    one that was selected, if that is another; the column ``selected`` tells them apart.
+    """
+    rows = main_rows(records)
+    keys = ["domain", "attack", "defence", "treatment", "selected"]
+    table = [
+        dict(zip(keys, key, strict=True)) | summarise(cells)
+        for key, cells in rows.groupby(keys, sort=False)
+    ]
+    return pd.DataFrame(table)
+
+
+def main_rows(records: Sequence[Record]) -> pd.DataFrame:
+    """The cells of the main table, see there."""
     rows = condition_rows(records, "main")
+    several = rows["defence"].isin(PUBLISHED_TREATMENT)
+    chosen = {
+        pair: selected_treatment(records, *pair)
+        for pair in set(zip(rows["domain"], rows["defence"], strict=True))
+        if pair[1] in PUBLISHED_TREATMENT
+    }
+    best = [chosen.get(pair) for pair in zip(rows["domain"], rows["defence"], strict=True)]
+    rows["selected"] = ~several | (rows["treatment"] == pd.Series(best, index=rows.index))
+    published = rows["treatment"] == rows["defence"].map(PUBLISHED_TREATMENT)
+    return rows[rows["selected"] | published]
+
+
+def rival_table(records: Sequence[Record]) -> pd.DataFrame:
+    """By how much our defence, as selected, is better than each other one.
+
+    On the same subjects and seeds. One row for each domain, attack, rival and metric: the mean
+    difference ``lead``, above 0 where ours is better, with a 95 % interval if there are several
+    cells (else NaN).
+    """
+    rows = main_rows(records)
+    ours = rows[(rows["defence"] == OURS) & rows["selected"]]
+    rivals = rows[rows["defence"] != OURS]
+    return _worse(rivals, ours, ["domain", "attack"], ["defence", "treatment"], "lead")
+
+
+def clean_harm(records: Sequence[Record]) -> pd.DataFrame:
+    """By how much a LoRA on clean photographs is worse behind a defence than without.
+
+    On the same subjects and seeds. One row for each domain, defence, treatment and metric, the
+    attack being ``none``: the mean difference ``harm``, above 0 where the defence does harm, with a
+    95 % interval, and the ``margin``, a tenth of what ACE does to a LoRA without a defence. A
+    defence is not inferior to none if the interval ends below the margin.
+    """
+    rows = main_rows(records)
+    undefended = rows[rows["defence"] == "none"]
+    clean, attacked = (undefended[undefended["attack"] == name] for name in ("none", "ace"))
+    defended = rows[(rows["attack"] == "none") & (rows["defence"] != "none")]
+    own = ["defence", "treatment", "selected"]
+    table = _worse(defended, clean, ["domain", "attack"], own, "harm")
+    damage = _worse(attacked, clean, ["domain"], [], "margin")
+    damage["margin"] *= TOLERATED
+    return table.merge(damage[["domain", "metric", "margin"]], on=["domain", "metric"])
+
+
+def _worse(
+    rows: pd.DataFrame, reference: pd.DataFrame, shared: list[str], own: list[str], name: str
+) -> pd.DataFrame:
+    """By how much rows are worse than the reference on the same subject and seed.
+
+    One row for each metric and each value of the columns ``shared``, in which row and reference
+    agree, and ``own``: the mean difference under ``name``, above 0 where it is worse, with a 95 %
+    interval if there are several cells (else NaN).
+    """
+    pairs = rows.merge(reference, on=[*shared, "subject", "seed"], suffixes=("", "_reference"))
     table = []
-    for domain in rows["domain"].unique():
-        for attack, defence in CONDITIONS:
-            treatment = selected_treatment(records, domain) if defence == "lord" else "none"
-            cells = rows[
-                (rows["domain"] == domain)
-                & (rows["attack"] == attack)
-                & (rows["defence"] == defence)
-                & (rows["treatment"] == treatment)
-            ]
-            if len(cells):
-                head = {"domain": domain, "attack": attack, "defence": defence}
-                table.append(head | summarise(cells))
+    for (key, cells), metric in product(pairs.groupby([*shared, *own], sort=False), METRICS):
+        above = cells[metric] - cells[f"{metric}_reference"]
+        worse = (-above if metric.startswith(HIGHER_IS_BETTER) else above).dropna().tolist()
+        if worse:
+            head = dict(zip([*shared, *own], key, strict=True)) | {"metric": metric}
+            table.append(head | _mean_with_interval(name, worse))
     return pd.DataFrame(table)
 
 
 def treatment_table(records: Sequence[Record], stage: str = "main") -> pd.DataFrame:
-    """One row per domain and test-time treatment of LoRD on attacked photographs.
+    """One row per domain and test-time treatment of LoRD on photographs attacked by ACE.
 
     Of the evaluated subjects or, with the stage ``stage2``, of the identities that decide.
     """
     rows = condition_rows(records, stage)
-    rows = rows[(rows["attack"] != "none") & (rows["defence"] == "lord")]
+    rows = rows[(rows["attack"] == "ace") & rows["defence"].isin(("lord", OURS))]
     table = []
-    for (domain, treatment), cells in rows.groupby(["domain", "treatment"], sort=False):
-        selected = treatment == selected_treatment(records, domain)
-        head = {"domain": domain, "treatment": treatment, "selected": selected}
+    keys = ["domain", "defence", "treatment"]
+    for key, cells in rows.groupby(keys, sort=False):
+        domain, defence, treatment = key
+        selected = treatment == selected_treatment(records, domain, defence)
+        head = dict(zip(keys, key, strict=True)) | {"selected": selected}
         table.append(head | summarise(cells))
     return pd.DataFrame(table)
 
@@ -167,45 +248,91 @@ def noise_margins(records: Sequence[Record]) -> pd.DataFrame:
     rows = condition_rows(records, "main", "damage")
     rows = rows[(rows["defence"] == "none") & (rows["attack"] != "none")]
     control = rows[rows["attack"] == NOISE]
-    pairs = rows[rows["attack"] != NOISE].merge(
-        control, on=["domain", "eps_levels", "subject", "seed"], suffixes=("", "_noise")
-    )
-    table = []
-    keys = ["domain", "attack", "eps_levels"]
-    for (key, cells), name in product(pairs.groupby(keys, sort=False), METRICS):
-        more = cells[name] - cells[f"{name}_noise"]
-        harm = (-more if name.startswith(HIGHER_IS_BETTER) else more).dropna().tolist()
-        if harm:
-            head = dict(zip(keys, key, strict=True)) | {"metric": name}
-            table.append(head | _mean_with_interval("margin", harm))
+    attacks = rows[rows["attack"] != NOISE]
+    return _worse(attacks, control, ["domain", "eps_levels"], ["attack"], "margin")
+
+
+def ablation_table(records: Sequence[Record], stage: str) -> pd.DataFrame:
+    """One row for every domain, variant, attack, defence and treatment of an ablation.
+
+    The variant ``UNCHANGED`` are the same conditions, subjects and seeds in the main table. With
+    the share of the damage that the defence repairs (see `gaps_closed`), of FID and CLIP-IQA: the
+    damage is that of the same variant's undefended LoRAs where it has them, else that of the main
+    table's, on the same subjects and seeds.
+    """
+    rows, main = condition_rows(records, stage), condition_rows(records, "main")
+    shared = ["domain", "subject", "seed", "attack", "defence", "treatment"]
+    asked = pd.MultiIndex.from_frame(rows[shared])
+    rows = pd.concat((main[pd.MultiIndex.from_frame(main[shared]).isin(asked)], rows))
+    keys, table = ["domain", "variant", "attack", "defence", "treatment"], []
+    for key, cells in rows.groupby(keys, sort=False):
+        domain, variant, attack, *_ = key
+        own = rows[(rows["domain"] == domain) & (rows["variant"] == variant)]
+        clean, attacked = (
+            _undefended(own, main[main["domain"] == domain], name, cells)
+            for name in ("none", attack)
+        )
+        head = dict(zip(keys, key, strict=True)) | summarise(cells)
+        head |= cells[["rank", "stage2_gate"]].iloc[0].to_dict()
+        head |= cells[["adapter_thousands", "seconds"]].mean().to_dict()
+        for name in ("fid", "clip_iqa"):
+            gap = attacked[name] - clean[name]
+            harmed = gap < 0 if name.startswith(HIGHER_IS_BETTER) else gap > 0
+            share = (attacked[name] - cells[name].mean()) / gap if harmed else float("nan")
+            head[f"{name}_closed"] = share
+        table.append(head)
     return pd.DataFrame(table)
 
 
+def _undefended(
+    own: pd.DataFrame, main: pd.DataFrame, attack: str, cells: pd.DataFrame
+) -> pd.Series:
+    """Mean metrics of undefended LoRAs under an attack, on the subjects and seeds of ``cells``."""
+    for rows in (own, main):
+        rows = rows[(rows["attack"] == attack) & (rows["defence"] == "none")]
+        places = rows.set_index(["subject", "seed"]).index
+        wanted = cells.set_index(["subject", "seed"]).index
+        if wanted.isin(places).all():
+            return rows[places.isin(wanted)][["fid", "clip_iqa"]].mean()
+    return pd.Series({"fid": float("nan"), "clip_iqa": float("nan")})
+
+
 def performance_table(records: Sequence[Record]) -> pd.DataFrame:
-    """Seconds of a gradient step of each attack, and how that compares; one row per attack."""
-    (record,) = [record for record in records if record.kind == "performance"]
-    table: dict[str, dict[str, float]] = {}
-    for key, value in record.metrics.items():
-        name, column = key.split("/")
-        table.setdefault(name, {})[column] = value
-    return pd.DataFrame.from_dict(table, orient="index").rename_axis("step").reset_index()
+    """What things take: a row for a gradient step of each attack, and for each use of a defence.
+
+    The column ``experiment`` tells the two apart, ``performance`` and ``cost``.
+    """
+    table: dict[tuple[str, str], dict[str, float]] = {}
+    for record in records:
+        if record.kind in ("performance", "cost"):
+            for key, value in record.metrics.items():
+                name, column = key.split("/")
+                table.setdefault((record.kind, name), {})[column] = value
+    rows = [{"experiment": kind, "step": name} | row for (kind, name), row in table.items()]
+    return pd.DataFrame(rows)
 
 
 def gaps_closed(table: pd.DataFrame) -> pd.DataFrame:
-    """Share of the damage that LoRD repairs: (attacked − LoRD) / (attacked − clean), per metric.
+    """Share of the damage that a defence repairs: (attacked − defended) / (attacked − clean).
 
-    NaN where the attack did no damage.
+    One row for each domain, attack, defence, treatment and metric; NaN where the attack did no
+    damage.
     """
     rows = []
-    for domain, part in table.groupby("domain", sort=False):
-        cells = part.set_index(["attack", "defence"])
-        clean, attacked = cells.loc[("none", "none")], cells.loc[("ace", "none")]
-        defended = cells.loc[("ace", "lord")]
-        for name in METRICS:
-            gap = attacked[name] - clean[name]
-            harmed = gap < 0 if name.startswith(HIGHER_IS_BETTER) else gap > 0
-            share = (attacked[name] - defended[name]) / gap if harmed else float("nan")
-            rows.append({"domain": domain, "metric": name, "closed": share})
+    for _, part in table.groupby("domain", sort=False):
+        undefended = part[part["defence"] == "none"].set_index("attack")
+        clean = undefended.loc["none"]
+        for _, defended in part.iterrows():
+            attack, defence = defended["attack"], defended["defence"]
+            if "none" in (attack, defence):
+                continue
+            attacked = undefended.loc[attack]
+            for name in METRICS:
+                gap = attacked[name] - clean[name]
+                harmed = gap < 0 if name.startswith(HIGHER_IS_BETTER) else gap > 0
+                share = (attacked[name] - defended[name]) / gap if harmed else float("nan")
+                head = defended[["domain", "attack", "defence", "treatment", "selected"]].to_dict()
+                rows.append(head | {"metric": name, "closed": share})
     return pd.DataFrame(rows)
 
 
@@ -223,8 +350,13 @@ def write_tables(profile: Profile, folder: Path) -> None:
     if complete("main", "damage", "steps"):
         tables["attacks"] = attack_table(records)
     if complete("ace", "stage2", "main"):
-        tables["main_table"] = main_table(records).drop(columns=["identity_low", "identity_high"])
+        tables["main_table"] = main_table(records)
+        tables["rivals"] = rival_table(records)
+        tables["clean_harm"] = clean_harm(records)
         tables["treatments"] = treatment_table(records)
+    for stage in profile.ablations:
+        if complete(stage, "main"):
+            tables[f"ablation_{stage}"] = ablation_table(records, stage)
     for name, table in tables.items():
         write_text(folder / f"{name}.csv", table.to_csv(index=False, float_format="%.6g"))
     if complete("ace", "stage2", "main"):
@@ -239,8 +371,8 @@ def write_overview(profile: Profile, folder: Path, records: Sequence[Record]) ->
     strips = []
     for domain in profile.domains:
         strips.append(_first_row(folder / f"{domain}-ace.png", profile.size))
-        for attack, defence in CONDITIONS[:3]:
-            treatment = selected_treatment(records, domain) if defence == "lord" else "none"
+        for attack, defence in (("none", "none"), ("ace", "none"), ("ace", OURS)):
+            treatment = selected_treatment(records, domain) if defence == OURS else "none"
             condition = {
                 "domain": domain,
                 "subject": profile.subjects[0],

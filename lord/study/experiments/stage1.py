@@ -10,12 +10,18 @@ from lord.study.defences import HISTORY, SELECTION_START, defence_of, stage1_ima
 from lord.study.photographs import photographs_of
 
 
-def run_stage1(bench: Bench, domain: str) -> Outcome:
-    """Train the defence of a domain on stage-1 identities, and see what its gate can tell."""
+def run_stage1(bench: Bench, domain: str, defence: str) -> Outcome:
+    """Train a defence of a domain on stage-1 identities, and see what its gate, if any, can tell.
+
+    The gate is shown an identity that it was not trained on.
+    """
     profile, pipeline = bench.profile, bench.pipeline
-    folder = defence_of(bench, domain)
+    folder = defence_of(bench, domain, defence)
     history = json.loads((folder / HISTORY).read_text(encoding="utf-8"))
-    clean, attacked, _ = stage1_images(bench, domain)
+    clean, attacked, _ = stage1_images(bench, domain, defence)
+    sheet = rows(clean[:8], attacked[:8])
+    if not profile.is_lord(defence):
+        return Outcome({"images": len(clean)}, history, sheet)
     subject = Subject(domain, "stage1", SELECTION_START)
     photographs = photographs_of(bench, subject, profile.seeds[0], None)
     perturbed = photographs_of(bench, subject, profile.seeds[0], profile.attack_of("ace"))
@@ -25,5 +31,5 @@ def run_stage1(bench: Bench, domain: str) -> Outcome:
     return Outcome(
         {"images": len(clean), "gate_accuracy": gates.accuracy},
         history | gates.series,
-        rows(clean[:8], attacked[:8]),
+        sheet,
     )

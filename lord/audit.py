@@ -1,0 +1,130 @@
+"""How likely an image is to be attacked, from what the gates of a LoRD defence say about it.
+
+Each gate was trained to tell clean inputs from attacked ones. At high noise none can, so the gates
+are asked at the lower half of the timesteps; their mean logit is the image's score. A logistic
+curve, fitted on pairs that the gates were not trained on, makes it a probability (Platt, 1999).
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from diffusers import StableDiffusionPipeline
+from scipy.optimize import minimize
+from scipy.special import expit, logit
+from torch import Tensor
+
+from lord.adapter import record_gates, set_gate
+from lord.files import write_text
+from lord.finetune import encode
+from lord.model.diffusion import predict, training_schedule
+from lord.model.pipeline import check_captions, check_images
+from lord.seeding import derive_seed, noise
+
+AUDIT_FILE = "audit.json"
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """P(attacked | score s) = σ(slope · s + intercept), where half of the images are attacked."""
+
+    slope: float
+    intercept: float
+
+    def probability(self, scores: Tensor, prior: float = 0.5) -> Tensor:
+        """Of each image, shape (N,), where a share ``prior`` of the images is attacked.
+
+        Raises:
+            ValueError: ``prior`` is not between 0 and 1.
+        """
+        if not 0 < prior < 1:
+            raise ValueError(f"prior: expected a probability between 0 and 1, not {prior}")
+        return torch.sigmoid(self.slope * scores + self.intercept + float(logit(prior)))
+
+
+@torch.no_grad()
+def gate_scores(
+    pipeline: StableDiffusionPipeline,
+    images: Tensor,
+    captions: Sequence[str],
+    levels: int = 10,
+    seed: int = 0,
+) -> Tensor:
+    """The mean logit of all gates over the lower half of the timesteps, shape (N,), on the CPU.
+
+    Args:
+        images: float, shape (N, 3, H, W) in [0, 1].
+        levels: how many timesteps.
+
+    Raises:
+        ValueError: bad images or captions, or the pipeline has no LoRD adapter.
+    """
+    check_images(images)
+    check_captions(captions, images)
+    set_gate(pipeline.unet, "learned")
+    schedule = training_schedule(pipeline)
+    half = schedule.config.num_train_timesteps / 2
+    latents, text = encode(pipeline, images, captions)
+    total = torch.zeros(len(images))
+    for time in (torch.arange(levels) + 0.5).mul(half / levels).long().tolist():
+        # The same noise for every image, so that its score does not depend on its companions.
+        shared = noise([derive_seed(seed, "audit", time)], latents.shape[1:], latents.device)
+        epsilon = shared.expand_as(latents)
+        times = torch.full((len(images),), time, device=latents.device)
+        with record_gates(pipeline.unet) as gates:
+            predict(pipeline.unet, schedule.add_noise(latents, epsilon, times), times, text)
+        layers = [passes[0].float().mean(1) for passes in gates.logits.values()]
+        total += torch.stack(layers).mean(0).cpu() / levels
+    return total
+
+
+def calibrate(clean: Tensor, attacked: Tensor) -> Calibration:
+    """The logistic curve of greatest likelihood for scores of clean and of attacked images.
+
+    As many of the one as of the other. Platt's targets, (n + 1) / (n + 2) and 1 / (n + 2) in the
+    place of 1 and 0, keep it finite where the scores do not overlap.
+
+    Raises:
+        ValueError: scores of one kind are missing, or of the one there are more than of the other.
+    """
+    if len(clean) != len(attacked) or not len(clean):
+        raise ValueError("expected scores of as many clean as attacked images, at least of one")
+    scores = torch.cat((clean, attacked)).double().numpy()
+    low = 1 / (len(clean) + 2)
+    targets = np.repeat([low, 1 - low], len(clean))
+
+    def loss(parameters: np.ndarray) -> tuple[float, np.ndarray]:
+        logits = parameters[0] * scores + parameters[1]
+        residual = expit(logits) - targets
+        value = np.logaddexp(0, logits) - targets * logits
+        return value.mean(), np.array([(residual * scores).mean(), residual.mean()])
+
+    slope, intercept = minimize(loss, [1.0, 0.0], jac=True).x
+    return Calibration(float(slope), float(intercept))
+
+
+def save_calibration(calibration: Calibration, folder: str | Path) -> None:
+    """Keep it with the defence that it belongs to."""
+    write_text(Path(folder) / AUDIT_FILE, json.dumps(asdict(calibration), indent=2) + "\n")
+
+
+def load_calibration(folder: str | Path) -> Calibration:
+    """The calibration of a defence.
+
+    Raises:
+        FileNotFoundError: the defence has none.
+        ValueError: the file is broken.
+    """
+    path = Path(folder) / AUDIT_FILE
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"{path}: no such file. `lord defend` writes it for a LoRD that learned from enough "
+            "images to hold some back"
+        )
+    try:
+        return Calibration(**json.loads(path.read_text(encoding="utf-8")))
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"{path}: not a calibration ({error})") from None

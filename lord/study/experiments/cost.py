@@ -1,0 +1,123 @@
+"""What defences cost: training steps, sampling, and purification, side by side in one run."""
+
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from lord.data.subjects import Subject
+from lord.defence import apply_treatment, load_defence, save_defence, train_defence
+from lord.finetune import load_lora, remove_adapters, save_lora
+from lord.purification import PURIFIERS, purify
+from lord.record import measure
+from lord.sample import generate
+from lord.study.bench import Bench, Outcome
+from lord.study.experiments.performance import fastest_turns
+from lord.workflow import fine_tune
+
+# One step is the difference between so many steps, shared by them: what is done once cancels.
+FEW, MANY = 1, 3
+
+# What each step is compared with.
+REFERENCES = {
+    "stage 1, LoRD": "stage 1, LoRA",
+    "stage 1, wide LoRD": "stage 1, wide LoRA",
+    "stage 2, LoRD": "stage 2, no defence",
+    "stage 2, wide LoRD": "stage 2, no defence",
+    "sampling, LoRA": "sampling, base model",
+    "sampling, LoRA and learned gate": "sampling, base model",
+    "sampling, LoRA and closed gate": "sampling, base model",
+    "sampling, LoRA, defence dropped": "sampling, base model",
+    "sampling, LoRA and defence merged": "sampling, base model",
+}
+
+
+def measure_cost(bench: Bench) -> Outcome:
+    """Seconds of a training step and of sampling with each defence, and what purifiers take.
+
+    ``times`` compares a step with the same without the defence, see `REFERENCES`. Of purifiers,
+    seconds and peak memory for the photographs of a subject.
+    """
+    with TemporaryDirectory() as folder:
+        seconds = step_seconds(bench, Path(folder))
+    metrics = {f"{name}/seconds": value for name, value in seconds.items()}
+    for name, reference in REFERENCES.items():
+        metrics[f"{name}/times"] = seconds[name] / seconds[reference]
+    return Outcome(metrics | purification_cost(bench))
+
+
+def step_seconds(bench: Bench, folder: Path) -> dict[str, float]:
+    """Of one optimizer step on a batch, or one sampler step for as many samples as photographs.
+
+    Args:
+        folder: for adapters, which are loaded again for every turn.
+    """
+    profile, pipeline = bench.profile, bench.pipeline
+    subject = Subject(profile.domains[0], "evaluation", profile.subjects[0])
+    images = subject.photographs(profile.photographs, profile.size).images
+    captions = [subject.prompt] * len(images)
+
+    def stage1(settings: str, kind: str, steps: int) -> None:
+        remove_adapters(pipeline)
+        chosen = getattr(profile, settings).model_copy(update={"kind": kind, "steps": steps})
+        train_defence(pipeline, images, images, captions, chosen)
+
+    def stage2(defence: Path | None, steps: int) -> None:
+        settings = profile.finetune.model_copy(update={"steps": steps})
+        fine_tune(pipeline, images, captions, settings, defence=defence)
+
+    def sampling(lora: Path | None, treatment: str | None, steps: int) -> None:
+        remove_adapters(pipeline)
+        if treatment:
+            load_defence(pipeline, folder / "wide")
+        if lora:
+            load_lora(pipeline, lora)
+        if treatment:
+            apply_treatment(pipeline, treatment)
+        generate(pipeline, captions, list(range(len(images))), steps=steps)
+
+    for settings in ("stage1", "wide"):
+        stage1(settings, "lord", FEW)
+        save_defence(pipeline, folder / settings)
+    stage2(None, FEW)
+    lora = save_lora(pipeline, folder)
+    steps: dict[str, Callable[[int], None]] = {
+        "stage 1, LoRA": partial(stage1, "stage1", "lora"),
+        "stage 1, LoRD": partial(stage1, "stage1", "lord"),
+        "stage 1, wide LoRA": partial(stage1, "wide", "lora"),
+        "stage 1, wide LoRD": partial(stage1, "wide", "lord"),
+        "stage 2, no defence": partial(stage2, None),
+        "stage 2, LoRD": partial(stage2, folder / "stage1"),
+        "stage 2, wide LoRD": partial(stage2, folder / "wide"),
+        "sampling, base model": partial(sampling, None, None),
+        "sampling, LoRA": partial(sampling, lora, None),
+        "sampling, LoRA and learned gate": partial(sampling, lora, "learned"),
+        "sampling, LoRA and closed gate": partial(sampling, lora, "lambda=0"),
+        "sampling, LoRA, defence dropped": partial(sampling, lora, "dropped"),
+        "sampling, LoRA and defence merged": partial(sampling, lora, "merged"),
+    }
+    few, many = (
+        {f"{name} × {count}": partial(step, count) for name, step in steps.items()}
+        for count in (FEW, MANY)
+    )
+    seconds = fastest_turns(few | many, pipeline.device)
+    remove_adapters(pipeline)
+    return {
+        name: (seconds[f"{name} × {MANY}"] - seconds[f"{name} × {FEW}"]) / (MANY - FEW)
+        for name in steps
+    }
+
+
+def purification_cost(bench: Bench) -> dict[str, float]:
+    """Seconds and megabytes that each purifier of the study takes for a subject's photographs."""
+    profile = bench.profile
+    subject = Subject(profile.domains[0], "evaluation", profile.subjects[0])
+    images = subject.photographs(profile.photographs, profile.size).images
+    prompts, seeds = [subject.prompt] * len(images), list(range(len(images)))
+    metrics = {}
+    for method in filter(PURIFIERS.get, profile.faced):
+        with measure() as measurement:
+            purify(bench.pipeline, images, prompts, seeds, method)
+        metrics[f"{method}/seconds"] = measurement.seconds
+        metrics[f"{method}/peak_memory_mb"] = measurement.peak_memory_mb
+    return metrics

@@ -1,0 +1,57 @@
+"""The attack that keeps the gates shut, on a tiny defended pipeline."""
+
+import pytest
+import torch
+
+from lord.adapter import LordConfig, add_adapter, remove_adapters
+from lord.adaptive import attack_and_close
+from lord.attacks import AttackSettings, attack
+from lord.audit import gate_scores
+from lord.model.embedded import TINY, build_pipeline
+
+SEEDS, PROMPTS = [1, 2], ["a portrait", "a landscape"]
+SETTINGS = AttackSettings(eps=8 / 255, step_size=2 / 255, steps=6, rounds=1, surrogate="none")
+
+
+@pytest.fixture
+def pipeline():
+    torch.manual_seed(0)
+    pipeline = build_pipeline(TINY)
+    add_adapter(pipeline.unet, LordConfig(r=2, target_modules=["to_q", "to_v"]), "lord")
+    for name, weight in pipeline.unet.named_parameters():
+        if ".lord." in name:
+            weight.data = torch.randn(weight.shape, generator=torch.Generator().manual_seed(1)) / 2
+    return pipeline
+
+
+@pytest.fixture(scope="module")
+def images():
+    smooth = torch.rand(2, 3, 4, 4, generator=torch.Generator().manual_seed(2))
+    images = torch.nn.functional.interpolate(smooth, 32, mode="bilinear")
+    return (images * 255).round() / 255
+
+
+def test_it_shuts_the_gates_within_its_budget(pipeline, images):
+    flags = [weight.requires_grad for weight in pipeline.unet.parameters()]
+    closing = attack_and_close(pipeline, images, PROMPTS, SETTINGS, SEEDS, weight=100.0)
+    plain = attack(pipeline, images, PROMPTS, SETTINGS, SEEDS)
+    assert flags == [weight.requires_grad for weight in pipeline.unet.parameters()]
+    assert 0 < (closing - images).abs().max() <= 8 / 255 + 1e-6
+    assert torch.equal((closing * 255).round() / 255, closing)
+    shut, open_ = (gate_scores(pipeline, x, PROMPTS, levels=4) for x in (closing, plain))
+    before = gate_scores(pipeline, images, PROMPTS, levels=4)
+    assert (shut < open_).all() and (shut < before).all()
+
+
+def test_without_the_second_term_it_is_the_attack(pipeline, images):
+    closing = attack_and_close(pipeline, images, PROMPTS, SETTINGS, SEEDS, weight=0.0)
+    assert torch.equal(closing, attack(pipeline, images, PROMPTS, SETTINGS, SEEDS))
+
+
+def test_bad_use_is_refused(pipeline, images):
+    rounds = AttackSettings(method="ace")
+    with pytest.raises(ValueError, match="surrogate"):
+        attack_and_close(pipeline, images, PROMPTS, rounds, SEEDS)
+    remove_adapters(pipeline.unet)
+    with pytest.raises(ValueError, match="no LoRD adapter"):
+        attack_and_close(pipeline, images, PROMPTS, SETTINGS, SEEDS)
