@@ -15,7 +15,8 @@
 # # Results
 #
 # The whole comparison: LoRAs on photographs that nobody attacked and on photographs under several
-# attacks, behind every defence, all at the same budgets.
+# attacks, all at the same budgets. Every defence faces ACE; the other attacks, and clean photographs,
+# are tried on fewer.
 #
 # Beside LoRD there are defences that change the photographs before anything learns from them: three
 # filters (JPEG, Gaussian blur, total variation), AdverseCleaner (a bilateral filter many times, then
@@ -59,7 +60,7 @@ show.glue_numbers(records)
 # Where a paper says what becomes of its defence at test time, that is a row of its own (learned λ for
 # LoRD, kept for adversarial training), beside the treatment that was chosen on stage-1 identities.
 
-# %% tags=["hide-input"] mystnb={"figure": {"caption": "Every attack and defence: embedded FID (lower is better), embedded CLIP-IQA and identity match (higher is better), with 95 % intervals over subjects and seeds. Highlighted: the best defence against each attack.", "name": "fig-main-table"}}
+# %% tags=["hide-input"] mystnb={"figure": {"caption": "Attacks and the defences that face them: embedded FID (lower is better), embedded CLIP-IQA and identity match (higher is better), with 95 % intervals over subjects and seeds. Highlighted: the best defence against each attack.", "name": "fig-main-table"}}
 show.main_table(profile)
 
 # %% tags=["hide-input"] mystnb={"figure": {"caption": "Every defence against ACE: dots are subjects and seeds, bars means with 95 % intervals. Hollow: the treatment at test time is the published one, where another was chosen.", "name": "fig-main"}, "image": {"alt": "Panels for each metric and domain with dots and an interval for each defence; the clean LoRA is the first row, the undefended one the second."}}

@@ -478,6 +478,19 @@ def test_summary_answers_the_questions_with_numbers(study):
     assert ("2 subjects and 1 seed in each domain, 95 % intervals" in text) != one
 
 
+def test_summary_names_the_rivals_that_are_better(study, monkeypatch):
+    profile, records = study
+    leads = show.findings.tables.rival_table(records("stage2", "main"))
+    ends = ["lead", "lead_low", "lead_high"]
+    leads.loc[leads["defence"] == "jpeg", ends] *= -1
+    leads = leads.rename(columns={"lead_low": "lead_high", "lead_high": "lead_low"})
+    leads.loc[leads["defence"] != "jpeg", ends[1:]] = [-1.0, 1.0]
+    monkeypatch.setattr(show.findings.tables, "rival_table", lambda records: leads)
+    text = show.summary(profile)
+    expected = "ahead of 0 of 2, behind JPEG, undecided against adversarial training"
+    assert text.count(expected) == 4  # domains and metrics
+
+
 def test_summary_says_so_when_the_attack_does_nothing(study, monkeypatch):
     profile, records = study
     table = show.findings.tables.main_table(records("stage2", "main"))

@@ -18,6 +18,7 @@ from lord.show.style import (
     metric_label,
     panels,
     styled,
+    title_and_legend,
 )
 
 
@@ -106,13 +107,11 @@ def training_curves(records: Sequence[Record]) -> Figure:
             column[0].plot(steps, values, style, color=colour, label=f"{name}, {part}")
         if "gate" in record.series:
             column[1].plot(*running_mean(record.series["gate"]), color=colour)
-    for column, domain in zip(axes.T, domains, strict=True):
-        column[0].set_title(domain)
-        column[-1].set_xlabel("step")
+    for panel in axes[-1]:
+        panel.set_xlabel("step")
     axes[0, 0].set_ylabel("denoising loss")
     axes[1, 0].set_ylabel("cross-entropy of λ")
-    handles, labels = axes[0, 0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=2)
+    title_and_legend(figure, axes[0], domains)
     return mark(figure, records)
 
 

@@ -133,21 +133,34 @@ def _gate(records: Sequence[Record]) -> str:
 
 
 def _rivals(records: Sequence[Record]) -> str:
-    """Which defences wide LoRD is ahead of, on the same subjects and seeds, under ACE."""
+    """Which defences wide LoRD is ahead of or behind, on the same subjects and seeds, under ACE."""
     keys, leads = metric_keys(records), tables.rival_table(records)
     leads = leads[(leads["attack"] == "ace") & ~leads["defence"].isin(("none", "lord"))]
-    leads = leads.assign(ahead=leads["lead_low"].fillna(leads["lead"]) > 0)
+    leads = leads.assign(
+        ahead=leads["lead_low"].fillna(leads["lead"]) > 0,
+        behind=leads["lead_high"].fillna(leads["lead"]) < 0,
+    )
     parts = []
     for (domain, name), rows in leads[leads["metric"].isin(JUDGED)].groupby(
         ["domain", "metric"], sort=False
     ):
-        by_rival = rows.groupby("defence", sort=False)["ahead"].all()
-        close = [DEFENCE_NAMES[rival] for rival in DEFENCE_NAMES if not by_rival.get(rival, True)]
-        text = f"{domain}, {metric_name(keys[name])}: ahead of {by_rival.sum()} of {len(by_rival)}"
-        parts.append(text + (f", not of {', '.join(close)}" if close else ""))
+        # A rival counts with the better of its treatments.
+        rivals = rows.groupby("defence", sort=False).agg({"ahead": "all", "behind": "any"})
+        rivals = rivals.loc[[rival for rival in DEFENCE_NAMES if rival in rivals.index]]
+        text = f"{domain}, {metric_name(keys[name])}: ahead of {rivals['ahead'].sum()} of "
+        text += str(len(rivals))
+        undecided = rivals[~rivals["ahead"] & ~rivals["behind"]]
+        for words, which in (
+            ("behind", rivals[rivals["behind"]]),
+            ("undecided against", undecided),
+        ):
+            if len(which):
+                text += f", {words} {', '.join(DEFENCE_NAMES[rival] for rival in which.index)}"
+        parts.append(text)
     return (
         "**Is wide LoRD ahead of other defences against ACE?** On the same subjects and seeds, and "
-        f"counting a lead only if its interval lies above 0: {'; '.join(parts)}."
+        "counting a lead only if its interval does not contain 0: "
+        f"{'; '.join(parts)}."
     )
 
 
