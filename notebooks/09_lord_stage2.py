@@ -52,7 +52,7 @@ show.treatment_samples(records)
 # %% [markdown]
 # ## What to do with the gate at test time
 #
-# The gate reads its input, so no single static merge reproduces it. The treatments are:
+# The gate reads its input, so no single static merge reproduces it. Possible treatments are:
 #
 # learned
 # : the gate computes $\lambda$ at every layer and step, as in {eq}`eq-lord`;
@@ -63,14 +63,14 @@ show.treatment_samples(records)
 #   {cite}`saerens2002priors`: $\lambda = \sigma(\mathrm{MLP}(\cdot) + \log \tfrac{p}{1-p})$, and that
 #   input gets $p$;
 #
-# λ = 0, λ = ½, λ = 1
-# : $\lambda$ is fixed; 0 closes the defence branch and keeps the ordinary one, 1 opens it fully, and
+# fixed λ
+# : $\lambda$ is a number; 0 closes the defence branch and keeps the ordinary one, 1 opens it fully, and
 #   equals merging the weights of both branches into $W$, as the paper describes;
 #
 # dropped
 # : the stage-1 adapter is removed before sampling, both branches.
 #
-# {numref}`fig-selection-table` compares them on stage-1 identities. These decide which treatment the
+# {numref}`fig-selection-table` compares some of them on stage-1 identities. These decide which treatment the
 # results report; the subjects that are evaluated have no say in it.
 
 # %% tags=["hide-input"] mystnb={"figure": {"caption": "Test-time treatments of the gate on stage-1 identities whose photographs were attacked. The best embedded FID chooses among the treatments of {numref}`fig-treatments`.", "name": "fig-selection-table"}}
