@@ -47,6 +47,11 @@ SHOWN = {
     "09_lord_stage2": {"stage2", "main"},
     "10_results": {"stage2", "main", "cost"},
     "11_audit": {"audit"},
+    "12_rank": {"rank", "main"},
+    "13_lambda": {"lambda", "main"},
+    "14_parts": {"parts", "main"},
+    "15_generalisation": {"transfer", "main"},
+    "16_adaptive": {"adaptive", "main"},
 }
 
 

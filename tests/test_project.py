@@ -20,7 +20,6 @@ from lord.study.notebooks import (
     status_tables,
 )
 from lord.study.plan import STAGES
-from lord.study.profile import ABLATIONS
 
 NAMES = notebook_names()
 PROJECT = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
@@ -79,7 +78,7 @@ def test_every_stage_is_shown_by_the_notebook_that_waits_for_it():
         read = set(re.findall(r'study\.run\(profile, "(\w+)"', script))
         assert read == ast.literal_eval(stages), name
     shown = set().union(*map(ast.literal_eval, waits.values()))
-    assert shown == set(STAGES) - set(ABLATIONS)
+    assert shown == set(STAGES)
 
 
 @pytest.mark.parametrize("name", NAMES)

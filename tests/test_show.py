@@ -44,11 +44,36 @@ SETTINGS = {
     "treatments": ["learned", "lambda=0", "dropped"],
     "further_treatments": ["lambda=0.5", "lambda=1"],
 }
+ABLATIONS = {
+    "rank": {
+        "variants": {"r2": {"finetune": {"rank": 2}, "stage1": {"rank": 2}}},
+        "conditions": {"none": ["none"], "ace": ["none", "lord"]},
+        "treatments": ["learned", "dropped"],
+    },
+    "lambda": {
+        "variants": {
+            "token": {"stage1": {"gate": "token"}},
+            "half": {"scenario": {"stage2_gate": 0.5}},
+        },
+        "conditions": {"ace": ["lord"]},
+        "treatments": ["learned", "lambda=0.5", "dropped"],
+    },
+    "parts": {
+        "variants": {"one_branch": {"wide": {"kind": "lora"}}},
+        "conditions": {"none": ["lord_wide"], "ace": ["lord_wide"]},
+        "treatments": ["dropped"],
+    },
+}
 COMPARISON = {"attacks": ["noise", "ace", "advdm"], "eps_levels": [4, 8], "steps": [5]}
 ONE, SEVERAL = ({"subjects": subjects, "seeds": [0]} for subjects in ([0], [0, 1]))
 SCALES = {
-    "several": {"evidence": True, "comparison": COMPARISON | SEVERAL} | SEVERAL,
-    "one": {"evidence": False, "comparison": COMPARISON | ONE} | ONE,
+    name: {
+        "evidence": scale is SEVERAL,
+        "comparison": COMPARISON | scale,
+        "ablations": {stage: ablation | scale for stage, ablation in ABLATIONS.items()},
+    }
+    | scale
+    for name, scale in (("several", SEVERAL), ("one", ONE))
 }
 # FID, CLIP-IQA and identity match that the made-up results scatter around.
 LEVELS = {
@@ -134,6 +159,7 @@ def made_up(job: Job, settings: dict, number: random.Random) -> tuple[dict, dict
         "clip_iqa_embedded": quality + 0.01 * number.random(),
         "identity": identity + 0.01 * number.random(),
         "ssim": 1.0 if settings["attack_name"] == "none" else 0.9,
+        "adapter_thousands": 12.5,
     }
     return metrics, {}
 
@@ -283,6 +309,53 @@ def test_figures_of_records(study, drawn, stages, draw):
     figure = drawn(draw(records(*stages)))
     assert "portraits" in texts(figure) or draw is show.sheet
     assert ("No evidence" in texts(figure)) == (Path(profile).stem == "one")
+
+
+@pytest.mark.parametrize(
+    ("stage", "draw"),
+    [
+        ("rank", show.rank_curves),
+        ("rank", show.ablation_figure),
+        ("lambda", show.gate_grid),
+        ("lambda", show.ablation_figure),
+        ("parts", show.ablation_figure),
+    ],
+)
+def test_figures_of_ablations(study, drawn, stage, draw):
+    profile, records = study
+    figure = drawn(draw(records(stage), records("main")))
+    assert "landscapes" in texts(figure)
+    assert ("No evidence" in texts(figure)) == (Path(profile).stem == "one")
+
+
+def test_the_grid_of_gates_has_every_pair(study):
+    _, records = study
+    grid = show.gate_grid(records("lambda"), records("main")).axes[0]
+    rows = [label.get_text() for label in grid.get_yticklabels()]
+    columns = [label.get_text() for label in grid.get_xticklabels()]
+    assert rows == ["learned λ", "λ = ½"] and len(columns) == 3
+    assert len(grid.texts) == 6  # the gate per token is no row of its own
+    dropped = columns.index("dropped")
+    values = {text.get_position(): float(text.get_text()) for text in grid.texts}
+    assert values[dropped, 0] == pytest.approx(LEVELS["ace", "lord"][0] + 0.5, abs=0.11)
+
+
+def test_an_ablation_is_compared_with_the_main_table(study):
+    _, records = study
+    html = show.ablation_table(records("rank"), records("main")).to_html()
+    names = re.findall(r"row_heading level2[^>]*>([^<]+)", html)
+    assert names[:2] == ["unchanged: LoRA", "r2: LoRA"]
+    assert {"unchanged: LoRD (learned λ)", "r2: LoRD (dropped)"} <= set(names)
+    assert len(names) == 2 * 2 * 4  # domains, variants; clean, attacked, and LoRD twice
+    assert re.search(r">7[456]%<", html) and ">12.5<" in html  # (12 − 4.5) / (12 − 2)
+    found = show.ablation_findings(records("rank"), records("main")).data
+    assert re.search(r"portraits, ACE: from 7\d% \(.+, LoRD \(learned λ\)\) to 7\d%", found)
+
+
+def test_what_a_profile_leaves_out_is_said(study):
+    _, records = study
+    shown = [show.run_card([]), show.rank_curves([], records("main"))]
+    assert all("leaves these experiments out" in html.data for html in shown)
 
 
 UNDEFENDED = ("main", "damage", "steps")

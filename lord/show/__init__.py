@@ -4,6 +4,13 @@ The two exceptions, `round_trips` and `prompted_samples`, put a handful of image
 Figures are white-backed, tables are pandas Stylers; captions belong to the notebooks.
 """
 
+from lord.show.ablations import (
+    ablation_figure,
+    ablation_findings,
+    ablation_table,
+    gate_grid,
+    rank_curves,
+)
 from lord.show.attacks import (
     attack_pictures,
     damage_findings,
@@ -38,6 +45,9 @@ from lord.show.results import (
 )
 
 __all__ = [
+    "ablation_figure",
+    "ablation_findings",
+    "ablation_table",
     "attack_pictures",
     "attacked_images",
     "attribute_accuracy",
@@ -48,6 +58,7 @@ __all__ = [
     "damage_table",
     "gap_closed",
     "gate_by_timestep",
+    "gate_grid",
     "glue_numbers",
     "harm_table",
     "image_grid",
@@ -59,6 +70,7 @@ __all__ = [
     "numbers",
     "performance_table",
     "prompted_samples",
+    "rank_curves",
     "reliability",
     "rival_table",
     "round_trips",

@@ -21,9 +21,13 @@ from lord.study.profile import OURS
 
 RESULTS = ("stage2", "main")
 
+LEFT_OUT = "<p><em>This profile leaves these experiments out.</em></p>"
+
 
 def run_card(records: Sequence[Record]) -> HTML:
     """When, where and how long the records were computed, with which settings, and any caveat."""
+    if not records:
+        return HTML(LEFT_OUT)
     warnings = [
         f'<div class="no-evidence"><strong>{html.escape(text)}</strong></div>'
         for text in caveats(records)

@@ -1,0 +1,220 @@
+"""Variants of the study compared: what changes when one thing does."""
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import wraps
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from IPython.display import HTML, Markdown
+from matplotlib.figure import Figure
+from pandas.io.formats.style import Styler
+
+from lord.record import Record
+from lord.show.cards import LEFT_OUT
+from lord.show.findings import JUDGED
+from lord.show.results import in_book_order, metric_keys, metric_table
+from lord.show.style import (
+    ATTACK_NAMES,
+    BLUE,
+    condition_colour,
+    defence_name,
+    interval,
+    mark,
+    metric_label,
+    metric_name,
+    number,
+    panels,
+    styled,
+    title_and_legend,
+    treatment_name,
+)
+from lord.study import tables
+from lord.study.tables import UNCHANGED
+
+
+def where_planned(draw: Callable[..., Any]) -> Callable[..., Any]:
+    """Show a note instead where the profile has no such experiments."""
+
+    @wraps(draw)
+    def shown(records: Sequence[Record], compared: Sequence[Record]) -> Any:
+        if records:
+            return draw(records, compared)
+        return HTML(LEFT_OUT)
+
+    return shown
+
+
+@where_planned
+def ablation_table(records: Sequence[Record], compared: Sequence[Record]) -> Styler:
+    """Every variant with its metrics, and the share of the damage that the defence repairs."""
+    table = _in_order(_table(records, compared))
+    heads = [
+        [ATTACK_NAMES[attack] for attack in table["attack"]],
+        [f"{_words(row['variant'])}: {_who(row)}" for row in table.to_dict("records")],
+    ]
+    repaired = table[["fid_closed", "clip_iqa_closed"]].map(_share)
+    further = {
+        "FID gap closed": repaired["fid_closed"],
+        "CLIP-IQA gap closed": repaired["clip_iqa_closed"],
+        "adapter, thousands": table["adapter_thousands"].map(_thousands),
+    }
+    competing = table["defence"] != "none"
+    return metric_table(
+        table, heads, [*records, *compared], competing, among=["domain", "attack"], further=further
+    )
+
+
+@where_planned
+@styled
+def ablation_figure(records: Sequence[Record], compared: Sequence[Record]) -> Figure:
+    """FID and CLIP-IQA of every variant, beside LoRAs without defence on clean and attacked photos.
+
+    Filled: the defence is dropped before sampling; hollow: any other treatment.
+    """
+    table, keys = _in_order(_table(records, compared)), metric_keys(compared)
+    places = list(dict.fromkeys(zip(table["attack"], table["variant"], strict=True)))
+    main = tables.condition_rows(compared, "main")
+    undefended = main[(main["attack"] == "none") & (main["defence"] == "none")]
+    clean = undefended.groupby("domain")[list(JUDGED)].mean().stack()
+    domains = list(table["domain"].unique())
+    height = len(JUDGED) * (0.25 * len(places) + 0.5) + 0.5
+    figure, axes = panels(len(JUDGED), len(domains), height, sharex="row", sharey=True)
+    for row, name in zip(axes, JUDGED, strict=True):
+        for panel, domain in zip(row, domains, strict=True):
+            panel.axvline(
+                clean[domain, name], color=BLUE, linestyle=":", label="LoRA, clean photos"
+            )
+            for cell in table[table["domain"] == domain].to_dict("records"):
+                place = places.index((cell["attack"], cell["variant"]))
+                filled = cell["treatment"] in ("none", "dropped")
+                colour = condition_colour(cell["attack"], cell["defence"])
+                label = _who(cell)
+                interval(panel, cell, name, place, colour, filled, label)
+            panel.set_xlabel(metric_label(keys[name]))
+            panel.set_ylim(len(places) - 0.5, -0.5)
+            panel.grid(axis="y", visible=False)
+        several = table["attack"].nunique() > 1
+        names = [
+            _words(variant) + f", {ATTACK_NAMES[attack]}" * several for attack, variant in places
+        ]
+        row[0].set_yticks(range(len(places)), names)
+    title_and_legend(figure, axes[0], domains)
+    return mark(figure, [*records, *compared])
+
+
+@where_planned
+@styled
+def rank_curves(records: Sequence[Record], compared: Sequence[Record]) -> Figure:
+    """FID and CLIP-IQA against the rank, of LoRAs on clean and attacked photos and behind LoRD."""
+    table, keys = _table(records, compared), metric_keys(compared)
+    domains = list(table["domain"].unique())
+    figure, axes = panels(len(JUDGED), len(domains), 4.4, sharex=True, sharey="row")
+    for row, name in zip(axes, JUDGED, strict=True):
+        row[0].set_ylabel(metric_label(keys[name]))
+        for panel, domain in zip(row, domains, strict=True):
+            cells = table[table["domain"] == domain].sort_values("rank")
+            for key, curve in cells.groupby(["defence", "attack", "treatment"]):
+                defence, attack, treatment = key
+                colour = condition_colour(attack, defence)
+                style = "--s" if treatment == "learned" else "-o"
+                label = f"{_who(curve.iloc[0])}, {ATTACK_NAMES[attack]} photos"
+                ends = curve[f"{name}_low"], curve[f"{name}_high"]
+                panel.fill_between(curve["rank"], *ends, color=colour, alpha=0.15, linewidth=0)
+                panel.plot(curve["rank"], curve[name], style, color=colour, label=label)
+            panel.set_xscale("log", base=2)
+            panel.set_xticks(cells["rank"].unique(), cells["rank"].unique())
+    for panel in axes[-1]:
+        panel.set_xlabel("rank r")
+    title_and_legend(figure, axes[0], domains)
+    return mark(figure, [*records, *compared])
+
+
+@where_planned
+@styled
+def gate_grid(records: Sequence[Record], compared: Sequence[Record]) -> Figure:
+    """FID for λ while stage 2 learns (rows) and while sampling (columns)."""
+    table, keys = _table(records, compared), metric_keys(compared)
+    fixed = [gate for gate in table["stage2_gate"].unique() if gate != "learned"]
+    gates = ["learned", *sorted(fixed)]
+    # Where neither the gate's kind nor anything else is changed.
+    table = table[(table["variant"] == UNCHANGED) | (table["stage2_gate"] != "learned")]
+    treatments = list(table["treatment"].unique())
+    domains = list(table["domain"].unique())
+    height = 0.32 * len(gates) + 1.3
+    figure, axes = panels(1, len(domains), height, sharey=True)
+    for panel, domain in zip(axes[0], domains, strict=True):
+        cells = table[table["domain"] == domain].set_index(["stage2_gate", "treatment"])["fid"]
+        values = np.array([[cells.get((g, t), np.nan) for t in treatments] for g in gates])
+        panel.imshow(np.log(values), cmap="Oranges", aspect="auto")
+        middle = np.nanmean([np.nanmin(np.log(values)), np.nanmax(np.log(values))])
+        for (row, column), value in np.ndenumerate(values):
+            if np.isfinite(value):
+                panel.text(
+                    column,
+                    row,
+                    number(value),
+                    ha="center",
+                    va="center",
+                    fontsize=8.5,
+                    color="black" if np.log(value) <= middle + 0.5 else "white",
+                )
+        names = [treatment_name(t).replace("learned λ, prior", "prior") for t in treatments]
+        panel.set_xticks(range(len(treatments)), names, rotation=40, ha="right")
+        panel.set_title(domain)
+        panel.tick_params(length=0)
+        panel.grid(False)
+        panel.spines[:].set_visible(False)
+    names = [
+        "learned λ" if gate == "learned" else treatment_name(f"lambda={gate:g}") for gate in gates
+    ]
+    axes[0, 0].set_yticks(range(len(gates)), names)
+    axes[0, 0].set_ylabel("in stage 2")
+    figure.supxlabel(f"while sampling ({metric_label(keys['fid'])})", fontsize=9)
+    return mark(figure, [*records, *compared])
+
+
+def _table(records: Sequence[Record], compared: Sequence[Record]) -> pd.DataFrame:
+    return tables.ablation_table([*records, *compared], records[0].kind)
+
+
+def _in_order(table: pd.DataFrame) -> pd.DataFrame:
+    """By domain and attack, in these by variant, the unchanged one first."""
+    variants = [UNCHANGED, *(v for v in table["variant"].unique() if v != UNCHANGED)]
+    places = [variants.index(variant) for variant in table["variant"]]
+    return in_book_order(table.iloc[np.argsort(places, kind="stable")])
+
+
+def _words(variant: str) -> str:
+    return variant.replace("_", " ")
+
+
+def _who(cell: Mapping[str, str]) -> str:
+    return defence_name(cell["defence"], cell["treatment"])
+
+
+def _share(value: float) -> str:
+    return "" if np.isnan(value) else f"{value:.0%}"
+
+
+def _thousands(value: float) -> str:
+    return "" if np.isnan(value) else f"{value:.1f}"
+
+
+@where_planned
+def ablation_findings(records: Sequence[Record], compared: Sequence[Record]) -> Markdown:
+    """For each domain and attack, in words: what repairs most of the FID gap, and what least."""
+    table = _table(records, compared)
+    table = table[table["defence"] != "none"].dropna(subset=["fid_closed"])
+    lines = []
+    for (domain, attack), cells in table.groupby(["domain", "attack"], sort=False):
+        if attack == "none":
+            continue
+        cells = cells.sort_values("fid_closed").to_dict("records")
+        least, most = (
+            f"{_share(cell['fid_closed'])} ({_words(cell['variant'])}, {_who(cell)})"
+            for cell in (cells[0], cells[-1])
+        )
+        lines.append(f"- {domain}, {ATTACK_NAMES[attack]}: from {least} to {most}")
+    name = metric_name(metric_keys(compared)["fid"])
+    return Markdown("\n".join([f"Of the {name} gap close:", "", *lines]))

@@ -1,0 +1,58 @@
+# ---
+# jupyter:
+#   jupytext:
+#     formats: ipynb,py:percent
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # Does it hold elsewhere?
+#
+# A defence is of use only where its makers have not been before: under budgets and attacks that stage 1
+# has not seen, on another domain, where some of the photographs are clean, and where the LoRA learns
+# for longer. Nothing is trained again for this; the scenario alone changes.
+
+# %% tags=["remove-cell"]
+# On Colab the package is not there yet; everywhere else this cell does nothing.
+from importlib.util import find_spec
+
+from IPython import get_ipython
+
+if find_spec("lord") is None:
+    get_ipython().run_line_magic("pip", "install -q git+https://github.com/lord-study/lord")
+
+# %% tags=["parameters", "hide-input"]
+profile = "quick"
+compute = True
+
+# %%
+from lord import show, study
+from lord.study.experiments.scenario import scenario_photographs
+
+records = study.run(profile, "transfer", compute=compute)
+compared = study.run(profile, "main", compute=compute)
+show.run_card(records)
+
+# %% tags=["hide-input"]
+show.source(scenario_photographs)
+
+# %% [markdown]
+# ## What was found
+#
+# In {numref}`fig-transfer` every row is a scenario, with the undefended LoRA in the same scenario beside the
+# defended one.
+
+# %% tags=["hide-input"] mystnb={"figure": {"caption": "Scenarios that stage 1 has not seen: embedded FID (lower is better) and CLIP-IQA (higher is better), with 95 % intervals over subjects.", "name": "fig-transfer"}, "image": {"alt": "Panels for each metric and domain, with a row for every scenario and a point for each of the defended and the undefended LoRA."}}
+show.ablation_figure(records, compared)
+
+# %% tags=["hide-input"]
+show.ablation_findings(records, compared)
+
+# %% tags=["hide-input"] mystnb={"figure": {"caption": "The same as a table, with the share of the damage in that scenario that the defence repairs.", "name": "fig-transfer-table"}}
+show.ablation_table(records, compared)
