@@ -49,7 +49,7 @@ SHOWN = {
     "11_audit": {"audit"},
     "12_rank": {"rank", "main"},
     "13_lambda": {"lambda", "main"},
-    "14_parts": {"parts", "main"},
+    "14_parts": {"parts", "stage1_data", "main"},
     "15_generalisation": {"transfer", "main"},
     "16_adaptive": {"adaptive", "main"},
 }

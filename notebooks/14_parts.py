@@ -39,8 +39,9 @@ from lord import show, study
 from lord.study.defences import with_gate
 
 records = study.run(profile, "parts", compute=compute)
+data = study.run(profile, "stage1_data", compute=compute)
 compared = study.run(profile, "main", compute=compute)
-show.run_card(records)
+show.run_card([*records, *data])
 
 # %% [markdown]
 # open
@@ -50,13 +51,7 @@ show.run_card(records)
 # : a plain LoRA learns the same in stage 1: no second branch, no gate;
 #
 # noise target
-# : on clean pictures the noise is the target, as in the paper, instead of what the base model predicts;
-#
-# PGD-2 data
-# : stage 1 sees two large steps of ACE, as adversarial training does, instead of ten small ones;
-#
-# AdvDM data
-# : stage 1 sees AdvDM, which no longer makes it a stranger.
+# : on clean pictures the noise is the target, as in the paper, instead of what the base model predicts.
 
 # %% tags=["hide-input"]
 show.source(with_gate)
@@ -64,8 +59,8 @@ show.source(with_gate)
 # %% [markdown]
 # ## What was found
 #
-# {numref}`fig-parts` shows what every variant leaves of the damage of the attack stage 1 has seen, ACE, and
-# of one it has not, AdvDM, and what it does to a LoRA on clean photographs.
+# {numref}`fig-parts` shows what every variant leaves of the damage of AdvDM, which stage 1 has seen, and
+# of ACE, which it has not, and what it does to a LoRA on clean photographs.
 
 # %% tags=["hide-input"] mystnb={"figure": {"caption": "Variants of wide LoRD: embedded FID (lower is better) and CLIP-IQA (higher is better), with 95 % intervals over subjects. Filled: the adapter is dropped before sampling.", "name": "fig-parts"}, "image": {"alt": "Panels for each metric and domain, with a row for every attack and variant."}}
 show.ablation_figure(records, compared)
@@ -75,3 +70,19 @@ show.ablation_findings(records, compared)
 
 # %% tags=["hide-input"] mystnb={"figure": {"caption": "The same as a table, with the share of the damage that is repaired. Highlighted: the best variant against each attack.", "name": "fig-parts-table"}}
 show.ablation_table(records, compared)
+
+# %% [markdown]
+# ## What stage 1 should see
+#
+# The same with other pictures to learn from ({numref}`fig-stage1-data`): wide LoRD with ACE instead of
+# AdvDM, with two large steps instead of ten small ones, and with a quarter of the identities; and LoRD as
+# published and adversarial training with AdvDM instead of ACE.
+
+# %% tags=["hide-input"] mystnb={"figure": {"caption": "Defences by what stage 1 has seen: embedded FID (lower is better) and CLIP-IQA (higher is better), with 95 % intervals over subjects. Filled: the adapter is dropped before sampling.", "name": "fig-stage1-data"}, "image": {"alt": "Panels for each metric and domain, with a row for every attack and variant and a point for each defence."}}
+show.ablation_figure(data, compared)
+
+# %% tags=["hide-input"]
+show.ablation_findings(data, compared)
+
+# %% tags=["hide-input"] mystnb={"figure": {"caption": "The same as a table, with the share of the damage that is repaired. Highlighted: the best against each attack.", "name": "fig-stage1-data-table"}}
+show.ablation_table(data, compared)

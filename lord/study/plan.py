@@ -31,7 +31,7 @@ from lord.study.experiments import (
     scenario,
     stage1,
 )
-from lord.study.profile import ABLATIONS, OURS, TRAINED, Profile
+from lord.study.profile import ABLATIONS, OURS, TRAINED, Ablation, Profile
 
 STAGES = (
     "data",
@@ -176,22 +176,37 @@ def _comparison(profile: Profile) -> Iterator[Job]:
 
 
 def _ablations(profile: Profile) -> Iterator[Job]:
-    """The cells of every variant of the profile."""
+    """The cells of every variant of the profile that are not those of the main table."""
     for stage, ablation in profile.ablations.items():
         for (variant, changes), domain in product(ablation.variants.items(), profile.domains):
-            varied = profile.varied(changes)
-            rounds = varied.scenario.surrogate_rounds
             cells = product(ablation.subjects, ablation.seeds, ablation.conditions.items())
             for index, seed, (method, defences) in cells:
                 subject = Subject(domain, "evaluation", index)
-                attack = None if method == "none" else varied.attack_of(method, rounds=rounds)
                 for defence in defences:
-                    treatments = varied.treatments_of(defence)
-                    if varied.is_lord(defence):
-                        treatments = ablation.treatments
-                    yield _condition(
-                        stage, varied, subject, seed, attack, defence, treatments, variant=variant
+                    changed, same = (
+                        _variant(stage, p, subject, seed, method, defence, variant, ablation)
+                        for p in (profile.varied(changes), profile)
                     )
+                    if changed.outputs != same.outputs:
+                        yield changed
+
+
+def _variant(
+    stage: str,
+    profile: Profile,
+    subject: Subject,
+    seed: int,
+    method: str,
+    defence: str,
+    variant: str,
+    ablation: Ablation,
+) -> Job:
+    rounds = profile.scenario.surrogate_rounds
+    attack = None if method == "none" else profile.attack_of(method, rounds=rounds)
+    treatments = profile.treatments_of(defence)
+    if profile.is_lord(defence):
+        treatments = ablation.treatments
+    return _condition(stage, profile, subject, seed, attack, defence, treatments, variant=variant)
 
 
 def _settings(profile: Profile, names: Iterable[str]) -> dict[str, Any]:

@@ -33,7 +33,7 @@ OURS = "lord_wide"
 
 DEFENCES = ("none", *PURIFIERS, *TRAINED)
 
-ABLATIONS = ("rank", "lambda", "parts", "transfer", "adaptive")
+ABLATIONS = ("rank", "lambda", "parts", "stage1_data", "transfer", "adaptive")
 """The stages that change something, see `Ablation`."""
 
 PROFILES = Path(__file__).with_name("profiles")
