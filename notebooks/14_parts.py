@@ -59,8 +59,8 @@ show.source(with_gate)
 # %% [markdown]
 # ## What was found
 #
-# {numref}`fig-parts` shows what every variant leaves of the damage of AdvDM, which stage 1 has seen, and
-# of ACE, which it has not, and what it does to a LoRA on clean photographs.
+# {numref}`fig-parts` shows what every variant leaves of the damage of ACE, which stage 1 has seen, and of
+# AdvDM, which it has not, and what it does to a LoRA on clean photographs.
 
 # %% tags=["hide-input"] mystnb={"figure": {"caption": "Variants of wide LoRD: embedded FID (lower is better) and CLIP-IQA (higher is better), with 95 % intervals over subjects. Filled: the adapter is dropped before sampling.", "name": "fig-parts"}, "image": {"alt": "Panels for each metric and domain, with a row for every attack and variant."}}
 show.ablation_figure(records, compared)
@@ -74,9 +74,9 @@ show.ablation_table(records, compared)
 # %% [markdown]
 # ## What stage 1 should see
 #
-# The same with other pictures to learn from ({numref}`fig-stage1-data`): wide LoRD with ACE instead of
-# AdvDM, with two large steps instead of ten small ones, and with a quarter of the identities; and LoRD as
-# published and adversarial training with AdvDM instead of ACE.
+# The same with other pictures to learn from ({numref}`fig-stage1-data`): with AdvDM instead of ACE, for
+# wide LoRD and for adversarial training; and for wide LoRD with two large steps of ACE instead of ten
+# small ones, or with a quarter of the identities.
 
 # %% tags=["hide-input"] mystnb={"figure": {"caption": "Defences by what stage 1 has seen: embedded FID (lower is better) and CLIP-IQA (higher is better), with 95 % intervals over subjects. Filled: the adapter is dropped before sampling.", "name": "fig-stage1-data"}, "image": {"alt": "Panels for each metric and domain, with a row for every attack and variant and a point for each defence."}}
 show.ablation_figure(data, compared)

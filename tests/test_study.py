@@ -205,13 +205,13 @@ def test_an_ablation_is_measured_against_undefended_loras(records, stage):
 
 
 def test_cells_that_a_variant_does_not_change_are_not_computed_again():
-    variants = {"variants": {"ace": {"wide_data": {"attack": {"method": "mist"}}}}}
+    variants = {"variants": {"mist": {"adversarial_data": {"attack": {"method": "mist"}}}}}
     ablation = SMOKE.ablations["stage1_data"].model_dump() | variants
-    ablation["conditions"] = {"ace": ["none", "lord", "lord_wide"]}
+    ablation["conditions"] = {"ace": ["none", "adversarial", "lord_wide"]}
     profile = SMOKE.model_validate(SMOKE.model_dump() | {"ablations": {"stage1_data": ablation}})
     cells = [job for job in jobs(profile) if job.stage == "stage1_data"]
     assert {(job.domain, job.defence) for job in cells} == {
-        (domain, "lord_wide") for domain in SMOKE.domains
+        (domain, "adversarial") for domain in SMOKE.domains
     }
 
 
