@@ -29,6 +29,7 @@ from lord.model.pipeline import load_pipeline
 from lord.objectives import OBJECTIVES
 from lord.purification import PURIFIERS
 from lord.study import notebooks
+from lord.study.plan import STAGES
 from lord.study.profile import load_profile
 from lord.tiles import split
 
@@ -451,6 +452,11 @@ def test_debug_shows_the_traceback():
 
 def test_study_lists_profiles():
     assert "smoke" in run("study", "profiles").output
+
+
+def test_help_names_every_stage():
+    shown = re.split(r"[\s│,.]+", run("study", "run", "--help").output)
+    assert set(STAGES) <= set(shown)
 
 
 def test_study_run_and_notebook_pass_their_options(monkeypatch):
