@@ -43,6 +43,20 @@ show.run_card(records)
 show.source(scenario_photographs)
 
 # %% [markdown]
+# eps 4, eps 16
+# : ACE with half and with twice the budget that stage 1 has seen;
+#
+# other domain
+# : stage 1 learned from landscapes, stage 2 learns portraits, and the other way round;
+#
+# attacked 25, 50, 75
+# : so many per cent of the photographs are attacked, the others clean;
+#
+# longer
+# : three times the steps of fine-tuning.
+#
+# Attacks that stage 1 has not seen, AdvDM among them, are in {doc}`10_results`.
+#
 # ## What was found
 #
 # In {numref}`fig-transfer` every row is a scenario, with the undefended LoRA in the same scenario beside the

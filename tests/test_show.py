@@ -95,7 +95,7 @@ SHEET_ROWS = {
     "main": 2,
     "damage": 2,
     "steps": 2,
-}
+} | dict.fromkeys(ABLATIONS, 2)
 
 
 def made_up(job: Job, settings: dict, number: random.Random) -> tuple[dict, dict]:
@@ -221,7 +221,7 @@ def drawn():
 
 def texts(figure: Figure) -> str:
     found = [text.get_text() for axes in figure.axes for text in axes.texts]
-    found += [axes.get_title() + axes.get_title(loc="left") for axes in figure.axes]
+    found += [a.get_title() + a.get_title(loc="left") + a.get_xlabel() for a in figure.axes]
     return "\n".join([*found, figure.get_suptitle()])
 
 
@@ -319,6 +319,7 @@ def test_figures_of_records(study, drawn, stages, draw):
         ("lambda", show.gate_grid),
         ("lambda", show.ablation_figure),
         ("parts", show.ablation_figure),
+        ("parts", show.ablation_samples),
     ],
 )
 def test_figures_of_ablations(study, drawn, stage, draw):
@@ -350,6 +351,14 @@ def test_an_ablation_is_compared_with_the_main_table(study):
     assert re.search(r">7[456]%<", html) and ">12.5<" in html  # (12 − 4.5) / (12 − 2)
     found = show.ablation_findings(records("rank"), records("main")).data
     assert re.search(r"portraits, ACE: from 7\d% \(.+, LoRD \(learned λ\)\) to 7\d%", found)
+
+
+def test_samples_of_an_ablation_begin_with_the_unchanged(study):
+    _, records = study
+    figure = show.ablation_samples(records("rank"), records("main"))
+    names = [panel.get_title(loc="left") for panel in figure.axes[::2]]
+    assert names[0].startswith("unchanged: ") and names[-1].startswith("r2: ")
+    assert len(names) == len(set(names))
 
 
 def test_what_a_profile_leaves_out_is_said(study):

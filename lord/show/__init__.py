@@ -7,6 +7,7 @@ Figures are white-backed, tables are pandas Stylers; captions belong to the note
 from lord.show.ablations import (
     ablation_figure,
     ablation_findings,
+    ablation_samples,
     ablation_table,
     gate_grid,
     rank_curves,
@@ -47,6 +48,7 @@ from lord.show.results import (
 __all__ = [
     "ablation_figure",
     "ablation_findings",
+    "ablation_samples",
     "ablation_table",
     "attack_pictures",
     "attacked_images",

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import torch
 from IPython.display import HTML, Markdown
 from matplotlib.figure import Figure
 from pandas.io.formats.style import Styler
@@ -13,10 +14,12 @@ from pandas.io.formats.style import Styler
 from lord.record import Record
 from lord.show.cards import LEFT_OUT
 from lord.show.findings import JUDGED
+from lord.show.pictures import mosaic, sample_tiles
 from lord.show.results import in_book_order, metric_keys, metric_table
 from lord.show.style import (
     ATTACK_NAMES,
     BLUE,
+    VERMILION,
     condition_colour,
     defence_name,
     interval,
@@ -25,12 +28,16 @@ from lord.show.style import (
     metric_name,
     number,
     panels,
+    plain,
     styled,
     title_and_legend,
     treatment_name,
 )
 from lord.study import tables
 from lord.study.tables import UNCHANGED
+
+DROPPED = ("none", "dropped")
+"""The treatments that leave nothing of a defence in the model that is sampled."""
 
 
 def where_planned(draw: Callable[..., Any]) -> Callable[..., Any]:
@@ -68,26 +75,29 @@ def ablation_table(records: Sequence[Record], compared: Sequence[Record]) -> Sty
 @where_planned
 @styled
 def ablation_figure(records: Sequence[Record], compared: Sequence[Record]) -> Figure:
-    """FID and CLIP-IQA of every variant, beside LoRAs without defence on clean and attacked photos.
+    """FID and CLIP-IQA of every variant, beside those of LoRAs without defence in the main table.
 
     Filled: the defence is dropped before sampling; hollow: any other treatment.
     """
     table, keys = _in_order(_table(records, compared)), metric_keys(compared)
     places = list(dict.fromkeys(zip(table["attack"], table["variant"], strict=True)))
     main = tables.condition_rows(compared, "main")
-    undefended = main[(main["attack"] == "none") & (main["defence"] == "none")]
-    clean = undefended.groupby("domain")[list(JUDGED)].mean().stack()
+    main = main[main["defence"] == "none"]
+    undefended = main.groupby(["domain", "attack"])[list(JUDGED)].mean().stack()
+    has_undefended = "none" in list(table["defence"])
     domains = list(table["domain"].unique())
     height = len(JUDGED) * (0.25 * len(places) + 0.5) + 0.5
     figure, axes = panels(len(JUDGED), len(domains), height, sharex="row", sharey=True)
     for row, name in zip(axes, JUDGED, strict=True):
         for panel, domain in zip(row, domains, strict=True):
-            panel.axvline(
-                clean[domain, name], color=BLUE, linestyle=":", label="LoRA, clean photos"
-            )
+            clean = undefended[domain, "none", name]
+            panel.axvline(clean, color=BLUE, linestyle=":", label="LoRA, clean photos")
             for cell in table[table["domain"] == domain].to_dict("records"):
                 place = places.index((cell["attack"], cell["variant"]))
-                filled = cell["treatment"] in ("none", "dropped")
+                if not has_undefended and cell["attack"] != "none":
+                    x, label = undefended[domain, cell["attack"], name], "LoRA, attacked photos"
+                    panel.plot(x, place, "|", color=VERMILION, markersize=9, label=label)
+                filled = cell["treatment"] in DROPPED
                 colour = condition_colour(cell["attack"], cell["defence"])
                 label = _who(cell)
                 interval(panel, cell, name, place, colour, filled, label)
@@ -100,6 +110,34 @@ def ablation_figure(records: Sequence[Record], compared: Sequence[Record]) -> Fi
         ]
         row[0].set_yticks(range(len(places)), names)
     title_and_legend(figure, axes[0], domains)
+    return mark(figure, [*records, *compared])
+
+
+@where_planned
+@styled
+def ablation_samples(records: Sequence[Record], compared: Sequence[Record]) -> Figure:
+    """Every variant of the first attack: photographs learned from, and samples, three of each.
+
+    Of one subject of each domain; what can be dropped before sampling is.
+    """
+    same = {key: [records[0].settings[key]] for key in ("subject", "seed", "attack_name")}
+    same |= {"defence": {record.settings["defence"] for record in records}, "treatment": DROPPED}
+    rows: dict[str, dict[str, Record]] = {}
+    for record in [*(r for r in compared if r.kind == "main"), *records]:
+        own = record.settings
+        if all(own[key] in values for key, values in same.items()):
+            label = f"{_words(own.get('variant', UNCHANGED))}: {_who(own)}"
+            rows.setdefault(label, {})[own["domain"]] = record
+    domains = list(dict.fromkeys(record.settings["domain"] for record in records))
+    figure, axes = panels(len(rows), len(domains), 0.72 * len(rows) + 0.3)
+    for row, (label, cells) in zip(axes, rows.items(), strict=True):
+        row[0].set_title(label, loc="left", fontsize=8, pad=2)
+        for panel, domain in zip(row, domains, strict=True):
+            plain(panel)
+            samples, photographs = sample_tiles(cells[domain])
+            panel.imshow(mosaic(torch.cat((photographs[:3], samples[:3]))))
+    for panel, domain in zip(axes[-1], domains, strict=True):
+        panel.set_xlabel(domain)
     return mark(figure, [*records, *compared])
 
 

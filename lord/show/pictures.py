@@ -57,14 +57,14 @@ def image_rows(rows: Mapping[str, Tensor]) -> Figure:
 def labelled_rows(rows: Mapping[str, Tensor]) -> Figure:
     """As `image_rows`, for use in another figure of the book's style."""
     heights = [
-        WIDTH * _mosaic(images).shape[0] / _mosaic(images).shape[1] for images in rows.values()
+        WIDTH * mosaic(images).shape[0] / mosaic(images).shape[1] for images in rows.values()
     ]
     figure, axes = panels(
         len(rows), 1, sum(heights) + 0.27 * len(rows), gridspec_kw={"height_ratios": heights}
     )
     for panel, (label, images) in zip(axes[:, 0], rows.items(), strict=True):
         plain(panel)
-        panel.imshow(_mosaic(images))
+        panel.imshow(mosaic(images))
         panel.set_title(label, loc="left", pad=3)
     return figure
 
@@ -142,7 +142,7 @@ def sheet(records: Sequence[Record]) -> Figure:
         for panel, (attack, defence) in zip(row, shown, strict=True):
             plain(panel)
             record = _cell(records, domain, index, seed, attack, defence)
-            panel.imshow(_mosaic(sample_tiles(record)[0][:3]))
+            panel.imshow(mosaic(sample_tiles(record)[0][:3]))
         row[0].set_ylabel(f"{domain.removesuffix('s')}\n{index}", fontsize=7)
     for panel, condition in zip(axes[0], shown, strict=True):
         panel.set_title(condition_name(*condition))
@@ -160,6 +160,13 @@ def sample_tiles(record: Record) -> Tensor:
     size = record.settings["size"]
     tiles = pixels.unfold(1, size, size).unfold(2, size, size)  # (3, rows, columns, H, W)
     return tiles.permute(1, 2, 0, 3, 4)[:, :TILES]
+
+
+def mosaic(images: Tensor) -> NDArray[np.float32]:
+    """Images side by side with white gaps, shape (H, W', 3)."""
+    gap = torch.ones(3, images.shape[-2], GAP)
+    pieces = [piece for image in images.detach().cpu() for piece in (image, gap)]
+    return _array(torch.cat(pieces[:-1], dim=2))
 
 
 def _sheet_path(record: Record) -> Path:
@@ -194,10 +201,3 @@ def _distinct(records: Sequence[Record], setting: str) -> list[str]:
 
 def _array(image: Tensor) -> NDArray[np.float32]:
     return image.detach().cpu().clamp(0, 1).permute(1, 2, 0).numpy()
-
-
-def _mosaic(images: Tensor) -> NDArray[np.float32]:
-    """Images side by side with white gaps, shape (H, W', 3)."""
-    gap = torch.ones(3, images.shape[-2], GAP)
-    pieces = [piece for image in images.detach().cpu() for piece in (image, gap)]
-    return _array(torch.cat(pieces[:-1], dim=2))
