@@ -51,7 +51,7 @@ SHOWN = {
     "13_lambda": {"lambda", "main"},
     "14_parts": {"parts", "stage1_data", "main"},
     "15_generalisation": {"transfer", "main"},
-    "16_adaptive": {"adaptive", "main"},
+    "16_adaptive": {"adaptive", "masking", "main"},
 }
 
 
@@ -65,10 +65,12 @@ def stamps_of(stages, domain=None):
 
 
 def needed_before(cell):
-    """A cell with defences needs stage 1 of its domain; the audit, attacked photographs too."""
+    """A cell with defences needs stage 1 of its domain; the audit, attacked photographs too, and
+    masking those attacked knowingly."""
     place = CELLS[cell]
     needs = dict.fromkeys(("stage2", "main", *ABLATIONS), {"stage1"})
     needs["audit"] = {"stage1", "stage2", "damage"}
+    needs["masking"] = {"adaptive"}
     return stamps_of(needs.get(place["stage"], ()), place.get("domain"))
 
 

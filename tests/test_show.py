@@ -23,7 +23,14 @@ from lord.show.style import ATTACK_NAMES, number, with_interval
 from lord.study.plan import Job, jobs
 from lord.study.profile import SamplingSettings, load_profile
 from lord.study.run import run
-from lord.study.tables import attack_table, clean_harm, noise_margins
+from lord.study.tables import (
+    UNCHANGED,
+    ablation_table,
+    attack_table,
+    clean_harm,
+    condition_rows,
+    noise_margins,
+)
 
 REPOSITORY = Path(lord.__file__).parents[1]
 SIZE = 16
@@ -57,6 +64,11 @@ ABLATIONS = {
         },
         "conditions": {"ace": ["lord"]},
         "treatments": ["learned", "lambda=0.5", "dropped"],
+    },
+    "adaptive": {
+        "variants": {"closing": {"scenario": {"attacker": "closing"}}},
+        "conditions": {"ace": ["lord_wide"]},
+        "treatments": ["dropped"],
     },
     "parts": {
         "variants": {"one_branch": {"wide": {"kind": "lora"}}},
@@ -141,6 +153,10 @@ def made_up(job: Job, settings: dict, number: random.Random) -> tuple[dict, dict
             "jpeg/seconds": 2.0,
             "jpeg/peak_memory_mb": 1500.0,
         }, {}
+    if job.stage == "masking":
+        levels = {"clean": 0.1, "noise": 0.1, "unaware": 0.2}
+        metrics = {f"ace/{name}": value for name, value in levels.items()}
+        return metrics, {"steps": [1.0, 4.0, 16.0], "ace": [0.2, 0.3, 0.35]}
     if job.stage == "audit":
         metrics = {"probability/clean/0": 0.1, "auc/jpeg/0": 0.5}
         for name in settings["comparison"]["attacks"]:
@@ -159,7 +175,6 @@ def made_up(job: Job, settings: dict, number: random.Random) -> tuple[dict, dict
         "clip_iqa_embedded": quality + 0.01 * number.random(),
         "identity": identity + 0.01 * number.random(),
         "ssim": 1.0 if settings["attack_name"] == "none" else 0.9,
-        "adapter_thousands": 12.5,
     }
     return metrics, {}
 
@@ -299,6 +314,7 @@ def test_numbers_reach_the_notebook(study, monkeypatch):
         (["audit"], show.audit_matrix),
         (["audit"], show.reliability),
         (["audit"], show.layer_matrix),
+        (["masking"], show.objective_curves),
         (RESULTS, show.treatment_samples),
         (RESULTS, show.treatment_comparison),
         (RESULTS, show.sheet),
@@ -348,9 +364,26 @@ def test_an_ablation_is_compared_with_the_main_table(study):
     assert names[:2] == ["unchanged: LoRA", "r2: LoRA"]
     assert {"unchanged: LoRD (learned λ)", "r2: LoRD (dropped)"} <= set(names)
     assert len(names) == 2 * 2 * 4  # domains, variants; clean, attacked, and LoRD twice
-    assert re.search(r">7[456]%<", html) and ">12.5<" in html  # (12 − 4.5) / (12 − 2)
+    assert re.search(r">7[456]%<", html)  # (12 − 4.5) / (12 − 2)
     found = show.ablation_findings(records("rank"), records("main")).data
-    assert re.search(r"portraits, ACE: from 7\d% \(.+, LoRD \(learned λ\)\) to 7\d%", found)
+    assert re.search(r"- portraits, ACE: unchanged 7\d%; r2 7\d% \(worse in \d of \d\)\n", found)
+
+
+def test_an_ablation_counts_the_cells_that_are_worse(study):
+    _, records = study
+    table = ablation_table(records("parts", "main"), "parts")
+    rows = condition_rows(records("parts", "main"), "parts", "main")
+    rows = rows[(rows["defence"] == "lord_wide") & (rows["treatment"] == "dropped")]
+    rows = rows.set_index(["domain", "attack", "subject", "seed"]).sort_index()
+    own, unchanged = (rows[rows["variant"] == name] for name in ("one_branch", UNCHANGED))
+    for cell in table[table["variant"] == "one_branch"].to_dict("records"):
+        values, others = (part.loc[cell["domain"], cell["attack"]] for part in (own, unchanged))
+        others = others.loc[values.index]
+        assert cell["fid_worse"] == (values["fid"] > others["fid"]).sum()
+        assert cell["clip_iqa_worse"] == (values["clip_iqa"] < others["clip_iqa"]).sum()
+        if len(values) > 1:
+            assert cell["fid_low"] == values["fid"].min() < values["fid"].max() == cell["fid_high"]
+    assert 0 < table["fid_worse"].sum() < table["cells"].sum()
 
 
 def test_samples_of_an_ablation_begin_with_the_unchanged(study):

@@ -204,6 +204,15 @@ def test_an_ablation_is_measured_against_undefended_loras(records, stage):
         assert pd.isna(defended["fid_closed"])
 
 
+def test_who_knows_the_defence_raises_the_objective_on_it(records):
+    _, results = records
+    (record,) = run("smoke", "masking", domain="portraits", results=results)
+    few, usual, many = record.series["ace"]
+    assert record.series["steps"] == [1, 4, 16]
+    assert record.metrics["ace/clean"] < few < usual < many
+    assert record.metrics["ace/noise"] < usual
+
+
 def test_cells_that_a_variant_does_not_change_are_not_computed_again():
     variants = {"variants": {"mist": {"adversarial_data": {"attack": {"method": "mist"}}}}}
     ablation = SMOKE.ablations["stage1_data"].model_dump() | variants

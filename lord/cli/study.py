@@ -62,7 +62,7 @@ def run(
         str | None,
         typer.Option(
             help="Only this: data, model, metrics, ace, performance, cost, stage1, stage2, audit, "
-            "main, damage, steps, rank, lambda, parts, stage1_data, transfer or adaptive."
+            "main, damage, steps, rank, lambda, parts, stage1_data, transfer, adaptive or masking."
         ),
     ] = None,
     domain: Annotated[Domain | None, typer.Option(help="Only this domain.")] = None,

@@ -23,7 +23,13 @@ from lord.show.attacks import (
 )
 from lord.show.audit import audit_matrix, layer_matrix, reliability
 from lord.show.cards import glue_numbers, numbers, run_card, source
-from lord.show.curves import attribute_accuracy, gate_by_timestep, metric_curves, training_curves
+from lord.show.curves import (
+    attribute_accuracy,
+    gate_by_timestep,
+    metric_curves,
+    objective_curves,
+    training_curves,
+)
 from lord.show.findings import summary
 from lord.show.pictures import (
     attacked_images,
@@ -70,6 +76,7 @@ __all__ = [
     "main_table",
     "metric_curves",
     "numbers",
+    "objective_curves",
     "performance_table",
     "prompted_samples",
     "rank_curves",

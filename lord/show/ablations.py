@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import torch
 from IPython.display import HTML, Markdown
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from pandas.io.formats.style import Styler
 
@@ -19,6 +20,7 @@ from lord.show.results import in_book_order, metric_keys, metric_table
 from lord.show.style import (
     ATTACK_NAMES,
     BLUE,
+    DEFENCE_NAMES,
     VERMILION,
     condition_colour,
     defence_name,
@@ -44,17 +46,22 @@ def where_planned(draw: Callable[..., Any]) -> Callable[..., Any]:
     """Show a note instead where the profile has no such experiments."""
 
     @wraps(draw)
-    def shown(records: Sequence[Record], compared: Sequence[Record]) -> Any:
+    def shown(records: Sequence[Record], *others: Any, **options: Any) -> Any:
         if records:
-            return draw(records, compared)
+            return draw(records, *others, **options)
         return HTML(LEFT_OUT)
 
     return shown
 
 
 @where_planned
-def ablation_table(records: Sequence[Record], compared: Sequence[Record]) -> Styler:
-    """Every variant with its metrics, and the share of the damage that the defence repairs."""
+def ablation_table(
+    records: Sequence[Record], compared: Sequence[Record], worst: bool = False
+) -> Styler:
+    """Every variant with its metrics, and the share of the damage that the defence repairs.
+
+    The best of each domain and attack is highlighted or, with ``worst``, the worst.
+    """
     table = _in_order(_table(records, compared))
     heads = [
         [ATTACK_NAMES[attack] for attack in table["attack"]],
@@ -64,53 +71,51 @@ def ablation_table(records: Sequence[Record], compared: Sequence[Record]) -> Sty
     further = {
         "FID gap closed": repaired["fid_closed"],
         "CLIP-IQA gap closed": repaired["clip_iqa_closed"],
-        "adapter, thousands": table["adapter_thousands"].map(_thousands),
     }
     competing = table["defence"] != "none"
-    return metric_table(
-        table, heads, [*records, *compared], competing, among=["domain", "attack"], further=further
-    )
+    among = ["domain", "attack"]
+    return metric_table(table, heads, [*records, *compared], competing, among, worst, further)
 
 
 @where_planned
 @styled
 def ablation_figure(records: Sequence[Record], compared: Sequence[Record]) -> Figure:
-    """FID and CLIP-IQA of every variant, beside those of LoRAs without defence in the main table.
+    """FID and CLIP-IQA of every variant, from the lowest to the highest cell around the mean.
 
-    Filled: the defence is dropped before sampling; hollow: any other treatment.
+    Ticks are the means of LoRAs without a defence, on clean photographs and under the attack.
     """
     table, keys = _in_order(_table(records, compared)), metric_keys(compared)
+    table = table[table["defence"] != "none"]
     places = list(dict.fromkeys(zip(table["attack"], table["variant"], strict=True)))
-    main = tables.condition_rows(compared, "main")
-    main = main[main["defence"] == "none"]
-    undefended = main.groupby(["domain", "attack"])[list(JUDGED)].mean().stack()
-    has_undefended = "none" in list(table["defence"])
+    kinds = list(dict.fromkeys(zip(table["defence"], table["treatment"], strict=True)))
     domains = list(table["domain"].unique())
     height = len(JUDGED) * (0.25 * len(places) + 0.5) + 0.5
     figure, axes = panels(len(JUDGED), len(domains), height, sharex="row", sharey=True)
     for row, name in zip(axes, JUDGED, strict=True):
         for panel, domain in zip(row, domains, strict=True):
-            clean = undefended[domain, "none", name]
-            panel.axvline(clean, color=BLUE, linestyle=":", label="LoRA, clean photos")
             for cell in table[table["domain"] == domain].to_dict("records"):
+                kind = kinds.index((cell["defence"], cell["treatment"]))
                 place = places.index((cell["attack"], cell["variant"]))
-                if not has_undefended and cell["attack"] != "none":
-                    x, label = undefended[domain, cell["attack"], name], "LoRA, attacked photos"
-                    panel.plot(x, place, "|", color=VERMILION, markersize=9, label=label)
-                filled = cell["treatment"] in DROPPED
+                _tick(panel, cell[f"{name}_clean"], place, BLUE, "LoRA, clean photos")
+                if cell["attack"] != "none":
+                    attacked = cell[f"{name}_attacked"]
+                    _tick(panel, attacked, place, VERMILION, "LoRA, attacked photos")
+                place += 0.3 * (kind - (len(kinds) - 1) / 2)
                 colour = condition_colour(cell["attack"], cell["defence"])
-                label = _who(cell)
-                interval(panel, cell, name, place, colour, filled, label)
+                interval(panel, cell, name, place, colour, label=_who(cell))
             panel.set_xlabel(metric_label(keys[name]))
             panel.set_ylim(len(places) - 0.5, -0.5)
             panel.grid(axis="y", visible=False)
-        several = table["attack"].nunique() > 1
-        names = [
-            _words(variant) + f", {ATTACK_NAMES[attack]}" * several for attack, variant in places
-        ]
+        names = [_words(variant) for _, variant in places]
+        if table["attack"].nunique() > 1:
+            names = [f"{ATTACK_NAMES[attack]}: {_words(variant)}" for attack, variant in places]
         row[0].set_yticks(range(len(places)), names)
     title_and_legend(figure, axes[0], domains)
     return mark(figure, [*records, *compared])
+
+
+def _tick(panel: Axes, value: float, place: float, colour: str, label: str) -> None:
+    panel.plot(value, place, "|", color=colour, markersize=9, markeredgewidth=2, label=label)
 
 
 @where_planned
@@ -171,21 +176,24 @@ def rank_curves(records: Sequence[Record], compared: Sequence[Record]) -> Figure
 @where_planned
 @styled
 def gate_grid(records: Sequence[Record], compared: Sequence[Record]) -> Figure:
-    """FID for λ while stage 2 learns (rows) and while sampling (columns)."""
+    """FID for λ while stage 2 learns (rows) and while sampling (columns), shaded by logarithm."""
     table, keys = _table(records, compared), metric_keys(compared)
     fixed = [gate for gate in table["stage2_gate"].unique() if gate != "learned"]
     gates = ["learned", *sorted(fixed)]
     # Where neither the gate's kind nor anything else is changed.
     table = table[(table["variant"] == UNCHANGED) | (table["stage2_gate"] != "learned")]
-    treatments = list(table["treatment"].unique())
+    treatments = sorted(
+        table["treatment"].unique(), key=lambda t: (t == "dropped", t.startswith("lambda"), t)
+    )
     domains = list(table["domain"].unique())
     height = 0.32 * len(gates) + 1.3
     figure, axes = panels(1, len(domains), height, sharey=True)
     for panel, domain in zip(axes[0], domains, strict=True):
         cells = table[table["domain"] == domain].set_index(["stage2_gate", "treatment"])["fid"]
         values = np.array([[cells.get((g, t), np.nan) for t in treatments] for g in gates])
-        panel.imshow(np.log(values), cmap="Oranges", aspect="auto")
-        middle = np.nanmean([np.nanmin(np.log(values)), np.nanmax(np.log(values))])
+        shades = np.log(values)
+        shades = (shades - np.nanmin(shades)) / max(np.nanmax(shades) - np.nanmin(shades), 1e-9)
+        panel.imshow(shades, cmap="Oranges", aspect="auto", vmin=0, vmax=1)
         for (row, column), value in np.ndenumerate(values):
             if np.isfinite(value):
                 panel.text(
@@ -195,7 +203,7 @@ def gate_grid(records: Sequence[Record], compared: Sequence[Record]) -> Figure:
                     ha="center",
                     va="center",
                     fontsize=8.5,
-                    color="black" if np.log(value) <= middle + 0.5 else "white",
+                    color="black" if shades[row, column] < 0.6 else "white",
                 )
         names = [treatment_name(t).replace("learned λ, prior", "prior") for t in treatments]
         panel.set_xticks(range(len(treatments)), names, rotation=40, ha="right")
@@ -235,24 +243,27 @@ def _share(value: float) -> str:
     return "" if np.isnan(value) else f"{value:.0%}"
 
 
-def _thousands(value: float) -> str:
-    return "" if np.isnan(value) else f"{value:.1f}"
-
-
 @where_planned
 def ablation_findings(records: Sequence[Record], compared: Sequence[Record]) -> Markdown:
-    """For each domain and attack, in words: what repairs most of the FID gap, and what least."""
-    table = _table(records, compared)
-    table = table[table["defence"] != "none"].dropna(subset=["fid_closed"])
-    lines = []
+    """For each domain and attack, in words: how much every variant repairs, dropped if it can be.
+
+    And in how many cells it is worse than the unchanged variant.
+    """
+    table = _in_order(_table(records, compared))
+    table = table[table["treatment"] == "dropped"].dropna(subset=["fid_closed"])
+    several, lines = table["defence"].nunique() > 1, []
     for (domain, attack), cells in table.groupby(["domain", "attack"], sort=False):
-        if attack == "none":
-            continue
-        cells = cells.sort_values("fid_closed").to_dict("records")
-        least, most = (
-            f"{_share(cell['fid_closed'])} ({_words(cell['variant'])}, {_who(cell)})"
-            for cell in (cells[0], cells[-1])
-        )
-        lines.append(f"- {domain}, {ATTACK_NAMES[attack]}: from {least} to {most}")
+        parts = []
+        for cell in cells.to_dict("records"):
+            who = f"{DEFENCE_NAMES[cell['defence']]}, " * several + _words(cell["variant"])
+            part = f"{who} {_share(cell['fid_closed'])}"
+            if cell["variant"] != UNCHANGED and cell["fid_worse"] == cell["fid_worse"]:
+                part += f" (worse in {cell['fid_worse']:.0f} of {cell['cells']})"
+            parts.append(part)
+        lines.append(f"- {domain}, {ATTACK_NAMES[attack]}: {'; '.join(parts)}")
     name = metric_name(metric_keys(compared)["fid"])
-    return Markdown("\n".join([f"Of the {name} gap close:", "", *lines]))
+    basis = (
+        f"How much of the gap that the attack opens in the {name} closes with the defence dropped "
+        "and, cell by cell (a subject at a seed), how often it is worse than unchanged:"
+    )
+    return Markdown("\n".join([basis, "", *lines]))

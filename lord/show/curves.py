@@ -4,10 +4,12 @@ from collections.abc import Sequence
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.ticker import NullLocator
 
 from lord.data.subjects import DOMAINS
 from lord.record import Record
 from lord.show.style import (
+    ATTACK_NAMES,
     BLUE,
     CYCLE,
     DEFENCE_NAMES,
@@ -20,6 +22,7 @@ from lord.show.style import (
     styled,
     title_and_legend,
 )
+from lord.study.profile import OURS
 
 
 @styled
@@ -149,3 +152,32 @@ def gate_by_timestep(records: Sequence[Record]) -> Figure:
         panel.set_ylabel("gate λ")
     axes[0, 0].legend()
     return mark(figure, gated)
+
+
+@styled
+def objective_curves(records: Sequence[Record]) -> Figure:
+    """What each attack raises against its gradient steps, by an attacker who knows the defence."""
+    domains = [record.settings["domain"] for record in records]
+    attacks = [name for name in records[0].series if name != "steps"]
+    figure, axes = panels(len(attacks), len(domains), 1.9 * len(attacks) + 0.5, sharex=True)
+    for row, attack in zip(axes, attacks, strict=True):
+        row[0].set_ylabel(f"objective of {ATTACK_NAMES[attack]}")
+        for panel, record in zip(row, records, strict=True):
+            levels = {
+                "clean": ("clean photographs", BLUE, ":"),
+                "noise": ("uniform noise", "grey", "--"),
+                "unaware": ("base model attacked", VERMILION, "-."),
+            }
+            for key, (label, colour, line) in levels.items():
+                value = record.metrics[f"{attack}/{key}"]
+                panel.axhline(value, color=colour, linestyle=line, label=label)
+            steps = record.series["steps"]
+            colour, label = condition_colour(attack, OURS), "defended model attacked"
+            panel.plot(steps, record.series[attack], "-o", color=colour, label=label)
+            panel.set_xscale("log")
+            panel.set_xticks(steps, [f"{step:g}" for step in steps])
+            panel.xaxis.set_minor_locator(NullLocator())
+    for panel in axes[-1]:
+        panel.set_xlabel("gradient steps")
+    title_and_legend(figure, axes[0], domains)
+    return mark(figure, records)

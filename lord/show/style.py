@@ -211,10 +211,9 @@ def interval(
 ) -> None:
     """The mean of a metric as a dot, its interval as a bar."""
     low, high = cell[f"{name}_low"], cell[f"{name}_high"]
-    line = {"color": colour, "linewidth": 2.4, "solid_capstyle": "butt", "label": label}
-    panel.plot([low, high], [place, place], **line)
-    face = colour if filled else "white"
-    panel.plot(cell[name], place, "o", markersize=5.5, color=colour, markerfacecolor=face)
+    panel.plot([low, high], [place, place], color=colour, linewidth=2.4, solid_capstyle="butt")
+    dot = {"markersize": 5.5, "color": colour, "markerfacecolor": colour if filled else "white"}
+    panel.plot(cell[name], place, "o", linestyle="none", label=label, **dot)
 
 
 def title_and_legend(figure: Figure, row: Sequence[Axes], titles: Sequence[str]) -> None:

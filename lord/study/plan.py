@@ -25,6 +25,7 @@ from lord.study.experiments import (
     condition,
     cost,
     data,
+    masking,
     metrics,
     model,
     performance,
@@ -47,6 +48,7 @@ STAGES = (
     "damage",
     "steps",
     *ABLATIONS,
+    "masking",
 )
 
 # The code that the records of an overview depend on; drawing and reporting are left out.
@@ -57,6 +59,7 @@ MODULES = {
     "ace": (*MEASURING, *ATTACKING, ace.__name__),
     "stage1": (*MEASURING, *DEFENDING, stage1.__name__),
     "audit": (*DEFENDING, "lord.audit", "lord.purification", audit.__name__),
+    "masking": (*DEFENDING, scenario.__name__, masking.__name__),
     "cost": (*DEFENDING, "lord.purification", "lord.sample", cost.__name__),
     "performance": (*ATTACKING, "lord.study.bench", performance.__name__),
 }
@@ -112,6 +115,7 @@ def _overviews(profile: Profile) -> Iterator[Job]:
     attacked = ["subjects", "seeds", "photographs", "budget"]
     defended = ["seeds", "photographs", "budget"]
     validated = ["subjects", "held_out", "references"]
+    known = ["subjects", "seeds", "photographs", "budget", *TRAINED[OURS]]
     yield _single("data", profile, data.measure_data, ["domains"])
     yield _single("model", profile, model.measure_model, ["domains", *judged])
     yield _single("performance", profile, performance.measure_performance, ["subjects", "budget"])
@@ -125,6 +129,8 @@ def _overviews(profile: Profile) -> Iterator[Job]:
             yield _single("stage1", profile, stage1.run_stage1, own, domain, defence)
         audited = [*defended, "comparison", "selection_subjects", *TRAINED[OURS]]
         yield _single("audit", profile, audit.audit_images, audited, domain, OURS)
+        if "adaptive" in profile.ablations:
+            yield _single("masking", profile, masking.measure_masking, known, domain)
 
 
 def _main(profile: Profile) -> Iterator[Job]:
@@ -178,17 +184,18 @@ def _comparison(profile: Profile) -> Iterator[Job]:
 def _ablations(profile: Profile) -> Iterator[Job]:
     """The cells of every variant of the profile that are not those of the main table."""
     for stage, ablation in profile.ablations.items():
-        for (variant, changes), domain in product(ablation.variants.items(), profile.domains):
-            cells = product(ablation.subjects, ablation.seeds, ablation.conditions.items())
-            for index, seed, (method, defences) in cells:
+        conditions = [(a, d) for a, names in ablation.conditions.items() for d in names]
+        for variant, changes in ablation.variants.items():
+            varied = profile.varied(changes)
+            cells = product(profile.domains, ablation.subjects, ablation.seeds, conditions)
+            for domain, index, seed, (method, defence) in cells:
                 subject = Subject(domain, "evaluation", index)
-                for defence in defences:
-                    changed, same = (
-                        _variant(stage, p, subject, seed, method, defence, variant, ablation)
-                        for p in (profile.varied(changes), profile)
-                    )
-                    if changed.outputs != same.outputs:
-                        yield changed
+                changed, same = (
+                    _variant(stage, p, subject, seed, method, defence, variant, ablation)
+                    for p in (varied, profile)
+                )
+                if changed.outputs != same.outputs:
+                    yield changed
 
 
 def _variant(
@@ -206,6 +213,8 @@ def _variant(
     treatments = profile.treatments_of(defence)
     if profile.is_lord(defence):
         treatments = ablation.treatments
+    elif defence in TRAINED:
+        treatments = tuple(t for t in treatments if t in ablation.treatments)
     return _condition(stage, profile, subject, seed, attack, defence, treatments, variant=variant)
 
 
@@ -272,7 +281,7 @@ def _condition(
     if variant:
         modules += (scenario.__name__,)
         experiment = scenario.measure_scenario
-        depends_on += ["scenario"]
+        depends_on += ["scenario"] if attack else []
         cell["variant"] = variant
         label += f"-{stage}_{variant}"
         if profile.scenario.attacker != "base":

@@ -18,7 +18,7 @@ from lord.record import (
 )
 from lord.study.bench import Bench
 from lord.study.plan import STAGES, Job, jobs
-from lord.study.profile import ABLATIONS, Profile, load_profile
+from lord.study.profile import Profile, load_profile
 from lord.study.tables import is_finished, write_tables
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -61,7 +61,7 @@ def run(
     What is missing is computed first, together with what it needs; a finished record is computed
     again only if its settings changed. ``stage2`` compares test-time treatments on stage-1
     identities, ``main`` measures every condition on the evaluation subjects, ``damage`` compares
-    attacks and ``steps`` how long they run. An ablation that the profile leaves out has no records.
+    attacks and ``steps`` how long they run. A stage that the profile leaves out has no records.
 
     Raises:
         ValueError: an unknown stage, or something else that the profile does not contain.
@@ -77,7 +77,7 @@ def run(
     asked = {name: value for name, value in asked.items() if value is not None}
     wanted = [job for job in planned if asked.items() <= vars(job).items()]
     if not wanted:
-        if stage in ABLATIONS and stage not in profile.ablations:
+        if stage and all(job.stage != stage for job in planned):
             return []
         raise ValueError(
             f"profile {profile.name} has nothing for "

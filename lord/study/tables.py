@@ -255,31 +255,46 @@ def noise_margins(records: Sequence[Record]) -> pd.DataFrame:
 def ablation_table(records: Sequence[Record], stage: str) -> pd.DataFrame:
     """One row for every domain, variant, attack, defence and treatment of an ablation.
 
-    The variant ``UNCHANGED`` are the same conditions, subjects and seeds in the main table. With
-    the share of the damage that the defence repairs (see `gaps_closed`), of FID and CLIP-IQA: the
-    damage is that of the same variant's undefended LoRAs where it has them, else that of the main
-    table's, on the same subjects and seeds.
+    The variant ``UNCHANGED`` are the same conditions, subjects and seeds in the main table. An
+    ablation has too few cells for an interval: the columns ``_low`` and ``_high`` are the lowest
+    and the highest cell. Further columns, for FID and CLIP-IQA:
+
+    - ``_clean`` and ``_attacked``, the means of LoRAs without a defence on clean photographs and
+      under the attack: those of the same variant where it has them, else those of the main table,
+      on the same subjects and seeds;
+    - ``_closed``, the share of that damage that the defence repairs (see `gaps_closed`);
+    - ``_worse``, in how many of the ``cells`` it is worse than the unchanged variant with the same
+      treatment; NaN where that is not there.
     """
     rows, main = condition_rows(records, stage), condition_rows(records, "main")
-    shared = ["domain", "subject", "seed", "attack", "defence", "treatment"]
-    asked = pd.MultiIndex.from_frame(rows[shared])
-    rows = pd.concat((main[pd.MultiIndex.from_frame(main[shared]).isin(asked)], rows))
-    keys, table = ["domain", "variant", "attack", "defence", "treatment"], []
-    for key, cells in rows.groupby(keys, sort=False):
-        domain, variant, attack, *_ = key
-        own = rows[(rows["domain"] == domain) & (rows["variant"] == variant)]
-        clean, attacked = (
-            _undefended(own, main[main["domain"] == domain], name, cells)
-            for name in ("none", attack)
-        )
-        head = dict(zip(keys, key, strict=True)) | summarise(cells)
+    condition, cell = ["domain", "attack", "defence", "treatment"], ["subject", "seed"]
+    asked = pd.MultiIndex.from_frame(rows[[*condition, *cell]])
+    same = main[pd.MultiIndex.from_frame(main[[*condition, *cell]]).isin(asked)]
+    rows, table = pd.concat((same, rows)), []
+    for key, cells in rows.groupby(["variant", *condition], sort=False):
+        head = dict(zip(["variant", *condition], key, strict=True)) | summarise(cells)
         head |= cells[["rank", "stage2_gate"]].iloc[0].to_dict()
-        head |= cells[["adapter_thousands", "seconds"]].mean().to_dict()
+        head |= {"cells": len(cells), "seconds": cells["seconds"].mean()}
+        head |= {"adapter_thousands": cells["adapter_thousands"].mean()}
+        own = rows[(rows["domain"] == head["domain"]) & (rows["variant"] == head["variant"])]
+        clean, attacked = (
+            _undefended(own, main[main["domain"] == head["domain"]], name, cells)
+            for name in ("none", head["attack"])
+        )
+        unchanged = same[(same[condition] == list(key[1:])).all(axis=1)].set_index(cell)
+        cells = cells.set_index(cell)
+        for name in METRICS:
+            several = len(cells) > 1
+            head[f"{name}_low"] = cells[name].min() if several else float("nan")
+            head[f"{name}_high"] = cells[name].max() if several else float("nan")
         for name in ("fid", "clip_iqa"):
+            sign = -1 if name.startswith(HIGHER_IS_BETTER) else 1
             gap = attacked[name] - clean[name]
-            harmed = gap < 0 if name.startswith(HIGHER_IS_BETTER) else gap > 0
-            share = (attacked[name] - cells[name].mean()) / gap if harmed else float("nan")
-            head[f"{name}_closed"] = share
+            share = (attacked[name] - cells[name].mean()) / gap if sign * gap > 0 else float("nan")
+            above = sign * (cells[name] - unchanged[name].reindex(cells.index))
+            worse = (above > 0).sum() if above.notna().all() else float("nan")
+            head |= {f"{name}_clean": clean[name], f"{name}_attacked": attacked[name]}
+            head |= {f"{name}_closed": share, f"{name}_worse": worse}
         table.append(head)
     return pd.DataFrame(table)
 
