@@ -14,13 +14,14 @@
 # %% [markdown]
 # # What should λ do?
 #
-# The gate is what the paper adds to an adversarially trained adapter: it decides for every input how far
-# the defence branch opens. Any fixed $\lambda$ does without it, and becomes part of the weight,
+# In LoRD {eq}`eq-lord` a gate decides for every input how far the defence branch $B'$ opens. Any fixed
+# $\lambda$ does without a gate, and the frozen weight $W$ takes it in together with $A$ and $B$,
 #
 # $$ W' = W + \tfrac{\alpha}{r} (B + \lambda B') A . $$ (eq-merge)
 #
-# Is the learned gate at least as good as the best fixed $\lambda$, while stage 2 learns and while the
-# result is sampled? And should the tokens of one image share a $\lambda$, or the gate know the timestep?
+# Is the learned gate at least as good as the best fixed $\lambda$, while stage 2 learns the subject
+# ({doc}`09_lord_stage2`) and while the result is sampled? And should the tokens of one image share a
+# $\lambda$, or the gate know the timestep?
 
 # %% tags=["remove-cell"]
 # On Colab the package is not there yet; everywhere else this cell does nothing.
@@ -36,23 +37,25 @@ profile = "quick"
 compute = True
 
 # %%
-from lord import adapter, show, study
+from lord import show, study
+from lord.adapter.variant import delta_weight
 
 records = study.run(profile, "lambda", compute=compute)
 compared = study.run(profile, "main", compute=compute)
 show.run_card(records)
 
 # %% tags=["hide-input"]
-show.source(adapter.set_gate)
+show.source(delta_weight)
 
 # %% [markdown]
 # ## Fixed or learned
 #
-# In stage 2 the gate decides how much of the perturbation the frozen branch takes off the LoRA; while
-# sampling it decides how much of that comes back. {numref}`fig-gate-grid` takes every pair. The first row
-# is the gate as learned, and {doc}`09_lord_stage2` has more of its treatments.
+# In stage 2, so the idea, the open branch takes the perturbation off the LoRA; open while sampling, it
+# would bring it back. {numref}`fig-gate-grid` takes $\lambda$ of the one against that of the other, for LoRD
+# as in the paper and photographs attacked by ACE ({doc}`04_ace_attack`). The first row is the learned gate;
+# a prior tells it how rare attacked inputs are, and dropped takes the whole adapter off.
 
-# %% tags=["hide-input"] mystnb={"figure": {"caption": "Embedded FID (lower is better) of LoRD on photographs attacked by ACE, for the λ of stage 2 (rows) and that of sampling (columns). Darker is worse, on a scale of its own for each domain.", "name": "fig-gate-grid"}, "image": {"alt": "For each domain a matrix of numbers, rows for λ in stage 2 and columns for λ while sampling."}}
+# %% tags=["hide-input"] mystnb={"figure": {"caption": "Embedded FID (lower is better) of LoRD on photographs attacked by ACE, for the λ of stage 2 (rows) and that of sampling (columns). Darker is worse, on a logarithmic scale of its own for each domain; blank pairs were not measured.", "name": "fig-gate-grid"}, "image": {"alt": "For each domain a matrix of numbers, rows for λ in stage 2 and columns for λ while sampling."}}
 show.gate_grid(records, compared)
 
 # %% tags=["hide-input"]
@@ -61,9 +64,9 @@ show.ablation_findings(records, compared)
 # %% [markdown]
 # ## What shares one λ
 #
-# As published one $\lambda$ belongs to a whole image (unchanged). {numref}`fig-lambda-table` also has a gate
-# for every token and one that reads the timestep beside the branch, so that it can learn to close where
-# the noise hides the perturbation.
+# What shares a $\lambda$ the paper leaves open; here it is the whole image (unchanged).
+# {numref}`fig-lambda-table` also has a gate per token, and one with the timestep as a further input, so that
+# it can learn where noise hides the perturbation. Fixed stands for the $\lambda$ of stage 2.
 
-# %% tags=["hide-input"] mystnb={"figure": {"caption": "Kinds of gates, and fixed λ in stage 2, each with every treatment at test time. Unchanged: the gate as published. Highlighted: the best.", "name": "fig-lambda-table"}}
+# %% tags=["hide-input"] mystnb={"figure": {"caption": "LoRD on photographs attacked by ACE, with the gate of the other chapters (unchanged), other gates and fixed λ in stage 2; in brackets the treatment at test time, in square ones the lowest and the highest subject. The last columns are the share of the damage that is repaired. Highlighted: the best.", "name": "fig-lambda-table"}}
 show.ablation_table(records, compared)

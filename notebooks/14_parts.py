@@ -14,12 +14,25 @@
 # %% [markdown]
 # # What does what?
 #
-# LoRD is several things at once: attacked pictures to learn from, a second branch, a gate, a loss that
-# holds the adapter to the base model on clean pictures,
+# LoRD is several things at once: an adapter that has learned from attacked pictures, with a second branch
+# and a gate {eq}`eq-lord`, and with a loss that holds it to the base model on clean pictures,
 #
-# $$ \tfrac12 (L_\text{clean} + L_\text{attacked}) + w\, \mathrm{BCE}(\lambda, \text{attacked?}), $$ (eq-stage1)
+# $$ \tfrac12 (L_\text{clean} + L_\text{attacked}) + w\, \mathrm{BCE}(\lambda, \text{attacked?}),
+# \qquad L_\text{clean} = \lVert \epsilon_\theta(z_t) - \epsilon_\text{base}(z_t) \rVert^2, $$ (eq-stage1)
 #
-# and an adapter that can be taken off before sampling. Each variant here changes one of them.
+# $L_\text{attacked}$ being the denoising loss {eq}`eq-denoising` and BCE the cross-entropy of the gate. Which
+# of them repairs the LoRA? Each variant of wide LoRD ({doc}`08_lord_stage1`) goes without something:
+#
+# open
+# : without the gate's opinion: $\lambda = 1$ while stage 2 learns;
+#
+# one branch
+# : without second branch and gate: a plain LoRA of the same rank learns the same in stage 1;
+#
+# noise target
+# : without the base model's example: on clean pictures the target is the noise, as in the paper.
+#
+# In all of them the adapter is dropped before sampling; {doc}`13_lambda` keeps it.
 
 # %% tags=["remove-cell"]
 # On Colab the package is not there yet; everywhere else this cell does nothing.
@@ -36,53 +49,51 @@ compute = True
 
 # %%
 from lord import show, study
-from lord.study.defences import with_gate
+from lord.defence import train_defence
 
 records = study.run(profile, "parts", compute=compute)
 data = study.run(profile, "stage1_data", compute=compute)
 compared = study.run(profile, "main", compute=compute)
 show.run_card([*records, *data])
 
-# %% [markdown]
-# open
-# : the gate is there, but $\lambda = 1$ while stage 2 learns, whatever the gate thinks;
-#
-# one branch
-# : a plain LoRA learns the same in stage 1: no second branch, no gate;
-#
-# noise target
-# : on clean pictures the noise is the target, as in the paper, instead of what the base model predicts.
-
 # %% tags=["hide-input"]
-show.source(with_gate)
+show.source(train_defence)
 
 # %% [markdown]
 # ## What was found
 #
-# {numref}`fig-parts` shows what every variant leaves of the damage of ACE, which stage 1 has seen, and of
-# AdvDM, which it has not, and what it does to a LoRA on clean photographs.
+# {numref}`fig-parts` shows what every variant leaves of the damage of ACE ({doc}`04_ace_attack`), which
+# stage 1 has seen, and of AdvDM ({doc}`05_attacks`), which it has not, and what it does to a LoRA on clean
+# photographs. What is repaired of a gap is counted as in {eq}`eq-gap`.
 
-# %% tags=["hide-input"] mystnb={"figure": {"caption": "Variants of wide LoRD: embedded FID (lower is better) and CLIP-IQA (higher is better), with 95 % intervals over subjects. Filled: the adapter is dropped before sampling.", "name": "fig-parts"}, "image": {"alt": "Panels for each metric and domain, with a row for every attack and variant."}}
+# %% tags=["hide-input"] mystnb={"figure": {"caption": "Wide LoRD as elsewhere (unchanged) and without some of its parts: embedded FID (lower is better) and CLIP-IQA (higher is better), means over the subjects and bars from the lowest to the highest. Ticks: LoRAs without a defence, on clean and on attacked photographs.", "name": "fig-parts"}, "image": {"alt": "Panels for each metric and domain, with a row for every attack and variant."}}
 show.ablation_figure(records, compared)
 
 # %% tags=["hide-input"]
 show.ablation_findings(records, compared)
 
-# %% tags=["hide-input"] mystnb={"figure": {"caption": "The same as a table, with the share of the damage that is repaired. Highlighted: the best variant against each attack.", "name": "fig-parts-table"}}
+# %% tags=["hide-input"] mystnb={"figure": {"caption": "Wide LoRD without some of its parts, with the lowest and the highest subject in brackets and the share of the damage that is repaired. Highlighted: the best variant against each attack.", "name": "fig-parts-table"}}
 show.ablation_table(records, compared)
 
 # %% [markdown]
 # ## What stage 1 should see
 #
-# The same with other pictures to learn from ({numref}`fig-stage1-data`): with AdvDM instead of ACE, for
-# wide LoRD and for adversarial training; and for wide LoRD with two large steps of ACE instead of ten
-# small ones, or with a quarter of the identities.
+# {numref}`fig-stage1-data` gives stage 1 other pictures to learn from:
+#
+# advdm
+# : AdvDM instead of ACE, to wide LoRD and to adversarial training;
+#
+# pgd2
+# : two large steps of ACE instead of ten small ones, to wide LoRD;
+#
+# few
+# : a quarter of the identities, to wide LoRD.
 
-# %% tags=["hide-input"] mystnb={"figure": {"caption": "Defences by what stage 1 has seen: embedded FID (lower is better) and CLIP-IQA (higher is better), with 95 % intervals over subjects. Filled: the adapter is dropped before sampling.", "name": "fig-stage1-data"}, "image": {"alt": "Panels for each metric and domain, with a row for every attack and variant and a point for each defence."}}
+# %% tags=["hide-input"] mystnb={"figure": {"caption": "Defences by what stage 1 has seen: embedded FID (lower is better) and CLIP-IQA (higher is better), means over the subjects and bars from the lowest to the highest, the adapter dropped before sampling. Ticks: LoRAs without a defence, on clean and on attacked photographs.", "name": "fig-stage1-data"}, "image": {"alt": "Panels for each metric and domain, with a row for every attack and variant and a point for each defence."}}
 show.ablation_figure(data, compared)
 
 # %% tags=["hide-input"]
 show.ablation_findings(data, compared)
 
-# %% tags=["hide-input"] mystnb={"figure": {"caption": "The same as a table, with the share of the damage that is repaired. Highlighted: the best against each attack.", "name": "fig-stage1-data-table"}}
+# %% tags=["hide-input"] mystnb={"figure": {"caption": "Defences by what stage 1 has seen, with the lowest and the highest subject in brackets and the share of the damage that is repaired. Highlighted: the best against each attack.", "name": "fig-stage1-data-table"}}
 show.ablation_table(data, compared)

@@ -16,7 +16,7 @@
 #
 # A defence is of use only where its makers have not been before: under budgets and attacks that stage 1
 # has not seen, on another domain, where some of the photographs are clean, and where the LoRA learns
-# for longer. Nothing is trained again for this; the scenario alone changes.
+# for longer. Stage 1 is not trained again for this: does what it has learned still help?
 
 # %% tags=["remove-cell"]
 # On Colab the package is not there yet; everywhere else this cell does nothing.
@@ -59,14 +59,13 @@ show.source(scenario_photographs)
 #
 # ## What was found
 #
-# In {numref}`fig-transfer` every row is a scenario, with the undefended LoRA in the same scenario beside the
-# defended one.
+# In {numref}`fig-transfer` every row is a scenario, with the undefended LoRAs in the same scenario as ticks.
 
-# %% tags=["hide-input"] mystnb={"figure": {"caption": "Scenarios that stage 1 has not seen: embedded FID (lower is better) and CLIP-IQA (higher is better), with 95 % intervals over subjects.", "name": "fig-transfer"}, "image": {"alt": "Panels for each metric and domain, with a row for every scenario and a point for each of the defended and the undefended LoRA."}}
+# %% tags=["hide-input"] mystnb={"figure": {"caption": "Wide LoRD as in the main table (unchanged) and in scenarios that stage 1 has not seen: embedded FID (lower is better) and CLIP-IQA (higher is better), means over the subjects and bars from the lowest to the highest. Ticks: LoRAs without a defence in the same scenario, on clean and on attacked photographs.", "name": "fig-transfer"}, "image": {"alt": "Panels for each metric and domain, with a row for every scenario and a point for each of the defended and the undefended LoRA."}}
 show.ablation_figure(records, compared)
 
 # %% tags=["hide-input"]
 show.ablation_findings(records, compared)
 
-# %% tags=["hide-input"] mystnb={"figure": {"caption": "The same as a table, with the share of the damage in that scenario that the defence repairs.", "name": "fig-transfer-table"}}
+# %% tags=["hide-input"] mystnb={"figure": {"caption": "Every scenario with the lowest and the highest subject in brackets, and the share of the damage in it that the defence repairs. Highlighted: the lowest and highest values, which are those of the mildest scenarios.", "name": "fig-transfer-table"}}
 show.ablation_table(records, compared)

@@ -28,9 +28,9 @@ def measure_masking(bench: Bench, domain: str) -> Outcome:
 
     Signs of masked gradients would be that an attack on the defended model itself raises its
     objective less than the same attack on the base model does (``unaware``), or not above that of
-    uniform noise, or no further with more steps (Carlini et al., On Evaluating Adversarial
-    Robustness, 2019, section 5). Metrics are the objective of each attack on clean, noisy and
-    unaware photographs; a series is that on photographs attacked knowingly, by ``steps``.
+    uniform noise, or no further with more steps (Athalye et al., Obfuscated Gradients Give a False
+    Sense of Security, 2018). Metrics are the objective of each attack on clean, noisy and unaware
+    photographs; a series is that on photographs attacked knowingly, by ``steps``.
     """
     profile, pipeline = bench.profile, bench.pipeline
     knowing = replace(bench, profile=profile.varied({"scenario": {"attacker": "defended"}}))
