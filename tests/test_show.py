@@ -587,6 +587,8 @@ def test_summary_answers_the_questions_with_numbers(study):
     assert "LoRD as published, with its learned λ, 7" in text  # percent, see LEVELS
     assert "kept, as published, 5" in text
     assert text.count("ahead of 2 of 2") == 4  # domains and metrics; JPEG, adversarial training
+    knowing = r"knows it\?\*\* With the worst of 1 such .* under ACE (8[5-9]|9\d)% on portraits"
+    assert re.search(knowing, text)
     one = Path(profile).stem == "one"
     assert ("{admonition} No evidence" in text) == one
     assert ("1 subject and 1 seed in each domain, no intervals" in text) == one

@@ -7,7 +7,7 @@ import pandas as pd
 
 from lord.record import Record
 from lord.show.cards import chosen_treatments
-from lord.show.results import metric_keys, result_records
+from lord.show.results import in_book_order, metric_keys, result_records
 from lord.show.style import (
     ATTACK_NAMES,
     DEFENCE_NAMES,
@@ -19,6 +19,8 @@ from lord.show.style import (
 )
 from lord.study import tables
 from lord.study.profile import OURS, TRAINED
+from lord.study.run import results_root, run
+from lord.study.tables import UNCHANGED
 
 # The metrics on which ACE and LoRD are judged.
 JUDGED = ("fid", "clip_iqa")
@@ -45,6 +47,7 @@ def summary(profile: str) -> str:
         _gate(records),
         _rivals(records),
         *_strangers(table, records),
+        *_knowing(run(profile, "adaptive", compute=False, results=results_root()), records),
     ]
     subjects, seeds = table["subjects"].max(), table["seeds"].max()
     cells = f"{_count(subjects, 'subject')} and {_count(seeds, 'seed')} in each domain"
@@ -185,6 +188,26 @@ def _strangers(table: pd.DataFrame, records: Sequence[Record]) -> list[str]:
     name = metric_name(metric_keys(records)["fid"])
     text = "**Does it hold against other attacks?** "
     return [f"{text}Of the {name} gap close: {'; '.join(said)}."] if said else []
+
+
+def _knowing(adaptive: Sequence[Record], records: Sequence[Record]) -> list[str]:
+    """How our defence does against attackers who know it, if there are any."""
+    if not adaptive:
+        return []
+    table = tables.ablation_table([*adaptive, *records], "adaptive").dropna(subset=["fid_closed"])
+    attackers, said = table["variant"].nunique() - 1, []
+    for attack, cells in in_book_order(table).groupby("attack", sort=False):
+        shares = []
+        for domain, rows in cells.groupby("domain", sort=False):
+            knowing = rows["variant"] != UNCHANGED
+            worst = rows.loc[knowing, "fid_closed"].min()
+            usual = rows.loc[~knowing, "fid_closed"].item()
+            shares.append(f"{worst:.0%} on {domain} (instead of {usual:.0%})")
+        said.append(f"under {ATTACK_NAMES[attack]} {' and '.join(shares)}")
+    name = metric_name(metric_keys(records)["fid"])
+    text = "**Does it hold against an attacker who knows it?** With the worst of "
+    text += f"{attackers} such attackers, of the {name} gap close: {'; '.join(said)}. "
+    return [text + "{doc}`notebooks/16_adaptive` has them all."] if said else []
 
 
 def harm(value: float, baseline: float, name: str) -> float:
