@@ -63,6 +63,7 @@ def test_full_has_the_subjects_and_seeds_that_evidence_needs():
     full = load_profile("full")
     assert len(full.subjects) >= 3 and len(full.seeds) >= 2
     assert full.evidence and set(full.domains) == {"portraits", "landscapes"}
+    assert all(len(ablation.subjects) >= 3 for ablation in full.ablations.values())
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,10 @@ from lord.study.profile import OURS
 
 RESULTS = ("stage2", "main")
 
-LEFT_OUT = "<p><em>This profile leaves these experiments out.</em></p>"
+LEFT_OUT = (
+    "<p><em>This profile leaves these experiments out. "
+    "<code>make book PROFILE=full</code> shows those that come with the repository.</em></p>"
+)
 
 
 def run_card(records: Sequence[Record]) -> HTML:
