@@ -53,7 +53,7 @@ show.source(delta_weight)
 # In stage 2, so the idea, the open branch takes the perturbation off the LoRA; open while sampling, it
 # would bring it back. {numref}`fig-gate-grid` takes $\lambda$ of the one against that of the other, for LoRD
 # as in the paper and photographs attacked by ACE ({doc}`04_ace_attack`). The first row is the learned gate;
-# a prior tells it how rare attacked inputs are, and dropped takes the whole adapter off.
+# dropped takes the whole adapter off.
 
 # %% tags=["hide-input"] mystnb={"figure": {"caption": "Embedded FID (lower is better) of LoRD on photographs attacked by ACE, for the λ of stage 2 (rows) and that of sampling (columns). Darker is worse, on a logarithmic scale of its own for each domain; blank pairs were not measured.", "name": "fig-gate-grid"}, "image": {"alt": "For each domain a matrix of numbers, rows for λ in stage 2 and columns for λ while sampling."}}
 show.gate_grid(records, compared)
