@@ -17,11 +17,11 @@
 # LoRD is several things at once: an adapter that has learned from attacked pictures, with a second branch
 # and a gate {eq}`eq-lord`, and with a loss that holds it to the base model on clean pictures,
 #
-# $$ \tfrac12 (L_\text{clean} + L_\text{attacked}) + w\, \mathrm{BCE}(\lambda, \text{attacked?}),
-# \qquad L_\text{clean} = \lVert \epsilon_\theta(z_t) - \epsilon_\text{base}(z_t) \rVert^2, $$ (eq-stage1)
+# $$ \tfrac12 (L_\text{clean} + L_\text{attacked}) + w\, \mathrm{BCE}(\lambda, \text{attacked?}), $$ (eq-stage1)
 #
-# $L_\text{attacked}$ being the denoising loss {eq}`eq-denoising` and BCE the cross-entropy of the gate. Which
-# of them repairs the LoRA? Each variant of wide LoRD ({doc}`08_lord_stage1`) goes without something:
+# where $L_\text{clean} = \lVert \epsilon_\theta(z_t) - \epsilon_\text{base}(z_t) \rVert^2$, $L_\text{attacked}$ is the
+# denoising loss {eq}`eq-denoising` and BCE the cross-entropy of the gate. Which of these things repairs
+# the LoRA? Each variant of wide LoRD ({doc}`08_lord_stage1`) goes without something:
 #
 # open
 # : without the gate's opinion: $\lambda = 1$ while stage 2 learns;
@@ -56,7 +56,7 @@ data = study.run(profile, "stage1_data", compute=compute)
 compared = study.run(profile, "main", compute=compute)
 show.run_card([*records, *data])
 
-# %% tags=["hide-input"]
+# %% tags=["hide-cell"]
 show.source(train_defence)
 
 # %% [markdown]

@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import torch
 from IPython.display import HTML, Markdown
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -63,10 +62,7 @@ def ablation_table(
     The best of each domain and attack is highlighted or, with ``worst``, the worst.
     """
     table = _in_order(_table(records, compared))
-    heads = [
-        [ATTACK_NAMES[attack] for attack in table["attack"]],
-        [f"{_words(row['variant'])}: {_who(row)}" for row in table.to_dict("records")],
-    ]
+    heads = [[ATTACK_NAMES[attack] for attack in table["attack"]], _names(table)]
     repaired = table[["fid_closed", "clip_iqa_closed"]].map(_share)
     further = {
         "FID gap closed": repaired["fid_closed"],
@@ -127,20 +123,22 @@ def ablation_samples(records: Sequence[Record], compared: Sequence[Record]) -> F
     """
     same = {key: [records[0].settings[key]] for key in ("subject", "seed", "attack_name")}
     same |= {"defence": {record.settings["defence"] for record in records}, "treatment": DROPPED}
-    rows: dict[str, dict[str, Record]] = {}
+    rows: dict[tuple[str, str, str], dict[str, Record]] = {}
     for record in [*(r for r in compared if r.kind == "main"), *records]:
         own = record.settings
         if all(own[key] in values for key, values in same.items()):
-            label = f"{_words(own.get('variant', UNCHANGED))}: {_who(own)}"
-            rows.setdefault(label, {})[own["domain"]] = record
+            name = (own.get("variant", UNCHANGED), own["defence"], own["treatment"])
+            rows.setdefault(name, {})[own["domain"]] = record
+    table = pd.DataFrame(rows.keys(), columns=["variant", "defence", "treatment"])
     domains = list(dict.fromkeys(record.settings["domain"] for record in records))
     figure, axes = panels(len(rows), len(domains), 0.72 * len(rows) + 0.3)
-    for row, (label, cells) in zip(axes, rows.items(), strict=True):
-        row[0].set_title(label, loc="left", fontsize=8, pad=2)
+    for row, name, cells in zip(axes, _names(table), rows.values(), strict=True):
+        row[0].set_title(name, loc="left", fontsize=8, pad=2)
         for panel, domain in zip(row, domains, strict=True):
             plain(panel)
-            samples, photographs = sample_tiles(cells[domain])
-            panel.imshow(mosaic(torch.cat((photographs[:3], samples[:3]))))
+            samples, photographs = (mosaic(tiles[:3]) for tiles in sample_tiles(cells[domain]))
+            gap = np.ones((len(samples), 8, 3))
+            panel.imshow(np.concatenate((photographs, gap, samples), axis=1))
     for panel, domain in zip(axes[-1], domains, strict=True):
         panel.set_xlabel(domain)
     return mark(figure, [*records, *compared])
@@ -233,6 +231,15 @@ def _in_order(table: pd.DataFrame) -> pd.DataFrame:
 
 def _words(variant: str) -> str:
     return variant.replace("_", " ")
+
+
+def _names(table: pd.DataFrame) -> list[str]:
+    """What to call the rows: the variant and, where several are compared, the defence."""
+    alone = len(table.drop_duplicates(["defence", "treatment"])) == 1
+    return [
+        _words(row["variant"]) if alone else f"{_words(row['variant'])}: {_who(row)}"
+        for row in table.to_dict("records")
+    ]
 
 
 def _who(cell: Mapping[str, str]) -> str:
