@@ -59,7 +59,14 @@ show.source(delta_weight)
 show.gate_grid(records, compared)
 
 # %% tags=["hide-input"]
-show.ablation_findings(records, compared)
+show.gate_findings(records, compared)
+
+# %% [markdown]
+# Stage 2 fits the photographs as they are, perturbation included, with whatever $\lambda$ is in place: on
+# the diagonal the same network is sampled, and gives the perturbation back. What defends is the difference,
+# a branch that was open in stage 2 and is less so while sampling. The learned gate is no exception: at
+# high noise it cannot know and says ½ in both places ({doc}`08_lord_stage1`). After a stage 2 with an open
+# branch, though, that ½ is the difference that it takes.
 
 # %% [markdown]
 # ## What shares one λ
@@ -67,6 +74,9 @@ show.ablation_findings(records, compared)
 # What shares a $\lambda$ the paper leaves open; here it is the whole image (unchanged).
 # {numref}`fig-lambda-table` also has a gate per token, and one with the timestep as a further input, so that
 # it can learn where noise hides the perturbation. Fixed stands for the $\lambda$ of stage 2.
+
+# %% tags=["hide-input"]
+show.ablation_findings(records, compared)
 
 # %% tags=["hide-input"] mystnb={"figure": {"caption": "LoRD on photographs attacked by ACE, with the gate of the other chapters (unchanged), other gates and fixed λ in stage 2; in brackets the treatment at test time, in square ones the lowest and the highest subject. The last columns are the share of the damage that is repaired. Highlighted: the best.", "name": "fig-lambda-table"}}
 show.ablation_table(records, compared)

@@ -357,6 +357,17 @@ def test_the_grid_of_gates_has_every_pair(study):
     assert values[dropped, 0] == pytest.approx(LEVELS["ace", "lord"][0] + 0.5, abs=0.11)
 
 
+def test_findings_name_the_best_pair_of_gates(study):
+    _, records = study
+    found = show.gate_findings(records("lambda"), records("main")).data
+    gate = "(?:learned λ|λ = ½)"
+    line = r"- portraits: (\S+) with the learned λ in both places; "
+    line += rf"at best (\S+) \({gate}, then {gate}\); at best with the learned λ in stage 2 (\S+) \(learned λ, then {gate}\)"
+    line += rf"; at best with the learned λ while sampling (\S+) \({gate}, then learned λ\)\n"
+    both, best, stage2, sampling = map(float, re.search(line, found).groups())
+    assert best == min(stage2, sampling, best) and both >= max(stage2, sampling)
+
+
 def test_an_ablation_is_compared_with_the_main_table(study):
     _, records = study
     html = show.ablation_table(records("rank"), records("main")).to_html()

@@ -9,6 +9,7 @@ from lord.show.ablations import (
     ablation_findings,
     ablation_samples,
     ablation_table,
+    gate_findings,
     gate_grid,
     rank_curves,
 )
@@ -66,6 +67,7 @@ __all__ = [
     "damage_table",
     "gap_closed",
     "gate_by_timestep",
+    "gate_findings",
     "gate_grid",
     "glue_numbers",
     "harm_table",

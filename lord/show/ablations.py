@@ -175,11 +175,9 @@ def rank_curves(records: Sequence[Record], compared: Sequence[Record]) -> Figure
 @styled
 def gate_grid(records: Sequence[Record], compared: Sequence[Record]) -> Figure:
     """FID for λ while stage 2 learns (rows) and while sampling (columns), shaded by logarithm."""
-    table, keys = _table(records, compared), metric_keys(compared)
+    table, keys = _gates(records, compared), metric_keys(compared)
     fixed = [gate for gate in table["stage2_gate"].unique() if gate != "learned"]
     gates = ["learned", *sorted(fixed)]
-    # Where neither the gate's kind nor anything else is changed.
-    table = table[(table["variant"] == UNCHANGED) | (table["stage2_gate"] != "learned")]
     treatments = sorted(
         table["treatment"].unique(), key=lambda t: (t == "dropped", t.startswith("lambda"), t)
     )
@@ -209,13 +207,43 @@ def gate_grid(records: Sequence[Record], compared: Sequence[Record]) -> Figure:
         panel.tick_params(length=0)
         panel.grid(False)
         panel.spines[:].set_visible(False)
-    names = [
-        "learned λ" if gate == "learned" else treatment_name(f"lambda={gate:g}") for gate in gates
-    ]
-    axes[0, 0].set_yticks(range(len(gates)), names)
+    axes[0, 0].set_yticks(range(len(gates)), [_gate_name(gate) for gate in gates])
     axes[0, 0].set_ylabel("in stage 2")
     figure.supxlabel(f"while sampling ({metric_label(keys['fid'])})", fontsize=9)
     return mark(figure, [*records, *compared])
+
+
+@where_planned
+def gate_findings(records: Sequence[Record], compared: Sequence[Record]) -> Markdown:
+    """For each domain, in words: the learned gate in both places, and the best of every pair."""
+    table, lines = _gates(records, compared), []
+    for domain, cells in table.groupby("domain", sort=False):
+        cells = cells[cells["treatment"] != "dropped"]
+        learned = cells["stage2_gate"] == "learned"
+        both = cells[learned & (cells["treatment"] == "learned")]["fid"].item()
+        text = f"- {domain}: {number(both)} with the learned λ in both places"
+        for words, part in (
+            ("at best", cells),
+            ("at best with the learned λ in stage 2", cells[learned]),
+            ("at best with the learned λ while sampling", cells[cells["treatment"] == "learned"]),
+        ):
+            best = part.loc[part["fid"].idxmin()]
+            where = f"{_gate_name(best['stage2_gate'])}, then {treatment_name(best['treatment'])}"
+            text += f"; {words} {number(best['fid'])} ({where})"
+        lines.append(text)
+    basis = f"The {metric_name(metric_keys(compared)['fid'])} where the adapter stays on:"
+    return Markdown("\n".join([basis, "", *lines]))
+
+
+def _gates(records: Sequence[Record], compared: Sequence[Record]) -> pd.DataFrame:
+    """The rows in which nothing but λ is changed."""
+    table = _table(records, compared)
+    return table[(table["variant"] == UNCHANGED) | (table["stage2_gate"] != "learned")]
+
+
+def _gate_name(gate: str | float) -> str:
+    """λ in stage 2, as treatments are named."""
+    return treatment_name("learned" if gate == "learned" else f"lambda={gate:g}")
 
 
 def _table(records: Sequence[Record], compared: Sequence[Record]) -> pd.DataFrame:
