@@ -80,7 +80,8 @@ show.treatment_table(records, "stage2")
 # Why an open branch may bring the attack back: in stage 2 the branch stands in for the perturbation,
 # so that the LoRA need not learn it. Where the branch stays open while sampling, the model predicts
 # as it did on attacked photographs, and the perturbation returns. A gate that told clean latents from
-# attacked ones at every step would close by itself; {doc}`08_lord_stage1` shows how well it can.
+# attacked ones at every step would close by itself; {doc}`08_lord_stage1` shows how well it can. {doc}`13_lambda`
+# takes $\lambda$ of stage 2 and $\lambda$ of sampling apart.
 #
 # {numref}`fig-treatments` shows how the choice does on the evaluated subjects.
 

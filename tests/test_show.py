@@ -362,8 +362,9 @@ def test_findings_name_the_best_pair_of_gates(study):
     found = show.gate_findings(records("lambda"), records("main")).data
     gate = "(?:learned λ|λ = ½)"
     line = r"- portraits: (\S+) with the learned λ in both places; "
-    line += rf"at best (\S+) \({gate}, then {gate}\); at best with the learned λ in stage 2 (\S+) \(learned λ, then {gate}\)"
-    line += rf"; at best with the learned λ while sampling (\S+) \({gate}, then learned λ\)\n"
+    line += rf"at best (\S+) \({gate}, then {gate}\); "
+    line += rf"at best with the learned λ in stage 2 (\S+) \(learned λ, then {gate}\); "
+    line += rf"at best with the learned λ while sampling (\S+) \({gate}, then learned λ\)\n"
     both, best, stage2, sampling = map(float, re.search(line, found).groups())
     assert best == min(stage2, sampling, best) and both >= max(stage2, sampling)
 
