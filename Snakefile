@@ -47,10 +47,8 @@ SHOWN = {
     "09_lord_stage2": {"stage2", "main"},
     "10_results": {"stage2", "main", "cost"},
     "11_audit": {"audit"},
-    "12_rank": {"rank", "main"},
     "13_lambda": {"lambda", "main"},
-    "14_parts": {"parts", "stage1_data", "main"},
-    "15_generalisation": {"transfer", "main"},
+    "14_parts": {"parts", "main"},
     "16_adaptive": {"adaptive", "masking", "main"},
 }
 

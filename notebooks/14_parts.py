@@ -52,9 +52,8 @@ from lord import show, study
 from lord.defence import train_defence
 
 records = study.run(profile, "parts", compute=compute)
-data = study.run(profile, "stage1_data", compute=compute)
 compared = study.run(profile, "main", compute=compute)
-show.run_card([*records, *data])
+show.run_card(records)
 
 # %% tags=["hide-cell"]
 show.source(train_defence)
@@ -74,26 +73,3 @@ show.ablation_findings(records, compared)
 
 # %% tags=["hide-input"] mystnb={"figure": {"caption": "Wide LoRD without some of its parts, with the lowest and the highest subject in brackets and the share of the damage that is repaired. Highlighted: the best variant against each attack.", "name": "fig-parts-table"}}
 show.ablation_table(records, compared)
-
-# %% [markdown]
-# ## What stage 1 should see
-#
-# {numref}`fig-stage1-data` gives stage 1 other pictures to learn from:
-#
-# advdm
-# : AdvDM instead of ACE, to wide LoRD and to adversarial training;
-#
-# pgd2
-# : two large steps of ACE instead of ten small ones, to wide LoRD;
-#
-# few
-# : a quarter of the identities, to wide LoRD.
-
-# %% tags=["hide-input"] mystnb={"figure": {"caption": "Defences by what stage 1 has seen: embedded FID (lower is better) and CLIP-IQA (higher is better), means over the subjects and bars from the lowest to the highest, the adapter dropped before sampling. Ticks: LoRAs without a defence, on clean and on attacked photographs.", "name": "fig-stage1-data"}, "image": {"alt": "Panels for each metric and domain, with a row for every attack and variant and a point for each defence."}}
-show.ablation_figure(data, compared)
-
-# %% tags=["hide-input"]
-show.ablation_findings(data, compared)
-
-# %% tags=["hide-input"] mystnb={"figure": {"caption": "Defences by what stage 1 has seen, with the lowest and the highest subject in brackets and the share of the damage that is repaired. Highlighted: the best against each attack.", "name": "fig-stage1-data-table"}}
-show.ablation_table(data, compared)
