@@ -361,7 +361,7 @@ def test_findings_name_the_best_pair_of_gates(study):
     _, records = study
     found = show.gate_findings(records("lambda"), records("main")).data
     gate = "(?:learned λ|λ = ½)"
-    line = r"- portraits: (\S+) with the learned λ in both places; "
+    line = r"- portraits: with the learned λ in both places (\S+) \(learned λ, then learned λ\); "
     line += rf"at best (\S+) \({gate}, then {gate}\); "
     line += rf"at best with the learned λ in stage 2 (\S+) \(learned λ, then {gate}\); "
     line += rf"at best with the learned λ while sampling (\S+) \({gate}, then learned λ\)\n"

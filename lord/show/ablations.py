@@ -219,18 +219,20 @@ def gate_findings(records: Sequence[Record], compared: Sequence[Record]) -> Mark
     table, lines = _gates(records, compared), []
     for domain, cells in table.groupby("domain", sort=False):
         cells = cells[cells["treatment"] != "dropped"]
-        learned = cells["stage2_gate"] == "learned"
-        both = cells[learned & (cells["treatment"] == "learned")]["fid"].item()
-        text = f"- {domain}: {number(both)} with the learned λ in both places"
+        stage2 = cells["stage2_gate"] == "learned"
+        sampling = cells["treatment"] == "learned"
+        texts = []
         for words, part in (
+            ("with the learned λ in both places", cells[stage2 & sampling]),
             ("at best", cells),
-            ("at best with the learned λ in stage 2", cells[learned]),
-            ("at best with the learned λ while sampling", cells[cells["treatment"] == "learned"]),
+            ("at best with the learned λ in stage 2", cells[stage2]),
+            ("at best with the learned λ while sampling", cells[sampling]),
         ):
-            best = part.loc[part["fid"].idxmin()]
-            where = f"{_gate_name(best['stage2_gate'])}, then {treatment_name(best['treatment'])}"
-            text += f"; {words} {number(best['fid'])} ({where})"
-        lines.append(text)
+            if len(part):
+                best = part.loc[part["fid"].idxmin()]
+                pair = (_gate_name(best["stage2_gate"]), treatment_name(best["treatment"]))
+                texts.append(f"{words} {number(best['fid'])} ({', then '.join(pair)})")
+        lines.append(f"- {domain}: {'; '.join(texts)}")
     basis = f"The {metric_name(metric_keys(compared)['fid'])} where the adapter stays on:"
     return Markdown("\n".join([basis, "", *lines]))
 
