@@ -330,7 +330,6 @@ def test_figures_of_records(study, drawn, stages, draw):
 @pytest.mark.parametrize(
     ("stage", "draw"),
     [
-        ("rank", show.rank_curves),
         ("rank", show.ablation_figure),
         ("lambda", show.gate_grid),
         ("lambda", show.ablation_figure),
@@ -408,7 +407,8 @@ def test_samples_of_an_ablation_begin_with_the_unchanged(study):
 
 def test_what_a_profile_leaves_out_is_said(study):
     _, records = study
-    shown = [show.run_card([]), show.rank_curves([], records("main"))]
+    shown = [show.run_card([]), show.objective_curves([])]
+    shown += [draw([], records("main")) for draw in (show.ablation_figure, show.gate_findings)]
     assert all("leaves these experiments out" in html.data for html in shown)
 
 

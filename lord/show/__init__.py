@@ -11,7 +11,6 @@ from lord.show.ablations import (
     ablation_table,
     gate_findings,
     gate_grid,
-    rank_curves,
 )
 from lord.show.attacks import (
     attack_pictures,
@@ -81,7 +80,6 @@ __all__ = [
     "objective_curves",
     "performance_table",
     "prompted_samples",
-    "rank_curves",
     "reliability",
     "rival_table",
     "round_trips",

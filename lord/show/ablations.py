@@ -1,18 +1,15 @@
 """Variants of the study compared: what changes when one thing does."""
 
-from collections.abc import Callable, Mapping, Sequence
-from functools import wraps
-from typing import Any
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
-from IPython.display import HTML, Markdown
+from IPython.display import Markdown
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from pandas.io.formats.style import Styler
 
 from lord.record import Record
-from lord.show.cards import LEFT_OUT
 from lord.show.findings import JUDGED
 from lord.show.pictures import mosaic, sample_tiles
 from lord.show.results import in_book_order, metric_keys, metric_table
@@ -33,24 +30,13 @@ from lord.show.style import (
     styled,
     title_and_legend,
     treatment_name,
+    where_planned,
 )
 from lord.study import tables
 from lord.study.tables import UNCHANGED
 
 DROPPED = ("none", "dropped")
 """The treatments that leave nothing of a defence in the model that is sampled."""
-
-
-def where_planned(draw: Callable[..., Any]) -> Callable[..., Any]:
-    """Show a note instead where the profile has no such experiments."""
-
-    @wraps(draw)
-    def shown(records: Sequence[Record], *others: Any, **options: Any) -> Any:
-        if records:
-            return draw(records, *others, **options)
-        return HTML(LEFT_OUT)
-
-    return shown
 
 
 @where_planned
@@ -141,33 +127,6 @@ def ablation_samples(records: Sequence[Record], compared: Sequence[Record]) -> F
             panel.imshow(np.concatenate((photographs, gap, samples), axis=1))
     for panel, domain in zip(axes[-1], domains, strict=True):
         panel.set_xlabel(domain)
-    return mark(figure, [*records, *compared])
-
-
-@where_planned
-@styled
-def rank_curves(records: Sequence[Record], compared: Sequence[Record]) -> Figure:
-    """FID and CLIP-IQA against the rank, of LoRAs on clean and attacked photos and behind LoRD."""
-    table, keys = _table(records, compared), metric_keys(compared)
-    domains = list(table["domain"].unique())
-    figure, axes = panels(len(JUDGED), len(domains), 4.4, sharex=True, sharey="row")
-    for row, name in zip(axes, JUDGED, strict=True):
-        row[0].set_ylabel(metric_label(keys[name]))
-        for panel, domain in zip(row, domains, strict=True):
-            cells = table[table["domain"] == domain].sort_values("rank")
-            for key, curve in cells.groupby(["defence", "attack", "treatment"]):
-                defence, attack, treatment = key
-                colour = condition_colour(attack, defence)
-                style = "--s" if treatment == "learned" else "-o"
-                label = f"{_who(curve.iloc[0])}, {ATTACK_NAMES[attack]} photos"
-                ends = curve[f"{name}_low"], curve[f"{name}_high"]
-                panel.fill_between(curve["rank"], *ends, color=colour, alpha=0.15, linewidth=0)
-                panel.plot(curve["rank"], curve[name], style, color=colour, label=label)
-            panel.set_xscale("log", base=2)
-            panel.set_xticks(cells["rank"].unique(), cells["rank"].unique())
-    for panel in axes[-1]:
-        panel.set_xlabel("rank r")
-    title_and_legend(figure, axes[0], domains)
     return mark(figure, [*records, *compared])
 
 

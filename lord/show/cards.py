@@ -15,22 +15,16 @@ from IPython.display import HTML, Markdown
 from lord.model.pipeline import EMBEDDED
 from lord.record import Record
 from lord.show.curves import validated_metrics
-from lord.show.style import caveats, treatment_name
+from lord.show.style import caveats, treatment_name, where_planned
 from lord.study import tables
 from lord.study.profile import OURS
 
 RESULTS = ("stage2", "main")
 
-LEFT_OUT = (
-    "<p><em>This profile leaves these experiments out. "
-    "<code>make book PROFILE=full</code> shows those that come with the repository.</em></p>"
-)
 
-
+@where_planned
 def run_card(records: Sequence[Record]) -> HTML:
     """When, where and how long the records were computed, with which settings, and any caveat."""
-    if not records:
-        return HTML(LEFT_OUT)
     warnings = [
         f'<div class="no-evidence"><strong>{html.escape(text)}</strong></div>'
         for text in caveats(records)

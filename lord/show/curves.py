@@ -21,6 +21,7 @@ from lord.show.style import (
     panels,
     styled,
     title_and_legend,
+    where_planned,
 )
 from lord.study.profile import OURS
 
@@ -154,6 +155,7 @@ def gate_by_timestep(records: Sequence[Record]) -> Figure:
     return mark(figure, gated)
 
 
+@where_planned
 @styled
 def objective_curves(records: Sequence[Record]) -> Figure:
     """What each attack raises against its gradient steps, by an attacker who knows the defence."""

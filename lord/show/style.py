@@ -10,6 +10,7 @@ from functools import wraps
 from typing import Any
 
 import matplotlib.pyplot as plt
+from IPython.display import HTML
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
@@ -95,6 +96,11 @@ METRIC_NAMES = {
     "identity": "identity match",
 }
 
+LEFT_OUT = (
+    "<p><em>This profile leaves these experiments out. "
+    "<code>make book PROFILE=full</code> shows those that come with the repository.</em></p>"
+)
+
 
 def styled(draw: Callable[..., Figure]) -> Callable[..., Figure]:
     """Draw in the book's style, and close the figure so that a notebook shows it once."""
@@ -107,6 +113,16 @@ def styled(draw: Callable[..., Figure]) -> Callable[..., Figure]:
         return figure
 
     return drawn
+
+
+def where_planned(draw: Callable[..., Any]) -> Callable[..., Any]:
+    """Show a note instead where the profile has no such experiments."""
+
+    @wraps(draw)
+    def shown(records: Sequence[Record], *others: Any, **options: Any) -> Any:
+        return draw(records, *others, **options) if records else HTML(LEFT_OUT)
+
+    return shown
 
 
 def panels(rows: int, columns: int, height: float, **options: Any) -> tuple[Figure, NDArray[Any]]:

@@ -272,7 +272,7 @@ def ablation_table(records: Sequence[Record], stage: str) -> pd.DataFrame:
     same = main[pd.MultiIndex.from_frame(main[[*condition, *cell]]).isin(asked)]
     rows, table = pd.concat((same, rows)), []
     for key, cells in rows.groupby(["variant", *condition], sort=False):
-        head = dict(zip(["variant", *condition], key, strict=True)) | summarise(cells)
+        head = dict(zip(["variant", *condition], key, strict=True))
         head |= cells[["rank", "stage2_gate"]].iloc[0].to_dict()
         head |= {"cells": len(cells), "seconds": cells["seconds"].mean()}
         head |= {"adapter_thousands": cells["adapter_thousands"].mean()}
@@ -284,9 +284,9 @@ def ablation_table(records: Sequence[Record], stage: str) -> pd.DataFrame:
         unchanged = same[(same[condition] == list(key[1:])).all(axis=1)].set_index(cell)
         cells = cells.set_index(cell)
         for name in METRICS:
-            several = len(cells) > 1
-            head[f"{name}_low"] = cells[name].min() if several else float("nan")
-            head[f"{name}_high"] = cells[name].max() if several else float("nan")
+            ends = cells[name].min(), cells[name].max()
+            low, high = ends if len(cells) > 1 else (float("nan"), float("nan"))
+            head |= {name: cells[name].mean(), f"{name}_low": low, f"{name}_high": high}
         for name in ("fid", "clip_iqa"):
             sign = -1 if name.startswith(HIGHER_IS_BETTER) else 1
             gap = attacked[name] - clean[name]
