@@ -17,11 +17,12 @@
 # LoRD is several things at once: an adapter that has learned from attacked pictures, with a second branch
 # and a gate {eq}`eq-lord`, and with a loss that holds it to the base model on clean pictures,
 #
-# $$ \tfrac12 (L_\text{clean} + L_\text{attacked}) + w\, \mathrm{BCE}(\lambda, \text{attacked?}), $$ (eq-stage1)
+# $$ \tfrac12 (L_\text{clean} + L_\text{attacked}) + w\, L_\text{gate}, $$ (eq-stage1)
 #
 # where $L_\text{clean} = \lVert \epsilon_\theta(z_t) - \epsilon_\text{base}(z_t) \rVert^2$, $L_\text{attacked}$ is the
-# denoising loss {eq}`eq-denoising` and BCE the cross-entropy of the gate. Which of these things repairs
-# the LoRA? Each variant of wide LoRD ({doc}`08_lord_stage1`) goes without something:
+# denoising loss {eq}`eq-denoising` and $L_\text{gate}$ the cross-entropy between $\lambda$ and whether the
+# picture is attacked. Which of these things repairs the LoRA? Each variant of wide LoRD
+# ({doc}`08_lord_stage1`) goes without something:
 #
 # open
 # : without the gate's opinion: $\lambda = 1$ while stage 2 learns;
@@ -70,6 +71,11 @@ show.ablation_figure(records, compared)
 
 # %% tags=["hide-input"]
 show.ablation_findings(records, compared)
+
+# %% [markdown]
+# Against ACE no part is missed by more than the subjects differ. What defends is what the variants have in
+# common: an adapter that knows attacked pictures is in place while stage 2 learns, the LoRA need not learn
+# the perturbation that it already explains, and before sampling it is gone.
 
 # %% tags=["hide-input"] mystnb={"figure": {"caption": "Wide LoRD without some of its parts, with the lowest and the highest subject in brackets and the share of the damage that is repaired. Highlighted: the best variant against each attack.", "name": "fig-parts-table"}}
 show.ablation_table(records, compared)
