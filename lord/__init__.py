@@ -1,12 +1,14 @@
 """Low-Rank Defense, a reproducible study.
 
-The whole chain in five lines; every name is found in its module only when it is first used, so
+The whole chain in a few lines; every name is found in its module only when it is first used, so
 that importing the package stays fast.
 
     pipeline, album = load_pipeline(), load_folder("album", size=64)
     attacked = attack(pipeline, album.images, album.captions, AttackSettings(), range(len(album)))
     for defence in (None, "defence"):  # without, and with what train_defence has saved there
         fine_tune(pipeline, attacked, album.captions, defence=defence)
+        if defence:
+            apply_treatment(pipeline, "dropped")
         print(evaluate(pipeline, generate(pipeline, "a photo of sks dog", range(48)), album.images))
 """
 

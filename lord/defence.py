@@ -102,7 +102,7 @@ def train_defence(
     over A, B, B′ and the gates. L_attacked = mean‖ε_θ(z_t) − ϵ‖² is the denoising loss. L_clean
     is the same with ``clean_target="noise"``, as in the paper. With ``"distill"``, the default, it
     is mean‖ε_θ(z_t) − ε_base(z_t)‖²: the defence has to leave clean images alone instead of
-    learning them as well, which keeps it from drifting towards the images of Stage 1.
+    learning them as well, which is meant to keep it from drifting towards the images of Stage 1.
 
     With ``kind="lora"`` a plain LoRA learns the same, without the last term: what remains of LoRD
     without its second branch and, on PGD-2 images, adversarial training (Madry et al., 2018).

@@ -54,7 +54,8 @@ show.glue_numbers(records)
 #
 # The feature network was trained to recognise attributes *and* degradations. A network that knows
 # attributes only is blind to the artefacts that matter here. Two disjoint sets of clean pictures
-# score {glue:text}`metrics_fid_floor:.2f`: no FID in this book can be expected to fall below it.
+# score {glue:text}`metrics_fid_floor:.2f`: no FID in this book can be expected to fall below it. Fewer
+# pictures score higher, so only sets of one size are compared.
 
 # %% tags=["hide-input"]
 show.source(fid.fid)
@@ -89,5 +90,6 @@ show.metric_curves(records)
 # ## How sure is a number?
 #
 # A cell of the study is one subject and one seed. Means over cells come with a 95 % interval from the
-# bootstrap, in the expanded percentile form that does not under-cover with few cells
-# {cite}`hesterberg2015bootstrap`.
+# bootstrap, in the expanded percentile form {cite}`hesterberg2015bootstrap`. With few cells that falls
+# less short of 95 % than the plain percentiles do, but still short: with two cells it is no more than
+# the lowest and the highest.

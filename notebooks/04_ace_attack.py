@@ -57,7 +57,8 @@ show.source(objectives.ace)
 # %% [markdown]
 # ## The loop
 #
-# Projected gradient ascent raises it, inside a box of radius $\varepsilon$ around the original
+# Projected gradient ascent raises it, here on the base model alone ({doc}`07_attack_cost` has the
+# surrogate of the published attack), inside a box of radius $\varepsilon$ around the original
 # picture $x_0$ and inside the range of pixels:
 #
 # $$ x \leftarrow \Pi_{\lVert x - x_0 \rVert_\infty \le \varepsilon,\; x \in [0, 1]} \bigl( x + a \operatorname{sign} \nabla_x L(x) \bigr). $$ (eq-pgd)

@@ -77,6 +77,9 @@ show.source(objectives.encoder)
 show.source(objectives.ace_plus)
 
 # %% [markdown]
+# Here $\alpha = 100$, for which no primary source was found. At that weight the second term decides: what
+# comes out is almost the encoder attack.
+#
 # The published code of its successor has a mode that looks the same and is not: the second term has the
 # opposite sign, so that latents are pushed *away* from the target, and the first is not squared. It is
 # kept apart here, as **Mist v2**, rather than under the name of ACE+.

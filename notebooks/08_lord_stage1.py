@@ -53,27 +53,28 @@ show.source(LordVariant.forward)
 # Stage 1 sees {glue:text}`stage1_images` pictures of identities that are never evaluated, clean
 # and attacked with ACE. Its loss has two parts: denoising {eq}`eq-denoising`, and a binary
 # cross-entropy that pulls $\lambda$ to 0 on clean and to 1 on attacked pictures. On clean latents the
-# denoising target is what the base model itself predicts, which keeps the adapter from drifting;
-# the paper's plain noise target is the other value of that setting.
+# denoising target is what the base model itself predicts, which is meant to keep the adapter from
+# drifting; {doc}`14_parts` tries the paper's plain noise target instead.
 #
-# Three defences are trained:
+# The published study trains three defences:
 #
 # LoRD
-# : as published, on the queries, keys, values and outputs of every attention;
+# : the paper's, but for that target, on the queries, keys, values and outputs of every attention;
 #
 # wide LoRD
 # : a variant of this study: twice the rank, and on the feed-forward layers and the convolutions of
 #   the residual blocks as well. What the frozen adapter cannot predict about attacked pictures is
-#   left for the LoRA to learn, so an adapter that predicts more of it should defend better;
+#   left for the LoRA to learn, so the idea is that an adapter that predicts more of it defends better;
+#   {doc}`10_results` measures whether it does;
 #
 # adversarial training
 # : the rival: a plain LoRA, without second branch and gate, that learns to denoise clean pictures
 #   and pictures attacked in two large steps of PGD {cite}`madry2018pgd`.
 #
 # {numref}`fig-stage1-loss` shows the parts of the loss during training. The lower the solid line, the
-# more of the attack the adapter takes upon itself.
+# more of the attacked pictures it was shown the adapter explains.
 
-# %% tags=["hide-input"] mystnb={"figure": {"caption": "Stage 1: denoising loss on clean and attacked pictures, and cross-entropy of the gates. The clean loss of LoRD is the distance to the base model; that of adversarial training includes the noise that no model can predict.", "name": "fig-stage1-loss"}, "image": {"alt": "Two rows of training curves over steps, for each domain, one line for each defence."}}
+# %% tags=["hide-input"] mystnb={"figure": {"caption": "Stage 1: denoising loss on clean and attacked pictures, and cross-entropy of the gates. The clean loss of LoRD is the distance to the base model; that of adversarial training includes the noise that no model can predict, and its attacked pictures are others.", "name": "fig-stage1-loss"}, "image": {"alt": "Two rows of training curves over steps, for each domain, one line for each defence."}}
 show.training_curves(records)
 
 # %% [markdown]
@@ -81,8 +82,8 @@ show.training_curves(records)
 #
 # At low noise levels an attacked latent can be told from a clean one; at high levels the noise hides
 # the perturbation, and no gate can. {numref}`fig-gate` shows $\lambda$ against the noise level, on
-# pictures that stage 1 has not seen. Averaged over all levels, thresholded at one half, the gate is
-# right in {glue:text}`stage1_gate_accuracy:.0%` of the cases. During sampling there is no attacked
+# pictures that stage 1 has not seen. Averaged over all levels, thresholded at one half, the gates of
+# all defences that have some are right in {glue:text}`stage1_gate_accuracy:.0%` of the cases. During sampling there is no attacked
 # input at all, so what to do with $\lambda$ at test time is a question of its own; the next chapters
 # measure the answers, and {doc}`11_audit` looks at every layer.
 

@@ -65,7 +65,7 @@ show.treatment_samples(records)
 #
 # fixed λ
 # : $\lambda$ is a number; 0 closes the defence branch and keeps the ordinary one, 1 opens it fully, and
-#   equals merging the weights of both branches into $W$, as the paper describes;
+#   equals merging the weights of both branches into $W$, as the paper describes ({doc}`13_lambda` has it);
 #
 # dropped
 # : the stage-1 adapter is removed before sampling, both branches.
@@ -73,7 +73,7 @@ show.treatment_samples(records)
 # {numref}`fig-selection-table` compares some of them on stage-1 identities. These decide which treatment the
 # results report; the subjects that are evaluated have no say in it.
 
-# %% tags=["hide-input"] mystnb={"figure": {"caption": "Test-time treatments of the gate on stage-1 identities whose photographs were attacked. The best embedded FID chooses among the treatments of {numref}`fig-treatments`.", "name": "fig-selection-table"}}
+# %% tags=["hide-input"] mystnb={"figure": {"caption": "Test-time treatments of the gate on stage-1 identities whose photographs were attacked. The best embedded FID chooses among these. With two identities the intervals are no more than the lowest and the highest.", "name": "fig-selection-table"}}
 show.treatment_table(records, "stage2")
 
 # %% [markdown]

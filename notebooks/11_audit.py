@@ -14,7 +14,7 @@
 # %% [markdown]
 # # Can an attacked picture be told?
 #
-# The gates of LoRD learn to tell attacked from clean inputs. Here they are asked about pictures: is
+# The gates of LoRD learn to tell attacked from clean inputs. Here those of wide LoRD are asked about pictures: is
 # this one attacked? The score of a picture is the mean logit of all gates over the lower half of the
 # timesteps, and a logistic curve makes a probability of it {cite}`platt1999probabilities`:
 #
@@ -48,8 +48,8 @@ show.source(audit.gate_scores)
 # %% [markdown]
 # ## Which attacks it finds
 #
-# {numref}`fig-audit` shows, for every attack and budget, how often an attacked photograph of a subject
-# that is evaluated scores above a clean one: 1 is perfect, ½ is guessing, and below ½ the attacked ones
+# {numref}`fig-audit` shows, for every attack and budget, how often an attacked photograph of one subject
+# of each domain scores above a clean one: 1 is perfect, ½ is guessing, and below ½ the attacked ones
 # look cleaner than clean. Stage 1 has seen ACE at one budget; everything else is new to the gates. The
 # last rows are clean photographs after an innocent change, where ½ is right.
 
@@ -60,8 +60,8 @@ show.audit_matrix(records)
 # ## Whether its probabilities are right
 #
 # A rank is not yet a probability. {numref}`fig-reliability` compares what the audit says with what is
-# true, on equally many clean and attacked photographs. On the diagonal the audit can be taken at its
-# word. An attack that leaves another trace than ACE may be ranked well and still get too low a
+# true, on equally many clean and attacked photographs of one subject. On the diagonal the audit could be
+# taken at its word; with so few photographs a point far from it says more than one upon it. An attack that leaves another trace than ACE may be ranked well and still get too low a
 # probability: that the audit finds nothing proves nothing.
 
 # %% tags=["hide-input"] mystnb={"figure": {"caption": "Calibration of the audit at the budget of the study: of the photographs that are said to be attacked with some probability, how many are. Half of all are attacked.", "name": "fig-reliability"}, "image": {"alt": "For each domain, the share of attacked photographs against the probability that the audit gives them, a line for each attack, beside the diagonal."}}
@@ -70,11 +70,10 @@ show.reliability(records)
 # %% [markdown]
 # ## Where in the network the gates can tell
 #
-# {numref}`fig-layers` asks the gate of every layer alone, at every level of noise. At high noise none
-# of them can tell, whatever it has learned (the rows that are dark throughout are keys and values of
-# cross-attention, which read the caption alone): the perturbation is buried, and clean and attacked latents
-# are the same. Sampling begins there, which is why a gate that says ½ to what it cannot know lets the
-# defence branch into clean samples ({doc}`09_lord_stage2`).
+# {numref}`fig-layers` asks the gate of every layer alone, at every level of noise. The more noise, the
+# less any of them can tell (the rows that are dark throughout are keys and values of cross-attention,
+# which read the caption alone): the perturbation is buried. Sampling begins there, and a gate that says ½
+# to what it cannot know lets the defence branch in ({doc}`13_lambda`).
 
 # %% tags=["hide-input"] mystnb={"figure": {"caption": "How well the gate of every layer tells photographs attacked by ACE from clean ones, by timestep: area under the ROC curve, ½ is guessing. Layers are in the order of the network.", "name": "fig-layers"}, "image": {"alt": "A matrix for each domain, layers against timesteps, bright at low noise and dark at high noise."}}
 show.layer_matrix(records)

@@ -52,7 +52,7 @@ show.source(delta_weight)
 #
 # In stage 2, so the idea, the open branch takes the perturbation off the LoRA; open while sampling, it
 # would bring it back. {numref}`fig-gate-grid` takes $\lambda$ of the one against that of the other, for LoRD
-# as in the paper and photographs attacked by ACE ({doc}`04_ace_attack`). The first row is the learned gate;
+# ({doc}`08_lord_stage1`) and photographs attacked by ACE ({doc}`04_ace_attack`). The first row is the learned gate;
 # dropped takes the whole adapter off.
 
 # %% tags=["hide-input"] mystnb={"figure": {"caption": "Embedded FID (lower is better) of LoRD on photographs attacked by ACE, for the λ of stage 2 (rows) and that of sampling (columns). Darker is worse, on a logarithmic scale of its own for each domain; blank pairs were not measured.", "name": "fig-gate-grid"}, "image": {"alt": "For each domain a matrix of numbers, rows for λ in stage 2 and columns for λ while sampling."}}
@@ -62,18 +62,22 @@ show.gate_grid(records, compared)
 show.gate_findings(records, compared)
 
 # %% [markdown]
-# Stage 2 fits the photographs as they are, perturbation included, with whatever $\lambda$ is in place: on
-# the diagonal the same network is sampled, and gives the perturbation back. What defends is the difference,
-# a branch that was open in stage 2 and is less so while sampling. The learned gate is no exception: at
-# high noise it cannot know and says ½ in both places ({doc}`08_lord_stage1`). After a stage 2 with an open
-# branch, though, that ½ is the difference that it takes.
+# Stage 2 fits the photographs as they are, perturbation included, with whatever $\lambda$ is in place: sampled
+# with the same, the network gives the perturbation back. In the published study it stays away if enough of
+# the adapter is taken off: the branch closed after a stage 2 with $\lambda \ge ½$, or the whole adapter
+# dropped. Dropped, even a stage 2 with the branch closed does well; then the ordinary branch $B$ is enough.
+#
+# The learned gate says about ½ at the highest noise ({doc}`08_lord_stage1`). That alone does not explain its
+# failure: while sampling it is worse than a fixed ½, as if it opened further. Perhaps samples that begin to
+# carry the perturbation look attacked to it; $\lambda$ while sampling was not recorded.
 
 # %% [markdown]
 # ## What shares one λ
 #
 # What shares a $\lambda$ the paper leaves open; here it is the whole image (unchanged).
 # {numref}`fig-lambda-table` also has a gate per token, and one with the timestep as a further input, so that
-# it can learn where noise hides the perturbation. Fixed stands for the $\lambda$ of stage 2.
+# it can learn where noise hides the perturbation. Fixed stands for the $\lambda$ of stage 2. With the adapter
+# dropped, none of these was ahead of the learned $\lambda$, or behind it, in every cell of both domains.
 
 # %% tags=["hide-input"]
 show.ablation_findings(records, compared)

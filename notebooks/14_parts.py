@@ -73,9 +73,11 @@ show.ablation_figure(records, compared)
 show.ablation_findings(records, compared)
 
 # %% [markdown]
-# Against ACE no part is missed by more than the subjects differ. What defends is what the variants have in
-# common: an adapter that knows attacked pictures is in place while stage 2 learns, the LoRA need not learn
-# the perturbation that it already explains, and before sampling it is gone.
+# In the published study every variant closes most of the gap of ACE, so none of these parts alone is what
+# repairs. What they share may be: an adapter that was trained on attacked pictures is in place while stage 2
+# learns, and gone before sampling. Under AdvDM, on portraits, the base model's example helps and the gate
+# costs, each in every cell; on landscapes neither shows. On clean photographs the base model's example
+# brings nothing.
 
 # %% tags=["hide-input"] mystnb={"figure": {"caption": "Wide LoRD without some of its parts, with the lowest and the highest subject in brackets and the share of the damage that is repaired. Highlighted: the best variant against each attack.", "name": "fig-parts-table"}}
 show.ablation_table(records, compared)

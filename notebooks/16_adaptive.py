@@ -55,7 +55,8 @@ show.source(adaptive.attack_and_close)
 # : attacks the defended model;
 #
 # surrogate
-# : the same in five rounds, between which a LoRA learns on top of the defence, as in stage 2;
+# : the same in five rounds, between which a LoRA learns on top of the defence, as in stage 2; so it differs
+#   from an attacker who does not know in two things, and the rounds alone were not tried;
 #
 # closing
 # : raises {eq}`eq-closing`.
@@ -87,7 +88,9 @@ show.ablation_table(records, compared, worst=True)
 # A defence that only hides its gradients from the attacker is none {cite}`athalye2018obfuscated`. That would
 # show: an attack on the defended model would raise its own objective there less than the attack on the
 # base model does, or not above uniform noise, or no further with more steps. {numref}`fig-masking` has the
-# objectives on draws of noise that the attacks have not seen. That none of these signs shows is no proof.
+# objectives on draws of noise that the attacks have not seen. In the published study the first two signs do
+# not show. AdvDM rises with the steps; ACE soon stops rising, far above the attack on the base model. This
+# is one subject of each domain, and no proof.
 
-# %% tags=["hide-input"] mystnb={"figure": {"caption": "What each attack raises, measured on wide LoRD after more and more gradient steps on the defended model, on one subject of each domain; beside it the same on clean and on noisy photographs, and after the steps of the main table on the base model. Higher is better for the attacker.", "name": "fig-masking"}, "image": {"alt": "For each attack and domain a rising curve over the gradient steps, and three horizontal lines."}}
+# %% tags=["hide-input"] mystnb={"figure": {"caption": "What each attack raises, measured on wide LoRD after more and more gradient steps on the defended model, on one subject of each domain; beside it the same on clean and on noisy photographs, and after the steps of the main table on the base model. Higher is better for the attacker.", "name": "fig-masking"}, "image": {"alt": "For each attack and domain a curve over the gradient steps, and three horizontal lines."}}
 show.objective_curves(masking)

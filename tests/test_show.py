@@ -29,6 +29,7 @@ from lord.study.tables import (
     attack_table,
     clean_harm,
     condition_rows,
+    metric,
     noise_margins,
 )
 
@@ -366,6 +367,12 @@ def test_findings_name_the_best_pair_of_gates(study):
     line += rf"at best with the learned λ while sampling (\S+) \({gate}, then learned λ\)\n"
     both, best, stage2, sampling = map(float, re.search(line, found).groups())
     assert best == min(stage2, sampling, best) and both >= max(stage2, sampling)
+    fids: dict[tuple, dict[str, float]] = {}
+    for record in records("lambda"):
+        place = [record.settings[key] for key in ("domain", "variant", "subject", "seed")]
+        fids.setdefault(tuple(place), {})[record.settings["treatment"]] = metric(record, "fid")
+    worse = sum(cell["learned"] > cell["lambda=0.5"] for cell in fids.values())
+    assert f"learned is worse than ½ in {worse} of {len(fids)} cells" in found
 
 
 def test_an_ablation_is_compared_with_the_main_table(study):
@@ -524,7 +531,7 @@ def test_main_table_has_intervals_and_marks_the_winner(study):
     styler = show.main_table(profile)
     rows = styler.data
     assert list(rows.columns) == ["embedded FID ↓", "embedded CLIP-IQA ↑", "identity match ↑"]
-    assert len(rows) == len(DOMAINS) * 11  # LoRD and adversarial training: as published, and chosen
+    assert len(rows) == len(DOMAINS) * 11  # LoRD and adversarial training: as trained, and chosen
     one = Path(profile).stem == "one"
     assert rows.map(lambda text: "[" in text).all(axis=None) != one
     page = styler.to_html()
@@ -553,7 +560,7 @@ def test_a_defence_may_do_a_tenth_of_the_damage_to_clean_photographs(study):
     table = clean_harm(records("stage2", "main"))
     fid = table[(table["metric"] == "fid") & (table["domain"] == "portraits")]
     fid = fid.set_index("treatment")
-    assert set(fid.index) == {"learned", "lambda=0"}  # as published, and as chosen
+    assert set(fid.index) == {"learned", "lambda=0"}  # as trained, and as chosen
     assert fid["margin"].tolist() == pytest.approx([1, 1], abs=0.02)  # see LEVELS
     assert fid.loc["lambda=0", "harm"] == pytest.approx(0.2, abs=0.1)
     assert fid.loc["learned", "harm"] == pytest.approx(1.2, abs=0.1)
@@ -596,8 +603,8 @@ def test_summary_answers_the_questions_with_numbers(study):
     assert "**Does ACE ruin a LoRA? Yes:** on portraits it takes embedded FID from 2.0" in text
     assert re.search(r"closes (8[89]|9[01])% of the embedded FID gap", text)
     assert "Chosen on identities that are not evaluated: λ = 0." in text
-    assert "LoRD as published, with its learned λ, 7" in text  # percent, see LEVELS
-    assert "kept, as published, 5" in text
+    assert "; LoRD (learned λ), 7" in text  # percent, see LEVELS
+    assert "; adversarial training (kept), 5" in text
     assert text.count("ahead of 2 of 2") == 4  # domains and metrics; JPEG, adversarial training
     knowing = r"knows it\?\*\* With the worst of 1 such .* under ACE (8[5-9]|9\d)% on portraits"
     assert re.search(knowing, text)

@@ -23,8 +23,8 @@ from lord.study.plan import jobs
 from lord.study.profile import ABLATIONS, OURS, PROFILES, TRAINED, load_profile, profile_names
 from lord.study.run import RESULTS
 from lord.study.tables import (
+    AS_TRAINED,
     METRICS,
-    PUBLISHED_TREATMENT,
     ablation_table,
     gaps_closed,
     load_records,
@@ -267,9 +267,9 @@ def test_a_run_measures_every_condition(records):
 def test_the_tables_follow_from_the_records(records):
     _, results = records
     table = main_table(load_records(SMOKE, results / "smoke"))
-    published = table[~table["selected"]]
-    assert len(table) - len(published) == len(SMOKE.pairs)
-    assert set(published["defence"]) <= set(PUBLISHED_TREATMENT)
+    as_trained = table[~table["selected"]]
+    assert len(table) - len(as_trained) == len(SMOKE.pairs)
+    assert set(as_trained["defence"]) <= set(AS_TRAINED)
     assert set(gaps_closed(table)["metric"]) == set(METRICS)
     leads = rival_table(load_records(SMOKE, results / "smoke")).set_index(
         ["attack", "defence", "treatment", "metric"]

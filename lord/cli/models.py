@@ -328,9 +328,10 @@ def finetune(
 ) -> None:
     """Teach the model a subject: train a LoRA, with or without a defence (LoRD, stage 2).
 
-    Writes the LoRA in the format of diffusers. One that was trained with a defence needs it at
-    sampling, too. The defaults suit the embedded model; Stable Diffusion wants a learning rate
-    near 1e-4. Run again, a killed training goes on where it was.
+    Writes the LoRA in the format of diffusers. One that was trained with a defence is sampled
+    without it, as `lord generate` does unless told otherwise. The defaults suit the embedded model;
+    Stable Diffusion wants a learning rate near 1e-4. Run again, a killed training goes on where it
+    was.
 
     **Examples**: the same images without and with the defence.
 

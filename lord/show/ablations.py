@@ -174,7 +174,10 @@ def gate_grid(records: Sequence[Record], compared: Sequence[Record]) -> Figure:
 
 @where_planned
 def gate_findings(records: Sequence[Record], compared: Sequence[Record]) -> Markdown:
-    """For each domain, in words: the learned gate in both places, and the best of every pair."""
+    """For each domain, in words: the learned gate in both places, and the best of every pair.
+
+    And how often, of all gates, the learned λ is worse than ½ while sampling.
+    """
     table, lines = _gates(records, compared), []
     for domain, cells in table.groupby("domain", sort=False):
         cells = cells[cells["treatment"] != "dropped"]
@@ -192,6 +195,13 @@ def gate_findings(records: Sequence[Record], compared: Sequence[Record]) -> Mark
                 pair = (_gate_name(best["stage2_gate"]), treatment_name(best["treatment"]))
                 texts.append(f"{words} {number(best['fid'])} ({', then '.join(pair)})")
         lines.append(f"- {domain}: {'; '.join(texts)}")
+    rows = tables.condition_rows([*records, *compared], records[0].kind)
+    cells = rows.pivot(
+        index=["domain", "variant", "subject", "seed"], columns="treatment", values="fid"
+    ).reindex(columns=["learned", "lambda=0.5"])
+    worse, both = (cells["learned"] > cells["lambda=0.5"]).sum(), len(cells.dropna())
+    if both:
+        lines.append(f"- while sampling, learned is worse than ½ in {worse} of {both} cells")
     basis = f"The {metric_name(metric_keys(compared)['fid'])} where the adapter stays on:"
     return Markdown("\n".join([basis, "", *lines]))
 

@@ -12,13 +12,14 @@ from lord.show.style import (
     ATTACK_NAMES,
     DEFENCE_NAMES,
     caveats,
+    defence_name,
     higher_is_better,
     metric_name,
     treatment_name,
     with_interval,
 )
 from lord.study import tables
-from lord.study.profile import OURS, TRAINED
+from lord.study.profile import DEFENCES, OURS, TRAINED
 from lord.study.run import results_root, run
 from lord.study.tables import UNCHANGED
 
@@ -91,22 +92,19 @@ def _repair(table: pd.DataFrame, records: Sequence[Record]) -> str:
             else:
                 shares.append(f"nothing, as ACE opened no {metric_name(keys[name])} gap")
         parts.append(f"closes {' and '.join(shares)} on {domain}")
-    text = (
-        f"**Does LoRD repair it?** Trained on attacked photographs, wide LoRD {'; '.join(parts)}."
-    )
     fid = tables.gaps_closed(table).dropna()
     fid = fid[(fid["attack"] == "ace") & (fid["metric"] == "fid")]
-    others = {
-        ("lord", "learned"): "LoRD as published, with its learned λ",
-        ("adversarial", "kept"): "adversarial training with its adapter kept, as published",
-        ("adversarial", "dropped"): "adversarial training with its adapter dropped before sampling",
-    }
     said = []
-    for (defence, treatment), words in others.items():
-        rows = fid[(fid["defence"] == defence) & (fid["treatment"] == treatment)]
-        shares = [f"{gap['closed']:.0%} on {gap['domain']}" for _, gap in rows.iterrows()]
-        if shares:
-            said.append(f"{words}, {' and '.join(shares)}")
+    for defence in reversed(TRAINED):
+        own = fid[(fid["defence"] == defence) & ~((defence == OURS) & fid["selected"])]
+        for treatment, rows in own.groupby("treatment", sort=False):
+            shares = [f"{gap['closed']:.0%} on {gap['domain']}" for _, gap in rows.iterrows()]
+            said.append(f"{defence_name(defence, treatment)}, {' and '.join(shares)}")
+    treatment = chosen_treatments(records, list(_by_domain(table)))
+    text = (
+        "**Does LoRD repair it?** Trained on attacked photographs, wide LoRD "
+        f"({treatment} while sampling) {'; '.join(parts)}."
+    )
     if said:
         text += f" Of the {metric_name(keys['fid'])} gap close: {'; '.join(said)}."
     return text
@@ -171,23 +169,30 @@ def _strangers(table: pd.DataFrame, records: Sequence[Record]) -> list[str]:
     """How trained defences do against the other attacks of the study, if there are any."""
     gaps = tables.gaps_closed(table).dropna()
     gaps = gaps[gaps["selected"] & (gaps["metric"] == "fid") & (gaps["attack"] != "ace")]
+    faced = gaps.groupby("defence")["attack"].nunique()
+    trained = {record.settings["defence"]: record.settings for record in records}
+    seen = {trained[d][TRAINED[d][1]]["attack"]["method"] for d in TRAINED if d in faced}
+    seen = sorted(ATTACK_NAMES[method] for method in seen)
     said = []
-    for defence in (OURS, "adversarial"):
-        rows = gaps[gaps["defence"] == defence]
+    for defence in reversed(DEFENCES):
+        if OURS not in faced or faced.get(defence, 0) < faced[OURS]:
+            continue
         shares = [
             f"on {domain} "
             + ", ".join(
                 f"{g['closed']:.0%} ({ATTACK_NAMES[g['attack']]})" for _, g in part.iterrows()
             )
-            for domain, part in rows.groupby("domain", sort=False)
+            for domain, part in gaps[gaps["defence"] == defence].groupby("domain", sort=False)
         ]
-        if shares:
-            seen = next(r.settings for r in records if r.settings["defence"] == defence)
-            seen = ATTACK_NAMES[seen[TRAINED[defence][1]]["attack"]["method"]]
-            said.append(f"{DEFENCE_NAMES[defence]}, which has seen {seen}, {', '.join(shares)}")
+        said.append(f"{DEFENCE_NAMES[defence]} {', '.join(shares)}")
     name = metric_name(metric_keys(records)["fid"])
-    text = "**Does it hold against other attacks?** "
-    return [f"{text}Of the {name} gap close: {'; '.join(said)}."] if said else []
+    text = (
+        "**Does it hold against other attacks?** Trained defences have seen "
+        f"{' and '.join(seen)} alone. Of the {name} gap close: {'; '.join(said)}."
+    )
+    if "ace_plus" in set(gaps["attack"]):
+        text += " ACE+ aims where ACE does; AdvDM and ASPL do not."
+    return [text] if said else []
 
 
 def _knowing(adaptive: Sequence[Record], records: Sequence[Record]) -> list[str]:
@@ -206,7 +211,8 @@ def _knowing(adaptive: Sequence[Record], records: Sequence[Record]) -> list[str]
         said.append(f"under {ATTACK_NAMES[attack]} {' and '.join(shares)}")
     name = metric_name(metric_keys(records)["fid"])
     text = "**Does it hold against an attacker who knows it?** With the worst of "
-    text += f"{attackers} such attackers, of the {name} gap close: {'; '.join(said)}. "
+    cells = f"{_count(table['cells'].max(), 'cell')} of each domain, the worst picked afterwards"
+    text += f"{attackers} such attackers, of the {name} gap close: {'; '.join(said)} ({cells}). "
     return [text + "{doc}`notebooks/16_adaptive` has them all."] if said else []
 
 

@@ -296,12 +296,12 @@ def _where(table: pd.DataFrame, **values: str) -> pd.DataFrame:
 
 
 def _names(shown: Sequence[tuple[str, str, bool]]) -> list[str]:
-    """What the rows of the main figure are; a published treatment is named if ours is beside it."""
+    """What the rows of the main figure are; as trained is said if a choice is beside it."""
     names = ["clean photos"]
     for attack, defence, selected in shown[1:]:
         name = "no defence" if defence == "none" else DEFENCE_NAMES[defence]
         both = {(attack, defence, True), (attack, defence, False)} <= set(shown)
-        names.append(f"{name}, {'chosen' if selected else 'published'}" if both else name)
+        names.append(f"{name}, {'chosen' if selected else 'as trained'}" if both else name)
     return names
 
 

@@ -17,8 +17,8 @@ from lord.record import Record, read_record
 from lord.study.plan import Job, jobs
 from lord.study.profile import OURS, Profile
 
-# What becomes at test time of a defence that leaves a choice, as its paper has it.
-PUBLISHED_TREATMENT = {"adversarial": "kept", "lord": "learned", "lord_wide": "learned"}
+# A defence that leaves a choice at test time, left as it was trained.
+AS_TRAINED = {"adversarial": "kept", "lord": "learned", "lord_wide": "learned"}
 
 # The harm to clean photographs that is tolerated, as a share of the damage of ACE.
 TOLERATED = 0.1
@@ -122,8 +122,8 @@ def _mean_with_interval(name: str, values: Sequence[float]) -> dict[str, float]:
 def main_table(records: Sequence[Record]) -> pd.DataFrame:
     """The main table: one row per domain, attack and defence.
 
-    A defence with several test-time treatments has a row for the published one and a row for the
-    one that was selected, if that is another; the column ``selected`` tells them apart.
+    A defence with several test-time treatments has a row for itself as trained and a row for the
+    treatment that was selected, if that is another; the column ``selected`` tells them apart.
     """
     rows = main_rows(records)
     keys = ["domain", "attack", "defence", "treatment", "selected"]
@@ -137,16 +137,16 @@ def main_table(records: Sequence[Record]) -> pd.DataFrame:
 def main_rows(records: Sequence[Record]) -> pd.DataFrame:
     """The cells of the main table, see there."""
     rows = condition_rows(records, "main")
-    several = rows["defence"].isin(PUBLISHED_TREATMENT)
+    several = rows["defence"].isin(AS_TRAINED)
     chosen = {
         pair: selected_treatment(records, *pair)
         for pair in set(zip(rows["domain"], rows["defence"], strict=True))
-        if pair[1] in PUBLISHED_TREATMENT
+        if pair[1] in AS_TRAINED
     }
     best = [chosen.get(pair) for pair in zip(rows["domain"], rows["defence"], strict=True)]
     rows["selected"] = ~several | (rows["treatment"] == pd.Series(best, index=rows.index))
-    published = rows["treatment"] == rows["defence"].map(PUBLISHED_TREATMENT)
-    return rows[rows["selected"] | published]
+    as_trained = rows["treatment"] == rows["defence"].map(AS_TRAINED)
+    return rows[rows["selected"] | as_trained]
 
 
 def rival_table(records: Sequence[Record]) -> pd.DataFrame:
