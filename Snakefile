@@ -47,6 +47,7 @@ SHOWN = {
     "09_lord_stage2": {"stage2", "main"},
     "10_results": {"stage2", "main", "cost"},
     "11_audit": {"audit"},
+    "12_rank": {"rank", "rank_cost", "main"},
     "13_lambda": {"lambda", "main"},
     "14_parts": {"parts", "main"},
     "16_adaptive": {"adaptive", "masking", "main"},
@@ -74,7 +75,8 @@ def needed_before(cell):
 
 def threads_of(cell):
     """One; but what measures time has the machine for itself."""
-    return workflow.cores if CELLS[cell]["stage"] in ("performance", "cost") else 1
+    timed = ("performance", "cost", "rank_cost")
+    return workflow.cores if CELLS[cell]["stage"] in timed else 1
 
 
 def options_of(cell):

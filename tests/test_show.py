@@ -154,6 +154,11 @@ def made_up(job: Job, settings: dict, number: random.Random) -> tuple[dict, dict
             "jpeg/seconds": 2.0,
             "jpeg/peak_memory_mb": 1500.0,
         }, {}
+    if job.stage == "rank_cost":
+        names = [f"{variant}/{d}" for variant in ("unchanged", "r2") for d in ("none", "lord")]
+        return {f"{name}/adapter_thousands": 12.5 for name in names} | {
+            f"{name}/step_seconds": 0.25 for name in names
+        }, {}
     if job.stage == "masking":
         levels = {"clean": 0.1, "noise": 0.1, "unaware": 0.2}
         metrics = {f"ace/{name}": value for name, value in levels.items()}
@@ -331,6 +336,7 @@ def test_figures_of_records(study, drawn, stages, draw):
 @pytest.mark.parametrize(
     ("stage", "draw"),
     [
+        ("rank", show.rank_curves),
         ("rank", show.ablation_figure),
         ("lambda", show.gate_grid),
         ("lambda", show.ablation_figure),
@@ -385,6 +391,15 @@ def test_an_ablation_is_compared_with_the_main_table(study):
     assert re.search(r">7[456]%<", html)  # (12 − 4.5) / (12 − 2)
     found = show.ablation_findings(records("rank"), records("main")).data
     assert re.search(r"- portraits, ACE: unchanged 7\d%; r2 7\d% \(worse in \d of \d\)\n", found)
+
+
+def test_what_a_rank_costs_stands_beside_its_quality(study):
+    _, records = study
+    table = show.ablation_table(records("rank"), records("main", "rank_cost")).data
+    for name in ("unchanged: LoRA", "r2: LoRD (learned λ)"):
+        costs = table.xs(name, level=2)[["thousand parameters", "seconds per step"]]
+        assert (costs.to_numpy() == ["12.5", "0.250"]).all()
+    assert "seconds per step" not in show.ablation_table(records("parts"), records("main")).data
 
 
 def test_an_ablation_counts_the_cells_that_are_worse(study):

@@ -205,6 +205,18 @@ def test_an_ablation_is_measured_against_undefended_loras(records, stage):
         assert pd.isna(defended["fid_closed"])
 
 
+def test_a_rank_has_its_parameters_and_its_seconds(records):
+    _, results = records
+    (cost,) = run("smoke", "rank_cost", results=results)
+    for column in ("adapter_thousands", "step_seconds"):
+        assert all(cost.metrics[f"r2/{defence}/{column}"] > 0 for defence in ("none", "lord"))
+    sizes = {name: value for name, value in cost.metrics.items() if "thousands" in name}
+    assert sizes["unchanged/none/adapter_thousands"] == 2 * sizes["r2/none/adapter_thousands"]
+    for record in run("smoke", "rank", domain="portraits", results=results):
+        name = f"r2/{record.settings['defence']}/adapter_thousands"
+        assert record.metrics["adapter_thousands"] == pytest.approx(sizes[name])
+
+
 def test_who_knows_the_defence_raises_the_objective_on_it(records):
     _, results = records
     (record,) = run("smoke", "masking", domain="portraits", results=results)

@@ -62,7 +62,8 @@ def run(
         str | None,
         typer.Option(
             help="Only this: data, model, metrics, ace, performance, cost, stage1, stage2, audit, "
-            "main, damage, steps, rank, lambda, parts, stage1_data, transfer, adaptive or masking."
+            "main, damage, steps, rank, lambda, parts, stage1_data, transfer, adaptive, masking or "
+            "rank_cost."
         ),
     ] = None,
     domain: Annotated[Domain | None, typer.Option(help="Only this domain.")] = None,

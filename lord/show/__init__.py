@@ -11,6 +11,7 @@ from lord.show.ablations import (
     ablation_table,
     gate_findings,
     gate_grid,
+    rank_curves,
 )
 from lord.show.attacks import (
     attack_pictures,
@@ -80,6 +81,7 @@ __all__ = [
     "objective_curves",
     "performance_table",
     "prompted_samples",
+    "rank_curves",
     "reliability",
     "rival_table",
     "round_trips",

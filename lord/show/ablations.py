@@ -33,7 +33,7 @@ from lord.show.style import (
     where_planned,
 )
 from lord.study import tables
-from lord.study.tables import UNCHANGED
+from lord.study.profile import UNCHANGED
 
 DROPPED = ("none", "dropped")
 """The treatments that leave nothing of a defence in the model that is sampled."""
@@ -54,6 +54,9 @@ def ablation_table(
         "FID gap closed": repaired["fid_closed"],
         "CLIP-IQA gap closed": repaired["clip_iqa_closed"],
     }
+    if "step_seconds" in table:
+        further["thousand parameters"] = table["adapter_thousands"].map("{:.1f}".format)
+        further["seconds per step"] = table["step_seconds"].map("{:.3f}".format)
     competing = table["defence"] != "none"
     among = ["domain", "attack"]
     return metric_table(table, heads, [*records, *compared], competing, among, worst, further)
@@ -127,6 +130,33 @@ def ablation_samples(records: Sequence[Record], compared: Sequence[Record]) -> F
             panel.imshow(np.concatenate((photographs, gap, samples), axis=1))
     for panel, domain in zip(axes[-1], domains, strict=True):
         panel.set_xlabel(domain)
+    return mark(figure, [*records, *compared])
+
+
+@where_planned
+@styled
+def rank_curves(records: Sequence[Record], compared: Sequence[Record]) -> Figure:
+    """FID and CLIP-IQA against the rank, of LoRAs on clean and attacked photos and behind LoRD."""
+    table, keys = _table(records, compared), metric_keys(compared)
+    domains = list(table["domain"].unique())
+    figure, axes = panels(len(JUDGED), len(domains), 4.4, sharex=True, sharey="row")
+    for row, name in zip(axes, JUDGED, strict=True):
+        row[0].set_ylabel(metric_label(keys[name]))
+        for panel, domain in zip(row, domains, strict=True):
+            cells = table[table["domain"] == domain].sort_values("rank")
+            for key, curve in cells.groupby(["defence", "attack", "treatment"]):
+                defence, attack, treatment = key
+                colour = condition_colour(attack, defence)
+                style = "--s" if treatment == "learned" else "-o"
+                label = f"{_who(curve.iloc[0])}, {ATTACK_NAMES[attack]} photos"
+                ends = curve[f"{name}_low"], curve[f"{name}_high"]
+                panel.fill_between(curve["rank"], *ends, color=colour, alpha=0.15, linewidth=0)
+                panel.plot(curve["rank"], curve[name], style, color=colour, label=label)
+            panel.set_xscale("log", base=2)
+            panel.set_xticks(cells["rank"].unique(), cells["rank"].unique())
+    for panel in axes[-1]:
+        panel.set_xlabel("rank r")
+    title_and_legend(figure, axes[0], domains)
     return mark(figure, [*records, *compared])
 
 

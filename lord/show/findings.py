@@ -19,9 +19,8 @@ from lord.show.style import (
     with_interval,
 )
 from lord.study import tables
-from lord.study.profile import DEFENCES, OURS, TRAINED
+from lord.study.profile import DEFENCES, OURS, TRAINED, UNCHANGED
 from lord.study.run import results_root, run
-from lord.study.tables import UNCHANGED
 
 # The metrics on which ACE and LoRD are judged.
 JUDGED = ("fid", "clip_iqa")

@@ -29,6 +29,7 @@ from lord.study.experiments import (
     metrics,
     model,
     performance,
+    rank_cost,
     scenario,
     stage1,
 )
@@ -49,6 +50,7 @@ STAGES = (
     "steps",
     *ABLATIONS,
     "masking",
+    "rank_cost",
 )
 
 # The code that the records of an overview depend on; drawing and reporting are left out.
@@ -60,6 +62,7 @@ MODULES = {
     "stage1": (*MEASURING, *DEFENDING, stage1.__name__),
     "audit": (*DEFENDING, "lord.audit", "lord.purification", audit.__name__),
     "masking": (*DEFENDING, scenario.__name__, masking.__name__),
+    "rank_cost": (*DEFENDING, cost.__name__, rank_cost.__name__),
     "cost": (*DEFENDING, "lord.purification", "lord.sample", cost.__name__),
     "performance": (*ATTACKING, "lord.study.bench", performance.__name__),
 }
@@ -121,6 +124,9 @@ def _overviews(profile: Profile) -> Iterator[Job]:
     yield _single("performance", profile, performance.measure_performance, ["subjects", "budget"])
     used = ["subjects", "photographs", "finetune", "stage1", "wide", "conditions"]
     yield _single("cost", profile, cost.measure_cost, used)
+    if "rank" in profile.ablations:
+        ranked = ["subjects", "photographs", "finetune", "stage1"]
+        yield _single("rank_cost", profile, rank_cost.measure_rank_cost, ranked, ablation="rank")
     for domain in profile.domains:
         yield _single("metrics", profile, metrics.validate_metrics, validated, domain)
         yield _single("ace", profile, ace.demonstrate_attack, attacked, domain)
@@ -230,8 +236,13 @@ def _single(
     depends_on: list[str],
     domain: str | None = None,
     defence: str | None = None,
+    ablation: str | None = None,
 ) -> Job:
-    """A job with one record, of the whole study, of one domain, or of one defence in it."""
+    """A job with one record, of the whole study, of one domain, or of one defence in it.
+
+    Args:
+        ablation: its variants take part.
+    """
     name = "-".join(filter(None, (domain, stage, defence)))
     arguments = {"domain": domain, "defence": defence}
     arguments = {key: value for key, value in arguments.items() if value}
@@ -240,6 +251,8 @@ def _single(
         yield name, experiment(bench, **arguments)
 
     settings = _settings(profile, depends_on) | arguments
+    if ablation:
+        settings["variants"] = profile.ablations[ablation].variants
     # Where there are several subjects and seeds, these experiments show the first.
     settings |= {key[:-1]: settings.pop(key)[0] for key in ("subjects", "seeds") if key in settings}
     return Job(stage, domain, None, None, None, defence, {name: settings}, MODULES[stage], compute)

@@ -36,6 +36,9 @@ DEFENCES = ("none", *PURIFIERS, *TRAINED)
 ABLATIONS = ("rank", "lambda", "parts", "stage1_data", "transfer", "adaptive")
 """The stages that change something, see `Ablation`."""
 
+UNCHANGED = "unchanged"
+"""What stands for the variant that changes nothing, in the tables of ablations."""
+
 PROFILES = Path(__file__).with_name("profiles")
 
 

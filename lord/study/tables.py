@@ -15,16 +15,13 @@ from lord.metrics.interval import mean_interval
 from lord.metrics.validation import HIGHER_IS_BETTER
 from lord.record import Record, read_record
 from lord.study.plan import Job, jobs
-from lord.study.profile import OURS, Profile
+from lord.study.profile import OURS, UNCHANGED, Profile
 
 # A defence that leaves a choice at test time, left as it was trained.
 AS_TRAINED = {"adversarial": "kept", "lord": "learned", "lord_wide": "learned"}
 
 # The harm to clean photographs that is tolerated, as a share of the damage of ACE.
 TOLERATED = 0.1
-
-# The variant that changes nothing, in the tables of ablations.
-UNCHANGED = "unchanged"
 
 # Columns of the main table after domain, attack and defence.
 METRICS = {"fid": "_round_trip", "clip_iqa": "", "identity": ""}
@@ -91,8 +88,6 @@ def condition_rows(records: Sequence[Record], *stages: str) -> pd.DataFrame:
             "stage2_gate": record.settings.get("scenario", {}).get("stage2_gate", "learned"),
             "variant": record.settings.get("variant", UNCHANGED),
             "ssim": record.metrics["ssim"],
-            "adapter_thousands": record.metrics.get("adapter_thousands", float("nan")),
-            "seconds": record.seconds,
         }
         rows.append(row | {name: metric(record, name) for name in METRICS})
     return pd.DataFrame(rows)
@@ -265,6 +260,9 @@ def ablation_table(records: Sequence[Record], stage: str) -> pd.DataFrame:
     - ``_closed``, the share of that damage that the defence repairs (see `gaps_closed`);
     - ``_worse``, in how many of the ``cells`` it is worse than the unchanged variant with the same
       treatment; NaN where that is not there.
+
+    Where their costs were measured, also ``adapter_thousands``, the parameters of all adapters, and
+    ``step_seconds``, of a step of stage 2.
     """
     rows, main = condition_rows(records, stage), condition_rows(records, "main")
     condition, cell = ["domain", "attack", "defence", "treatment"], ["subject", "seed"]
@@ -274,8 +272,7 @@ def ablation_table(records: Sequence[Record], stage: str) -> pd.DataFrame:
     for key, cells in rows.groupby(["variant", *condition], sort=False):
         head = dict(zip(["variant", *condition], key, strict=True))
         head |= cells[["rank", "stage2_gate"]].iloc[0].to_dict()
-        head |= {"cells": len(cells), "seconds": cells["seconds"].mean()}
-        head |= {"adapter_thousands": cells["adapter_thousands"].mean()}
+        head |= {"cells": len(cells)}
         own = rows[(rows["domain"] == head["domain"]) & (rows["variant"] == head["variant"])]
         clean, attacked = (
             _undefended(own, main[main["domain"] == head["domain"]], name, cells)
@@ -296,7 +293,12 @@ def ablation_table(records: Sequence[Record], stage: str) -> pd.DataFrame:
             head |= {f"{name}_clean": clean[name], f"{name}_attacked": attacked[name]}
             head |= {f"{name}_closed": share, f"{name}_worse": worse}
         table.append(head)
-    return pd.DataFrame(table)
+    costs = [row for record in records if record.kind == f"{stage}_cost" for row in _costs(record)]
+    if not costs:
+        return pd.DataFrame(table)
+    costs = pd.DataFrame(costs)
+    costs[["variant", "defence"]] = costs.pop("step").str.split("/", expand=True)
+    return pd.DataFrame(table).merge(costs, how="left", on=["variant", "defence"])
 
 
 def _undefended(
@@ -317,14 +319,22 @@ def performance_table(records: Sequence[Record]) -> pd.DataFrame:
 
     The column ``experiment`` tells the two apart, ``performance`` and ``cost``.
     """
-    table: dict[tuple[str, str], dict[str, float]] = {}
-    for record in records:
-        if record.kind in ("performance", "cost"):
-            for key, value in record.metrics.items():
-                name, column = key.split("/")
-                table.setdefault((record.kind, name), {})[column] = value
-    rows = [{"experiment": kind, "step": name} | row for (kind, name), row in table.items()]
+    rows = [
+        {"experiment": record.kind} | row
+        for record in records
+        if record.kind in ("performance", "cost")
+        for row in _costs(record)
+    ]
     return pd.DataFrame(rows)
+
+
+def _costs(record: Record) -> list[dict[str, float | str]]:
+    """A row for each step that a record has measured, a column for each quantity."""
+    table: dict[str, dict[str, float]] = {}
+    for key, value in record.metrics.items():
+        name, _, column = key.rpartition("/")
+        table.setdefault(name, {})[column] = value
+    return [{"step": name} | row for name, row in table.items()]
 
 
 def gaps_closed(table: pd.DataFrame) -> pd.DataFrame:
@@ -370,7 +380,7 @@ def write_tables(profile: Profile, folder: Path) -> None:
         tables["clean_harm"] = clean_harm(records)
         tables["treatments"] = treatment_table(records)
     for stage in profile.ablations:
-        if complete(stage, "main"):
+        if complete(stage, f"{stage}_cost", "main"):
             tables[f"ablation_{stage}"] = ablation_table(records, stage)
     for name, table in tables.items():
         write_text(folder / f"{name}.csv", table.to_csv(index=False, float_format="%.6g"))

@@ -1,9 +1,11 @@
 """What defences cost: training steps, sampling, and purification, side by side in one run."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
+
+import torch
 
 from lord.data.subjects import Subject
 from lord.defence import apply_treatment, load_defence, save_defence, train_defence
@@ -96,12 +98,20 @@ def step_seconds(bench: Bench, folder: Path) -> dict[str, float]:
         "sampling, LoRA, defence dropped": partial(sampling, lora, "dropped"),
         "sampling, LoRA and defence merged": partial(sampling, lora, "merged"),
     }
+    seconds = seconds_of_one(steps, pipeline.device)
+    remove_adapters(pipeline)
+    return seconds
+
+
+def seconds_of_one(
+    steps: Mapping[str, Callable[[int], None]], device: torch.device
+) -> dict[str, float]:
+    """Seconds of one step of each kind, given what takes any number of them; side by side."""
     few, many = (
         {f"{name} × {count}": partial(step, count) for name, step in steps.items()}
         for count in (FEW, MANY)
     )
-    seconds = fastest_turns(few | many, pipeline.device)
-    remove_adapters(pipeline)
+    seconds = fastest_turns(few | many, device)
     return {
         name: (seconds[f"{name} × {MANY}"] - seconds[f"{name} × {FEW}"]) / (MANY - FEW)
         for name in steps
