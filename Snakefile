@@ -48,7 +48,7 @@ SHOWN = {
     "10_results": {"stage2", "main", "cost"},
     "11_audit": {"audit"},
     "12_rank": {"rank", "rank_cost", "main"},
-    "13_lambda": {"lambda", "main"},
+    "13_lambda": {"lambda", "sampled_gates", "main"},
     "14_parts": {"parts", "main"},
     "16_adaptive": {"adaptive", "masking", "main"},
 }
@@ -65,11 +65,12 @@ def stamps_of(stages, domain=None):
 
 def needed_before(cell):
     """A cell with defences needs stage 1 of its domain; the audit, attacked photographs too, and
-    masking those attacked knowingly."""
+    masking those attacked knowingly, the gates while sampling, LoRD of its domain."""
     place = CELLS[cell]
     needs = dict.fromkeys(("stage2", "main", *ABLATIONS), {"stage1"})
     needs["audit"] = {"stage1", "stage2", "damage"}
     needs["masking"] = {"adaptive"}
+    needs["sampled_gates"] = {"lambda"}
     return stamps_of(needs.get(place["stage"], ()), place.get("domain"))
 
 

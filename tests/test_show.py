@@ -1,6 +1,7 @@
 import random
 import re
 from functools import partial
+from itertools import product
 from pathlib import Path
 
 import pytest
@@ -154,6 +155,13 @@ def made_up(job: Job, settings: dict, number: random.Random) -> tuple[dict, dict
             "jpeg/seconds": 2.0,
             "jpeg/peak_memory_mb": 1500.0,
         }, {}
+    if job.stage == "sampled_gates":
+        series = {f"{kind}/timestep": [900.0, 500.0] for kind in ("samples", "photographs")}
+        for kind, name, end in product(
+            ("samples", "photographs"), ("clean", "attacked"), ("low", "mean", "high")
+        ):
+            series[f"{kind}/{name}_{end}"] = [0.5, 0.2]
+        return {"clean": 0.3, "attacked": 0.8}, series
     if job.stage == "rank_cost":
         names = [f"{variant}/{d}" for variant in ("unchanged", "r2") for d in ("none", "lord")]
         return {f"{name}/adapter_thousands": 12.5 for name in names} | {
@@ -321,6 +329,7 @@ def test_numbers_reach_the_notebook(study, monkeypatch):
         (["audit"], show.reliability),
         (["audit"], show.layer_matrix),
         (["masking"], show.objective_curves),
+        (["sampled_gates"], show.sampled_gates),
         (RESULTS, show.treatment_samples),
         (RESULTS, show.treatment_comparison),
         (RESULTS, show.sheet),
@@ -429,7 +438,7 @@ def test_samples_of_an_ablation_begin_with_the_unchanged(study):
 
 def test_what_a_profile_leaves_out_is_said(study):
     _, records = study
-    shown = [show.run_card([]), show.objective_curves([])]
+    shown = [show.run_card([]), show.objective_curves([]), show.sampled_gates([])]
     shown += [draw([], records("main")) for draw in (show.ablation_figure, show.gate_findings)]
     assert all("leaves these experiments out" in html.data for html in shown)
 

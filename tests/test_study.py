@@ -4,6 +4,7 @@ import json
 import random
 import socket
 from pathlib import Path
+from statistics import fmean
 
 import pandas as pd
 import pytest
@@ -215,6 +216,20 @@ def test_a_rank_has_its_parameters_and_its_seconds(records):
     for record in run("smoke", "rank", domain="portraits", results=results):
         name = f"r2/{record.settings['defence']}/adapter_thousands"
         assert record.metrics["adapter_thousands"] == pytest.approx(sizes[name])
+
+
+def test_gates_are_recorded_at_every_step_of_sampling(records):
+    _, results = records
+    (record,) = run("smoke", "sampled_gates", domain="portraits", results=results)
+    steps = record.series["samples/timestep"]
+    assert len(steps) == SMOKE.sampling.steps and steps == sorted(steps, reverse=True)
+    for name in ("clean", "attacked"):
+        mean, low, high = (record.series[f"samples/{name}_{e}"] for e in ("mean", "low", "high"))
+        assert len(mean) == len(steps)
+        assert all(0 < a <= b < 1 for a, b in zip(low, high, strict=True))
+        assert record.metrics[name] == pytest.approx(fmean(mean))
+    noised = record.series["photographs/timestep"]
+    assert len(record.series["photographs/attacked_mean"]) == len(noised)
 
 
 def test_who_knows_the_defence_raises_the_objective_on_it(records):

@@ -29,6 +29,7 @@ from lord.show.curves import (
     gate_by_timestep,
     metric_curves,
     objective_curves,
+    sampled_gates,
     training_curves,
 )
 from lord.show.findings import summary
@@ -86,6 +87,7 @@ __all__ = [
     "rival_table",
     "round_trips",
     "run_card",
+    "sampled_gates",
     "sheet",
     "source",
     "step_curves",

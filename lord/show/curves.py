@@ -157,6 +157,29 @@ def gate_by_timestep(records: Sequence[Record]) -> Figure:
 
 @where_planned
 @styled
+def sampled_gates(records: Sequence[Record]) -> Figure:
+    """λ while sampling, and on the photographs that the LoRA learned from, noised as much."""
+    domains = [record.settings["domain"] for record in records]
+    figure, axes = panels(1, len(domains), 2.6, sharey=True)
+    for panel, record in zip(axes[0], records, strict=True):
+        for kind, style in (("photographs", "--"), ("samples", "-")):
+            steps = record.series[f"{kind}/timestep"]
+            for name, colour in (("clean", BLUE), ("attacked", VERMILION)):
+                mean, low, high = (
+                    record.series[f"{kind}/{name}_{end}"] for end in ("mean", "low", "high")
+                )
+                label = f"{name} photographs"
+                label = label if kind == "photographs" else f"samples of the LoRA on {label}"
+                panel.fill_between(steps, low, high, color=colour, alpha=0.15, linewidth=0)
+                panel.plot(steps, mean, style, color=colour, label=label)
+        panel.set(xlabel="timestep (noise →)", ylim=(0, 1))
+    axes[0, 0].set_ylabel("gate λ")
+    title_and_legend(figure, axes[0], domains)
+    return mark(figure, records)
+
+
+@where_planned
+@styled
 def objective_curves(records: Sequence[Record]) -> Figure:
     """What each attack raises against its gradient steps, by an attacker who knows the defence."""
     domains = [record.settings["domain"] for record in records]

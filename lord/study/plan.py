@@ -30,6 +30,7 @@ from lord.study.experiments import (
     model,
     performance,
     rank_cost,
+    sampled_gates,
     scenario,
     stage1,
 )
@@ -51,6 +52,7 @@ STAGES = (
     *ABLATIONS,
     "masking",
     "rank_cost",
+    "sampled_gates",
 )
 
 # The code that the records of an overview depend on; drawing and reporting are left out.
@@ -62,6 +64,7 @@ MODULES = {
     "stage1": (*MEASURING, *DEFENDING, stage1.__name__),
     "audit": (*DEFENDING, "lord.audit", "lord.purification", audit.__name__),
     "masking": (*DEFENDING, scenario.__name__, masking.__name__),
+    "sampled_gates": (*DEFENDING, "lord.sample", sampled_gates.__name__),
     "rank_cost": (*DEFENDING, cost.__name__, rank_cost.__name__),
     "cost": (*DEFENDING, "lord.purification", "lord.sample", cost.__name__),
     "performance": (*ATTACKING, "lord.study.bench", performance.__name__),
@@ -119,6 +122,7 @@ def _overviews(profile: Profile) -> Iterator[Job]:
     defended = ["seeds", "photographs", "budget"]
     validated = ["subjects", "held_out", "references"]
     known = ["subjects", "seeds", "photographs", "budget", *TRAINED[OURS]]
+    asked = ["subjects", "seeds", "photographs", "budget", "finetune", "sampling", *TRAINED["lord"]]
     yield _single("data", profile, data.measure_data, ["domains"])
     yield _single("model", profile, model.measure_model, ["domains", *judged])
     yield _single("performance", profile, performance.measure_performance, ["subjects", "budget"])
@@ -137,6 +141,9 @@ def _overviews(profile: Profile) -> Iterator[Job]:
         yield _single("audit", profile, audit.audit_images, audited, domain, OURS)
         if "adaptive" in profile.ablations:
             yield _single("masking", profile, masking.measure_masking, known, domain)
+        if "lambda" in profile.ablations:
+            experiment = sampled_gates.measure_sampled_gates
+            yield _single("sampled_gates", profile, experiment, asked, domain)
 
 
 def _main(profile: Profile) -> Iterator[Job]:
