@@ -69,9 +69,9 @@ show.gate_findings(records, compared)
 # dropped. Dropped, even a stage 2 with the branch closed does well; then the ordinary branch $B$ is enough.
 #
 # The learned gate fails while sampling, and more so than a fixed ½. {numref}`fig-sampled-gates` has recorded what
-# it says then. Behind a LoRA that has learned from clean photographs it is nearly shut once there is little
-# noise left; behind one that has learned from attacked photographs it opens, from the first steps on, where
-# there is nothing but noise to see, and it ends as open as it was on the photographs themselves. It reads
+# it says then. Behind a LoRA that has learned from clean photographs it closes as the noise goes; behind one
+# that has learned from attacked photographs it opens, from the first steps on, where there is little but
+# noise to see, and it ends as open as it was on the photographs themselves. It reads
 # activations, and those carry the LoRA with them: the LoRA makes the gate take its samples for attacked. So
 # the learned gate gives sampling the $\lambda$ that stage 2 had, and the same network gives the perturbation
 # back. To be as good as a closed branch it would have to say one thing in stage 2 and another while
