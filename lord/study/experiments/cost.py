@@ -18,7 +18,7 @@ from lord.study.experiments.performance import fastest_turns
 from lord.workflow import fine_tune
 
 # One step is the difference between so many steps, shared by them: what is done once cancels.
-FEW, MANY = 1, 3
+FEW, MANY = 1, 9
 
 # What each step is compared with.
 REFERENCES = {
