@@ -402,13 +402,14 @@ def test_an_ablation_is_compared_with_the_main_table(study):
     assert re.search(r"- portraits, ACE: unchanged 7\d%; r2 7\d% \(worse in \d of \d\)\n", found)
 
 
-def test_what_a_rank_costs_stands_beside_its_quality(study):
+def test_what_a_rank_costs(study):
     _, records = study
-    table = show.ablation_table(records("rank"), records("main", "rank_cost")).data
-    for name in ("unchanged: LoRA", "r2: LoRD (learned λ)"):
-        costs = table.xs(name, level=2)[["thousand parameters", "seconds per step"]]
-        assert (costs.to_numpy() == ["12.5", "0.250"]).all()
-    assert "seconds per step" not in show.ablation_table(records("parts"), records("main")).data
+    costs = records("rank_cost")
+    table = show.rank_cost_table(costs, records("rank", "main")).data
+    assert list(table.index) == ["rank 2", "rank 4"]
+    assert table.to_numpy().tolist() == [["12", "0.250", "12", "0.250"]] * 2
+    csv = ablation_table(records("rank", "main") + costs, "rank")
+    assert (csv[["adapter_thousands", "step_seconds"]] == [12.5, 0.25]).all(axis=None)
 
 
 def test_an_ablation_counts_the_cells_that_are_worse(study):

@@ -54,9 +54,6 @@ def ablation_table(
         "FID gap closed": repaired["fid_closed"],
         "CLIP-IQA gap closed": repaired["clip_iqa_closed"],
     }
-    if "step_seconds" in table:
-        further["thousand parameters"] = table["adapter_thousands"].map("{:.1f}".format)
-        further["seconds per step"] = table["step_seconds"].map("{:.3f}".format)
     competing = table["defence"] != "none"
     among = ["domain", "attack"]
     return metric_table(table, heads, [*records, *compared], competing, among, worst, further)

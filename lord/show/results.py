@@ -27,6 +27,7 @@ from lord.show.style import (
     styled,
     title_and_legend,
     treatment_name,
+    where_planned,
     with_interval,
 )
 from lord.study import tables
@@ -199,6 +200,25 @@ def cost_table(records: Sequence[Record]) -> Styler:
         }
     ).set_index(pd.Index(names))
     return _styled_table(shown, shown.map(lambda _: ""), records)
+
+
+@where_planned
+def rank_cost_table(costs: Sequence[Record], compared: Sequence[Record]) -> Styler:
+    """For every rank the parameters of all adapters, and the seconds of a step of stage 2.
+
+    Args:
+        costs: of the stage rank_cost.
+        compared: of the stages rank and main, which tell the rank of each variant.
+    """
+    table = tables.ablation_table([*costs, *compared], "rank")
+    table = table.drop_duplicates(["rank", "defence"]).sort_values("rank", kind="stable")
+    cells = {}
+    for defence, words in (("none", "LoRA"), ("lord", "LoRA and LoRD")):
+        rows = table[table["defence"] == defence].set_index("rank")
+        cells[f"{words}: thousand parameters"] = rows["adapter_thousands"].map("{:.0f}".format)
+        cells[f"{words}: seconds"] = rows["step_seconds"].map("{:.3f}".format)
+    shown = pd.DataFrame(cells).rename(index="rank {}".format)
+    return _styled_table(shown, shown.map(lambda _: ""), costs)
 
 
 def metric_table(
