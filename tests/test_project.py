@@ -15,6 +15,7 @@ from lord.study.notebooks import (
     NOTEBOOKS,
     REPOSITORY,
     execute_notebook,
+    executed_folder,
     notebook_names,
     parse_parameters,
     status_tables,
@@ -133,6 +134,17 @@ def test_an_unknown_parameter_is_an_error(tmp_path):
 def test_an_unknown_notebook_is_an_error(tmp_path):
     with pytest.raises(ValueError, match="unknown notebook '08_more'"):
         execute_notebook("08_more", output_dir=tmp_path)
+
+
+def test_a_profile_of_ones_own_is_found_from_the_folder_of_the_notebook(tmp_path, monkeypatch):
+    given = {}
+    monkeypatch.setattr("papermill.execute_notebook", lambda *_, **options: given.update(options))
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine.yaml").touch()
+    with pytest.raises(FileNotFoundError, match="failed"):  # nothing was executed
+        execute_notebook("01_data", profile="mine.yaml", output_dir=tmp_path)
+    assert given["parameters"]["profile"] == str(tmp_path / "mine.yaml")
+    assert executed_folder("mine.yaml") == executed_folder("mine")
 
 
 def test_parameters_are_read_as_yaml():

@@ -38,8 +38,8 @@ def notebook_names() -> list[str]:
 
 
 def executed_folder(profile: str) -> Path:
-    """The folder that keeps a profile's executed notebooks."""
-    return BOOK / "_executed" / profile
+    """The folder that keeps the executed notebooks of a profile, given by its name or its file."""
+    return BOOK / "_executed" / Path(profile).stem
 
 
 def parse_parameters(assignments: Iterable[str]) -> dict[str, Any]:
@@ -84,6 +84,8 @@ def execute_notebook(
     if name not in notebook_names():
         raise ValueError(f"unknown notebook {name!r}; there are: {', '.join(notebook_names())}")
     source = NOTEBOOKS / f"{name}.ipynb"
+    if Path(profile).is_file():  # the notebook runs in another folder
+        profile = str(Path(profile).resolve())
     parameters = {"profile": profile, **(parameters or {})}
     # Papermill itself only warns of a misspelt parameter and runs with the default.
     declared = papermill.inspect_notebook(str(source))
@@ -93,7 +95,7 @@ def execute_notebook(
             f"{name} has no parameter {', '.join(unknown)}; it has: {', '.join(declared)}"
         )
 
-    if "LORD_RESULTS" in os.environ:  # the notebook runs in another folder
+    if "LORD_RESULTS" in os.environ:
         os.environ["LORD_RESULTS"] = str(Path(os.environ["LORD_RESULTS"]).resolve())
     folder = Path(output_dir or executed_folder(profile))
     folder.mkdir(parents=True, exist_ok=True)
