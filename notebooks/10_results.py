@@ -104,8 +104,8 @@ show.gap_closed(profile)
 # Nobody knows beforehand whether photographs are attacked, so a defence must leave clean ones alone.
 # {numref}`fig-harm-table` compares LoRAs on clean photographs behind each defence with LoRAs without one, on
 # the same subjects and seeds. A defence is called not inferior if the interval of the difference ends
-# below a tenth of the damage that ACE does. In the published study the FID stays within that margin; for
-# the other metrics its cells are too few to tell everywhere.
+# below a tenth of the damage that ACE does. In the published study the FID behind wide LoRD, dropped, stays
+# within that margin; for the other metrics the cells are too few to tell everywhere.
 
 # %% tags=["hide-input"] mystnb={"figure": {"caption": "By how much LoRAs on clean photographs are worse behind a defence than without, in units of each metric, with the 95 % interval of paired differences; below 0 they are better. Highlighted: not inferior, by the margin of a tenth of the damage of ACE.", "name": "fig-harm-table"}}
 show.harm_table(profile)

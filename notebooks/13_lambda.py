@@ -75,8 +75,8 @@ show.gate_findings(records, compared)
 # activations, and those carry the LoRA with them: the LoRA makes the gate take its samples for attacked.
 # So the learned gate gives sampling the $\lambda$ that stage 2 had, and the same network gives the
 # perturbation back. To be as good as a closed branch it would have to say one thing in stage 2 and
-# another while sampling, about activations that are alike; no gate that reads them alone can. What can is
-# a rule from outside: closing the branch, or dropping the adapter ({doc}`09_lord_stage2`).
+# another while sampling, about activations that are alike; a gate that reads them alone has nothing to
+# go by. A rule from outside has: closing the branch, or dropping the adapter ({doc}`09_lord_stage2`).
 
 # %% tags=["hide-input"] mystnb={"figure": {"caption": "What the gates of LoRD say, means over layers, bands the middle half of the pictures: on the photographs of one subject of each domain, noised, and on samples of the LoRA that has learned from them behind the gates, on their way from noise to picture.", "name": "fig-sampled-gates"}, "image": {"alt": "For each domain, four curves of λ against the timestep: low for clean photographs and the samples of their LoRA, high for attacked photographs and the samples of theirs."}}
 show.sampled_gates(sampled)

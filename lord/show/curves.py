@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
 
@@ -143,9 +144,7 @@ def gate_by_timestep(records: Sequence[Record]) -> Figure:
         panel = axes[row, column]
         for name, colour, style in (("clean", BLUE, "-o"), ("attacked", VERMILION, "--s")):
             steps = record.series["timestep"]
-            mean, low, high = (record.series[f"{name}_{end}"] for end in ("mean", "low", "high"))
-            panel.fill_between(steps, low, high, color=colour, alpha=0.2, linewidth=0)
-            panel.plot(steps, mean, style, color=colour, markersize=3.5, label=name)
+            _band(panel, record, steps, name, style, colour, name)
         panel.set(title=f"{DEFENCE_NAMES[defences[row]]}, {domains[column]}", ylim=(0, 1))
     for panel in axes[-1]:
         panel.set_xlabel("timestep (noise →)")
@@ -165,17 +164,28 @@ def sampled_gates(records: Sequence[Record]) -> Figure:
         for kind, style in (("photographs", "--"), ("samples", "-")):
             steps = record.series[f"{kind}/timestep"]
             for name, colour in (("clean", BLUE), ("attacked", VERMILION)):
-                mean, low, high = (
-                    record.series[f"{kind}/{name}_{end}"] for end in ("mean", "low", "high")
-                )
                 label = f"{name} photographs"
                 label = label if kind == "photographs" else f"samples of the LoRA on {label}"
-                panel.fill_between(steps, low, high, color=colour, alpha=0.15, linewidth=0)
-                panel.plot(steps, mean, style, color=colour, label=label)
+                _band(panel, record, steps, f"{kind}/{name}", style, colour, label)
         panel.set(xlabel="timestep (noise →)", ylim=(0, 1))
     axes[0, 0].set_ylabel("gate λ")
     title_and_legend(figure, axes[0], domains)
     return mark(figure, records)
+
+
+def _band(
+    panel: Axes,
+    record: Record,
+    steps: Sequence[float],
+    name: str,
+    style: str,
+    colour: str,
+    label: str,
+) -> None:
+    """A line for the mean of a series, in the band of its middle half."""
+    mean, low, high = (record.series[f"{name}_{end}"] for end in ("mean", "low", "high"))
+    panel.fill_between(steps, low, high, color=colour, alpha=0.2, linewidth=0)
+    panel.plot(steps, mean, style, color=colour, markersize=3.5, label=label)
 
 
 @where_planned

@@ -84,7 +84,7 @@ def execute_notebook(
     if name not in notebook_names():
         raise ValueError(f"unknown notebook {name!r}; there are: {', '.join(notebook_names())}")
     source = NOTEBOOKS / f"{name}.ipynb"
-    if Path(profile).is_file():  # the notebook runs in another folder
+    if profile.endswith((".yaml", ".yml")):  # the notebook runs in another folder
         profile = str(Path(profile).resolve())
     parameters = {"profile": profile, **(parameters or {})}
     # Papermill itself only warns of a misspelt parameter and runs with the default.
