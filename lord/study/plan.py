@@ -222,6 +222,9 @@ def _variant(
     ablation: Ablation,
 ) -> Job:
     rounds = profile.scenario.surrogate_rounds
+    if defence not in TRAINED:  # stage 1 is nothing to those who have none
+        own = profile.scenario.model_copy(update={"stage1_domain": "own", "stage2_gate": "learned"})
+        profile = profile.model_copy(update={"scenario": own})
     attack = None if method == "none" else profile.attack_of(method, rounds=rounds)
     treatments = profile.treatments_of(defence)
     if profile.is_lord(defence):
