@@ -50,6 +50,7 @@ SHOWN = {
     "12_rank": {"rank", "rank_cost", "main"},
     "13_lambda": {"lambda", "sampled_gates", "main"},
     "14_parts": {"parts", "main"},
+    "15_transfer": {"transfer", "stage2", "main"},
     "16_adaptive": {"adaptive", "masking", "main"},
 }
 

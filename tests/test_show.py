@@ -30,6 +30,7 @@ from lord.study.tables import (
     attack_table,
     clean_harm,
     condition_rows,
+    dose_table,
     metric,
     noise_margins,
 )
@@ -75,6 +76,15 @@ ABLATIONS = {
     "parts": {
         "variants": {"one_branch": {"wide": {"kind": "lora"}}},
         "conditions": {"none": ["lord_wide"], "ace": ["lord_wide"]},
+        "treatments": ["dropped"],
+    },
+    "transfer": {
+        "variants": {
+            "half": {"scenario": {"attacked_share": 0.5}},
+            "eps_4": {"budget": {"eps_levels": 4}},
+            "other_domain": {"scenario": {"stage1_domain": "other"}},
+        },
+        "conditions": {"ace": ["none", "lord_wide"]},
         "treatments": ["dropped"],
     },
 }
@@ -351,6 +361,10 @@ def test_figures_of_records(study, drawn, stages, draw):
         ("lambda", show.ablation_figure),
         ("parts", show.ablation_figure),
         ("parts", show.ablation_samples),
+        ("transfer", partial(show.dose_curves, dose="attacked_share")),
+        ("transfer", partial(show.dose_curves, dose="eps_levels")),
+        # A profile may vary something else alone.
+        ("parts", partial(show.dose_curves, dose="eps_levels")),
     ],
 )
 def test_figures_of_ablations(study, drawn, stage, draw):
@@ -427,6 +441,26 @@ def test_an_ablation_counts_the_cells_that_are_worse(study):
         if len(values) > 1:
             assert cell["fid_low"] == values["fid"].min() < values["fid"].max() == cell["fid_high"]
     assert 0 < table["fid_worse"].sum() < table["cells"].sum()
+
+
+@pytest.mark.parametrize(
+    ("dose", "doses"), [("attacked_share", [0, 0.5, 1]), ("eps_levels", [0, 4, 8])]
+)
+def test_doses_lie_between_clean_photographs_and_the_unchanged_attack(study, dose, doses):
+    _, records = study
+    table = dose_table(records("transfer", "main"), "transfer", dose)
+    for (_, defence), curve in table.groupby(["domain", "defence"]):
+        assert curve[dose].tolist() == doses
+        levels = [LEVELS[attack, defence][0] for attack in ("none", "ace", "ace")]
+        above = 0 if defence == "none" else 0.5
+        assert curve["fid"].to_numpy() == pytest.approx([x + above for x in levels], abs=0.11)
+    assert set(table["defence"]) == {"none", "lord_wide"} and len(table) == 2 * 2 * 3
+
+
+def test_defences_under_every_attack(study, drawn):
+    profile, _ = study
+    shown = texts(drawn(show.stranger_figure(profile)))
+    assert shown.count("embedded FID ↓") == 2 and "portraits" in shown
 
 
 def test_samples_of_an_ablation_begin_with_the_unchanged(study):

@@ -146,13 +146,53 @@ def rank_curves(records: Sequence[Record], compared: Sequence[Record]) -> Figure
                 colour = condition_colour(attack, defence)
                 style = "--s" if treatment == "learned" else "-o"
                 label = f"{_who(curve.iloc[0])}, {ATTACK_NAMES[attack]} photos"
-                ends = curve[f"{name}_low"], curve[f"{name}_high"]
-                panel.fill_between(curve["rank"], *ends, color=colour, alpha=0.15, linewidth=0)
-                panel.plot(curve["rank"], curve[name], style, color=colour, label=label)
+                _banded(panel, curve, "rank", name, style, colour, label)
             panel.set_xscale("log", base=2)
             panel.set_xticks(cells["rank"].unique(), cells["rank"].unique())
     for panel in axes[-1]:
         panel.set_xlabel("rank r")
+    title_and_legend(figure, axes[0], domains)
+    return mark(figure, [*records, *compared])
+
+
+def _banded(
+    panel: Axes,
+    curve: pd.DataFrame,
+    over: str,
+    name: str,
+    style: str,
+    colour: str,
+    label: str,
+) -> None:
+    """The mean of a metric as a line, in a band from the lowest to the highest cell."""
+    ends = curve[f"{name}_low"], curve[f"{name}_high"]
+    panel.fill_between(curve[over], *ends, color=colour, alpha=0.15, linewidth=0)
+    panel.plot(curve[over], curve[name], style, color=colour, label=label)
+
+
+DOSES = {"attacked_share": "share of attacked photographs", "eps_levels": "ε, grey levels of 255"}
+"""How much can be attacked, and what to call it."""
+
+
+@where_planned
+@styled
+def dose_curves(records: Sequence[Record], compared: Sequence[Record], dose: str) -> Figure:
+    """FID and CLIP-IQA against one of `DOSES`, of LoRAs with and without a defence."""
+    table = tables.dose_table([*records, *compared], records[0].kind, dose)
+    keys, domains = metric_keys(compared), list(table["domain"].unique())
+    figure, axes = panels(len(JUDGED), len(domains), 4.2, sharex=True, sharey="row")
+    for row, name in zip(axes, JUDGED, strict=True):
+        row[0].set_ylabel(metric_label(keys[name]))
+        for panel, domain in zip(row, domains, strict=True):
+            cells = table[table["domain"] == domain]
+            for (defence, treatment), curve in cells.groupby(["defence", "treatment"], sort=False):
+                colour, label = condition_colour("ace", defence), defence_name(defence, treatment)
+                _banded(panel, curve, dose, name, "-o", colour, label)
+            panel.set_xticks(sorted(cells[dose].unique()))
+    for panel in axes[-1]:
+        panel.set_xlabel(DOSES[dose])
+        if dose == "attacked_share":
+            panel.xaxis.set_major_formatter("{x:.0%}")
     title_and_legend(figure, axes[0], domains)
     return mark(figure, [*records, *compared])
 

@@ -12,6 +12,7 @@ from pandas.io.formats.style import Styler
 from lord.record import Record
 from lord.show.style import (
     ATTACK_NAMES,
+    BLUE,
     CYCLE,
     DEFENCE_NAMES,
     caveats,
@@ -307,6 +308,45 @@ def main_figure(profile: str, attack: str = "ace") -> Figure:
         row[0].set_yticks(range(len(shown)), _names(shown))
     for panel, domain in zip(axes[0], domains, strict=True):
         panel.set_title(domain)
+    return mark(figure, records)
+
+
+@styled
+def stranger_figure(profile: str) -> Figure:
+    """FID and CLIP-IQA under every attack, of the defences that face several (if any), as chosen.
+
+    Bars are 95 % intervals; a tick is the mean of LoRAs on clean photographs.
+    """
+    records = result_records(profile)
+    table = tables.main_table(records)
+    table, keys = table[table["selected"]], metric_keys(records)
+    faced = table[table["attack"] != "none"].groupby("defence")["attack"].nunique()
+    faced = faced[faced >= min(2, faced.max())]
+    defences = [name for name in DEFENCE_NAMES if name in faced.index]
+    strange = set(table["attack"]) - {"none", "ace"}
+    attacks = ["ace", *(name for name in ATTACK_NAMES if name in strange)]
+    domains = list(table["domain"].unique())
+    names = ("fid", "clip_iqa")
+    height = len(names) * (0.14 * len(defences) * len(attacks) + 0.6) + 0.6
+    figure, axes = panels(len(names), len(domains), height, sharex="row", sharey=True)
+    for row, name in zip(axes, names, strict=True):
+        for panel, domain in zip(row, domains, strict=True):
+            rows = _where(table, domain=domain).set_index(["attack", "defence"])
+            clean = rows.loc[("none", "none"), name]
+            panel.axvline(clean, color=BLUE, linestyle=":", label="LoRA, clean photos")
+            for (place, attack), (order, defence) in product(
+                enumerate(attacks), enumerate(defences)
+            ):
+                if (attack, defence) in rows.index:
+                    offset = 0.8 * ((order + 0.5) / len(defences) - 0.5)
+                    cell, colour = rows.loc[(attack, defence)], condition_colour(attack, defence)
+                    label = DEFENCE_NAMES[defence]
+                    interval(panel, cell, name, place + offset, colour, label=label)
+            panel.set_xlabel(metric_label(keys[name]))
+            panel.set_ylim(len(attacks) - 0.5, -0.5)
+            panel.grid(axis="y", visible=False)
+        row[0].set_yticks(range(len(attacks)), [ATTACK_NAMES[name] for name in attacks])
+    title_and_legend(figure, axes[0], domains)
     return mark(figure, records)
 
 

@@ -185,7 +185,7 @@ def condition_colour(attack: str, defence: str) -> str:
     """Blue for a LoRA on clean photographs, vermilion on attacked ones; the defences in others."""
     if defence == "none":
         return BLUE if attack == "none" else VERMILION
-    return {"lord": ORANGE, "lord_wide": GREEN}.get(defence, PINK)
+    return {"lord": ORANGE, "lord_wide": GREEN, "diffpure": SKY}.get(defence, PINK)
 
 
 def treatment_name(treatment: str) -> str:

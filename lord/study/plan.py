@@ -1,6 +1,6 @@
 """What the study consists of: jobs, the records each writes, and the settings they depend on."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from itertools import product
 from typing import Any
@@ -8,6 +8,7 @@ from typing import Any
 from lord.attacks import AttackSettings
 from lord.data.subjects import Subject
 from lord.model.card import weights_checksum
+from lord.purification import PURIFIERS
 from lord.record import record_key
 from lord.study.bench import (
     ATTACKING,
@@ -126,11 +127,12 @@ def _overviews(profile: Profile) -> Iterator[Job]:
     yield _single("data", profile, data.measure_data, ["domains"])
     yield _single("model", profile, model.measure_model, ["domains", *judged])
     yield _single("performance", profile, performance.measure_performance, ["subjects", "budget"])
-    used = ["subjects", "photographs", "finetune", "stage1", "wide", "conditions"]
-    yield _single("cost", profile, cost.measure_cost, used)
+    used = ["subjects", "photographs", "finetune", "stage1"]
+    purifiers = {"purifiers": list(filter(PURIFIERS.get, profile.faced))}
+    yield _single("cost", profile, cost.measure_cost, [*used, "wide"], further=purifiers)
     if "rank" in profile.ablations:
-        ranked = ["subjects", "photographs", "finetune", "stage1"]
-        yield _single("rank_cost", profile, rank_cost.measure_rank_cost, ranked, ablation="rank")
+        ranks = {"variants": profile.ablations["rank"].variants}
+        yield _single("rank_cost", profile, rank_cost.measure_rank_cost, used, further=ranks)
     for domain in profile.domains:
         yield _single("metrics", profile, metrics.validate_metrics, validated, domain)
         yield _single("ace", profile, ace.demonstrate_attack, attacked, domain)
@@ -246,12 +248,13 @@ def _single(
     depends_on: list[str],
     domain: str | None = None,
     defence: str | None = None,
-    ablation: str | None = None,
+    further: Mapping[str, Any] | None = None,
 ) -> Job:
     """A job with one record, of the whole study, of one domain, or of one defence in it.
 
     Args:
-        ablation: its variants take part.
+        depends_on: settings of the profile.
+        further: what else it depends on, by name.
     """
     name = "-".join(filter(None, (domain, stage, defence)))
     arguments = {"domain": domain, "defence": defence}
@@ -260,9 +263,7 @@ def _single(
     def compute(bench: Bench) -> Iterable[tuple[str, Outcome]]:
         yield name, experiment(bench, **arguments)
 
-    settings = _settings(profile, depends_on) | arguments
-    if ablation:
-        settings["variants"] = profile.ablations[ablation].variants
+    settings = _settings(profile, depends_on) | arguments | dict(further or {})
     # Where there are several subjects and seeds, these experiments show the first.
     settings |= {key[:-1]: settings.pop(key)[0] for key in ("subjects", "seeds") if key in settings}
     return Job(stage, domain, None, None, None, defence, {name: settings}, MODULES[stage], compute)

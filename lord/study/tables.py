@@ -78,6 +78,7 @@ def condition_rows(records: Sequence[Record], *stages: str) -> pd.DataFrame:
             continue
         row = {key: record.settings[key] for key in names}
         attack = record.settings.get("attack", {"eps": 0, "steps": 0, "rounds": 1})
+        scenario = record.settings.get("scenario", {})
         row |= {
             "stage": record.kind,
             "attack": record.settings["attack_name"],
@@ -85,7 +86,8 @@ def condition_rows(records: Sequence[Record], *stages: str) -> pd.DataFrame:
             "steps": attack["steps"] * attack["rounds"],
             "rounds": attack["rounds"],
             "rank": record.settings["finetune"]["rank"],
-            "stage2_gate": record.settings.get("scenario", {}).get("stage2_gate", "learned"),
+            "stage2_gate": scenario.get("stage2_gate", "learned"),
+            "attacked_share": scenario.get("attacked_share", 1.0) if attack["eps"] else 0.0,
             "variant": record.settings.get("variant", UNCHANGED),
             "ssim": record.metrics["ssim"],
         }
@@ -280,10 +282,7 @@ def ablation_table(records: Sequence[Record], stage: str) -> pd.DataFrame:
         )
         unchanged = same[(same[condition] == list(key[1:])).all(axis=1)].set_index(cell)
         cells = cells.set_index(cell)
-        for name in METRICS:
-            ends = cells[name].min(), cells[name].max()
-            low, high = ends if len(cells) > 1 else (float("nan"), float("nan"))
-            head |= {name: cells[name].mean(), f"{name}_low": low, f"{name}_high": high}
+        head |= _mean_with_ends(cells)
         for name in ("fid", "clip_iqa"):
             sign = -1 if name.startswith(HIGHER_IS_BETTER) else 1
             gap = attacked[name] - clean[name]
@@ -299,6 +298,41 @@ def ablation_table(records: Sequence[Record], stage: str) -> pd.DataFrame:
     costs = pd.DataFrame(costs)
     costs[["variant", "defence"]] = costs.pop("step").str.split("/", expand=True)
     return pd.DataFrame(table).merge(costs, how="left", on=["variant", "defence"])
+
+
+def dose_table(records: Sequence[Record], stage: str, dose: str) -> pd.DataFrame:
+    """Metrics against how much was attacked: one row for every domain, defence, treatment and dose.
+
+    The variants of an ablation that change the dose, between the same cells of the main table: the
+    unchanged attack, and clean photographs, where the dose is 0.
+
+    Args:
+        dose: ``"attacked_share"``, of the photographs, or ``"eps_levels"``.
+    """
+    rows, main = condition_rows(records, stage), condition_rows(records, "main")
+    rows = rows[rows["attack"] != "none"]
+    usual = main[main["attack"].isin(rows["attack"])]
+    ends = pd.concat((usual, main[main["attack"] == "none"]))
+    cell = ["domain", "subject", "seed", "defence", "treatment"]
+    asked = pd.MultiIndex.from_frame(rows[cell])
+    ends = ends[pd.MultiIndex.from_frame(ends[cell]).isin(asked)]
+    between = rows[~rows[dose].isin(usual[dose])]
+    keys = ["domain", "defence", "treatment", dose]
+    table = [
+        dict(zip(keys, key, strict=True)) | _mean_with_ends(cells)
+        for key, cells in pd.concat((between, ends)).groupby(keys)
+    ]
+    return pd.DataFrame(table)
+
+
+def _mean_with_ends(cells: pd.DataFrame) -> dict[str, float]:
+    """The mean of every metric, and its lowest and highest cell if there are several (else NaN)."""
+    found = {}
+    for name in METRICS:
+        ends = cells[name].min(), cells[name].max()
+        low, high = ends if len(cells) > 1 else (float("nan"), float("nan"))
+        found |= {name: cells[name].mean(), f"{name}_low": low, f"{name}_high": high}
+    return found
 
 
 def _undefended(
