@@ -34,7 +34,7 @@ test: $(INSTALLED)  ## run the tests
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto
 
 test-slow: $(INSTALLED)  ## recompute a sample of the committed results and compare
-	$(BIN)/python -m pytest -m slow
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m slow
 
 bench: $(INSTALLED)  ## time attacks and defences again, into results/PROFILE/performance.csv
 	rm -f $${LORD_RESULTS:-results}/$(PROFILE)/performance.json $${LORD_RESULTS:-results}/$(PROFILE)/cost.json

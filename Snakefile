@@ -65,14 +65,15 @@ def stamps_of(stages, domain=None):
 
 
 def needed_before(cell):
-    """A cell with defences needs stage 1 of its domain; the audit, attacked photographs too, and
-    masking those attacked knowingly, the gates while sampling, LoRD of its domain."""
+    """A cell with defences needs stage 1 of its domain, or of all; the audit, attacked photographs
+    too, and masking those attacked knowingly, the gates while sampling, LoRD of its domain."""
     place = CELLS[cell]
     needs = dict.fromkeys(("stage2", "main", *ABLATIONS), {"stage1"})
     needs["audit"] = {"stage1", "stage2", "damage"}
     needs["masking"] = {"adaptive"}
     needs["sampled_gates"] = {"lambda"}
-    return stamps_of(needs.get(place["stage"], ()), place.get("domain"))
+    domain = None if place["stage"] == "transfer" else place.get("domain")
+    return stamps_of(needs.get(place["stage"], ()), domain)
 
 
 def threads_of(cell):

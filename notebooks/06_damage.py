@@ -71,14 +71,16 @@ show.damage_table(records)
 # %% [markdown]
 # ## Compute a row again
 #
-# Each row of these tables is one attack on one domain. This computes that of AdvDM on portraits again,
+# Each row of these tables is one attack on one domain. This computes that of the encoder attack on portraits again,
 # from the photographs on, in a folder of its own, where `again/full` then holds the records to compare
 # with those in `results/full` (`source .venv/bin/activate` first, after `make study` or `make test`):
 #
 # ```bash
-# LORD_RESULTS=again lord study run --profile full --stage damage --domain portraits --attack advdm
+# OMP_NUM_THREADS=1 LORD_RESULTS=again lord study run --profile full --stage damage --domain portraits --attack encoder
 # ```
 #
-# Put another attack (`encoder`, `sds_minus`, …) or domain in its place. The clean LoRA, and ACE at the
-# budget of the main table, are cells of that table: `--stage main --subject 0 --seed 0 --defence none`
-# instead of `--stage damage`, with `--attack none` or `--attack ace`.
+# Put another attack (`mist`, `sds_minus`, …) or domain in its place. What the main table has, the clean
+# LoRA and some attacks at its budget, are cells of that table: `--stage main --subject 0 --seed 0
+# --defence none` instead of `--stage damage`, with `--attack none` or, in the published study, `--attack
+# ace`, `ace_plus`, `advdm` or `aspl`. One thread, as in the published study, makes results the same to
+# the last digit on the same kind of machine.

@@ -68,8 +68,8 @@ show.source(LordVariant.forward)
 #   {doc}`10_results` measures whether it does;
 #
 # adversarial training
-# : the rival: a plain LoRA, without second branch and gate, that learns to denoise clean pictures
-#   and pictures attacked in two large steps of PGD {cite}`madry2018pgd`.
+# : the rival: a plain LoRA of the rank and on the layers of LoRD, without second branch and gate, that
+#   learns to denoise clean pictures and pictures attacked in two large steps of PGD {cite}`madry2018pgd`.
 #
 # {numref}`fig-stage1-loss` shows the parts of the loss during training. The lower the solid line, the
 # more of the attacked pictures it was shown the adapter explains.

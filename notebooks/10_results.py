@@ -73,7 +73,8 @@ show.main_figure(profile, "ace")
 # The best defences differ less than subjects do, so they are compared on the same subjects and seeds:
 # {numref}`fig-rival-table` shows the mean difference between wide LoRD, at its chosen treatment, and every
 # other defence. Where two defences both bring the LoRA back to what it is on clean photographs, there
-# is no lead left to be had.
+# is no lead left to be had; against attacks that wide LoRD has not seen it can be far behind
+# ({doc}`15_transfer`).
 
 # %% tags=["hide-input"] mystnb={"figure": {"caption": "By how much wide LoRD is better than each other defence, in units of each metric, with the 95 % interval of paired differences; below 0 it is worse. Highlighted: a lead whose interval lies above 0.", "name": "fig-rival-table"}}
 show.rival_table(profile)
@@ -105,7 +106,8 @@ show.gap_closed(profile)
 # {numref}`fig-harm-table` compares LoRAs on clean photographs behind each defence with LoRAs without one, on
 # the same subjects and seeds. A defence is called not inferior if the interval of the difference ends
 # below a tenth of the damage that ACE does. In the published study the FID behind wide LoRD, dropped, stays
-# within that margin; for the other metrics the cells are too few to tell everywhere.
+# within that margin, though on portraits it is measurably worse; for the other metrics the cells are too
+# few to tell.
 
 # %% tags=["hide-input"] mystnb={"figure": {"caption": "By how much LoRAs on clean photographs are worse behind a defence than without, in units of each metric, with the 95 % interval of paired differences; below 0 they are better. Highlighted: not inferior, by the margin of a tenth of the damage of ACE.", "name": "fig-harm-table"}}
 show.harm_table(profile)

@@ -80,7 +80,7 @@ show.ablation_findings(records, compared)
 show.ablation_samples(records, compared)
 
 # %% tags=["hide-input"] mystnb={"figure": {"caption": "Wide LoRD under attackers who know it, with the lowest and the highest subject in brackets and the share of the damage that is repaired. Highlighted: the attacker against whom the defence does worst.", "name": "fig-adaptive-table"}}
-show.ablation_table(records, compared, worst=True)
+show.ablation_table(records, compared, stands_out="worst")
 
 # %% [markdown]
 # ## Are the gradients any good?

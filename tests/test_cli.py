@@ -29,7 +29,7 @@ from lord.model.pipeline import load_pipeline
 from lord.objectives import OBJECTIVES
 from lord.purification import PURIFIERS
 from lord.study import notebooks
-from lord.study.plan import STAGES
+from lord.study.plan import STAGES, jobs
 from lord.study.profile import load_profile
 from lord.tiles import split
 
@@ -225,6 +225,7 @@ def test_from_images_to_numbers(trained, model, album, defence, tmp_path):
 
 def test_a_defence_from_a_folder_leaves_only_its_files(model, album, tmp_path):
     size = ["--attack-steps", 1, "--steps", 1, "--batch-size", 2, "--rank", 2]
+    (tmp_path / "audit.json").write_text("{}")  # the calibration of an earlier defence
     run("defend", tmp_path, "--images", album, *size, *model)
     names = {path.name for path in tmp_path.iterdir()}
     assert names == {"adapter_config.json", "adapter_model.safetensors"}
@@ -235,7 +236,7 @@ def test_audit(model, album, tmp_path):
     run("defend", tmp_path, "--domain", "portraits", "--identities", 32, *size, *model)
     said = {}
     for prior in ("1/100", "1/2"):
-        output = run("audit", album, "--defence", tmp_path, "--prior", prior, *model).output
+        output = run("audit", album, "--defence", tmp_path, "--prior", prior, *model).stdout
         said[prior] = [int(number) for number in re.findall(r"(\d+)%", output)]
         assert len(said[prior]) == 3 and "picture-00000" in output
     assert max(said["1/100"]) < min(said["1/2"])
@@ -351,6 +352,18 @@ def test_more_samples_keep_the_first_ones(model, tmp_path):
     assert len(contents(tmp_path)) == 4
     assert first.items() <= contents(tmp_path).items()
     assert all(path.stat().st_mtime_ns == time for path, time in times.items())
+
+
+def test_a_killed_overwriting_is_not_taken_for_the_old_samples(model, tmp_path, monkeypatch):
+    sampling = ["--count", 1, "--steps", 1, *model]
+    run("generate", "a landscape", tmp_path, *sampling)
+    first = contents(tmp_path)
+    with monkeypatch.context() as patch:
+        patch.setattr("lord.cli.samples.Ledger.add", lambda *_: 1 / 0)
+        CliRunner().invoke(app, [*map(str, ["generate", "a portrait", tmp_path, *sampling])])
+    assert contents(tmp_path) != first
+    run("generate", "a landscape", tmp_path, *sampling)
+    assert contents(tmp_path) == first
 
 
 # Errors: one line, exit code 1, before any long work.
@@ -483,8 +496,11 @@ def test_study_run_and_notebook_pass_their_options(monkeypatch):
     assert seen["args"] == ("smoke", True)
 
 
-def test_study_status_counts_states():
-    assert "missing" in run("study", "status", "--profile", "smoke").output.splitlines()[-1]
+def test_study_status_counts_states(monkeypatch, tmp_path):
+    monkeypatch.setattr(importlib.import_module("lord.study.run"), "RESULTS", tmp_path)
+    last = run("study", "status", "--profile", "smoke").output.splitlines()[-1]
+    count = sum(len(job.outputs) for job in jobs(load_profile("smoke")))
+    assert f"0 finished, 0 stale, {count} missing" in last
 
 
 # Python.

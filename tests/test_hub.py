@@ -26,10 +26,10 @@ from lord.study.profile import load_profile
 from lord.workflow import fine_tune
 
 SIZE = 64
-# What tells the U-Nets of Stable Diffusion 1.5 and 2.1 apart, beside their widths.
+# What tells the U-Nets of these versions of Stable Diffusion apart, beside their widths.
 SHAPES = {
     "1.5": {"attention_head_dim": 8},
-    "2.1": {"attention_head_dim": (2, 4, 4, 4), "use_linear_projection": True},
+    "2.1-base": {"attention_head_dim": (2, 4, 4, 4), "use_linear_projection": True},
 }
 # Their schedule; the sampler of this package, another one, takes over what it knows of it.
 SCHEDULER = {

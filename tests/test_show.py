@@ -49,6 +49,7 @@ SETTINGS = {
     "conditions": {
         "none": ["none", "lord_wide"],
         "ace": ["none", "jpeg", "adversarial", "lord", "lord_wide"],
+        "advdm": ["none", "lord_wide"],
     },
     "sampling": {},
     "treatments": ["learned", "lambda=0", "dropped"],
@@ -190,6 +191,8 @@ def made_up(job: Job, settings: dict, number: random.Random) -> tuple[dict, dict
         return metrics, series | {f"auc/{layer}": [0.9, 0.5] for layer in layers}
     attacked = "none" if settings["attack_name"] in ("none", "noise") else "ace"
     fid, quality, identity = LEVELS[attacked, settings["defence"]]
+    if job.stage == "transfer":
+        fid *= settings["attack"]["eps"] * 255 / 8 * settings["scenario"]["attacked_share"]
     # The best of all is a treatment that is no candidate.
     worse = {"lambda=1": -0.5, "lambda=0": 0, "none": 0, "dropped": 0.5}
     worse = worse.get(settings["treatment"], 1)
@@ -451,16 +454,25 @@ def test_doses_lie_between_clean_photographs_and_the_unchanged_attack(study, dos
     table = dose_table(records("transfer", "main"), "transfer", dose)
     for (_, defence), curve in table.groupby(["domain", "defence"]):
         assert curve[dose].tolist() == doses
-        levels = [LEVELS[attack, defence][0] for attack in ("none", "ace", "ace")]
+        clean, attacked = (LEVELS[attack, defence][0] for attack in ("none", "ace"))
         above = 0 if defence == "none" else 0.5
-        assert curve["fid"].to_numpy() == pytest.approx([x + above for x in levels], abs=0.11)
+        levels = [clean + above, attacked / 2 + above, attacked + above]
+        assert curve["fid"].to_numpy() == pytest.approx(levels, abs=0.11)
     assert set(table["defence"]) == {"none", "lord_wide"} and len(table) == 2 * 2 * 3
 
 
 def test_defences_under_every_attack(study, drawn):
     profile, _ = study
-    shown = texts(drawn(show.stranger_figure(profile)))
-    assert shown.count("embedded FID ↓") == 2 and "portraits" in shown
+    figure = drawn(show.stranger_figure(profile))
+    assert texts(figure).count("embedded FID ↓") == 2
+    assert [label.get_text() for label in figure.axes[0].get_yticklabels()] == ["ACE", "AdvDM"]
+    # Those that face ACE alone are left out.
+    words = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert words == ["LoRA, clean photos", "LoRA", "wide LoRD"]
+    dots = [line for line in figure.axes[0].lines if line.get_marker() == "o"]
+    fids = [line.get_xdata()[0] for line in dots]
+    levels = [LEVELS["ace", defence][0] for _ in range(2) for defence in ("none", "lord_wide")]
+    assert fids == pytest.approx(levels, abs=0.11)
 
 
 def test_samples_of_an_ablation_begin_with_the_unchanged(study):
@@ -590,13 +602,13 @@ def test_main_table_has_intervals_and_marks_the_winner(study):
     styler = show.main_table(profile)
     rows = styler.data
     assert list(rows.columns) == ["embedded FID ↓", "embedded CLIP-IQA ↑", "identity match ↑"]
-    assert len(rows) == len(DOMAINS) * 11  # LoRD and adversarial training: as trained, and chosen
+    assert len(rows) == len(DOMAINS) * 14  # LoRD and adversarial training: as trained, and chosen
     one = Path(profile).stem == "one"
     assert rows.map(lambda text: "[" in text).all(axis=None) != one
     page = styler.to_html()
     winners = re.findall(r'<td[^>]*class="[^"]*winner"[^>]*>([^<]*)', page)
     best = rows.loc["portraits", "ACE", "wide LoRD (λ = 0)"].tolist()
-    assert len(winners) == 12  # of each domain, attack and metric, never a LoRA without a defence
+    assert len(winners) == 18  # of each domain, attack and metric, never a LoRA without a defence
     assert best[0] in winners
     assert ("No evidence" in page) == one
     assert 'class="dataframe"' in page
@@ -605,7 +617,7 @@ def test_main_table_has_intervals_and_marks_the_winner(study):
 def test_rivals_are_compared_in_pairs(study):
     profile, _ = study
     styler = show.rival_table(profile)
-    assert set(styler.data.index.get_level_values(1)) == {"ACE"}
+    assert set(styler.data.index.get_level_values(1)) == {"ACE", "AdvDM"}
     rows = styler.data.xs("portraits").xs("ACE")
     assert {"LoRA", "JPEG", "LoRD (learned λ)"} <= set(rows.index)
     assert not any("wide" in name for name in rows.index)

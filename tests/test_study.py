@@ -15,9 +15,9 @@ from lord.attacks import NOISE
 from lord.data.subjects import Subject
 from lord.objectives import OBJECTIVES
 from lord.study import main_table, missing, run, status
-from lord.study.bench import Bench
+from lord.study.bench import Bench, Outcome
 from lord.study.defences import with_gate
-from lord.study.experiments import condition
+from lord.study.experiments import condition, cost
 from lord.study.experiments.scenario import scenario_photographs
 from lord.study.photographs import photographs_of
 from lord.study.plan import jobs
@@ -306,25 +306,29 @@ def test_the_tables_follow_from_the_records(records):
     assert leads["ace", "jpeg", "none", "fid"] == pytest.approx(ahead)
 
 
-def test_lost_tables_are_written_again_from_the_records(tmp_path):
-    """Also if the run was killed after its last record."""
-    run("smoke", "performance", results=tmp_path)
+def test_lost_tables_are_written_again_from_the_records(tmp_path, monkeypatch):
+    """Also if the run was killed after its last record; and none is written by halves."""
     table = tmp_path / "smoke" / "performance.csv"
+    run("smoke", "performance", results=tmp_path)
+    assert not table.exists()
+    monkeypatch.setattr(cost, "measure_cost", lambda bench: Outcome({"a step/seconds": 0.5}))
+    run("smoke", "cost", results=tmp_path)
     written = table.read_bytes()
     table.unlink()
     run("smoke", "performance", results=tmp_path)
     assert table.read_bytes() == written
     rows = pd.read_csv(table).set_index("step")
+    assert rows.loc["a step", "experiment"] == "cost"
     (record,) = run("smoke", "performance", results=tmp_path, compute=False)
     floor = record.metrics["floor/seconds_per_image"]
     assert rows.loc["floor", "seconds_per_image"] == pytest.approx(floor, rel=1e-4)
-    assert set(rows.index) == {"floor", "naive", *OBJECTIVES}
+    assert set(rows.index) == {"floor", "naive", *OBJECTIVES, "a step"}
     assert rows.loc["encoder", "times_the_floor"] < 1 < rows.loc["diffusion", "times_the_floor"]
 
 
 def test_only_a_defence_needs_stage_1(tmp_path):
     run("smoke", "main", domain="portraits", attack="none", defence="none", results=tmp_path)
-    assert not (tmp_path / "smoke" / "portraits-stage1.json").exists()
+    assert not list((tmp_path / "smoke").rglob("*stage1*"))
 
 
 def test_finished_experiments_are_not_run_again(records, monkeypatch):

@@ -393,7 +393,7 @@ def audit(
     table = Table("image", "attacked")
     for path, probability in zip(album.paths, probabilities, strict=True):
         table.add_row(path.name, f"{probability:.0%}")
-    console.print(table)
+    Console().print(table)
 
 
 def unique_names(album: "ImageSet") -> list[str]:

@@ -228,7 +228,7 @@ def defend(
     import torch
 
     from lord.attacks import AttackSettings
-    from lord.audit import calibrate, gate_scores, save_calibration
+    from lord.audit import AUDIT_FILE, calibrate, gate_scores, save_calibration
     from lord.data.folder import ImageSet, load_folder, read_image
     from lord.data.subjects import sample_domain
     from lord.defence import Stage1Settings, save_defence, train_defence
@@ -280,6 +280,7 @@ def defend(
         settings,
         checkpoint=work / "checkpoint.safetensors",
     )
+    (out / AUDIT_FILE).unlink(missing_ok=True)  # of an earlier defence in this folder
     if held_back:
         scores = [
             gate_scores(pipeline, images[kept], clean.captions[kept])

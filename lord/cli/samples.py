@@ -85,6 +85,7 @@ def generate(
         raise FileNotFoundError(f"{lora}: no such file. Give a LoRA from `lord finetune`.")
     from lord.defence import apply_treatment, load_defence
     from lord.finetune import load_lora
+    from lord.model.card import weights_checksum
 
     pipeline = open_pipeline(model, device, dtype)
     if defence is not None:
@@ -95,6 +96,8 @@ def generate(
         apply_treatment(pipeline, treatment)
     asked = {
         "model": pipeline.name_or_path,
+        "weights": weights_checksum(str(pipeline.name_or_path)),
+        "dtype": str(pipeline.dtype),
         "prompt": prompt,
         "lora": lora and digest_files(lora),
         "defence": defence and digest_files(defence),
@@ -129,6 +132,7 @@ def generate_folder(
         # Batches are always the same, so that a resumed run does not differ even in rounding.
         if all(map(ledger.answers, names[rows], requests[rows])):
             continue
+        ledger.forget(names[rows])  # a picture may answer another request from here on
         images = sample(
             pipeline,
             asked["prompt"],

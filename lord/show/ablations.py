@@ -1,6 +1,7 @@
 """Variants of the study compared: what changes when one thing does."""
 
 from collections.abc import Mapping, Sequence
+from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -41,11 +42,14 @@ DROPPED = ("none", "dropped")
 
 @where_planned
 def ablation_table(
-    records: Sequence[Record], compared: Sequence[Record], worst: bool = False
+    records: Sequence[Record],
+    compared: Sequence[Record],
+    stands_out: Literal["best", "worst", "none"] = "best",
 ) -> Styler:
     """Every variant with its metrics, and the share of the damage that the defence repairs.
 
-    The best of each domain and attack is highlighted or, with ``worst``, the worst.
+    Args:
+        stands_out: of each domain and attack, among the rows with a defence.
     """
     table = _in_order(_table(records, compared))
     heads = [[ATTACK_NAMES[attack] for attack in table["attack"]], _names(table)]
@@ -54,8 +58,8 @@ def ablation_table(
         "FID gap closed": repaired["fid_closed"],
         "CLIP-IQA gap closed": repaired["clip_iqa_closed"],
     }
-    competing = table["defence"] != "none"
-    among = ["domain", "attack"]
+    competing = (table["defence"] != "none") & (stands_out != "none")
+    among, worst = ["domain", "attack"], stands_out == "worst"
     return metric_table(table, heads, [*records, *compared], competing, among, worst, further)
 
 

@@ -128,7 +128,8 @@ def _gate(records: Sequence[Record]) -> str:
         "**What should be done with the gate at test time?** Chosen on identities that are not "
         f"evaluated: {chosen_treatments(records, domains)}. The "
         f"{metric_name(metric_keys(records)['fid'])} is {'; '.join(parts)}. "
-        "{doc}`notebooks/09_lord_stage2` compares all treatments."
+        "{doc}`notebooks/09_lord_stage2` compares treatments, {doc}`notebooks/13_lambda` explains "
+        "them."
     )
 
 

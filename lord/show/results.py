@@ -315,7 +315,7 @@ def main_figure(profile: str, attack: str = "ace") -> Figure:
 def stranger_figure(profile: str) -> Figure:
     """FID and CLIP-IQA under every attack, of the defences that face several (if any), as chosen.
 
-    Bars are 95 % intervals; a tick is the mean of LoRAs on clean photographs.
+    Bars are 95 % intervals, the dotted line is the mean of LoRAs on clean photographs.
     """
     records = result_records(profile)
     table = tables.main_table(records)

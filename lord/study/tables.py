@@ -219,16 +219,18 @@ def attack_table(records: Sequence[Record]) -> pd.DataFrame:
     """LoRAs without a defence: a row for each domain, attack, budget and number of steps.
 
     The column ``experiment`` tells the two comparisons apart: ``damage``, of attacks and budgets,
-    and ``steps``, of how long ACE runs. The main table's cells take part in both, as far as they
-    are of the same subjects and seeds.
+    and ``steps``, of how long ACE runs. The main table's cells take part, as far as they are of the
+    same attacks, subjects and seeds.
     """
     rows = condition_rows(records, "main", "damage", "steps")
     rows = rows[rows["defence"] == "none"]
     places = pd.MultiIndex.from_frame(rows[["domain", "subject", "seed"]])
     table = []
     for experiment in ("damage", "steps"):
-        own = places[rows["stage"] == experiment]
-        chosen = rows["stage"].isin(("main", experiment)) & places.isin(own)
+        own = rows["stage"] == experiment
+        chosen = rows["stage"].isin(("main", experiment)) & places.isin(places[own])
+        if experiment == "steps":
+            chosen &= rows["attack"].isin(("none", *rows["attack"][own]))
         keys = ["domain", "attack", "eps_levels", "steps", "rounds"]
         for key, cells in rows[chosen].groupby(keys, sort=False):
             head = {"experiment": experiment} | dict(zip(keys, key, strict=True))
@@ -303,14 +305,14 @@ def ablation_table(records: Sequence[Record], stage: str) -> pd.DataFrame:
 def dose_table(records: Sequence[Record], stage: str, dose: str) -> pd.DataFrame:
     """Metrics against how much was attacked: one row for every domain, defence, treatment and dose.
 
-    The variants of an ablation that change the dose, between the same cells of the main table: the
-    unchanged attack, and clean photographs, where the dose is 0.
+    The variants of an ablation that change the dose of its first attack, between the same cells of
+    the main table: the unchanged attack, and clean photographs, where the dose is 0.
 
     Args:
         dose: ``"attacked_share"``, of the photographs, or ``"eps_levels"``.
     """
     rows, main = condition_rows(records, stage), condition_rows(records, "main")
-    rows = rows[rows["attack"] != "none"]
+    rows = rows[rows["attack"] == next(name for name in rows["attack"] if name != "none")]
     usual = main[main["attack"].isin(rows["attack"])]
     ends = pd.concat((usual, main[main["attack"] == "none"]))
     cell = ["domain", "subject", "seed", "defence", "treatment"]
@@ -404,7 +406,7 @@ def write_tables(profile: Profile, folder: Path) -> None:
         return all(finished.issuperset(job.outputs) for job in jobs(profile) if job.stage in stages)
 
     tables = {}
-    if complete("performance"):
+    if complete("performance", "cost"):
         tables["performance"] = performance_table(records)
     if complete("main", "damage", "steps"):
         tables["attacks"] = attack_table(records)
