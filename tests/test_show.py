@@ -446,6 +446,18 @@ def test_an_ablation_counts_the_cells_that_are_worse(study):
     assert 0 < table["fid_worse"].sum() < table["cells"].sum()
 
 
+def test_findings_about_attacks_that_stage_1_has_not_seen(study):
+    profile, _ = study
+    seen, _, *rows = show.stranger_findings(profile).data.splitlines()
+    assert seen.startswith("Trained defences have seen ACE alone. Of the embedded FID gap")
+    (row,) = rows  # the others face ACE alone
+    shares = re.fullmatch(
+        r"- wide LoRD on portraits (\d+)% \(AdvDM\), on landscapes (\d+)% \(AdvDM\)", row
+    ).groups()
+    assert [int(share) for share in shares] == pytest.approx([90, 90], abs=2)  # see LEVELS
+    assert row.removeprefix("- ") in show.summary(profile)
+
+
 @pytest.mark.parametrize(
     ("dose", "doses"), [("attacked_share", [0, 0.5, 1]), ("eps_levels", [0, 4, 8])]
 )

@@ -33,7 +33,7 @@ from lord.show.curves import (
     sampled_gates,
     training_curves,
 )
-from lord.show.findings import summary
+from lord.show.findings import stranger_findings, summary
 from lord.show.pictures import (
     attacked_images,
     image_grid,
@@ -98,6 +98,7 @@ __all__ = [
     "step_curves",
     "step_findings",
     "stranger_figure",
+    "stranger_findings",
     "summary",
     "training_curves",
     "treatment_comparison",

@@ -1,9 +1,10 @@
-"""What was found, in words: Markdown for the first page of the book, written from the records."""
+"""What was found, in words: Markdown for the pages of the book, written from the records."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pandas as pd
+from IPython.display import HTML, Markdown
 
 from lord.record import Record
 from lord.show.cards import chosen_treatments
@@ -11,6 +12,7 @@ from lord.show.results import in_book_order, metric_keys, result_records
 from lord.show.style import (
     ATTACK_NAMES,
     DEFENCE_NAMES,
+    LEFT_OUT,
     caveats,
     defence_name,
     higher_is_better,
@@ -166,17 +168,36 @@ def _rivals(records: Sequence[Record]) -> str:
 
 
 def _strangers(table: pd.DataFrame, records: Sequence[Record]) -> list[str]:
-    """How trained defences do against the other attacks of the study, if there are any."""
+    """How defences do against the other attacks of the study, if there are any."""
+    said = stranger_shares(table)
+    if not said:
+        return []
+    name = metric_name(metric_keys(records)["fid"])
+    text = f"**Does it hold against other attacks?** {_seen(records)} Of the {name} gap close: "
+    return [text + f"{'; '.join(said)}. {{doc}}`notebooks/15_transfer` looks further."]
+
+
+def stranger_findings(profile: str) -> Markdown | HTML:
+    """For each defence that faces more than ACE, in words: how much it repairs of each attack."""
+    records = result_records(profile)
+    said = stranger_shares(tables.main_table(records))
+    if not said:
+        return HTML(LEFT_OUT)
+    name = metric_name(metric_keys(records)["fid"])
+    basis = f"{_seen(records)} Of the {name} gap that an attack opens close, behind"
+    return Markdown("\n".join([basis, "", *(f"- {text}" for text in said)]))
+
+
+def stranger_shares(table: pd.DataFrame) -> list[str]:
+    """How much of the FID gap each defence closes under the attacks other than ACE, as chosen.
+
+    Args:
+        table: the main table.
+    """
     gaps = tables.gaps_closed(table).dropna()
     gaps = gaps[gaps["selected"] & (gaps["metric"] == "fid") & (gaps["attack"] != "ace")]
-    faced = gaps.groupby("defence")["attack"].nunique()
-    trained = {record.settings["defence"]: record.settings for record in records}
-    seen = {trained[d][TRAINED[d][1]]["attack"]["method"] for d in TRAINED if d in faced}
-    seen = sorted(ATTACK_NAMES[method] for method in seen)
     said = []
-    for defence in reversed(DEFENCES):
-        if OURS not in faced or faced.get(defence, 0) < faced[OURS]:
-            continue
+    for defence in (name for name in reversed(DEFENCES) if name in set(gaps["defence"])):
         shares = [
             f"on {domain} "
             + ", ".join(
@@ -185,14 +206,14 @@ def _strangers(table: pd.DataFrame, records: Sequence[Record]) -> list[str]:
             for domain, part in gaps[gaps["defence"] == defence].groupby("domain", sort=False)
         ]
         said.append(f"{DEFENCE_NAMES[defence]} {', '.join(shares)}")
-    name = metric_name(metric_keys(records)["fid"])
-    text = (
-        "**Does it hold against other attacks?** Trained defences have seen "
-        f"{' and '.join(seen)} alone. Of the {name} gap close: {'; '.join(said)}."
-    )
-    if "ace_plus" in set(gaps["attack"]):
-        text += " ACE+ aims where ACE does; AdvDM and ASPL do not."
-    return [text] if said else []
+    return said
+
+
+def _seen(records: Sequence[Record]) -> str:
+    """Which attacks trained defences have learned from, in a sentence."""
+    trained = {record.settings["defence"]: record.settings for record in records}
+    seen = {trained[d][TRAINED[d][1]]["attack"]["method"] for d in TRAINED if d in trained}
+    return f"Trained defences have seen {' and '.join(sorted(map(ATTACK_NAMES.get, seen)))} alone."
 
 
 def _knowing(adaptive: Sequence[Record], records: Sequence[Record]) -> list[str]:
