@@ -66,7 +66,7 @@ show.stranger_findings(profile)
 # %% [markdown]
 # In the published study LoRD as the paper has it, on the attentions and at rank 4, repairs most of what
 # every attack does, whether stage 1 has seen it or not. So do adversarial training, once its adapter is
-# dropped, and DiffPure, which has seen no attack at all and does best. Wide LoRD ({doc}`08_lord_stage1`) does
+# dropped, and DiffPure, which has seen no attack at all. Wide LoRD ({doc}`08_lord_stage1`) does
 # so under ACE and ACE+, but not under AdvDM. It differs from LoRD in rank and in layers; which of the two
 # costs it that was not tried.
 #
