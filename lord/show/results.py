@@ -323,8 +323,7 @@ def stranger_figure(profile: str) -> Figure:
     faced = table[table["attack"] != "none"].groupby("defence")["attack"].nunique()
     faced = faced[faced >= min(2, faced.max())]
     defences = [name for name in DEFENCE_NAMES if name in faced.index]
-    strange = set(table["attack"]) - {"none", "ace"}
-    attacks = ["ace", *(name for name in ATTACK_NAMES if name in strange)]
+    attacks = [name for name in table["attack"].unique() if name != "none"]
     domains = list(table["domain"].unique())
     names = ("fid", "clip_iqa")
     height = len(names) * (0.14 * len(defences) * len(attacks) + 0.6) + 0.6

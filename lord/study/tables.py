@@ -319,10 +319,11 @@ def dose_table(records: Sequence[Record], stage: str, dose: str) -> pd.DataFrame
     asked = pd.MultiIndex.from_frame(rows[cell])
     ends = ends[pd.MultiIndex.from_frame(ends[cell]).isin(asked)]
     between = rows[~rows[dose].isin(usual[dose])]
+    doses = pd.concat((ends, between)).sort_values(dose, kind="stable")
     keys = ["domain", "defence", "treatment", dose]
     table = [
         dict(zip(keys, key, strict=True)) | _mean_with_ends(cells)
-        for key, cells in pd.concat((between, ends)).groupby(keys)
+        for key, cells in doses.groupby(keys, sort=False)
     ]
     return pd.DataFrame(table)
 
