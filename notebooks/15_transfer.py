@@ -78,8 +78,8 @@ show.stranger_findings(profile)
 show.dose_curves(records, compared, "eps_levels")
 
 # %% [markdown]
-# In the published study LoRD repairs most of the damage at twice the budget that stage 1 has seen, though
-# less of it than at that budget.
+# In the published study LoRD repairs most of the damage at half and at twice the budget that stage 1 has
+# seen, at twice less of the FID gap than at that budget.
 #
 # ## Some photographs attacked, others not
 #
@@ -105,7 +105,8 @@ show.ablation_findings(records, compared)
 
 # %% [markdown]
 # In the published study a stage 1 of the other domain repairs as much of the FID gap as that of the own
-# one, by CLIP-IQA a little less on portraits. So what stage 1 learns is not bound to the kind of picture.
+# one, and of the CLIP-IQA gap less on portraits and more on landscapes. So what stage 1 learns is not bound
+# to the kind of picture.
 
 # %% tags=["hide-input"] mystnb={"figure": {"caption": "Every variant with the lowest and the highest subject in brackets, and the share that is repaired of the damage without a defence in the same variant. Where that is small, a share of it says little.", "name": "fig-transfer-table"}}
 show.ablation_table(records, compared, stands_out="none")

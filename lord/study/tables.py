@@ -261,7 +261,7 @@ def ablation_table(records: Sequence[Record], stage: str) -> pd.DataFrame:
     - ``_clean`` and ``_attacked``, the means of LoRAs without a defence on clean photographs and
       under the attack: those of the same variant where it has them, else those of the main table,
       on the same subjects and seeds;
-    - ``_closed``, the share of that damage that the defence repairs (see `gaps_closed`);
+    - ``_closed``, the share of that damage that the defence, if any, repairs (see `gaps_closed`);
     - ``_worse``, in how many of the ``cells`` it is worse than the unchanged variant with the same
       treatment; NaN where that is not there.
 
@@ -288,7 +288,8 @@ def ablation_table(records: Sequence[Record], stage: str) -> pd.DataFrame:
         for name in ("fid", "clip_iqa"):
             sign = -1 if name.startswith(HIGHER_IS_BETTER) else 1
             gap = attacked[name] - clean[name]
-            share = (attacked[name] - cells[name].mean()) / gap if sign * gap > 0 else float("nan")
+            repairs = head["defence"] != "none" and sign * gap > 0
+            share = (attacked[name] - cells[name].mean()) / gap if repairs else float("nan")
             above = sign * (cells[name] - unchanged[name].reindex(cells.index))
             worse = (above > 0).sum() if above.notna().all() else float("nan")
             head |= {f"{name}_clean": clean[name], f"{name}_attacked": attacked[name]}
