@@ -28,7 +28,7 @@ TRAINED = {
 }
 """Defences that are trained, with the settings of the profile that say how and on what."""
 
-OURS = "lord_wide"
+OURS = "lord"
 """The defence that the study puts forward."""
 
 DEFENCES = ("none", *PURIFIERS, *TRAINED)
