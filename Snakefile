@@ -48,8 +48,15 @@ SHOWN = {
     "10_results": {"stage2", "main", "cost"},
     "11_audit": {"audit"},
     "12_rank": {"rank", "rank_cost", "main"},
-    "13_lambda": {"lambda", "sampled_gates", "main"},
-    "14_parts": {"parts", "main"},
+    "13_lambda": {
+        "lambda",
+        "lambda_choice",
+        "lambda_chosen",
+        "sampled_gates",
+        "stage2",
+        "main",
+    },
+    "14_parts": {"parts", "stage1_data", "main"},
     "15_transfer": {"transfer", "stage2", "main"},
     "16_adaptive": {"adaptive", "masking", "main"},
 }

@@ -14,7 +14,7 @@
 # %% [markdown]
 # # Can an attacked picture be told?
 #
-# The gates of LoRD learn to tell attacked from clean inputs. Here those of wide LoRD are asked about pictures: is
+# The gates of LoRD learn to tell attacked from clean inputs. Here they are asked about pictures: is
 # this one attacked? The score of a picture is the mean logit of all gates over the lower half of the
 # timesteps, and a logistic curve makes a probability of it {cite}`platt1999probabilities`:
 #

@@ -64,15 +64,14 @@ show.stranger_figure(profile)
 show.stranger_findings(profile)
 
 # %% [markdown]
-# In the published study LoRD as the paper has it, on the attentions and at rank 4, repairs most of what
-# every attack does, whether stage 1 has seen it or not. So do adversarial training, once its adapter is
-# dropped, and DiffPure, which has seen no attack at all. Wide LoRD ({doc}`08_lord_stage1`) does
-# so under ACE and ACE+, but not under AdvDM. It differs from LoRD in rank and in layers; which of the two
-# costs it that was not tried.
+# In the published study LoRD repairs most of what every attack does, whether stage 1 has seen it or not.
+# So do adversarial training, once its adapter is dropped, and DiffPure, which has seen no attack at all.
+# Wide LoRD ({doc}`08_lord_stage1`) does so under ACE and ACE+, but not under AdvDM. It differs from LoRD in
+# rank and in layers; which of the two costs it that was not tried.
 #
 # ## Larger and smaller budgets
 #
-# From here on the defence is LoRD as the paper has it, and it is dropped before sampling. {numref}`fig-eps` varies $\epsilon$ {eq}`eq-dose` of ACE; the step grows with it.
+# From here on the defence is LoRD, dropped before sampling. {numref}`fig-eps` varies $\epsilon$ {eq}`eq-dose` of ACE; the step grows with it.
 
 # %% tags=["hide-input"] mystnb={"figure": {"caption": "LoRAs on photographs attacked by ACE at several budgets, alone and behind LoRD, which has seen one of them in stage 1: means over the subjects and bands from the lowest to the highest. At 0 nothing is attacked.", "name": "fig-eps"}, "image": {"alt": "Four panels of two curves over ε, one row for each metric, one column for each domain."}}
 show.dose_curves(records, compared, "eps_levels")

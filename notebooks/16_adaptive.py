@@ -48,7 +48,7 @@ show.run_card([*records, *masking])
 show.source(adaptive.attack_and_close)
 
 # %% [markdown]
-# Three attackers face wide LoRD ({doc}`08_lord_stage1`), each with the budget and the gradient steps of the
+# Three attackers face LoRD ({doc}`08_lord_stage1`), each with the budget and the gradient steps of the
 # main table, each with ACE ({doc}`04_ace_attack`) and with AdvDM ({doc}`05_attacks`):
 #
 # defended
@@ -66,7 +66,7 @@ show.source(adaptive.attack_and_close)
 # {numref}`fig-adaptive` compares them with an attacker who does not know the defence (unchanged), and
 # {numref}`fig-adaptive-samples` shows what the eye sees of it.
 
-# %% tags=["hide-input"] mystnb={"figure": {"caption": "Wide LoRD under attackers who know it: embedded FID (lower is better) and CLIP-IQA (higher is better), means over the subjects and bars from the lowest to the highest, the adapter dropped before sampling. Ticks: LoRAs without a defence, on clean photographs and under the attack on the base model.", "name": "fig-adaptive"}, "image": {"alt": "Panels for each metric and domain, with a row for every attack and attacker."}}
+# %% tags=["hide-input"] mystnb={"figure": {"caption": "LoRD under attackers who know it: embedded FID (lower is better) and CLIP-IQA (higher is better), means over the subjects and bars from the lowest to the highest, the adapter dropped before sampling. Ticks: LoRAs without a defence, on clean photographs and under the attack on the base model.", "name": "fig-adaptive"}, "image": {"alt": "Panels for each metric and domain, with a row for every attack and attacker."}}
 show.ablation_figure(records, compared)
 
 # %% tags=["hide-input"]
@@ -76,10 +76,10 @@ show.ablation_findings(records, compared)
 # A gap {eq}`eq-gap` here is what the attack on the base model opens without a defence; the photographs of
 # attackers who know have not been tried without one.
 
-# %% tags=["hide-input"] mystnb={"figure": {"caption": "One subject of each domain behind wide LoRD, under ACE by an attacker who does not know it (unchanged) and by three who do: left three of the photographs that the LoRA learned from, right three samples, drawn with the same seeds.", "name": "fig-adaptive-samples"}, "image": {"alt": "A row for every attacker: on the left attacked photographs, on the right samples."}}
+# %% tags=["hide-input"] mystnb={"figure": {"caption": "One subject of each domain behind LoRD, under ACE by an attacker who does not know it (unchanged) and by three who do: left three of the photographs that the LoRA learned from, right three samples, drawn with the same seeds.", "name": "fig-adaptive-samples"}, "image": {"alt": "A row for every attacker: on the left attacked photographs, on the right samples."}}
 show.ablation_samples(records, compared)
 
-# %% tags=["hide-input"] mystnb={"figure": {"caption": "Wide LoRD under attackers who know it, with the lowest and the highest subject in brackets and the share of the damage that is repaired. Highlighted: the attacker against whom the defence does worst.", "name": "fig-adaptive-table"}}
+# %% tags=["hide-input"] mystnb={"figure": {"caption": "LoRD under attackers who know it, with the lowest and the highest subject in brackets and the share of the damage that is repaired. Highlighted: the attacker against whom the defence does worst.", "name": "fig-adaptive-table"}}
 show.ablation_table(records, compared, stands_out="worst")
 
 # %% [markdown]
@@ -92,5 +92,5 @@ show.ablation_table(records, compared, stands_out="worst")
 # not show. AdvDM rises with the steps; ACE does not always, but stays far above the attack on the base
 # model. This is one subject of each domain, and no proof.
 
-# %% tags=["hide-input"] mystnb={"figure": {"caption": "What each attack raises, measured on wide LoRD after more and more gradient steps on the defended model, on one subject of each domain; beside it the same on clean and on noisy photographs, and after the steps of the main table on the base model. Higher is better for the attacker.", "name": "fig-masking"}, "image": {"alt": "For each attack and domain a curve over the gradient steps, and three horizontal lines."}}
+# %% tags=["hide-input"] mystnb={"figure": {"caption": "What each attack raises, measured on LoRD after more and more gradient steps on the defended model, on one subject of each domain; beside it the same on clean and on noisy photographs, and after the steps of the main table on the base model. Higher is better for the attacker.", "name": "fig-masking"}, "image": {"alt": "For each attack and domain a curve over the gradient steps, and three horizontal lines."}}
 show.objective_curves(masking)

@@ -47,9 +47,9 @@ SETTINGS = {
     "adversarial_data": {"attack": {"steps": 1}},
     "wide": {"steps": 1, "rank": 8},
     "conditions": {
-        "none": ["none", "lord_wide"],
+        "none": ["none", "lord"],
         "ace": ["none", "jpeg", "adversarial", "lord", "lord_wide"],
-        "advdm": ["none", "lord_wide"],
+        "advdm": ["none", "lord"],
     },
     "sampling": {},
     "treatments": ["learned", "lambda=0", "dropped"],
@@ -69,14 +69,23 @@ ABLATIONS = {
         "conditions": {"ace": ["lord"]},
         "treatments": ["learned", "lambda=0.5", "dropped"],
     },
+    "lambda_choice": {
+        "variants": {
+            "quarter": {"scenario": {"stage2_gate": 0.25}},
+            "half": {"scenario": {"stage2_gate": 0.5}},
+        },
+        "conditions": {"ace": ["lord"]},
+        "treatments": ["dropped"],
+        "split": "stage1",
+    },
     "adaptive": {
         "variants": {"closing": {"scenario": {"attacker": "closing"}}},
-        "conditions": {"ace": ["lord_wide"]},
+        "conditions": {"ace": ["lord"]},
         "treatments": ["dropped"],
     },
     "parts": {
-        "variants": {"one_branch": {"wide": {"kind": "lora"}}},
-        "conditions": {"none": ["lord_wide"], "ace": ["lord_wide"]},
+        "variants": {"one_branch": {"stage1": {"kind": "lora"}}},
+        "conditions": {"none": ["lord"], "ace": ["lord"]},
         "treatments": ["dropped"],
     },
     "transfer": {
@@ -85,7 +94,7 @@ ABLATIONS = {
             "eps_4": {"budget": {"eps_levels": 4}},
             "other_domain": {"scenario": {"stage1_domain": "other"}},
         },
-        "conditions": {"ace": ["none", "lord_wide"]},
+        "conditions": {"ace": ["none", "lord"]},
         "treatments": ["dropped"],
     },
 }
@@ -106,9 +115,9 @@ LEVELS = {
     ("ace", "none"): (12.0, 0.4, 0.7),
     ("ace", "jpeg"): (9.0, 0.5, 0.7),
     ("ace", "adversarial"): (6.0, 0.6, 0.8),
-    ("ace", "lord"): (4.0, 0.7, 0.85),
-    ("ace", "lord_wide"): (3.0, 0.8, 0.85),
-    ("none", "lord_wide"): (2.2, 0.84, 0.9),
+    ("ace", "lord"): (3.0, 0.8, 0.85),
+    ("ace", "lord_wide"): (4.0, 0.7, 0.85),
+    ("none", "lord"): (2.2, 0.84, 0.9),
 }
 RESULTS = ("stage2", "main")
 SHEET_ROWS = {
@@ -414,9 +423,9 @@ def test_an_ablation_is_compared_with_the_main_table(study):
     assert names[:2] == ["unchanged: LoRA", "r2: LoRA"]
     assert {"unchanged: LoRD (learned λ)", "r2: LoRD (dropped)"} <= set(names)
     assert len(names) == 2 * 2 * 4  # domains, variants; clean, attacked, and LoRD twice
-    assert re.search(r">7[456]%<", html)  # (12 − 4.5) / (12 − 2)
+    assert re.search(r">8[456]%<", html)  # (12 − 3.5) / (12 − 2)
     found = show.ablation_findings(records("rank"), records("main")).data
-    assert re.search(r"- portraits, ACE: unchanged 7\d%; r2 7\d% \(worse in \d of \d\)\n", found)
+    assert re.search(r"- portraits, ACE: unchanged 8\d%; r2 8\d% \(worse in \d of \d\)\n", found)
 
 
 def test_what_a_rank_costs(study):
@@ -433,7 +442,7 @@ def test_an_ablation_counts_the_cells_that_are_worse(study):
     _, records = study
     table = ablation_table(records("parts", "main"), "parts")
     rows = condition_rows(records("parts", "main"), "parts", "main")
-    rows = rows[(rows["defence"] == "lord_wide") & (rows["treatment"] == "dropped")]
+    rows = rows[(rows["defence"] == "lord") & (rows["treatment"] == "dropped")]
     rows = rows.set_index(["domain", "attack", "subject", "seed"]).sort_index()
     own, unchanged = (rows[rows["variant"] == name] for name in ("one_branch", UNCHANGED))
     for cell in table[table["variant"] == "one_branch"].to_dict("records"):
@@ -452,7 +461,7 @@ def test_findings_about_attacks_that_stage_1_has_not_seen(study):
     assert seen.startswith("Trained defences have seen ACE alone. Of the embedded FID gap")
     (row,) = rows  # the others face ACE alone
     shares = re.fullmatch(
-        r"- wide LoRD on portraits (\d+)% \(AdvDM\), on landscapes (\d+)% \(AdvDM\)", row
+        r"- LoRD on portraits (\d+)% \(AdvDM\), on landscapes (\d+)% \(AdvDM\)", row
     ).groups()
     assert [int(share) for share in shares] == pytest.approx([90, 90], abs=2)  # see LEVELS
     assert row.removeprefix("- ") in show.summary(profile)
@@ -470,7 +479,7 @@ def test_doses_lie_between_clean_photographs_and_the_unchanged_attack(study, dos
         above = 0 if defence == "none" else 0.5
         levels = [clean + above, attacked / 2 + above, attacked + above]
         assert curve["fid"].to_numpy() == pytest.approx(levels, abs=0.11)
-    assert set(table["defence"]) == {"none", "lord_wide"} and len(table) == 2 * 2 * 3
+    assert set(table["defence"]) == {"none", "lord"} and len(table) == 2 * 2 * 3
 
 
 def test_defences_under_every_attack(study, drawn):
@@ -480,10 +489,10 @@ def test_defences_under_every_attack(study, drawn):
     assert [label.get_text() for label in figure.axes[0].get_yticklabels()] == ["ACE", "AdvDM"]
     # Those that face ACE alone are left out.
     words = [text.get_text() for text in figure.legends[0].get_texts()]
-    assert words == ["LoRA, clean photos", "LoRA", "wide LoRD"]
+    assert words == ["LoRA, clean photos", "LoRA", "LoRD"]
     dots = [line for line in figure.axes[0].lines if line.get_marker() == "o"]
     fids = [line.get_xdata()[0] for line in dots]
-    levels = [LEVELS["ace", defence][0] for _ in range(2) for defence in ("none", "lord_wide")]
+    levels = [LEVELS["ace", defence][0] for _ in range(2) for defence in ("none", "lord")]
     assert fids == pytest.approx(levels, abs=0.11)
 
 
@@ -619,7 +628,7 @@ def test_main_table_has_intervals_and_marks_the_winner(study):
     assert rows.map(lambda text: "[" in text).all(axis=None) != one
     page = styler.to_html()
     winners = re.findall(r'<td[^>]*class="[^"]*winner"[^>]*>([^<]*)', page)
-    best = rows.loc["portraits", "ACE", "wide LoRD (λ = 0)"].tolist()
+    best = rows.loc["portraits", "ACE", "LoRD (λ = 0)"].tolist()
     assert len(winners) == 18  # of each domain, attack and metric, never a LoRA without a defence
     assert best[0] in winners
     assert ("No evidence" in page) == one
@@ -631,8 +640,8 @@ def test_rivals_are_compared_in_pairs(study):
     styler = show.rival_table(profile)
     assert set(styler.data.index.get_level_values(1)) == {"ACE", "AdvDM"}
     rows = styler.data.xs("portraits").xs("ACE")
-    assert {"LoRA", "JPEG", "LoRD (learned λ)"} <= set(rows.index)
-    assert not any("wide" in name for name in rows.index)
+    assert {"LoRA", "JPEG", "wide LoRD (learned λ)"} <= set(rows.index)
+    assert not any(name.startswith("LoRD") for name in rows.index)
     text = rows.loc["JPEG", "embedded FID"]
     assert float(text.split()[0]) == pytest.approx(6, abs=0.2)  # see LEVELS
     assert 'class="data row0 col0 winner"' in styler.to_html()
@@ -650,7 +659,7 @@ def test_a_defence_may_do_a_tenth_of_the_damage_to_clean_photographs(study):
     styler = show.harm_table(profile)
     page = styler.to_html()
     texts = styler.data.loc["portraits"]["embedded FID"]
-    for name, small in (("wide LoRD (λ = 0)", True), ("wide LoRD (learned λ)", False)):
+    for name, small in (("LoRD (λ = 0)", True), ("LoRD (learned λ)", False)):
         text = re.escape(texts["clean", name])
         assert bool(re.search(rf'winner" >{text}<', page)) == small
 
@@ -668,7 +677,7 @@ def test_treatment_table_marks_the_choice_and_the_best(study):
     treatments = ["learned λ", "λ = 0 (chosen)", "dropped", "λ = ½", "λ = 1"]
     rows = [f"{kind}: {name}" for kind in ("LoRD", "wide LoRD") for name in treatments]
     assert list(styler.data.loc["portraits"].index) == rows
-    assert 'class="data row9 col0 winner"' in styler.to_html()  # the best is no candidate
+    assert 'class="data row4 col0 winner"' in styler.to_html()  # the best is no candidate
 
 
 def test_the_table_of_stage_1_identities_chooses_a_candidate(study):
@@ -677,7 +686,7 @@ def test_the_table_of_stage_1_identities_chooses_a_candidate(study):
     treatments = ["learned λ", "λ = 0 (chosen)", "dropped"]
     rows = [f"{kind}: {name}" for kind in ("LoRD", "wide LoRD") for name in treatments]
     assert list(styler.data.loc["portraits"].index) == rows
-    assert 'class="data row4 col0 winner"' in styler.to_html()
+    assert 'class="data row1 col0 winner"' in styler.to_html()
 
 
 def test_summary_answers_the_questions_with_numbers(study):
@@ -686,7 +695,7 @@ def test_summary_answers_the_questions_with_numbers(study):
     assert "**Does ACE ruin a LoRA? Yes:** on portraits it takes embedded FID from 2.0" in text
     assert re.search(r"closes (8[89]|9[01])% of the embedded FID gap", text)
     assert "Chosen on identities that are not evaluated: λ = 0." in text
-    assert "; LoRD (learned λ), 7" in text  # percent, see LEVELS
+    assert "close: wide LoRD (learned λ), 7" in text  # percent, see LEVELS
     assert "; adversarial training (kept), 5" in text
     assert text.count("ahead of 2 of 2") == 4  # domains and metrics; JPEG, adversarial training
     knowing = r"knows it\?\*\* With the worst of 1 such .* under ACE (8[5-9]|9\d)% on portraits"

@@ -198,7 +198,7 @@ def test_an_ablation_is_measured_against_undefended_loras(records, stage):
         defended = rows.loc["r2", "ace", "lord", "dropped"]
     else:
         clean, attacked = (main["fid"][attack, "none"] for attack in ("none", "ace"))
-        defended = rows.loc["closing", "ace", "lord_wide", "dropped"]
+        defended = rows.loc["closing", "ace", "lord", "dropped"]
     if attacked > clean:
         expected = (attacked - defended["fid"]) / (attacked - clean)
         assert defended["fid_closed"] == pytest.approx(expected)

@@ -103,7 +103,7 @@ def _repair(table: pd.DataFrame, records: Sequence[Record]) -> str:
             said.append(f"{defence_name(defence, treatment)}, {' and '.join(shares)}")
     treatment = chosen_treatments(records, list(_by_domain(table)))
     text = (
-        "**Does LoRD repair it?** Trained on attacked photographs, wide LoRD "
+        "**Does LoRD repair it?** Trained on attacked photographs, LoRD "
         f"({treatment} while sampling) {'; '.join(parts)}."
     )
     if said:
@@ -136,9 +136,9 @@ def _gate(records: Sequence[Record]) -> str:
 
 
 def _rivals(records: Sequence[Record]) -> str:
-    """Which defences wide LoRD is ahead of or behind, on the same subjects and seeds, under ACE."""
+    """Which defences LoRD is ahead of or behind, on the same subjects and seeds, under ACE."""
     keys, leads = metric_keys(records), tables.rival_table(records)
-    leads = leads[(leads["attack"] == "ace") & ~leads["defence"].isin(("none", "lord"))]
+    leads = leads[(leads["attack"] == "ace") & ~leads["defence"].isin(("none", "lord_wide"))]
     leads = leads.assign(
         ahead=leads["lead_low"].fillna(leads["lead"]) > 0,
         behind=leads["lead_high"].fillna(leads["lead"]) < 0,
@@ -161,7 +161,7 @@ def _rivals(records: Sequence[Record]) -> str:
                 text += f", {words} {', '.join(DEFENCE_NAMES[rival] for rival in which.index)}"
         parts.append(text)
     return (
-        "**Is wide LoRD ahead of other defences against ACE?** On the same subjects and seeds, and "
+        "**Is LoRD ahead of other defences against ACE?** On the same subjects and seeds, and "
         "counting a lead only if its interval does not contain 0: "
         f"{'; '.join(parts)}."
     )

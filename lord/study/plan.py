@@ -197,14 +197,15 @@ def _comparison(profile: Profile) -> Iterator[Job]:
 
 
 def _ablations(profile: Profile) -> Iterator[Job]:
-    """The cells of every variant of the profile that are not those of the main table."""
+    """The cells of every variant of the profile that are not as they are without it."""
     for stage, ablation in profile.ablations.items():
         conditions = [(a, d) for a, names in ablation.conditions.items() for d in names]
+        start = SELECTION_START if ablation.split == "stage1" else 0
         for variant, changes in ablation.variants.items():
             varied = profile.varied(changes)
             cells = product(profile.domains, ablation.subjects, ablation.seeds, conditions)
             for domain, index, seed, (method, defence) in cells:
-                subject = Subject(domain, "evaluation", index)
+                subject = Subject(domain, ablation.split, start + index)
                 changed, same = (
                     _variant(stage, p, subject, seed, method, defence, variant, ablation)
                     for p in (varied, profile)

@@ -33,7 +33,16 @@ OURS = "lord"
 
 DEFENCES = ("none", *PURIFIERS, *TRAINED)
 
-ABLATIONS = ("rank", "lambda", "parts", "stage1_data", "transfer", "adaptive")
+ABLATIONS = (
+    "rank",
+    "lambda",
+    "lambda_choice",
+    "lambda_chosen",
+    "parts",
+    "stage1_data",
+    "transfer",
+    "adaptive",
+)
 """The stages that change something, see `Ablation`."""
 
 UNCHANGED = "unchanged"
@@ -126,6 +135,9 @@ class Ablation(BaseModel):
     )
     conditions: Conditions
     treatments: tuple[str, ...] = Field(description="of LoRD's gate at test time")
+    split: Literal["evaluation", "stage1"] = Field(
+        "evaluation", description="whose subjects: 'stage1' has those that decide, never evaluated"
+    )
     subjects: tuple[int, ...]
     seeds: tuple[int, ...]
 

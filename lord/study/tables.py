@@ -71,7 +71,7 @@ def selected_treatment(records: Sequence[Record], domain: str, defence: str = OU
 
 def condition_rows(records: Sequence[Record], *stages: str) -> pd.DataFrame:
     """One row for every record of the stages: its condition, and the metrics."""
-    names = ("domain", "subject", "seed", "defence", "treatment", "candidate")
+    names = ("domain", "split", "subject", "seed", "defence", "treatment", "candidate")
     rows = []
     for record in records:
         if record.kind not in stages:
@@ -204,7 +204,7 @@ def treatment_table(records: Sequence[Record], stage: str = "main") -> pd.DataFr
     Of the evaluated subjects or, with the stage ``stage2``, of the identities that decide.
     """
     rows = condition_rows(records, stage)
-    rows = rows[(rows["attack"] == "ace") & rows["defence"].isin(("lord", OURS))]
+    rows = rows[(rows["attack"] == "ace") & rows["defence"].isin(("lord", "lord_wide"))]
     table = []
     keys = ["domain", "defence", "treatment"]
     for key, cells in rows.groupby(keys, sort=False):
@@ -254,7 +254,8 @@ def noise_margins(records: Sequence[Record]) -> pd.DataFrame:
 def ablation_table(records: Sequence[Record], stage: str) -> pd.DataFrame:
     """One row for every domain, variant, attack, defence and treatment of an ablation.
 
-    The variant ``UNCHANGED`` are the same conditions, subjects and seeds in the main table. An
+    The variant ``UNCHANGED`` are the same conditions, subjects and seeds in the main table or, for
+    an ablation on the identities of stage 1 that decide, in the stage ``stage2``. An
     ablation has too few cells for an interval: the columns ``_low`` and ``_high`` are the lowest
     and the highest cell. Further columns, for FID and CLIP-IQA:
 
@@ -268,7 +269,8 @@ def ablation_table(records: Sequence[Record], stage: str) -> pd.DataFrame:
     Where their costs were measured, also ``adapter_thousands``, the parameters of all adapters, and
     ``step_seconds``, of a step of stage 2.
     """
-    rows, main = condition_rows(records, stage), condition_rows(records, "main")
+    rows = condition_rows(records, stage)
+    main = condition_rows(records, "main" if "evaluation" in set(rows["split"]) else "stage2")
     condition, cell = ["domain", "attack", "defence", "treatment"], ["subject", "seed"]
     asked = pd.MultiIndex.from_frame(rows[[*condition, *cell]])
     same = main[pd.MultiIndex.from_frame(main[[*condition, *cell]]).isin(asked)]
