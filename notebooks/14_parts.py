@@ -53,8 +53,9 @@ from lord import show, study
 from lord.defence import train_defence
 
 records = study.run(profile, "parts", compute=compute)
+learned_from = study.run(profile, "stage1_data", compute=compute)
 compared = study.run(profile, "main", compute=compute)
-show.run_card(records)
+show.run_card([*records, *learned_from])
 
 # %% tags=["hide-cell"]
 show.source(train_defence)
@@ -82,3 +83,30 @@ show.ablation_findings(records, compared)
 
 # %% tags=["hide-input"] mystnb={"figure": {"caption": "Wide LoRD without some of its parts, with the lowest and the highest subject in brackets and the share of the damage that is repaired. Highlighted: the best variant against each attack.", "name": "fig-parts-table"}}
 show.ablation_table(records, compared)
+
+# %% [markdown]
+# ## What stage 1 learns from
+#
+# Stage 1 of LoRD has learned from ACE on several hundred pictures ({doc}`08_lord_stage1`). Does it have to
+# be that attack, or any? Each variant learns from something else, within the same $\epsilon$:
+#
+# noise
+# : uniform noise in place of an attack;
+#
+# AdvDM
+# : another attack, with the same steps;
+#
+# two steps
+# : ACE with two gradient steps, as adversarial training has;
+#
+# few
+# : ACE on an eighth of the pictures.
+
+# %% tags=["hide-input"] mystnb={"figure": {"caption": "LoRD as elsewhere (unchanged) and with a stage 1 that has learned from something else, dropped before sampling: embedded FID (lower is better) and CLIP-IQA (higher is better), means over the subjects and bars from the lowest to the highest. Ticks: LoRAs without a defence, on clean and on attacked photographs.", "name": "fig-stage1-data"}, "image": {"alt": "Panels for each metric and domain, with a row for every attack and variant."}}
+show.ablation_figure(learned_from, compared)
+
+# %% tags=["hide-input"]
+show.ablation_findings(learned_from, compared)
+
+# %% tags=["hide-input"] mystnb={"figure": {"caption": "What stage 1 learns from, with the lowest and the highest subject in brackets and the share of the damage that is repaired. Highlighted: the best variant against each attack.", "name": "fig-stage1-data-table"}}
+show.ablation_table(learned_from, compared)

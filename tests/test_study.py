@@ -16,7 +16,7 @@ from lord.data.subjects import Subject
 from lord.objectives import OBJECTIVES
 from lord.study import main_table, missing, run, status
 from lord.study.bench import Bench, Outcome
-from lord.study.defences import with_gate
+from lord.study.defences import SELECTION_START, with_gate
 from lord.study.experiments import condition, cost
 from lord.study.experiments.scenario import scenario_photographs
 from lord.study.photographs import photographs_of
@@ -53,6 +53,16 @@ def records(tmp_path_factory):
     return run("smoke", "main", domain="portraits", results=results), results
 
 
+CHOICE = {
+    "variants": {},
+    "conditions": {},
+    "treatments": [],
+    "split": "stage1",
+    "subjects": [0],
+    "seeds": [0],
+}
+
+
 def test_every_profile_is_valid():
     for name in profile_names():
         assert load_profile(name).name == name
@@ -64,7 +74,11 @@ def test_full_has_the_subjects_and_seeds_that_evidence_needs():
     full = load_profile("full")
     assert len(full.subjects) >= 3 and len(full.seeds) >= 2
     assert full.evidence and set(full.domains) == {"portraits", "landscapes"}
-    assert all(len(ablation.subjects) >= 3 for ablation in full.ablations.values())
+    assert all(
+        len(ablation.subjects) >= 3
+        for ablation in full.ablations.values()
+        if ablation.split == "evaluation"
+    )
 
 
 @pytest.mark.parametrize(
@@ -75,6 +89,7 @@ def test_full_has_the_subjects_and_seeds_that_evidence_needs():
         ({"finetune": {"steps": 0}}, r"finetune\.steps"),
         ({"seeds": "none"}, r"seeds"),
         ({"subjects": [1]}, r"comparison: subjects and seeds"),
+        ({"ablations": {"rank": CHOICE | {"subjects": [1]}}}, r"ablation: subjects and seeds"),
         ({"budget": {"eps_levels": 6, "step_levels": 1, "steps": 4}}, r"comparison: .*eps_levels"),
     ],
 )
@@ -145,6 +160,14 @@ def test_no_cell_is_computed_twice():
     for name in profile_names():
         names = [name for job in jobs(load_profile(name)) for name in job.outputs]
         assert len(names) == len(set(names))
+
+
+def test_a_choice_sees_nobody_who_is_evaluated():
+    choices = [job for job in jobs(SMOKE) if job.stage == "lambda_choice"]
+    settings = [settings for job in choices for settings in job.outputs.values()]
+    assert {own["split"] for own in settings} == {"stage1"}
+    trained_on = SMOKE.stage1_data.identities
+    assert settings and all(own["subject"] >= SELECTION_START > trained_on for own in settings)
 
 
 def test_what_has_no_defence_does_not_depend_on_the_code_of_one():

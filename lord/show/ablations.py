@@ -321,6 +321,16 @@ def _share(value: float) -> str:
 
 
 @where_planned
+def choice_findings(records: Sequence[Record], compared: Sequence[Record]) -> Markdown:
+    """The FID of every variant, in words, as the mean over all cells of all domains."""
+    means = _in_order(_table(records, compared)).groupby("variant", sort=False)["fid"].mean()
+    values = "; ".join(f"{_words(variant)} {number(value)}" for variant, value in means.items())
+    name = metric_name(metric_keys(compared)["fid"])
+    best = _words(means.idxmin())
+    return Markdown(f"Over both domains the {name} is, in the mean: {values}. Lowest: {best}.")
+
+
+@where_planned
 def ablation_findings(records: Sequence[Record], compared: Sequence[Record]) -> Markdown:
     """For each domain and attack, in words: how much every variant repairs, dropped if it can be.
 

@@ -53,7 +53,7 @@ def metric_keys(records: Sequence[Record]) -> dict[str, str]:
 
     Without the columns that nothing was measured for.
     """
-    record = next(record for record in records if record.kind == "main")
+    record = next(record for record in records if record.kind in ("main", "stage2"))
     return {
         name: key
         for name, suffix in METRICS.items()

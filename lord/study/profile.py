@@ -136,7 +136,7 @@ class Ablation(BaseModel):
     conditions: Conditions
     treatments: tuple[str, ...] = Field(description="of LoRD's gate at test time")
     split: Literal["evaluation", "stage1"] = Field(
-        "evaluation", description="whose subjects: 'stage1' has those that decide, never evaluated"
+        "evaluation", description="'stage1': the subjects are those that decide, by number"
     )
     subjects: tuple[int, ...]
     seeds: tuple[int, ...]
@@ -216,9 +216,10 @@ class Profile(BaseModel):
             raise ValueError("conditions: without the attack 'none' there is nothing to compare")
         compared = self.comparison
         for part in (compared, *self.ablations.values()):
-            if not (
-                set(part.subjects) <= set(self.subjects) and set(part.seeds) <= set(self.seeds)
-            ):
+            known = set(self.subjects)
+            if isinstance(part, Ablation) and part.split == "stage1":
+                known = set(range(self.selection_subjects))
+            if not (set(part.subjects) <= known and set(part.seeds) <= set(self.seeds)):
                 raise ValueError(
                     f"{type(part).__name__.lower()}: subjects and seeds must be among those of the "
                     "profile"
