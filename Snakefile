@@ -51,7 +51,6 @@ SHOWN = {
     "13_lambda": {
         "lambda",
         "lambda_choice",
-        "lambda_chosen",
         "sampled_gates",
         "stage2",
         "main",

@@ -37,7 +37,6 @@ ABLATIONS = (
     "rank",
     "lambda",
     "lambda_choice",
-    "lambda_chosen",
     "parts",
     "stage1_data",
     "transfer",
