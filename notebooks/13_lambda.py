@@ -113,4 +113,8 @@ show.ablation_table(choice, chosen_on)
 show.choice_findings(choice, chosen_on)
 
 # %% [markdown]
-# TODO
+# In the published study the lowest is the open branch, $\lambda = 1$, which on the evaluated subjects
+# ({numref}`fig-lambda-table`) is behind the learned $\lambda$ in nearly every cell. And $\lambda = ¼$, which
+# CLIP-IQA puts ahead there in every cell, is behind it on half of the identities here. So a choice would not
+# carry over: once the adapter is dropped, it is chance and the subject that tell one $\lambda$ of stage 2
+# from another, not which of them is better. The study stays with the learned one.

@@ -138,6 +138,7 @@ def _gate(records: Sequence[Record]) -> str:
 def _rivals(records: Sequence[Record]) -> str:
     """Which defences LoRD is ahead of or behind, on the same subjects and seeds, under ACE."""
     keys, leads = metric_keys(records), tables.rival_table(records)
+    # A LoRA alone and a variant of LoRD are no rivals.
     leads = leads[(leads["attack"] == "ace") & ~leads["defence"].isin(("none", "lord_wide"))]
     leads = leads.assign(
         ahead=leads["lead_low"].fillna(leads["lead"]) > 0,
