@@ -65,7 +65,7 @@ show.source(LordVariant.forward)
 # : a variant of this study: twice the rank, and on the feed-forward layers and the convolutions of
 #   the residual blocks as well. What the frozen adapter cannot predict about attacked pictures is
 #   left for the LoRA to learn, so the idea is that an adapter that predicts more of it defends better;
-#   {doc}`10_results` measures whether it does;
+#   {doc}`10_results` and {doc}`15_transfer` measure whether it does;
 #
 # adversarial training
 # : the rival: a plain LoRA of the rank and on the layers of LoRD, without second branch and gate, that

@@ -70,7 +70,8 @@ show.treatment_samples(records)
 # dropped
 # : the stage-1 adapter is removed before sampling, both branches.
 #
-# {numref}`fig-selection-table` compares some of them on stage-1 identities. These decide which treatment the
+# {numref}`fig-selection-table` compares some of them on further stage-1 identities, which neither stage 1 has
+# learned from nor the results evaluate. These decide which treatment the
 # results report; the subjects that are evaluated have no say in it.
 
 # %% tags=["hide-input"] mystnb={"figure": {"caption": "Test-time treatments of the gate on stage-1 identities whose photographs were attacked. The best embedded FID chooses among these. With two identities the intervals are no more than the lowest and the highest.", "name": "fig-selection-table"}}

@@ -73,8 +73,8 @@ show.main_figure(profile, "ace")
 # The best defences differ less than subjects do, so they are compared on the same subjects and seeds:
 # {numref}`fig-rival-table` shows the mean difference between LoRD, at its chosen treatment, and every
 # other defence. Where two defences both bring the LoRA back to what it is on clean photographs, there
-# is no lead left to be had. In the published study no defence is ahead of LoRD under ACE by FID. By
-# CLIP-IQA, GrIDPure is in both domains, and on portraits so are DiffPure and, dropped, adversarial training
+# is no lead left to be had. In the published study no defence is measurably ahead of LoRD under
+# ACE by FID. By CLIP-IQA, GrIDPure is in both domains, and on portraits so are DiffPure and, dropped, adversarial training
 # and wide LoRD. {doc}`15_transfer` looks at the other attacks.
 
 # %% tags=["hide-input"] mystnb={"figure": {"caption": "By how much LoRD is better than each other defence, in units of each metric, with the 95 % interval of paired differences; below 0 it is worse. Highlighted: a lead whose interval lies above 0.", "name": "fig-rival-table"}}
@@ -106,9 +106,9 @@ show.gap_closed(profile)
 # Nobody knows beforehand whether photographs are attacked, so a defence must leave clean ones alone.
 # {numref}`fig-harm-table` compares LoRAs on clean photographs behind each defence with LoRAs without one, on
 # the same subjects and seeds. A defence is called not inferior if the interval of the difference ends
-# below a tenth of the damage that ACE does. In the published study LoRD stays within that margin for FID
-# and CLIP-IQA alike. So does the FID behind wide LoRD, dropped, though on portraits it is measurably worse;
-# for the other metrics the cells are too few to tell.
+# below a tenth of the damage that ACE does. In the published study LoRD, with the treatment chosen,
+# stays within that margin for FID and CLIP-IQA alike. Dropped, LoRD and wide LoRD do for FID, though on
+# portraits both are measurably worse; for the other metrics the cells are mostly too few to tell.
 
 # %% tags=["hide-input"] mystnb={"figure": {"caption": "By how much LoRAs on clean photographs are worse behind a defence than without, in units of each metric, with the 95 % interval of paired differences; below 0 they are better. Highlighted: not inferior, by the margin of a tenth of the damage of ACE.", "name": "fig-harm-table"}}
 show.harm_table(profile)

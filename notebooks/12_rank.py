@@ -64,7 +64,7 @@ show.ablation_findings(records, compared)
 # {numref}`fig-rank-table` has the numbers, and {numref}`fig-rank-cost-table` what every rank costs. In
 # the published study a plain LoRA on attacked photographs fails at every rank, also where it has more
 # parameters than a smaller one has together with LoRD: capacity does not defend. LoRD, dropped before
-# sampling, repairs most of the damage at every rank, even at $r = 1$; with the learned $\lambda$ it
+# sampling (also on portraits, where {doc}`10_results` reports the gate with a prior), repairs most of the damage at every rank, even at $r = 1$; with the learned $\lambda$ it
 # repairs little or nothing ({doc}`13_lambda`), most at rank 1 on landscapes. On portraits a larger rank
 # repairs, by and large, more of the FID gap; of the CLIP-IQA gap, and on landscapes, it does not.
 

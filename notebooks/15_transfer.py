@@ -64,21 +64,24 @@ show.stranger_figure(profile)
 show.stranger_findings(profile)
 
 # %% [markdown]
-# In the published study LoRD repairs most of what every attack does, whether stage 1 has seen it or not.
-# So do adversarial training, once its adapter is dropped, and DiffPure, which has seen no attack at all.
-# Wide LoRD ({doc}`08_lord_stage1`) does so under ACE and ACE+, but not under AdvDM. It differs from LoRD in
-# rank and in layers; which of the two costs it that was not tried.
+# In the published study LoRD closes most of the FID gap {eq}`eq-gap` of every attack, whether stage 1 has
+# seen it or not, and more than half of the CLIP-IQA gap; of the identity match on portraits it brings
+# back much less. So do adversarial training, once its adapter is dropped, and DiffPure, which has seen no attack
+# at all: on portraits DiffPure is measurably ahead of LoRD under AdvDM and ASPL ({numref}`fig-rival-table`).
+# Wide LoRD ({doc}`08_lord_stage1`) holds under ACE and ACE+, but not under AdvDM; ASPL was not tried. It
+# differs from LoRD in rank and in layers; which of the two is to blame was not tried either.
 #
 # ## Larger and smaller budgets
 #
-# From here on the defence is LoRD, dropped before sampling. {numref}`fig-eps` varies $\epsilon$ {eq}`eq-dose` of ACE; the step grows with it.
+# From here on the defence is LoRD, dropped before sampling also on portraits. {numref}`fig-eps` varies $\epsilon$ {eq}`eq-dose` of ACE; the step grows with it.
 
 # %% tags=["hide-input"] mystnb={"figure": {"caption": "LoRAs on photographs attacked by ACE at several budgets, alone and behind LoRD, which has seen one of them in stage 1: means over the subjects and bands from the lowest to the highest. At 0 nothing is attacked.", "name": "fig-eps"}, "image": {"alt": "Four panels of two curves over ε, one row for each metric, one column for each domain."}}
 show.dose_curves(records, compared, "eps_levels")
 
 # %% [markdown]
 # In the published study LoRD repairs most of the damage at half and at twice the budget that stage 1 has
-# seen, at twice less of the FID gap than at that budget.
+# seen. At twice that budget it closes less of the FID gap than at the budget itself; at half of it, less on
+# portraits and more on landscapes.
 #
 # ## Some photographs attacked, others not
 #
@@ -89,7 +92,8 @@ show.dose_curves(records, compared, "attacked_share")
 
 # %% [markdown]
 # In the published study, without a defence, half of the photographs do most of the damage to the FID on
-# portraits, three quarters on landscapes. Behind LoRD it rises little with the share.
+# portraits, three quarters on landscapes. Behind LoRD the FID
+# rises little with the share, except on landscapes from three quarters to all.
 #
 # ## Everything that was changed
 #
@@ -105,7 +109,7 @@ show.ablation_findings(records, compared)
 # %% [markdown]
 # In the published study a stage 1 of the other domain repairs as much of the FID gap as that of the own
 # one, and of the CLIP-IQA gap less on portraits and more on landscapes. So what stage 1 learns is not bound
-# to the kind of picture.
+# to one of these two kinds of picture.
 
 # %% tags=["hide-input"] mystnb={"figure": {"caption": "Every variant with the lowest and the highest subject in brackets, and the share that is repaired of the damage without a defence in the same variant. Where that is small, a share of it says little.", "name": "fig-transfer-table"}}
 show.ablation_table(records, compared, stands_out="none")

@@ -48,7 +48,8 @@ show.run_card([*records, *masking])
 show.source(adaptive.attack_and_close)
 
 # %% [markdown]
-# Three attackers face LoRD ({doc}`08_lord_stage1`), each with the budget and the gradient steps of the
+# Three attackers face LoRD ({doc}`08_lord_stage1`), dropped before sampling (also on portraits, where
+# {doc}`10_results` reports the gate with a prior), each with the budget and the gradient steps of the
 # main table, each with ACE ({doc}`04_ace_attack`) and with AdvDM ({doc}`05_attacks`):
 #
 # defended
@@ -74,8 +75,9 @@ show.ablation_findings(records, compared)
 
 # %% [markdown]
 # In the published study the FID under ACE is much the same whoever attacks. AdvDM gains by knowing LoRD, most
-# where it takes on the gates as well (closing); even then half of the FID gap or more stays closed, of the
-# CLIP-IQA gap less than half. A gap {eq}`eq-gap` here is what the attack on the base model opens without a
+# where it takes on the gates as well (closing); even then at least half of the FID gap stays closed in the
+# mean, though in half of the cells it is less. Of the CLIP-IQA gap of AdvDM less than half stays closed, on
+# landscapes whichever attacker knows. A gap {eq}`eq-gap` here is what the attack on the base model opens without a
 # defence; the photographs of attackers who know have not been tried without one.
 
 # %% tags=["hide-input"] mystnb={"figure": {"caption": "One subject of each domain behind LoRD, under ACE by an attacker who does not know it (unchanged) and by three who do: left three of the photographs that the LoRA learned from, right three samples, drawn with the same seeds.", "name": "fig-adaptive-samples"}, "image": {"alt": "A row for every attacker: on the left attacked photographs, on the right samples."}}

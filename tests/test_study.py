@@ -53,14 +53,9 @@ def records(tmp_path_factory):
     return run("smoke", "main", domain="portraits", results=results), results
 
 
-CHOICE = {
-    "variants": {},
-    "conditions": {},
-    "treatments": [],
-    "split": "stage1",
-    "subjects": [0],
-    "seeds": [0],
-}
+# An ablation on more identities that decide than there are.
+DECIDING = {"variants": {}, "conditions": {}, "treatments": [], "seeds": [0]}
+DECIDING |= {"split": "stage1", "subjects": [1]}
 
 
 def test_every_profile_is_valid():
@@ -89,7 +84,7 @@ def test_full_has_the_subjects_and_seeds_that_evidence_needs():
         ({"finetune": {"steps": 0}}, r"finetune\.steps"),
         ({"seeds": "none"}, r"seeds"),
         ({"subjects": [1]}, r"comparison: subjects and seeds"),
-        ({"ablations": {"rank": CHOICE | {"subjects": [1]}}}, r"ablation: subjects and seeds"),
+        ({"subjects": [0, 1], "ablations": {"rank": DECIDING}}, r"ablation: subjects and seeds"),
         ({"budget": {"eps_levels": 6, "step_levels": 1, "steps": 4}}, r"comparison: .*eps_levels"),
     ],
 )
@@ -273,6 +268,15 @@ def test_cells_that_a_variant_does_not_change_are_not_computed_again():
     assert {(job.domain, job.defence) for job in cells} == {
         (domain, "adversarial") for domain in SMOKE.domains
     }
+
+
+def test_where_nobody_attacks_it_does_not_matter_who_would():
+    ablation = SMOKE.ablations["transfer"].model_dump() | {"conditions": {"none": ["none", "lord"]}}
+    ablation["variants"]["knowing"] = {"scenario": {"surrogate_rounds": 2}}
+    profile = SMOKE.model_validate(SMOKE.model_dump() | {"ablations": {"transfer": ablation}})
+    cells = [job for job in jobs(profile) if job.stage == "transfer"]
+    variants = {settings["variant"] for job in cells for settings in job.outputs.values()}
+    assert variants == {"other_domain"} and {job.defence for job in cells} == {"lord"}
 
 
 def test_every_variant_is_another_experiment():

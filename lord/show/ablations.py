@@ -58,6 +58,7 @@ def ablation_table(
         "FID gap closed": repaired["fid_closed"],
         "CLIP-IQA gap closed": repaired["clip_iqa_closed"],
     }
+    further = {name: shares for name, shares in further.items() if shares.any()}
     competing = (table["defence"] != "none") & (stands_out != "none")
     among, worst = ["domain", "attack"], stands_out == "worst"
     return metric_table(table, heads, [*records, *compared], competing, among, worst, further)
@@ -322,12 +323,12 @@ def _share(value: float) -> str:
 
 @where_planned
 def choice_findings(records: Sequence[Record], compared: Sequence[Record]) -> Markdown:
-    """The FID of every variant, in words, as the mean over all cells of all domains."""
+    """The FID of every variant, in words, as the mean over domains of the mean over cells."""
     means = _in_order(_table(records, compared)).groupby("variant", sort=False)["fid"].mean()
     values = "; ".join(f"{_words(variant)} {number(value)}" for variant, value in means.items())
     name = metric_name(metric_keys(compared)["fid"])
     best = _words(means.idxmin())
-    return Markdown(f"Over both domains the {name} is, in the mean: {values}. Lowest: {best}.")
+    return Markdown(f"The mean {name} over domains and identities: {values}. Lowest: {best}.")
 
 
 @where_planned

@@ -51,7 +51,8 @@ def result_records(profile: str) -> list[Record]:
 def metric_keys(records: Sequence[Record]) -> dict[str, str]:
     """For each column of the tables, the metric of the records that it averages.
 
-    Without the columns that nothing was measured for.
+    Without the columns that nothing was measured for. Among the records must be one of the main
+    table, or of those that choose the treatments.
     """
     record = next(record for record in records if record.kind in ("main", "stage2"))
     return {

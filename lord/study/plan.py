@@ -35,7 +35,7 @@ from lord.study.experiments import (
     scenario,
     stage1,
 )
-from lord.study.profile import ABLATIONS, OURS, TRAINED, Ablation, Profile
+from lord.study.profile import ABLATIONS, OURS, TRAINED, Ablation, Profile, Scenario
 
 STAGES = (
     "data",
@@ -197,7 +197,7 @@ def _comparison(profile: Profile) -> Iterator[Job]:
 
 
 def _ablations(profile: Profile) -> Iterator[Job]:
-    """The cells of every variant of the profile that are not as they are without it."""
+    """The cells of every variant whose settings it changes."""
     for stage, ablation in profile.ablations.items():
         conditions = [(a, d) for a, names in ablation.conditions.items() for d in names]
         start = SELECTION_START if ablation.split == "stage1" else 0
@@ -225,9 +225,12 @@ def _variant(
     ablation: Ablation,
 ) -> Job:
     rounds = profile.scenario.surrogate_rounds
+    own = profile.scenario.model_dump()
     if defence not in TRAINED:  # stage 1 is nothing to those who have none
-        own = profile.scenario.model_copy(update={"stage1_domain": "own", "stage2_gate": "learned"})
-        profile = profile.model_copy(update={"scenario": own})
+        own |= {"stage1_domain": "own", "stage2_gate": "learned"}
+    if method == "none":  # and an attacker, to those whom nobody attacks
+        own |= {"attacked_share": 1.0, "attacker": "base", "surrogate_rounds": 1}
+    profile = profile.model_copy(update={"scenario": Scenario(**own)})
     attack = None if method == "none" else profile.attack_of(method, rounds=rounds)
     treatments = profile.treatments_of(defence)
     if profile.is_lord(defence):

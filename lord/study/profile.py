@@ -164,7 +164,7 @@ class Profile(BaseModel):
     finetune: FinetuneSettings
     stage1: Stage1Settings
     stage1_data: Stage1Data
-    wide: Stage1Settings = Field(description="LoRD on more layers, our variant")
+    wide: Stage1Settings = Field(description="LoRD of a higher rank on more layers, our variant")
     adversarial: Stage1Settings = Field(description="adversarial training, a rival of LoRD")
     adversarial_data: Stage1Data
     selection_subjects: PositiveInt = Field(
@@ -215,10 +215,10 @@ class Profile(BaseModel):
             raise ValueError("conditions: without the attack 'none' there is nothing to compare")
         compared = self.comparison
         for part in (compared, *self.ablations.values()):
-            known = set(self.subjects)
+            subjects, seeds = self.subjects, self.seeds
             if isinstance(part, Ablation) and part.split == "stage1":
-                known = set(range(self.selection_subjects))
-            if not (set(part.subjects) <= known and set(part.seeds) <= set(self.seeds)):
+                subjects, seeds = range(self.selection_subjects), seeds[:1]
+            if not (set(part.subjects) <= set(subjects) and set(part.seeds) <= set(seeds)):
                 raise ValueError(
                     f"{type(part).__name__.lower()}: subjects and seeds must be among those of the "
                     "profile"

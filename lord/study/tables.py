@@ -133,6 +133,13 @@ def main_table(records: Sequence[Record]) -> pd.DataFrame:
 
 def main_rows(records: Sequence[Record]) -> pd.DataFrame:
     """The cells of the main table, see there."""
+    rows = _with_choice(records)
+    as_trained = rows["treatment"] == rows["defence"].map(AS_TRAINED)
+    return rows[rows["selected"] | as_trained]
+
+
+def _with_choice(records: Sequence[Record]) -> pd.DataFrame:
+    """All cells of the stage ``main``; ``selected`` are those with the treatment chosen, if any."""
     rows = condition_rows(records, "main")
     several = rows["defence"].isin(AS_TRAINED)
     chosen = {
@@ -142,8 +149,7 @@ def main_rows(records: Sequence[Record]) -> pd.DataFrame:
     }
     best = [chosen.get(pair) for pair in zip(rows["domain"], rows["defence"], strict=True)]
     rows["selected"] = ~several | (rows["treatment"] == pd.Series(best, index=rows.index))
-    as_trained = rows["treatment"] == rows["defence"].map(AS_TRAINED)
-    return rows[rows["selected"] | as_trained]
+    return rows
 
 
 def rival_table(records: Sequence[Record]) -> pd.DataFrame:
@@ -162,12 +168,12 @@ def rival_table(records: Sequence[Record]) -> pd.DataFrame:
 def clean_harm(records: Sequence[Record]) -> pd.DataFrame:
     """By how much a LoRA on clean photographs is worse behind a defence than without.
 
-    On the same subjects and seeds. One row for each domain, defence, treatment and metric, the
-    attack being ``none``: the mean difference ``harm``, above 0 where the defence does harm, with a
-    95 % interval, and the ``margin``, a tenth of what ACE does to a LoRA without a defence. A
-    defence is not inferior to none if the interval ends below the margin.
+    On the same subjects and seeds. One row for each domain, defence, treatment (chosen or not) and
+    metric, the attack being ``none``: the mean difference ``harm``, above 0 where the defence does
+    harm, with a 95 % interval, and the ``margin``, a tenth of what ACE does to a LoRA without a
+    defence. A defence is not inferior to none if the interval ends below the margin.
     """
-    rows = main_rows(records)
+    rows = _with_choice(records)
     undefended = rows[rows["defence"] == "none"]
     clean, attacked = (undefended[undefended["attack"] == name] for name in ("none", "ace"))
     defended = rows[(rows["attack"] == "none") & (rows["defence"] != "none")]
@@ -261,7 +267,7 @@ def ablation_table(records: Sequence[Record], stage: str) -> pd.DataFrame:
 
     - ``_clean`` and ``_attacked``, the means of LoRAs without a defence on clean photographs and
       under the attack: those of the same variant where it has them, else those of the main table,
-      on the same subjects and seeds;
+      on the same subjects and seeds; NaN on the identities of stage 1;
     - ``_closed``, the share of that damage that the defence, if any, repairs (see `gaps_closed`);
     - ``_worse``, in how many of the ``cells`` it is worse than the unchanged variant with the same
       treatment; NaN where that is not there.
@@ -420,7 +426,7 @@ def write_tables(profile: Profile, folder: Path) -> None:
         tables["clean_harm"] = clean_harm(records)
         tables["treatments"] = treatment_table(records)
     for stage in profile.ablations:
-        if complete(stage, f"{stage}_cost", "main"):
+        if complete(stage, f"{stage}_cost", "stage2", "main"):
             tables[f"ablation_{stage}"] = ablation_table(records, stage)
     for name, table in tables.items():
         write_text(folder / f"{name}.csv", table.to_csv(index=False, float_format="%.6g"))
