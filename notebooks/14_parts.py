@@ -75,7 +75,7 @@ show.ablation_findings(records, compared)
 
 # %% [markdown]
 # In the published study every variant closes most of the gap of ACE, so none of these parts alone is what
-# repairs. What they share may be: an adapter that was trained on attacked pictures is in place while stage 2
+# repairs. What they share is an adapter that was trained on attacked pictures, in place while stage 2
 # learns, and gone before sampling. Under AdvDM, on portraits, the base model's example helps and the gate
 # costs, each in every cell; on landscapes neither shows. There the FID is better with the gate than with an
 # open branch in every cell under ACE and on clean photographs, and on clean ones better without the base
@@ -85,28 +85,22 @@ show.ablation_findings(records, compared)
 show.ablation_table(records, compared)
 
 # %% [markdown]
-# ## What stage 1 learns from
+# ## Does it have to be an attack?
 #
-# Stage 1 of LoRD has learned from ACE on several hundred pictures ({doc}`08_lord_stage1`). Does it have to
-# be that attack, or any? Each variant learns from something else, within the same $\epsilon$:
-#
-# noise
-# : uniform noise in place of an attack;
-#
-# AdvDM
-# : another attack, with the same steps;
-#
-# two steps
-# : ACE with two gradient steps, as adversarial training has;
-#
-# few
-# : ACE on an eighth of the pictures.
+# What the variants above share could also be that any adapter is in place while stage 2 learns, and
+# gone before sampling. So stage 1 of LoRD ({doc}`08_lord_stage1`) learns once more, from pictures with uniform
+# noise within the same $\epsilon$ in place of ACE.
 
-# %% tags=["hide-input"] mystnb={"figure": {"caption": "LoRD as elsewhere (unchanged) and with a stage 1 that has learned from something else, dropped before sampling: embedded FID (lower is better) and CLIP-IQA (higher is better), means over the subjects and bars from the lowest to the highest. Ticks: LoRAs without a defence, on clean and on attacked photographs.", "name": "fig-stage1-data"}, "image": {"alt": "Panels for each metric and domain, with a row for every attack and variant."}}
+# %% tags=["hide-input"] mystnb={"figure": {"caption": "LoRD as elsewhere (unchanged) and with a stage 1 that has learned from noise, dropped before sampling: embedded FID (lower is better) and CLIP-IQA (higher is better), means over the subjects and bars from the lowest to the highest. Ticks: LoRAs without a defence, on clean and on attacked photographs.", "name": "fig-stage1-data"}, "image": {"alt": "Panels for each metric and domain, with two rows for every attack: noise is far behind, near the LoRA without a defence."}}
 show.ablation_figure(learned_from, compared)
 
 # %% tags=["hide-input"]
 show.ablation_findings(learned_from, compared)
 
-# %% tags=["hide-input"] mystnb={"figure": {"caption": "What stage 1 learns from, with the lowest and the highest subject in brackets and the share of the damage that is repaired. Highlighted: the best variant against each attack.", "name": "fig-stage1-data-table"}}
+# %% [markdown]
+# In the published study that repairs little or nothing, and is behind LoRD in every cell. So it takes an
+# adapter that knows attacked pictures; that it knows ACE is enough for AdvDM. Whether another attack in
+# stage 1, or fewer pictures, would do as well was not tried.
+
+# %% tags=["hide-input"] mystnb={"figure": {"caption": "What stage 1 learns from, with the lowest and the highest subject in brackets and the share of the damage that is repaired. Highlighted: the better of the two against each attack.", "name": "fig-stage1-data-table"}}
 show.ablation_table(learned_from, compared)
