@@ -97,7 +97,7 @@ show.sampled_gates(sampled)
 # %% tags=["hide-input"]
 show.ablation_findings(records, compared)
 
-# %% tags=["hide-input"] mystnb={"figure": {"caption": "LoRD on photographs attacked by ACE, with the gate of the other chapters (unchanged), other gates and fixed λ in stage 2; in brackets the treatment at test time, in square ones the lowest and the highest subject. The last columns are the share of the damage that is repaired. Highlighted: the best.", "name": "fig-lambda-table"}}
+# %% tags=["hide-input"] mystnb={"figure": {"caption": "LoRD on photographs attacked by ACE, with the gate of the other chapters (unchanged), other gates and fixed λ in stage 2; after the colon the treatment at test time, in brackets the lowest and the highest subject. The last columns are the share of the damage that is repaired. Highlighted: the best.", "name": "fig-lambda-table"}}
 show.ablation_table(records, compared)
 
 # %% [markdown]
@@ -118,5 +118,5 @@ show.choice_findings(choice, chosen_on)
 # subjects ({numref}`fig-lambda-table`) is behind the learned $\lambda$ by FID in five of six cells: the choice
 # does not carry over. By CLIP-IQA it is ahead on every identity and in five of six cells; ¼, ahead in all
 # cells by CLIP-IQA, is so on half of the identities. And the closed branch, which does well on the evaluated
-# subjects, has the worst FID here on every identity. With the adapter dropped no $\lambda$ of stage 2 is
+# subjects, is behind the learned $\lambda$ by FID on every identity. With the adapter dropped no $\lambda$ of stage 2 is
 # reliably better than the learned one, and the study stays with that.

@@ -305,12 +305,14 @@ def _words(variant: str) -> str:
 
 
 def _names(table: pd.DataFrame) -> list[str]:
-    """What to call the rows: the variant and, where several are compared, the defence."""
-    alone = len(table.drop_duplicates(["defence", "treatment"])) == 1
-    return [
-        _words(row["variant"]) if alone else f"{_words(row['variant'])}: {_who(row)}"
-        for row in table.to_dict("records")
-    ]
+    """What to call the rows: the variant and, where several are compared, defence or treatment."""
+    names = [_words(variant) for variant in table["variant"]]
+    if table["defence"].nunique() > 1:
+        return [f"{n}: {_who(row)}" for n, row in zip(names, table.to_dict("records"), strict=True)]
+    if table["treatment"].nunique() > 1:
+        treatments = map(treatment_name, table["treatment"])
+        return [f"{n}: {treatment}" for n, treatment in zip(names, treatments, strict=True)]
+    return names
 
 
 def _who(cell: Mapping[str, str]) -> str:
