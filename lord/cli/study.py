@@ -62,8 +62,8 @@ def run(
         str | None,
         typer.Option(
             help="Only this: data, model, metrics, ace, performance, cost, stage1, stage2, audit, "
-            "main, damage, steps, rank, lambda, parts, stage1_data, transfer, adaptive, masking, "
-            "rank_cost or sampled_gates."
+            "main, damage, steps, rank, lambda, lambda_choice, parts, stage1_data, transfer, "
+            "adaptive, masking, rank_cost or sampled_gates."
         ),
     ] = None,
     domain: Annotated[Domain | None, typer.Option(help="Only this domain.")] = None,
