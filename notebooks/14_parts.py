@@ -21,8 +21,8 @@
 #
 # where $L_\text{clean} = \lVert \epsilon_\theta(z_t) - \epsilon_\text{base}(z_t) \rVert^2$, $L_\text{attacked}$ is the
 # denoising loss {eq}`eq-denoising` and $L_\text{gate}$ the cross-entropy between $\lambda$ and whether the
-# picture is attacked. Which of these things repairs the LoRA? Each variant of wide LoRD
-# ({doc}`08_lord_stage1`) goes without something:
+# picture is attacked. Which of these things repairs the LoRA? The published study has tried it
+# on wide LoRD ({doc}`08_lord_stage1`); each variant goes without something:
 #
 # open
 # : without the gate's opinion: $\lambda = 1$ while stage 2 learns;
@@ -91,7 +91,7 @@ show.ablation_table(records, compared)
 # gone before sampling. So stage 1 of LoRD ({doc}`08_lord_stage1`) learns once more, from pictures with uniform
 # noise within the same $\epsilon$ in place of ACE.
 
-# %% tags=["hide-input"] mystnb={"figure": {"caption": "LoRD as elsewhere (unchanged) and with a stage 1 that has learned from noise, dropped before sampling: embedded FID (lower is better) and CLIP-IQA (higher is better), means over the subjects and bars from the lowest to the highest. Ticks: LoRAs without a defence, on clean and on attacked photographs.", "name": "fig-stage1-data"}, "image": {"alt": "Panels for each metric and domain, with two rows for every attack: noise is far behind, near the LoRA without a defence."}}
+# %% tags=["hide-input"] mystnb={"figure": {"caption": "LoRD as elsewhere (unchanged) and with a stage 1 that has learned from noise, dropped before sampling: embedded FID (lower is better) and CLIP-IQA (higher is better), means over the subjects and bars from the lowest to the highest. Ticks: LoRAs without a defence, on clean and on attacked photographs.", "name": "fig-stage1-data"}, "image": {"alt": "Panels for each metric and domain, with two rows for every attack."}}
 show.ablation_figure(learned_from, compared)
 
 # %% tags=["hide-input"]

@@ -33,15 +33,7 @@ OURS = "lord"
 
 DEFENCES = ("none", *PURIFIERS, *TRAINED)
 
-ABLATIONS = (
-    "rank",
-    "lambda",
-    "lambda_choice",
-    "parts",
-    "stage1_data",
-    "transfer",
-    "adaptive",
-)
+ABLATIONS = ("rank", "lambda", "lambda_choice", "parts", "stage1_data", "transfer", "adaptive")
 """The stages that change something, see `Ablation`."""
 
 UNCHANGED = "unchanged"
