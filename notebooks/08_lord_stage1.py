@@ -14,7 +14,8 @@
 # %% [markdown]
 # # LoRD, stage 1: learning a defence
 #
-# Low-Rank Defense {cite}`zhu2026lord` puts a second branch beside each LoRA. One layer computes
+# Can an adapter learn to answer for a perturbation, so that a later LoRA need not? Low-Rank Defense
+# {cite}`zhu2026lord` puts a second branch beside each LoRA. One layer computes
 #
 # $$ h = W x + \tfrac{\alpha}{r} B A x + \lambda \tfrac{\alpha}{r} B' A x, \qquad \lambda = \sigma\bigl(\mathrm{MLP}(\tfrac{\alpha}{r} B A x)\bigr), $$ (eq-lord)
 #
@@ -51,7 +52,7 @@ show.source(LordVariant.forward)
 # ## What it learns from
 #
 # Stage 1 sees {glue:text}`stage1_images` pictures of identities that are never evaluated, clean
-# and attacked with ACE. Its loss has two parts: denoising {eq}`eq-denoising`, and a binary
+# and attacked with ACE, in fewer and larger gradient steps than the photographs that are evaluated. Its loss has two parts: denoising {eq}`eq-denoising`, and a binary
 # cross-entropy that pulls $\lambda$ to 0 on clean and to 1 on attacked pictures. On clean latents the
 # denoising target is what the base model itself predicts, which is meant to keep the adapter from
 # drifting; {doc}`14_parts` tries the paper's plain noise target instead.
@@ -69,7 +70,8 @@ show.source(LordVariant.forward)
 #
 # adversarial training
 # : the rival: a plain LoRA of the rank and on the layers of LoRD, without second branch and gate, that
-#   learns to denoise clean pictures and pictures attacked in two large steps of PGD {cite}`madry2018pgd`.
+#   learns to denoise clean pictures and pictures attacked in two large steps of PGD {cite}`madry2018pgd` on
+#   the objective of ACE.
 #
 # {numref}`fig-stage1-loss` shows the parts of the loss during training. The lower the solid line, the
 # more of the attacked pictures it was shown the adapter explains.
@@ -82,8 +84,8 @@ show.training_curves(records)
 #
 # At low noise levels an attacked latent can be told from a clean one; at high levels the noise hides
 # the perturbation, and no gate can. {numref}`fig-gate` shows $\lambda$ against the noise level, on
-# pictures that stage 1 has not seen. Averaged over all levels, thresholded at one half, the gates of
-# all defences that have some are right in {glue:text}`stage1_gate_accuracy:.0%` of the cases. During sampling there is no attacked
+# pictures that stage 1 has not seen. Averaged over all levels and over the defences that have gates,
+# thresholded at one half, they are right in {glue:text}`stage1_gate_accuracy:.0%` of the cases. During sampling there is no attacked
 # input at all, so what to do with $\lambda$ at test time is a question of its own; the next chapters
 # measure the answers, and {doc}`11_audit` looks at every layer.
 

@@ -14,7 +14,7 @@
 # %% [markdown]
 # # LoRD, stage 2: fine-tuning behind the defence
 #
-# In stage 2 the stage-1 adapter is loaded and frozen, and an ordinary LoRA is trained on the
+# Does a LoRA stay clean behind the defence, and what becomes of the defence once it has learned? In stage 2 the stage-1 adapter is loaded and frozen, and an ordinary LoRA is trained on the
 # photographs of a subject, attacked or not, with the plain denoising loss {eq}`eq-denoising`. The
 # hope: the frozen defence branch absorbs the perturbation, so the new LoRA need not learn it.
 
@@ -33,6 +33,7 @@ compute = True
 
 # %%
 from lord import show, study
+from lord.defence import apply_treatment
 
 chosen_on = study.run(profile, "stage2", compute=compute)
 records = chosen_on + study.run(profile, "main", compute=compute)
@@ -40,6 +41,9 @@ show.run_card(records)
 
 # %% tags=["remove-cell"]
 show.glue_numbers(records)
+
+# %% tags=["hide-input"]
+show.source(apply_treatment)
 
 # %% [markdown]
 # ## One subject, with and without
@@ -65,7 +69,8 @@ show.treatment_samples(records)
 #
 # fixed λ
 # : $\lambda$ is a number; 0 closes the defence branch and keeps the ordinary one, 1 opens it fully, and
-#   equals merging the weights of both branches into $W$, as the paper describes ({doc}`13_lambda` has it);
+#   equals merging the weights of both branches into $W$, as the paper describes, which names no $\lambda$
+#   ({doc}`13_lambda` has it);
 #
 # dropped
 # : the stage-1 adapter is removed before sampling, both branches.
@@ -80,14 +85,13 @@ show.treatment_table(records, "stage2")
 # %% [markdown]
 # Why an open branch may bring the attack back: in stage 2 the branch stands in for the perturbation,
 # so that the LoRA need not learn it. Where the branch stays open while sampling, the model predicts
-# as it did on attacked photographs, and the perturbation returns. A gate that told clean latents from
-# attacked ones at every step would close by itself; {doc}`08_lord_stage1` shows how well it can. {doc}`13_lambda`
-# takes $\lambda$ of stage 2 and $\lambda$ of sampling apart.
+# as it did on attacked photographs, and the perturbation returns. {doc}`13_lambda` takes $\lambda$ of stage 2
+# and $\lambda$ of sampling apart, and asks why the learned gate does not close by itself.
 #
 # {numref}`fig-treatments` shows how the choice does on the evaluated subjects.
 
 # %% tags=["hide-input"] mystnb={"figure": {"caption": "Embedded FID (lower is better) and embedded CLIP-IQA (higher is better) of test-time treatments of the gate on the evaluated subjects, with 95 % intervals; filled: the treatment chosen on stage-1 identities.", "name": "fig-treatments"}, "image": {"alt": "Panels for each metric and domain, with a point and an error bar for each treatment."}}
 show.treatment_comparison(records)
 
-# %% tags=["hide-input"] mystnb={"figure": {"caption": "The same as a table.", "name": "fig-treatment-table"}}
+# %% tags=["hide-input"] mystnb={"figure": {"caption": "Test-time treatments of the gate on the evaluated subjects, with 95 % intervals over subjects and seeds.", "name": "fig-treatment-table"}}
 show.treatment_table(records)

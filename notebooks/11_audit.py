@@ -53,15 +53,23 @@ show.source(audit.gate_scores)
 # look cleaner than clean. Stage 1 has seen ACE at one budget; everything else is new to the gates. The
 # last rows are clean photographs after an innocent change, where ½ is right.
 
-# %% tags=["hide-input"] mystnb={"figure": {"caption": "Area under the ROC curve of the audit, for every attack and budget; darker is further from guessing. The last rows are no attacks but clean photographs, filtered.", "name": "fig-audit"}, "image": {"alt": "A matrix for each domain with a row for each attack and a column for each budget."}}
+# %% tags=["hide-input"] mystnb={"figure": {"caption": "Area under the ROC curve of the audit by the gates of LoRD, for every attack and budget; darker is further from guessing. The last rows are no attacks but clean photographs, filtered.", "name": "fig-audit"}, "image": {"alt": "A matrix for each domain with a row for each attack and a column for each budget."}}
 show.audit_matrix(records)
+
+# %% [markdown]
+# In the published study, from half of the budget on, hardly an attacked photograph passes for a clean one,
+# whether stage 1 has seen its attack or not, but for two attacks. PhotoGuard's attack on the whole diffusion
+# is found at twice the budget alone. SDS− makes photographs smoother, and passes for cleaner than clean, the
+# more so the larger its budget; so do photographs that were blurred. Noise and JPEG raise hardly a
+# suspicion.
 
 # %% [markdown]
 # ## Whether its probabilities are right
 #
 # A rank is not yet a probability. {numref}`fig-reliability` compares what the audit says with what is
 # true, on equally many clean and attacked photographs of one subject. On the diagonal the audit could be
-# taken at its word; with so few photographs a point far from it says more than one upon it. An attack that leaves another trace than ACE may be ranked well and still get too low a
+# taken at its word; with so few photographs a point far from it says more than one upon it, and where the
+# scores hardly overlap nothing between yes and no is put to the test. An attack that leaves another trace than ACE may be ranked well and still get too low a
 # probability: that the audit finds nothing proves nothing.
 
 # %% tags=["hide-input"] mystnb={"figure": {"caption": "Calibration of the audit at the budget of the study: of the photographs that are said to be attacked with some probability, how many are. Half of all are attacked.", "name": "fig-reliability"}, "image": {"alt": "For each domain, the share of attacked photographs against the probability that the audit gives them, a line for each attack, beside the diagonal."}}
@@ -72,8 +80,8 @@ show.reliability(records)
 #
 # {numref}`fig-layers` asks the gate of every layer alone, at every level of noise. The more noise, the
 # less any of them can tell (the rows that are dark throughout are keys and values of cross-attention,
-# which read the caption alone): the perturbation is buried. Sampling begins there, and a gate that says ½
-# to what it cannot know lets the defence branch in ({doc}`13_lambda`).
+# which read the caption alone): the perturbation is buried. What the gates say while a LoRA is sampled is
+# another matter ({doc}`13_lambda`).
 
 # %% tags=["hide-input"] mystnb={"figure": {"caption": "How well the gate of every layer tells photographs attacked by ACE from clean ones, by timestep: area under the ROC curve, ½ is guessing. Layers are in the order of the network.", "name": "fig-layers"}, "image": {"alt": "A matrix for each domain, layers against timesteps, bright at low noise and dark at high noise."}}
 show.layer_matrix(records)

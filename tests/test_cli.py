@@ -226,7 +226,7 @@ def test_from_images_to_numbers(trained, model, album, defence, tmp_path):
 def test_a_defence_from_a_folder_leaves_only_its_files(model, album, tmp_path):
     size = ["--attack-steps", 1, "--steps", 1, "--batch-size", 2, "--rank", 2]
     (tmp_path / "audit.json").write_text("{}")  # the calibration of an earlier defence
-    run("defend", tmp_path, "--images", album, *size, *model)
+    assert "too few" in run("defend", tmp_path, "--images", album, *size, *model).output
     names = {path.name for path in tmp_path.iterdir()}
     assert names == {"adapter_config.json", "adapter_model.safetensors"}
 
@@ -388,6 +388,9 @@ def error(*arguments) -> str:
         (["purify", "nowhere", "out"], "nowhere: no such folder"),
         (["purify", ".", "."], "give another folder than that of the originals"),
         (["finetune", "nowhere", "x.safetensors"], "nowhere: no such folder"),
+        (["finetune", ".", "x.safetensors", "--defence", "."], "a defence that `lord defend`"),
+        (["audit", ".", "--defence", "nowhere"], "a defence that `lord defend`"),
+        (["generate", "a", "out", "--defence", "nowhere"], "a defence that `lord defend`"),
         (["finetune", ".", "x.pt"], "must end in .safetensors"),
         (["finetune", ".", "x.safetensors", "--rank", "0"], "rank: Input should be greater"),
         (["defend", "out"], "either --images FOLDER or --domain"),

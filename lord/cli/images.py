@@ -2,6 +2,7 @@
 
 import math
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -25,6 +26,7 @@ from lord.cli.options import (
     native_size,
     open_pipeline,
     parse_number,
+    require_defence,
     require_folder,
     require_folders,
 )
@@ -379,21 +381,38 @@ def audit(
     ```
     """
     require_folder(images)
-    require_folder(defence)
-    from lord.audit import gate_scores, load_calibration
+    require_defence(defence)
+    import torch
+
+    from lord.audit import load_calibration
     from lord.data.folder import load_folder
     from lord.defence import load_defence
 
     calibration = load_calibration(defence)
+    calibration.probability(torch.empty(0), prior)  # finds a bad prior before a model is loaded
     pipeline = open_pipeline(model, device, dtype)
     album = load_folder(images, size or native_size(pipeline), caption)
     load_defence(pipeline, defence)
-    scores = gate_scores(pipeline, album.images, album.captions)
+    scores = scores_of(pipeline, album.images, album.captions)
     probabilities = calibration.probability(scores, prior).tolist()
     table = Table("image", "attacked")
     for path, probability in zip(album.paths, probabilities, strict=True):
         table.add_row(path.name, f"{probability:.0%}")
     Console().print(table)
+
+
+def scores_of(
+    pipeline: "StableDiffusionPipeline", images: "Tensor", captions: Sequence[str]
+) -> "Tensor":
+    """The scores of `lord.audit.gate_scores`, some images at a time: an album may be large."""
+    import torch
+
+    from lord.audit import gate_scores
+
+    batches = [slice(start, start + 16) for start in range(0, len(images), 16)]
+    return torch.cat(
+        [gate_scores(pipeline, images[b], captions[b]) for b in track(batches, "images")]
+    )
 
 
 def unique_names(album: "ImageSet") -> list[str]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from lord.cli.images import attack_folder, attack_table
+from lord.cli.images import attack_folder, attack_table, scores_of
 from lord.cli.options import (
     FINER,
     Caption,
@@ -21,6 +21,7 @@ from lord.cli.options import (
     native_size,
     open_pipeline,
     parse_number,
+    require_defence,
     require_folder,
 )
 from lord.progress import console
@@ -51,6 +52,9 @@ CheckpointEvery = Annotated[
         help="Steps between checkpoints, from which a killed run goes on.", rich_help_panel=FINER
     ),
 ]
+AUDITABLE = 32
+"""So many images a LoRD takes to learn from, or the audit has too few to be calibrated with."""
+
 ATTENTION = ["to_q", "to_k", "to_v", "to_out.0"]
 
 
@@ -228,7 +232,7 @@ def defend(
     import torch
 
     from lord.attacks import AttackSettings
-    from lord.audit import AUDIT_FILE, calibrate, gate_scores, save_calibration
+    from lord.audit import AUDIT_FILE, calibrate, save_calibration
     from lord.data.folder import ImageSet, load_folder, read_image
     from lord.data.subjects import sample_domain
     from lord.defence import Stage1Settings, save_defence, train_defence
@@ -270,7 +274,7 @@ def defend(
         [read_image(work / "attacked" / f"{name}.png", (side, side)) for name in entries]
     )
     # The audit is calibrated on pairs that the gates were not trained on, if there are enough.
-    held_back = len(attacked) // 8 if kind == "lord" and len(attacked) >= 32 else 0
+    held_back = len(attacked) // 8 if kind == "lord" and len(attacked) >= AUDITABLE else 0
     learned, kept = slice(len(attacked) - held_back), slice(len(attacked) - held_back, None)
     history = train_defence(
         pipeline,
@@ -283,10 +287,15 @@ def defend(
     (out / AUDIT_FILE).unlink(missing_ok=True)  # of an earlier defence in this folder
     if held_back:
         scores = [
-            gate_scores(pipeline, images[kept], clean.captions[kept])
+            scores_of(pipeline, images[kept], clean.captions[kept])
             for images in (clean.images, attacked)
         ]
         save_calibration(calibrate(*scores), out)
+    elif kind == "lord":
+        console.print(
+            f"{len(attacked)} images are too few to hold some back: `lord audit`, which takes "
+            f"{AUDITABLE}, will not work with this defence"
+        )
     save_defence(pipeline, out)
     shutil.rmtree(work)
     console.print(f"The defence is in {out} ({last_losses(history)})")
@@ -341,9 +350,11 @@ def finetune(
     lord finetune attacked defended.safetensors --defence defence
     ```
     """
-    for folder in (images, prior, defence):
+    for folder in (images, prior):
         if folder is not None:
             require_folder(folder)
+    if defence is not None:
+        require_defence(defence)
     if out.suffix != ".safetensors":
         raise ValueError(f"{out}: the LoRA's file must end in .safetensors")
     from lord.data.folder import load_folder

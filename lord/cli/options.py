@@ -108,6 +108,19 @@ def require_folder(folder: Path) -> None:
         raise FileNotFoundError(f"{folder}: no such folder. Give a folder of images.")
 
 
+def require_defence(folder: Path) -> None:
+    """The same for the folder of a defence, by the names that peft gives to its files.
+
+    Raises:
+        FileNotFoundError: there is no such folder, or no defence in it.
+    """
+    for path in (folder / "adapter_model.safetensors", folder / "adapter_config.json"):
+        if not path.is_file():
+            raise FileNotFoundError(
+                f"{path}: no such file. Give a defence that `lord defend` has written."
+            )
+
+
 def open_pipeline(model: str, device: str | None, dtype: str | None) -> "StableDiffusionPipeline":
     """The pipeline that ``--model``, ``--device`` and ``--dtype`` ask for.
 

@@ -16,6 +16,7 @@ from lord.cli.options import (
     Size,
     native_size,
     open_pipeline,
+    require_defence,
     require_folder,
 )
 from lord.progress import console, track
@@ -78,7 +79,7 @@ def generate(
     ```
     """
     if defence is not None:
-        require_folder(defence)
+        require_defence(defence)
     elif treatment != "dropped":
         raise ValueError("--treatment says what becomes of a --defence, and none is given")
     if lora is not None and not lora.exists():
