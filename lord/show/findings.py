@@ -233,7 +233,8 @@ def _knowing(adaptive: Sequence[Record], records: Sequence[Record]) -> list[str]
         said.append(f"under {ATTACK_NAMES[attack]} {' and '.join(shares)}")
     name = metric_name(metric_keys(records)["fid"])
     text = "**Does it hold against an attacker who knows it?** With the worst of "
-    cells = f"{_count(table['cells'].max(), 'cell')} of each domain, the worst picked afterwards"
+    cells = f"{_count(table['cells'].max(), 'cell')} of each domain, the worst picked afterwards, "
+    cells += f"LoRD {' or '.join(map(treatment_name, table['treatment'].unique()))}"
     text += f"{attackers} such attackers, of the {name} gap close: {'; '.join(said)} ({cells}). "
     return [text + "{doc}`notebooks/16_adaptive` has them all."] if said else []
 
