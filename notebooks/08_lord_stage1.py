@@ -51,11 +51,11 @@ show.source(LordVariant.forward)
 # %% [markdown]
 # ## What it learns from
 #
-# Stage 1 sees {glue:text}`stage1_images` pictures of identities that are never evaluated, clean
-# and attacked with ACE, in fewer and larger gradient steps than the photographs that are evaluated. Its loss has two parts: denoising {eq}`eq-denoising`, and a binary
-# cross-entropy that pulls $\lambda$ to 0 on clean and to 1 on attacked pictures. On clean latents the
-# denoising target is what the base model itself predicts, which is meant to keep the adapter from
-# drifting; {doc}`14_parts` tries the paper's plain noise target instead.
+# Stage 1 sees {glue:text}`stage1_images` pictures of identities that are never evaluated, clean and attacked
+# with ACE, in fewer and larger gradient steps than the photographs that are evaluated. Its loss has two parts:
+# denoising {eq}`eq-denoising`, and a binary cross-entropy that pulls $\lambda$ to 0 on clean and to 1 on
+# attacked pictures. On clean latents the denoising target is what the base model itself predicts, which is
+# meant to keep the adapter from drifting; {doc}`14_parts` tries the paper's plain noise target instead.
 #
 # The published study trains three defences:
 #
@@ -82,12 +82,12 @@ show.training_curves(records)
 # %% [markdown]
 # ## What the gate can and cannot know
 #
-# At low noise levels an attacked latent can be told from a clean one; at high levels the noise hides
-# the perturbation, and no gate can. {numref}`fig-gate` shows $\lambda$ against the noise level, on
-# pictures that stage 1 has not seen. Averaged over all levels and over the defences that have gates,
-# thresholded at one half, they are right in {glue:text}`stage1_gate_accuracy:.0%` of the cases. During sampling there is no attacked
-# input at all, so what to do with $\lambda$ at test time is a question of its own; the next chapters
-# measure the answers, and {doc}`11_audit` looks at every layer.
+# At low noise levels an attacked latent can be told from a clean one; at high levels the noise hides the
+# perturbation, and no gate can. {numref}`fig-gate` shows $\lambda$ against the noise level, on pictures that
+# stage 1 has not seen. Averaged over all levels and over the defences that have gates, thresholded at one half,
+# they are right in {glue:text}`stage1_gate_accuracy:.0%` of the cases. During sampling there is no attacked
+# input at all, so what to do with $\lambda$ at test time is a question of its own; the next chapters measure
+# the answers, and {doc}`11_audit` looks at every layer.
 
 # %% tags=["hide-input"] mystnb={"figure": {"caption": "The gate λ on clean and attacked pictures against the timestep; lines are means, bands the middle half.", "name": "fig-gate"}, "image": {"alt": "Two curves of the gate value over timesteps, far apart at low noise and close together at high noise."}}
 show.gate_by_timestep(records)

@@ -14,9 +14,10 @@
 # %% [markdown]
 # # LoRD, stage 2: fine-tuning behind the defence
 #
-# Does a LoRA stay clean behind the defence, and what becomes of the defence once it has learned? In stage 2 the stage-1 adapter is loaded and frozen, and an ordinary LoRA is trained on the
-# photographs of a subject, attacked or not, with the plain denoising loss {eq}`eq-denoising`. The
-# hope: the frozen defence branch absorbs the perturbation, so the new LoRA need not learn it.
+# Does a LoRA stay clean behind the defence, and what becomes of the defence once it has learned? In stage 2 the
+# stage-1 adapter is loaded and frozen, and an ordinary LoRA is trained on the photographs of a subject,
+# attacked or not, with the plain denoising loss {eq}`eq-denoising`. The hope: the frozen defence branch absorbs
+# the perturbation, so the new LoRA need not learn it.
 
 # %% tags=["remove-cell"]
 # On Colab the package is not there yet; everywhere else this cell does nothing.

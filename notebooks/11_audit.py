@@ -57,20 +57,20 @@ show.source(audit.gate_scores)
 show.audit_matrix(records)
 
 # %% [markdown]
-# In the published study, from half of the budget on, hardly an attacked photograph passes for a clean one,
-# whether stage 1 has seen its attack or not, but for two attacks. PhotoGuard's attack on the whole diffusion
-# is found at twice the budget alone. SDS− makes photographs smoother, and passes for cleaner than clean, the
-# more so the larger its budget; so do photographs that were blurred. Noise and JPEG raise hardly a
+# In the published study, from half of the budget of the main table on, nearly every attacked photograph
+# scores above the clean ones, whether stage 1 has seen its attack or not, but for two attacks. PhotoGuard's
+# attack on the whole diffusion is found reliably at twice that budget only. SDS− passes for cleaner than
+# clean; so do photographs that were blurred. Noise and JPEG raise hardly a
 # suspicion.
 
 # %% [markdown]
 # ## Whether its probabilities are right
 #
-# A rank is not yet a probability. {numref}`fig-reliability` compares what the audit says with what is
-# true, on equally many clean and attacked photographs of one subject. On the diagonal the audit could be
-# taken at its word; with so few photographs a point far from it says more than one upon it, and where the
-# scores hardly overlap nothing between yes and no is put to the test. An attack that leaves another trace than ACE may be ranked well and still get too low a
-# probability: that the audit finds nothing proves nothing.
+# A rank is not yet a probability. {numref}`fig-reliability` compares what the audit says with what is true, on
+# equally many clean and attacked photographs of one subject. On the diagonal the audit could be taken at its
+# word; with so few photographs a point far from it says more than one upon it, and where the scores hardly
+# overlap nothing between yes and no is put to the test. An attack that leaves another trace than ACE may be
+# ranked well and still get too low a probability: that the audit finds nothing proves nothing.
 
 # %% tags=["hide-input"] mystnb={"figure": {"caption": "Calibration of the audit at the budget of the study: of the photographs that are said to be attacked with some probability, how many are. Half of all are attacked.", "name": "fig-reliability"}, "image": {"alt": "For each domain, the share of attacked photographs against the probability that the audit gives them, a line for each attack, beside the diagonal."}}
 show.reliability(records)

@@ -74,8 +74,8 @@ show.gate_findings(records, compared)
 # The nearest to what the paper describes, which merges both branches into the weights, is $\lambda = 1$ in both
 # places: it repairs nothing. The learned $\lambda$ in stage 2 and 1 while sampling is one of the pairs
 # that were not measured. The prior of {doc}`09_lord_stage2` does on portraits what
-# closing the branch does: it takes so much off the logit of every gate that even one that is nearly sure
-# of an attack says little more than 0.
+# closing the branch does: it takes so much off the logit of every gate that of what they say while
+# sampling ({numref}`fig-sampled-gates`) little more than 0 is left.
 #
 # Behind a stage 2 with any $\lambda$ but 1 the learned gate fails while sampling, in nearly every cell more
 # so than a fixed ½; behind $\lambda = 1$ it repairs part. {numref}`fig-sampled-gates` has

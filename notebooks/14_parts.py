@@ -73,12 +73,12 @@ show.ablation_figure(records, compared)
 show.ablation_findings(records, compared)
 
 # %% [markdown]
-# In the published study every variant closes most of the FID gap of both attacks, so none of these parts alone is
-# what repairs. What they share is an adapter that was trained on attacked pictures, in place while stage 2
-# learns, and gone before sampling. Without second branch and gate, a plain LoRA does under ACE at least as
-# well as LoRD: it has the better mean FID in both domains, and the better CLIP-IQA in every cell. Under AdvDM neither is
-# ahead in both metrics and domains. So the
-# second branch, the idea of the paper, is not needed for the repair.
+# In the published study every variant closes most of the FID gap of both attacks, so none of these parts alone
+# is what repairs. What they share is an adapter that was trained on attacked pictures, in place while stage 2
+# learns, and gone before sampling. Without second branch and gate, a plain LoRA does under ACE at least as well
+# as LoRD: it has the better mean FID in both domains, and the better CLIP-IQA in every cell. Under AdvDM
+# neither is ahead in both metrics and domains. So the second branch, the idea of the paper, is not needed for
+# the repair.
 #
 # What the gate is good for are clean photographs: with an open branch in its place, LoRAs on them have the
 # worse FID in every cell of both domains, and on portraits under both attacks as well. On clean

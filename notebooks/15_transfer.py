@@ -14,10 +14,10 @@
 # %% [markdown]
 # # Does it hold elsewhere?
 #
-# Does LoRD hold where photographs are not like those that it was trained on? Stage 1 ({doc}`08_lord_stage1`) has seen one attack at one budget, on one domain, and all of its
-# attacked pictures next to clean ones. What meets other photographs may be none of this. Here one thing
-# at a time is otherwise: the attack, its budget, the share of photographs that were attacked, the
-# domain of stage 1, and how long the LoRA learns from them.
+# Does LoRD hold where photographs are not like those that it was trained on? Stage 1 ({doc}`08_lord_stage1`)
+# has seen one attack at one budget, on one domain, and all of its attacked pictures next to clean ones. What
+# meets other photographs may be none of this. Here one thing at a time is otherwise: the attack, its budget,
+# the share of photographs that were attacked, the domain of stage 1, and how long the LoRA learns from them.
 #
 # Of $n$ photographs a share $s$ may be attacked, each within a budget $\epsilon$,
 #
@@ -64,15 +64,15 @@ show.stranger_figure(profile)
 show.stranger_findings(profile)
 
 # %% [markdown]
-# In the published study LoRD closes most of the FID gap {eq}`eq-gap` of every attack, whether stage 1 has
-# seen it or not, and more than half of the CLIP-IQA gap; of the identity match on portraits it brings
-# back much less, under ACE and ACE+ next to nothing. So do adversarial training, once its adapter is dropped, and
+# In the published study LoRD closes most of the FID gap {eq}`eq-gap` of every attack, whether stage 1 has seen
+# it or not, and more than half of the CLIP-IQA gap; of the identity match on portraits it brings back much
+# less, under ACE and ACE+ next to nothing. So do adversarial training, once its adapter is dropped, and
 # DiffPure, which has seen no attack at all, and both bring back more of the identity match. By FID, on
-# portraits, DiffPure is measurably ahead of LoRD under AdvDM and ASPL, and adversarial training under
-# ASPL; by CLIP-IQA DiffPure is under every attack on portraits and under ASPL on landscapes, adversarial
-# training under ACE and ACE+ on portraits and under ASPL on landscapes ({numref}`fig-rival-table`).
-# Wide LoRD ({doc}`08_lord_stage1`) holds under ACE and ACE+, but not under AdvDM; ASPL was not tried. It
-# differs from LoRD in rank and in layers; which of the two is to blame was not tried either.
+# portraits, DiffPure is measurably ahead of LoRD under AdvDM and ASPL, and adversarial training under ASPL; by
+# CLIP-IQA DiffPure is under every attack on portraits and under ASPL on landscapes, adversarial training under
+# ACE and ACE+ on portraits and under ASPL on landscapes ({numref}`fig-rival-table`). Wide LoRD
+# ({doc}`08_lord_stage1`) holds under ACE and ACE+, but not under AdvDM; ASPL was not tried. It differs from
+# LoRD in rank and in layers; which of the two is to blame was not tried either.
 #
 # ## Larger and smaller budgets
 #
@@ -82,10 +82,10 @@ show.stranger_findings(profile)
 show.dose_curves(records, compared, "eps_levels")
 
 # %% [markdown]
-# In the published study LoRD repairs most of the damage to FID and CLIP-IQA at half and at twice the budget that stage 1 has
-# seen. At twice that budget it closes less of the FID gap than at the budget itself; at half of it, less on
-# portraits and more on landscapes. The identity match on portraits, which the smaller budget hardly harms, is
-# lower behind LoRD there than without it.
+# In the published study LoRD repairs most of the damage to FID and CLIP-IQA at half and at twice the budget
+# that stage 1 has seen. At twice that budget it closes less of the FID gap than at the budget itself; at half
+# of it, less on portraits and more on landscapes. The identity match on portraits, which the smaller budget
+# hardly harms, is lower behind LoRD there than without it.
 #
 # ## Some photographs attacked, others not
 #

@@ -77,8 +77,9 @@ show.ablation_findings(records, compared)
 # In the published study the FID under ACE is much the same whoever attacks. AdvDM gains by knowing LoRD, most
 # where it takes on the gates as well (closing); even then at least half of the FID gap stays closed in the
 # mean, though in half of the cells it is less. Of the CLIP-IQA gap of AdvDM less than half stays closed against
-# closing, on landscapes against all three. The paper has no attacker of this kind. A gap {eq}`eq-gap` here is what the attack on the base model opens without a
-# defence; the photographs of attackers who know have not been tried without one.
+# closing, on landscapes against all three. The paper has no attacker of this kind. A gap {eq}`eq-gap` here is
+# what the attack on the base model opens without a defence; the photographs of attackers who know have not been
+# tried without one.
 
 # %% tags=["hide-input"] mystnb={"figure": {"caption": "One subject of each domain behind LoRD, under ACE by an attacker who does not know it (unchanged) and by three who do: left three of the photographs that the LoRA learned from, right three samples, drawn with the same seeds.", "name": "fig-adaptive-samples"}, "image": {"alt": "A row for every attacker: on the left attacked photographs, on the right samples."}}
 show.ablation_samples(records, compared)
