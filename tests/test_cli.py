@@ -23,7 +23,8 @@ from lord.cli.options import Domain, Method, Purifier, parse_number
 from lord.data.folder import load_folder, read_image
 from lord.data.subjects import DOMAINS, Subject
 from lord.defence import Stage1Settings
-from lord.finetune import FinetuneSettings
+from lord.files import save_tensors
+from lord.finetune import FinetuneSettings, read_safetensors
 from lord.model.embedded import TINY
 from lord.model.pipeline import load_pipeline
 from lord.objectives import OBJECTIVES
@@ -221,6 +222,33 @@ def test_from_images_to_numbers(trained, model, album, defence, tmp_path):
     metrics = json.loads(result.stdout)["metrics"]
     assert set(metrics) == {"fid_embedded", "fid_embedded_round_trip", "clip_iqa_embedded"}
     assert "fid_embedded" in run("evaluate", samples, "--reference", album, *model).stdout
+
+
+def test_a_lora_stays_with_the_defence_it_has_learned_behind(model, album, defence, tmp_path):
+    training = ["--steps", 1, "--batch-size", 2, "--rank", 2]
+    behind, without = tmp_path / "behind.safetensors", tmp_path / "without.safetensors"
+    run("finetune", album, behind, "--defence", defence, *training, *model)
+    run("finetune", album, without, *training, *model)
+    other = tmp_path / "other"
+    stage1 = ["--attack-steps", 1, "--steps", 1, "--batch-size", 2, "--rank", 2]
+    run("defend", other, "--images", album, *stage1, *model)
+
+    kept = ["--treatment", "lambda=1"]
+    sampling = ["--count", 1, "--steps", 1, *model]
+
+    def asked(lora, folder, *more):
+        return ("generate", "a", tmp_path / "out", "--lora", lora, "--defence", folder, *more)
+
+    assert "behind another defence" in error(*asked(behind, other, *kept), *sampling)
+    assert "without a defence" in error(*asked(without, defence, *kept), *sampling)
+    assert not (tmp_path / "out").exists()
+    run(*asked(behind, other), *sampling)  # dropped, it makes no difference
+    run(*asked(behind, defence, *kept), *sampling)
+
+    tensors, metadata = read_safetensors(behind)
+    del metadata["lord_defence"]  # as a file from elsewhere
+    save_tensors(tensors, behind, metadata)
+    run(*asked(behind, other, *kept), *sampling)
 
 
 def test_a_defence_from_a_folder_leaves_only_its_files(model, album, tmp_path):

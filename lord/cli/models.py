@@ -24,6 +24,7 @@ from lord.cli.options import (
     require_defence,
     require_folder,
 )
+from lord.cli.provenance import save_with_note
 from lord.progress import console
 
 if TYPE_CHECKING:
@@ -358,7 +359,7 @@ def finetune(
     if out.suffix != ".safetensors":
         raise ValueError(f"{out}: the LoRA's file must end in .safetensors")
     from lord.data.folder import load_folder
-    from lord.finetune import FinetuneSettings, save_lora
+    from lord.finetune import FinetuneSettings
     from lord.workflow import fine_tune
 
     settings = FinetuneSettings(
@@ -388,7 +389,7 @@ def finetune(
         prior=of_class and (of_class.images, of_class.captions),
         checkpoint=work / "checkpoint.safetensors",
     )
-    save_lora(pipeline, out)
+    save_with_note(pipeline, out, defence)
     shutil.rmtree(work, ignore_errors=True)
     console.print(f"The LoRA is in {out} ({last_losses(history)})")
 

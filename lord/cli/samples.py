@@ -19,6 +19,7 @@ from lord.cli.options import (
     require_defence,
     require_folder,
 )
+from lord.cli.provenance import check_note
 from lord.progress import console, track
 
 if TYPE_CHECKING:
@@ -38,7 +39,8 @@ def generate(
         Path | None, typer.Option(help="A LoRA from `lord finetune`: a .safetensors file.")
     ] = None,
     defence: Annotated[
-        Path | None, typer.Option(help="The defence that the LoRA was trained with.")
+        Path | None,
+        typer.Option(help="The defence that the LoRA was trained with; another is refused."),
     ] = None,
     treatment: Annotated[
         str,
@@ -84,6 +86,8 @@ def generate(
         raise ValueError("--treatment says what becomes of a --defence, and none is given")
     if lora is not None and not lora.exists():
         raise FileNotFoundError(f"{lora}: no such file. Give a LoRA from `lord finetune`.")
+    if lora is not None and defence is not None and treatment != "dropped":
+        check_note(lora, defence)
     from lord.defence import apply_treatment, load_defence
     from lord.finetune import load_lora
     from lord.model.card import weights_checksum
