@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from lord.metrics.interval import mean_interval, paired_difference
+from lord.metrics.interval import mean_interval, ratio_interval
 
 
 def test_same_seed_same_interval():
@@ -14,11 +14,33 @@ def test_same_seed_same_interval():
     assert first.mean == pytest.approx(0.45)
 
 
-def test_paired_difference_ignores_what_the_cells_share():
-    generator = np.random.default_rng(0)
-    cells = generator.normal(0, 10, 6)
-    difference = paired_difference(cells + 1 + generator.normal(0, 0.1, 6), cells)
-    assert 0.7 < difference.low < difference.mean < difference.high < 1.3
+def test_a_ratio_ignores_what_its_cells_share():
+    sizes = np.array([1.0, 10.0, 100.0, 3.0, 30.0, 300.0])
+    share = ratio_interval(0.7 * sizes, sizes)
+    assert share == pytest.approx((0.7, 0.7, 0.7))
+    wider = ratio_interval(0.7 * sizes + np.array([1, -1, 1, -1, 1, -1]), sizes)
+    assert wider.low < wider.mean < wider.high
+    assert wider == ratio_interval(0.7 * sizes + np.array([1, -1, 1, -1, 1, -1]), sizes)
+
+
+def test_nominal_95_percent_of_a_ratio_covers():
+    generator = np.random.default_rng(7)
+    covered = 0
+    for trial in range(1000):
+        sizes = generator.normal(10, 3, 9)
+        parts = 0.8 * sizes + generator.normal(0, 2, 9)
+        interval = ratio_interval(parts, sizes, resamples=2000, seed=trial)
+        covered += interval.low <= 0.8 <= interval.high
+    assert 0.92 <= covered / 1000 <= 0.98
+
+
+def test_a_ratio_to_what_may_be_nothing_has_no_interval():
+    interval = ratio_interval([1.0, 2.0, 1.0], [3.0, -2.0, 1.0])
+    assert interval.mean == pytest.approx(2) and np.isnan(interval[1:]).all()
+    with pytest.raises(ValueError, match="above 0"):
+        ratio_interval([1.0, 2.0], [1.0, -1.0])
+    with pytest.raises(ValueError, match="equal lengths"):
+        ratio_interval([1.0, 2.0], [1.0])
 
 
 @pytest.mark.parametrize("count", [6, 48])
@@ -42,5 +64,3 @@ def test_bad_arguments_are_named():
         mean_interval([1.0, float("nan")])
     with pytest.raises(ValueError, match="level"):
         mean_interval([1.0, 2.0], level=95)
-    with pytest.raises(ValueError, match="equal lengths"):
-        paired_difference([1.0, 2.0], [1.0])

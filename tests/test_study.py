@@ -324,11 +324,18 @@ def test_the_tables_follow_from_the_records(records):
     as_trained = table[~table["selected"]]
     assert len(table) - len(as_trained) == len(SMOKE.pairs)
     assert set(as_trained["defence"]) <= set(AS_TRAINED)
-    assert set(gaps_closed(table)["metric"]) == set(METRICS)
+    gaps = gaps_closed(load_records(SMOKE, results / "smoke"))
+    assert set(gaps["metric"]) == set(METRICS)
+    fid = table.set_index(["attack", "defence", "selected"])["fid"]
+    damage = fid["ace", "none", True] - fid["none", "none", True]
+    share = gaps.set_index(["attack", "defence", "selected", "metric"]).loc[
+        ("ace", "jpeg", True, "fid"), "closed"
+    ]
+    repaired = fid["ace", "none", True] - fid["ace", "jpeg", True]
+    assert share == pytest.approx(repaired / damage) if damage > 0 else share != share
     leads = rival_table(load_records(SMOKE, results / "smoke")).set_index(
         ["attack", "defence", "treatment", "metric"]
     )["lead"]
-    fid = table.set_index(["attack", "defence", "selected"])["fid"]
     ahead = fid["ace", "jpeg", True] - fid["ace", OURS, True]
     assert leads["ace", "jpeg", "none", "fid"] == pytest.approx(ahead)
 

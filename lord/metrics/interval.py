@@ -46,36 +46,57 @@ def mean_interval(
         ValueError: fewer than two values, a value that is not finite, or a level outside (0, 1).
     """
     data = np.asarray(values, dtype=np.float64).ravel()
-    if len(data) < 2:
-        raise ValueError(f"an interval needs at least two values, got {len(data)}")
+    low, high = _ends(_resampled_means(data, level, resamples, seed)[0], len(data), level)
+    return Interval(float(data.mean()), low, high)
+
+
+def ratio_interval(
+    numerators: Sequence[float],
+    denominators: Sequence[float],
+    level: float = 0.95,
+    resamples: int = 20_000,
+    seed: int = 0,
+) -> Interval:
+    """The ratio of two means over the same cells, which are resampled together.
+
+    Where the mean of the denominators is not surely above 0, by the same interval, a ratio can be
+    anything: the ends are then NaN.
+
+    Raises:
+        ValueError: the two differ in length, or the mean of the denominators is not above 0;
+            otherwise as `mean_interval`.
+    """
+    if len(numerators) != len(denominators):
+        raise ValueError(
+            f"pairs need equal lengths, got {len(numerators)} and {len(denominators)} values"
+        )
+    data = np.asarray([numerators, denominators], dtype=np.float64)
+    above, below = _resampled_means(data, level, resamples, seed)
+    if data[1].mean() <= 0:
+        raise ValueError(f"the mean of the denominators must be above 0, not {data[1].mean()}")
+    low, high = float("nan"), float("nan")
+    if _ends(below, data.shape[1], level)[0] > 0:
+        with np.errstate(divide="ignore", invalid="ignore"):
+            low, high = _ends(above / below, data.shape[1], level)
+    return Interval(float(data[0].mean() / data[1].mean()), low, high)
+
+
+def _resampled_means(data: np.ndarray, level: float, resamples: int, seed: int) -> np.ndarray:
+    """Bootstrap means (rows, resamples) of rows of values, all resampled in the same way."""
+    data = np.atleast_2d(data)
+    count = data.shape[1]
+    if count < 2:
+        raise ValueError(f"an interval needs at least two values, got {count}")
     if not np.isfinite(data).all():
         raise ValueError(f"values must be finite, got {data.tolist()}")
     if not 0 < level < 1:
         raise ValueError(f"level must lie between 0 and 1, got {level}")
     generator = np.random.default_rng(derive_seed("interval", seed))
-    draws = generator.integers(len(data), size=(resamples, len(data)))
-    means = data[draws].mean(axis=1)
-    tail = _tail(len(data), level)
-    low, high = np.quantile(means, [tail, 1 - tail])
-    return Interval(float(data.mean()), float(low), float(high))
+    draws = generator.integers(count, size=(resamples, count))
+    return data[:, draws].mean(axis=2)
 
 
-def paired_difference(
-    first: Sequence[float],
-    second: Sequence[float],
-    level: float = 0.95,
-    resamples: int = 20_000,
-    seed: int = 0,
-) -> Interval:
-    """The mean of ``first - second`` over cells measured under both conditions.
-
-    Pairing removes what the cells differ in anyway, so this is the interval to read when two
-    conditions share their subjects and seeds.
-
-    Raises:
-        ValueError: the two differ in length; otherwise as `mean_interval`.
-    """
-    if len(first) != len(second):
-        raise ValueError(f"pairs need equal lengths, got {len(first)} and {len(second)} values")
-    differences = np.asarray(first, dtype=np.float64) - np.asarray(second, dtype=np.float64)
-    return mean_interval(differences, level, resamples, seed)
+def _ends(resampled: np.ndarray, count: int, level: float) -> tuple[float, float]:
+    tail = _tail(count, level)
+    low, high = np.quantile(resampled, [tail, 1 - tail])
+    return float(low), float(high)

@@ -120,7 +120,7 @@ def _of_results(records: Sequence[Record]) -> dict[str, float | int | str]:
         "main_seeds": int(table["seeds"].max()),
         "main_treatment": chosen_treatments(records, table["domain"].unique()),
     }
-    for gap in tables.gaps_closed(table).to_dict("records"):
+    for gap in tables.gaps_closed(records).to_dict("records"):
         if (gap["attack"], gap["defence"], gap["selected"]) == ("ace", OURS, True):
             found[f"main_{gap['domain']}_gap_{gap['metric']}"] = float(gap["closed"])
     return found

@@ -367,9 +367,12 @@ def _names(shown: Sequence[tuple[str, str, bool]]) -> list[str]:
 
 @styled
 def gap_closed(profile: str) -> Figure:
-    """Share of the damage that LoRD repairs: 0 is none of it, 1 as good as clean photographs."""
+    """Share of the damage that LoRD repairs: 0 is none of it, 1 as good as clean photographs.
+
+    Lines are 95 % intervals, left out where the damage is not surely above 0.
+    """
     records = result_records(profile)
-    gaps = tables.gaps_closed(tables.main_table(records))
+    gaps = tables.gaps_closed(records)
     gaps = _where(gaps, attack="ace", defence=OURS, selected=True)
     keys = metric_keys(records)
     domains = list(gaps["domain"].unique())
@@ -377,18 +380,17 @@ def gap_closed(profile: str) -> Figure:
     panel = axes[0, 0]
     label = {"facecolor": "white", "linewidth": 0, "pad": 0.5}
     for number, (domain, colour) in enumerate(zip(domains, CYCLE, strict=False)):
-        shares = gaps[gaps["domain"] == domain].set_index("metric")["closed"]
+        shares = gaps[gaps["domain"] == domain].set_index("metric")
         for place, name in enumerate(keys):
-            share = shares[name]
-            # Where the attack does no damage there is nothing to repair.
-            share = share if np.isfinite(share) else float("nan")
+            share, low, high = shares.loc[name, ["closed", "closed_low", "closed_high"]]
             height = place + 0.36 * (number - (len(domains) - 1) / 2)
             panel.barh(height, share, 0.32, color=colour, label=domain if place == 0 else None)
+            panel.plot([low, high], [height, height], color="black", linewidth=1)
+            # Where the attack does no damage there is nothing to repair.
             text = "no gap" if np.isnan(share) else f" {share:.0%} "
             side = "right" if share < 0 else "left"
-            panel.text(
-                0 if np.isnan(share) else share, height, text, ha=side, va="center", bbox=label
-            )
+            end = np.nanmin([share, low]) if share < 0 else np.nanmax([share, high, 0])
+            panel.text(end, height, text, ha=side, va="center", bbox=label)
     panel.axvline(0, color="black", linewidth=1)
     panel.axvline(1, color="black", linewidth=1, linestyle="--")
     panel.set_yticks(range(len(keys)), [metric_name(key) for key in keys.values()])

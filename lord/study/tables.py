@@ -11,7 +11,7 @@ from PIL import Image
 
 from lord.attacks import NOISE
 from lord.files import save_png, write_text
-from lord.metrics.interval import mean_interval
+from lord.metrics.interval import mean_interval, ratio_interval
 from lord.metrics.validation import HIGHER_IS_BETTER
 from lord.record import Record, read_record
 from lord.study.plan import Job, jobs
@@ -383,28 +383,38 @@ def _costs(record: Record) -> list[dict[str, float | str]]:
     return [{"step": name} | row for name, row in table.items()]
 
 
-def gaps_closed(table: pd.DataFrame) -> pd.DataFrame:
+def gaps_closed(records: Sequence[Record]) -> pd.DataFrame:
     """Share of the damage that a defence repairs: (attacked − defended) / (attacked − clean).
 
-    One row for each domain, attack, defence, treatment and metric; NaN where the attack did no
-    damage.
+    Of means over the same subjects and seeds. One row for each domain, attack, defence, treatment
+    and metric: the share ``closed``, NaN where the attack did no damage, with a 95 % interval if
+    there are several cells and the damage is surely above 0 (else NaN).
     """
-    rows = []
-    for _, part in table.groupby("domain", sort=False):
-        undefended = part[part["defence"] == "none"].set_index("attack")
-        clean = undefended.loc["none"]
-        for _, defended in part.iterrows():
-            attack, defence = defended["attack"], defended["defence"]
-            if "none" in (attack, defence):
-                continue
-            attacked = undefended.loc[attack]
-            for name in METRICS:
-                gap = attacked[name] - clean[name]
-                harmed = gap < 0 if name.startswith(HIGHER_IS_BETTER) else gap > 0
-                share = (attacked[name] - defended[name]) / gap if harmed else float("nan")
-                head = defended[["domain", "attack", "defence", "treatment", "selected"]].to_dict()
-                rows.append(head | {"metric": name, "closed": share})
-    return pd.DataFrame(rows)
+    rows, places = main_rows(records), ["domain", "subject", "seed"]
+    undefended = rows[rows["defence"] == "none"]
+    clean = undefended[undefended["attack"] == "none"]
+    pairs = rows[(rows["attack"] != "none") & (rows["defence"] != "none")]
+    pairs = pairs.merge(clean[[*places, *METRICS]], on=places, suffixes=("", "_clean"))
+    places.append("attack")
+    pairs = pairs.merge(undefended[[*places, *METRICS]], on=places, suffixes=("", "_attacked"))
+    keys = ["domain", "attack", "defence", "treatment", "selected"]
+    table = []
+    for (key, cells), metric in product(pairs.groupby(keys, sort=False), METRICS):
+        sign = -1 if metric.startswith(HIGHER_IS_BETTER) else 1
+        damage = sign * (cells[f"{metric}_attacked"] - cells[f"{metric}_clean"])
+        repair = sign * (cells[f"{metric}_attacked"] - cells[metric])
+        head = dict(zip(keys, key, strict=True)) | {"metric": metric}
+        table.append(head | _share_with_interval(repair, damage))
+    return pd.DataFrame(table)
+
+
+def _share_with_interval(repair: pd.Series, damage: pd.Series) -> dict[str, float]:
+    share = low = high = float("nan")
+    if damage.mean() > 0:
+        share = repair.mean() / damage.mean()
+        if len(damage) > 1:
+            _, low, high = ratio_interval(repair, damage)
+    return {"closed": share, "closed_low": low, "closed_high": high}
 
 
 def write_tables(profile: Profile, folder: Path) -> None:
