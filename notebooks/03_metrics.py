@@ -55,7 +55,8 @@ show.glue_numbers(records)
 # The feature network was trained to recognise attributes *and* degradations. A network that knows
 # attributes only is blind to the artefacts that matter here. Two disjoint sets of clean pictures
 # score {glue:text}`metrics_fid_floor:.2f`: no FID in this book can be expected to fall below it. Fewer
-# pictures score higher, so only sets of one size are compared.
+# pictures score higher, so only sets of one size are compared; the results are of smaller sets than
+# this floor, and their own lies higher.
 
 # %% tags=["hide-input"]
 show.source(fid.fid)
