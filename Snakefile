@@ -45,7 +45,7 @@ SHOWN = {
     "07_attack_cost": {"main", "steps", "performance"},
     "08_lord_stage1": {"stage1"},
     "09_lord_stage2": {"stage2", "main"},
-    "10_results": {"stage2", "main", "cost"},
+    "10_results": {"stage2", "main", "stage1", "performance", "cost"},
     "11_audit": {"audit"},
     "12_rank": {"rank", "rank_cost", "main"},
     "13_lambda": {"lambda", "lambda_choice", "sampled_gates", "stage2", "main"},

@@ -45,7 +45,10 @@ from lord import show, study
 
 chosen_on = study.run(profile, "stage2", compute=compute)
 records = chosen_on + study.run(profile, "main", compute=compute)
-cost = study.run(profile, "cost", compute=compute)
+steps = study.run(profile, "cost", compute=compute)
+defences = study.run(profile, "performance", compute=compute) + study.run(
+    profile, "stage1", compute=compute
+)
 show.run_card(records)
 
 # %% tags=["remove-cell"]
@@ -128,21 +131,28 @@ show.harm_table(profile)
 # %% [markdown]
 # ## What it costs
 #
+# {numref}`fig-defence-cost-table` has what a defence takes before a LoRA can learn behind it: a purifier for
+# every set of photographs, stage 1 once for a model and a domain, with the attack on its pictures. Memory is
+# that of the whole process, with the model in it.
+
+# %% tags=["hide-input"] mystnb={"figure": {"caption": "What a defence takes: purifiers for the photographs of one subject, trained defences for one domain, at the seconds of a training step and of a gradient step of the attack that were measured side by side; peak memory of purifying, and of a training step.", "name": "fig-defence-cost-table"}}
+show.defence_cost_table(steps + defences)
+
+# %% [markdown]
 # {numref}`fig-cost-table` compares steps with and without the defence, all measured in one run: an
 # optimizer step of stage 1 with that of a plain LoRA on the same layers, one of stage 2 with that of a
 # LoRA alone, and a sampler step for as many samples as photographs with that of the base model. Once
 # merged, adapters are no longer computed, so the distance of that row from one is the noise of the
 # clock; once the defence is dropped, the LoRA of the subject remains. The rows of sampling are those of wide
-# LoRD, the larger of the two. Purifiers take their time once for every set of photographs, stage 1 once for
-# a model and a domain. Peak memory is that of the whole process, with the model in it.
+# LoRD, the larger of the two.
 #
 # In the published study a step of stage 2 costs LoRD little more than a LoRA alone, and wide LoRD a third
 # more. The learned gate slows sampling by half; dropped or merged, the defence costs sampling nothing that
 # stands out from the noise of the clock, beyond the LoRA itself. Every optimizer step of stage 1 is as
 # cheap with LoRD as with a plain LoRA, but DiffPure is done with all photographs in the time of a few of them.
 
-# %% tags=["hide-input"] mystnb={"figure": {"caption": "Seconds of one step with each defence, and of that step without the defence; below, seconds and peak memory of purifiers for the photographs of one subject.", "name": "fig-cost-table"}}
-show.cost_table(cost)
+# %% tags=["hide-input"] mystnb={"figure": {"caption": "Seconds of one step with each defence, and of that step without the defence.", "name": "fig-cost-table"}}
+show.cost_table(steps)
 
 # %% [markdown]
 # ## Look for yourself

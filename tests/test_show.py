@@ -4,6 +4,7 @@ from functools import partial
 from itertools import product
 from pathlib import Path
 
+import pandas as pd
 import pytest
 import torch
 import yaml
@@ -21,18 +22,21 @@ from lord.sample import generate
 from lord.show.findings import _verdict, is_worse
 from lord.show.results import metric_keys
 from lord.show.style import ATTACK_NAMES, number, with_interval
+from lord.study.experiments.cost import STAGE1
 from lord.study.plan import Job, jobs
 from lord.study.profile import SamplingSettings, load_profile
-from lord.study.run import run
+from lord.study.run import results_root, run
 from lord.study.tables import (
     UNCHANGED,
     ablation_table,
     attack_table,
     clean_harm,
     condition_rows,
+    defence_costs,
     dose_table,
     metric,
     noise_margins,
+    write_tables,
 )
 
 REPOSITORY = Path(lord.__file__).parents[1]
@@ -169,13 +173,14 @@ def made_up(job: Job, settings: dict, number: random.Random) -> tuple[dict, dict
         return {"images": 512.0, "gate_accuracy": 0.7 if domain == "portraits" else 0.8}, series
     if job.stage == "performance":
         columns = ("seconds_per_image", "times_the_floor")
-        steps = {f"{name}/{c}": 1.5 for name in ("floor", "naive", "ace_plus") for c in columns}
+        attacks = ("floor", "naive", "ace", "ace_plus")
+        steps = {f"{name}/{c}": 1.5 for name in attacks for c in columns}
         return steps | {"ace_plus/faster_than_naive": 2.5}, {}
     if job.stage == "cost":
-        return {"stage 1, LoRD/seconds": 0.5, "stage 1, LoRD/times": 1.1} | {
-            "jpeg/seconds": 2.0,
-            "jpeg/peak_memory_mb": 1500.0,
-        }, {}
+        metrics = {"stage 1, LoRD/times": 1.1}
+        for name in (*STAGE1.values(), "jpeg"):
+            metrics |= {f"{name}/seconds": 0.5, f"{name}/peak_memory_mb": 1500.0}
+        return metrics, {}
     if job.stage == "sampled_gates":
         series = {f"{kind}/timestep": [900.0, 500.0] for kind in ("samples", "photographs")}
         for kind, name, end in product(
@@ -613,7 +618,7 @@ def test_attacks_are_measured_against_noise(study):
 def test_speed_is_a_ratio_beside_the_time(study):
     _, records = study
     table = show.performance_table(records("performance")).data
-    assert list(table.index) == ["floor", "ACE+, naive loop", "ACE+"]
+    assert list(table.index) == ["floor", "ACE+, naive loop", "ACE", "ACE+"]
     assert table.loc["ACE+", "ms per image"] == 1500
     assert show.numbers(records("performance"))["performance_speedup"] == 2.5
 
@@ -687,8 +692,27 @@ def test_a_defence_may_do_a_tenth_of_the_damage_to_clean_photographs(study):
 def test_cost_table(study):
     _, records = study
     rows = show.cost_table(records("cost")).data
-    assert rows.loc["stage 1, LoRD"].tolist() == ["0.500", "1.10", ""]
-    assert rows.loc["JPEG"].tolist() == ["2.000", "", "1.5"]
+    assert rows.loc["stage 1, LoRD"].tolist() == ["0.500", "1.10"]
+    assert "JPEG" not in rows.index
+
+
+def test_what_a_defence_takes(study):
+    profile, records = study
+    found = records("cost", "performance", "stage1")
+    rows = show.defence_cost_table(found).data
+    assert list(rows.index) == ["JPEG", "adversarial training", "LoRD", "wide LoRD"]
+    assert rows.loc["JPEG"].tolist() == ["0.50", "a subject", "1.50"]
+    costs = defence_costs(found).set_index("defence")
+    data = load_profile(profile).stage1_data
+    # A step of training, and for every picture those of its attack, each with a surrogate round.
+    seconds = 0.5 + data.identities * data.attack.steps * data.attack.rounds * 1.5
+    assert costs.loc["lord", "seconds"] == pytest.approx(seconds)
+
+    profile = load_profile(profile)
+    write_tables(profile, results_root() / profile.name)
+    table = pd.read_csv(results_root() / profile.name / "main_table.csv").set_index("defence")
+    assert table.drop(index="none")[["seconds", "memory_mb"]].notna().all(axis=None)
+    assert table.loc["none", ["seconds", "memory_mb"]].isna().all(axis=None)
 
 
 def test_treatment_table_marks_the_choice_and_the_best(study):

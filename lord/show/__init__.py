@@ -46,6 +46,7 @@ from lord.show.pictures import (
 )
 from lord.show.results import (
     cost_table,
+    defence_cost_table,
     gap_closed,
     harm_table,
     main_figure,
@@ -71,6 +72,7 @@ __all__ = [
     "damage_findings",
     "damage_matrix",
     "damage_table",
+    "defence_cost_table",
     "dose_curves",
     "gap_closed",
     "gate_by_timestep",

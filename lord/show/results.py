@@ -24,6 +24,7 @@ from lord.show.style import (
     mark,
     metric_label,
     metric_name,
+    number,
     panels,
     styled,
     title_and_legend,
@@ -32,7 +33,7 @@ from lord.show.style import (
     with_interval,
 )
 from lord.study import tables
-from lord.study.profile import OURS
+from lord.study.profile import OURS, TRAINED
 from lord.study.run import results_root, run
 from lord.study.tables import METRICS
 
@@ -185,22 +186,36 @@ def in_book_order(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def cost_table(records: Sequence[Record]) -> Styler:
-    """What defences take, and how a step compares with the same without the defence.
+    """How a step with a defence compares with the same without.
 
     Args:
         records: of the stage cost.
     """
     table = tables.performance_table(records)
-    names = [DEFENCE_NAMES.get(step, step) for step in table["step"]]
+    table = table[~table["step"].isin(DEFENCE_NAMES)]
     shown = pd.DataFrame(
         {
             "seconds": table["seconds"].map("{:.3f}".format),
             "× without": ["" if np.isnan(x) else f"{x:.2f}" for x in table["times"]],
-            "peak memory, GB": [
-                "" if np.isnan(x) else f"{x / 1000:.1f}" for x in table["peak_memory_mb"]
-            ],
         }
-    ).set_index(pd.Index(names))
+    ).set_index(pd.Index(table["step"], name=None))
+    return _styled_table(shown, shown.map(lambda _: ""), records)
+
+
+def defence_cost_table(records: Sequence[Record]) -> Styler:
+    """What each defence takes before a LoRA can learn behind it.
+
+    Args:
+        records: of the stages cost, performance and stage1.
+    """
+    table = in_book_order(tables.defence_costs(records).assign(attack="none", domain=""))
+    shown = pd.DataFrame(
+        {
+            "seconds": table["seconds"].map(number),
+            "for": np.where(table["defence"].isin(TRAINED), "a domain", "a subject"),
+            "peak memory, GB": (table["memory_mb"] / 1000).map("{:.2f}".format),
+        }
+    ).set_index(pd.Index(table["defence"].map(DEFENCE_NAMES), name=None))
     return _styled_table(shown, shown.map(lambda _: ""), records)
 
 
@@ -379,11 +394,11 @@ def gap_closed(profile: str) -> Figure:
     figure, axes = panels(1, 1, 0.3 * len(gaps) + 0.6)
     panel = axes[0, 0]
     label = {"facecolor": "white", "linewidth": 0, "pad": 0.5}
-    for number, (domain, colour) in enumerate(zip(domains, CYCLE, strict=False)):
+    for turn, (domain, colour) in enumerate(zip(domains, CYCLE, strict=False)):
         shares = gaps[gaps["domain"] == domain].set_index("metric")
         for place, name in enumerate(keys):
             share, low, high = shares.loc[name, ["closed", "closed_low", "closed_high"]]
-            height = place + 0.36 * (number - (len(domains) - 1) / 2)
+            height = place + 0.36 * (turn - (len(domains) - 1) / 2)
             panel.barh(height, share, 0.32, color=colour, label=domain if place == 0 else None)
             panel.plot([low, high], [height, height], color="black", linewidth=1)
             # Where the attack does no damage there is nothing to repair.

@@ -129,7 +129,9 @@ def _overviews(profile: Profile) -> Iterator[Job]:
     yield _single("performance", profile, performance.measure_performance, ["subjects", "budget"])
     used = ["subjects", "photographs", "finetune", "stage1"]
     purifiers = {"purifiers": list(filter(PURIFIERS.get, profile.faced))}
-    yield _single("cost", profile, cost.measure_cost, [*used, "wide"], further=purifiers)
+    yield _single(
+        "cost", profile, cost.measure_cost, [*used, "wide", "adversarial"], further=purifiers
+    )
     if "rank" in profile.ablations:
         ranks = {"variants": profile.ablations["rank"].variants}
         yield _single("rank_cost", profile, rank_cost.measure_rank_cost, used, further=ranks)

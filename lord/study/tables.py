@@ -13,9 +13,11 @@ from lord.attacks import NOISE
 from lord.files import save_png, write_text
 from lord.metrics.interval import mean_interval, ratio_interval
 from lord.metrics.validation import HIGHER_IS_BETTER
+from lord.purification import PURIFIERS
 from lord.record import Record, read_record
+from lord.study.experiments.cost import STAGE1
 from lord.study.plan import Job, jobs
-from lord.study.profile import OURS, UNCHANGED, Profile
+from lord.study.profile import OURS, TRAINED, UNCHANGED, Profile
 
 # A defence that leaves a choice at test time, left as it was trained.
 AS_TRAINED = {"adversarial": "kept", "lord": "learned", "lord_wide": "learned"}
@@ -374,6 +376,34 @@ def performance_table(records: Sequence[Record]) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+def defence_costs(records: Sequence[Record]) -> pd.DataFrame:
+    """What each defence takes before a LoRA can learn behind it: ``seconds`` and ``memory_mb``.
+
+    A purifier takes it for the photographs of a subject, every time; a trained defence once for a
+    model and a domain: its optimizer steps and, on each of its pictures, the gradient steps of its
+    attack, at the seconds of a step that were measured side by side. Its memory is that of an
+    optimizer step. All of the whole process, with the model in it.
+
+    Args:
+        records: among them those of the stages cost, performance and stage1.
+    """
+    costs = performance_table(records).set_index("step")
+    table = []
+    for defence in filter(costs.index.__contains__, PURIFIERS):
+        head = {"defence": defence, "seconds": costs.loc[defence, "seconds"]}
+        table.append(head | {"memory_mb": costs.loc[defence, "peak_memory_mb"]})
+    trained = {r.settings["defence"]: r.settings for r in records if r.kind == "stage1"}
+    for defence, settings in trained.items():
+        training, data = (settings[name] for name in TRAINED[defence])
+        attack, step = data["attack"], costs.loc[STAGE1[defence]]
+        attacking = costs["seconds_per_image"].get(attack["method"], 0)  # noise takes no steps
+        seconds = training["steps"] * step["seconds"]
+        seconds += data["identities"] * attack["steps"] * attack["rounds"] * attacking
+        head = {"defence": defence, "seconds": seconds}
+        table.append(head | {"memory_mb": step["peak_memory_mb"]})
+    return pd.DataFrame(table)
+
+
 def _costs(record: Record) -> list[dict[str, float | str]]:
     """A row for each step that a record has measured, a column for each quantity."""
     table: dict[str, dict[str, float]] = {}
@@ -430,8 +460,10 @@ def write_tables(profile: Profile, folder: Path) -> None:
         tables["performance"] = performance_table(records)
     if complete("main", "damage", "steps"):
         tables["attacks"] = attack_table(records)
+    if complete("ace", "stage2", "main", "cost", "performance", "stage1"):
+        costs = defence_costs(records)
+        tables["main_table"] = main_table(records).merge(costs, how="left", on="defence")
     if complete("ace", "stage2", "main"):
-        tables["main_table"] = main_table(records)
         tables["rivals"] = rival_table(records)
         tables["clean_harm"] = clean_harm(records)
         tables["treatments"] = treatment_table(records)

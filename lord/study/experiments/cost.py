@@ -6,19 +6,34 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import torch
+from torch import Tensor
 
 from lord.data.subjects import Subject
-from lord.defence import apply_treatment, load_defence, save_defence, train_defence
+from lord.defence import (
+    Stage1Settings,
+    apply_treatment,
+    load_defence,
+    save_defence,
+    train_defence,
+)
 from lord.finetune import load_lora, remove_adapters, save_lora
 from lord.purification import PURIFIERS, purify
 from lord.record import measure
 from lord.sample import generate
 from lord.study.bench import Bench, Outcome
 from lord.study.experiments.performance import fastest_turns
+from lord.study.profile import TRAINED
 from lord.workflow import fine_tune
 
 # One step is the difference between so many steps, shared by them: what is done once cancels.
 FEW, MANY = 1, 9
+
+# The training step of each trained defence.
+STAGE1 = {
+    "adversarial": "stage 1, adversarial training",
+    "lord": "stage 1, LoRD",
+    "lord_wide": "stage 1, wide LoRD",
+}
 
 # What each step is compared with.
 REFERENCES = {
@@ -37,15 +52,24 @@ REFERENCES = {
 def measure_cost(bench: Bench) -> Outcome:
     """Seconds of a training step and of sampling with each defence, and what purifiers take.
 
-    ``times`` compares a step with the same without the defence, see `REFERENCES`. Of purifiers,
-    seconds and peak memory for the photographs of a subject.
+    ``times`` compares a step with the same without the defence, see `REFERENCES`. Of the training
+    steps of `STAGE1` also the peak memory; of purifiers, seconds and peak memory for the
+    photographs of a subject.
     """
     with TemporaryDirectory() as folder:
         seconds = step_seconds(bench, Path(folder))
     metrics = {f"{name}/seconds": value for name, value in seconds.items()}
     for name, reference in REFERENCES.items():
         metrics[f"{name}/times"] = seconds[name] / seconds[reference]
-    return Outcome(metrics | purification_cost(bench))
+    return Outcome(metrics | stage1_memory(bench) | purification_cost(bench))
+
+
+def album(bench: Bench) -> tuple[Tensor, list[str]]:
+    """The photographs of a subject, with their captions."""
+    profile = bench.profile
+    subject = Subject(profile.domains[0], "evaluation", profile.subjects[0])
+    images = subject.photographs(profile.photographs, profile.size).images
+    return images, [subject.prompt] * len(images)
 
 
 def step_seconds(bench: Bench, folder: Path) -> dict[str, float]:
@@ -55,13 +79,11 @@ def step_seconds(bench: Bench, folder: Path) -> dict[str, float]:
         folder: for adapters, which are loaded again for every turn.
     """
     profile, pipeline = bench.profile, bench.pipeline
-    subject = Subject(profile.domains[0], "evaluation", profile.subjects[0])
-    images = subject.photographs(profile.photographs, profile.size).images
-    captions = [subject.prompt] * len(images)
+    images, captions = album(bench)
 
-    def stage1(settings: str, kind: str, steps: int) -> None:
+    def stage1(settings: Stage1Settings, kind: str, steps: int) -> None:
         remove_adapters(pipeline)
-        chosen = getattr(profile, settings).model_copy(update={"kind": kind, "steps": steps})
+        chosen = settings.model_copy(update={"kind": kind, "steps": steps})
         train_defence(pipeline, images, images, captions, chosen)
 
     def stage2(defence: Path | None, steps: int) -> None:
@@ -78,16 +100,17 @@ def step_seconds(bench: Bench, folder: Path) -> dict[str, float]:
             apply_treatment(pipeline, treatment)
         generate(pipeline, captions, list(range(len(images))), steps=steps)
 
-    for settings in ("stage1", "wide"):
-        stage1(settings, "lord", FEW)
-        save_defence(pipeline, folder / settings)
+    for name in ("stage1", "wide"):
+        stage1(getattr(profile, name), "lord", FEW)
+        save_defence(pipeline, folder / name)
     stage2(None, FEW)
     lora = save_lora(pipeline, folder)
     steps: dict[str, Callable[[int], None]] = {
-        "stage 1, LoRA": partial(stage1, "stage1", "lora"),
-        "stage 1, LoRD": partial(stage1, "stage1", "lord"),
-        "stage 1, wide LoRA": partial(stage1, "wide", "lora"),
-        "stage 1, wide LoRD": partial(stage1, "wide", "lord"),
+        "stage 1, adversarial training": partial(stage1, profile.adversarial, "lora"),
+        "stage 1, LoRA": partial(stage1, profile.stage1, "lora"),
+        "stage 1, LoRD": partial(stage1, profile.stage1, "lord"),
+        "stage 1, wide LoRA": partial(stage1, profile.wide, "lora"),
+        "stage 1, wide LoRD": partial(stage1, profile.wide, "lord"),
         "stage 2, no defence": partial(stage2, None),
         "stage 2, LoRD": partial(stage2, folder / "stage1"),
         "stage 2, wide LoRD": partial(stage2, folder / "wide"),
@@ -118,14 +141,26 @@ def seconds_of_one(
     }
 
 
+def stage1_memory(bench: Bench) -> dict[str, float]:
+    """Megabytes at the peak of a training step of each trained defence."""
+    images, captions = album(bench)
+    metrics = {}
+    for defence, name in STAGE1.items():
+        settings = getattr(bench.profile, TRAINED[defence][0])
+        remove_adapters(bench.pipeline)
+        with measure() as measurement:
+            chosen = settings.model_copy(update={"steps": FEW})
+            train_defence(bench.pipeline, images, images, captions, chosen)
+        metrics[f"{name}/peak_memory_mb"] = measurement.peak_memory_mb
+    remove_adapters(bench.pipeline)
+    return metrics
+
+
 def purification_cost(bench: Bench) -> dict[str, float]:
     """Seconds and megabytes that each purifier of the study takes for a subject's photographs."""
-    profile = bench.profile
-    subject = Subject(profile.domains[0], "evaluation", profile.subjects[0])
-    images = subject.photographs(profile.photographs, profile.size).images
-    prompts, seeds = [subject.prompt] * len(images), list(range(len(images)))
-    metrics = {}
-    for method in filter(PURIFIERS.get, profile.faced):
+    images, prompts = album(bench)
+    metrics, seeds = {}, list(range(len(images)))
+    for method in filter(PURIFIERS.get, bench.profile.faced):
         with measure() as measurement:
             purify(bench.pipeline, images, prompts, seeds, method)
         metrics[f"{method}/seconds"] = measurement.seconds

@@ -4,11 +4,10 @@ from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from lord.data.subjects import Subject
 from lord.defence import save_defence, train_defence
 from lord.finetune import FinetuneSettings, remove_adapters
 from lord.study.bench import Bench, Outcome
-from lord.study.experiments.cost import FEW, seconds_of_one
+from lord.study.experiments.cost import FEW, album, seconds_of_one
 from lord.study.profile import UNCHANGED
 from lord.workflow import fine_tune
 
@@ -20,9 +19,7 @@ def measure_rank_cost(bench: Bench) -> Outcome:
     parameters of all adapters in thousands.
     """
     pipeline, profile = bench.pipeline, bench.profile
-    subject = Subject(profile.domains[0], "evaluation", profile.subjects[0])
-    images = subject.photographs(profile.photographs, profile.size).images
-    captions = [subject.prompt] * len(images)
+    images, captions = album(bench)
 
     def stage2(settings: FinetuneSettings, defence: Path | None, steps: int) -> None:
         settings = settings.model_copy(update={"steps": steps})
