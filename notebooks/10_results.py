@@ -45,8 +45,8 @@ from lord import show, study
 
 chosen_on = study.run(profile, "stage2", compute=compute)
 records = chosen_on + study.run(profile, "main", compute=compute)
-steps = study.run(profile, "cost", compute=compute)
-defences = study.run(profile, "performance", compute=compute) + study.run(
+costs = study.run(profile, "cost", compute=compute)
+costs += study.run(profile, "performance", compute=compute) + study.run(
     profile, "stage1", compute=compute
 )
 show.run_card(records)
@@ -106,12 +106,12 @@ show.rival_table(profile)
 # landscapes ({numref}`fig-gap`), at the test-time treatment chosen beforehand
 # ({glue:text}`main_treatment`). Of the identity match, which asks only whether the subject's
 # attributes are there, it is {glue:text}`main_portraits_gap_identity:.0%` and
-# {glue:text}`main_landscapes_gap_identity:.0%`, of smaller gaps: {numref}`fig-main-table` has the intervals.
-# On portraits LoRD thus brings back a picture that looks right, but not the person's attributes. The means of
-# DiffPure and of adversarial training, dropped, bring back most of them, though the paired intervals
+# {glue:text}`main_landscapes_gap_identity:.0%`, of smaller gaps, and the intervals leave almost anything
+# open. So LoRD brings back a picture that looks right; whether it brings back the person's attributes is not
+# shown. The means of DiffPure and of adversarial training, dropped, are higher, though the paired intervals
 # ({numref}`fig-rival-table`) leave room for no difference.
 
-# %% tags=["hide-input"] mystnb={"figure": {"caption": "Share of the damage of ACE that LoRD repairs, for each domain and metric, with 95 % intervals over pairs of subject and seed. There is none where the damage itself could be chance.", "name": "fig-gap"}, "image": {"alt": "Bars of the share of the gap closed with intervals, on a scale where 0 is no repair and 1 is as good as clean."}}
+# %% tags=["hide-input"] mystnb={"figure": {"caption": "Share of the damage of ACE that LoRD repairs, for each domain and metric, with 95 % intervals over pairs of subject and seed, taken as independent. There is none where the damage itself could be chance.", "name": "fig-gap"}, "image": {"alt": "Bars of the share of the gap closed with intervals, on a scale where 0 is no repair and 1 is as good as clean."}}
 show.gap_closed(profile)
 
 # %% [markdown]
@@ -132,11 +132,11 @@ show.harm_table(profile)
 # ## What it costs
 #
 # {numref}`fig-defence-cost-table` has what a defence takes before a LoRA can learn behind it: a purifier for
-# every set of photographs, stage 1 once for a model and a domain, with the attack on its pictures. Memory is
-# that of the whole process, with the model in it.
+# every set of photographs, stage 1 once for a model and a domain. Its seconds have the attack on its pictures
+# in them, its memory has not. Memory is that of the whole process, with the model in it.
 
 # %% tags=["hide-input"] mystnb={"figure": {"caption": "What a defence takes: purifiers for the photographs of one subject, trained defences for one domain, at the seconds of a training step and of a gradient step of the attack that were measured side by side; peak memory of purifying, and of a training step.", "name": "fig-defence-cost-table"}}
-show.defence_cost_table(steps + defences)
+show.defence_cost_table(costs)
 
 # %% [markdown]
 # {numref}`fig-cost-table` compares steps with and without the defence, all measured in one run: an
@@ -152,7 +152,7 @@ show.defence_cost_table(steps + defences)
 # cheap with LoRD as with a plain LoRA, but DiffPure is done with all photographs in the time of a few of them.
 
 # %% tags=["hide-input"] mystnb={"figure": {"caption": "Seconds of one step with each defence, and of that step without the defence.", "name": "fig-cost-table"}}
-show.cost_table(steps)
+show.cost_table(costs)
 
 # %% [markdown]
 # ## Look for yourself

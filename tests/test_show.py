@@ -19,9 +19,11 @@ from lord.metrics.validation import SEVERITIES, VALIDATED
 from lord.model.embedded import TINY, build_pipeline
 from lord.record import Record, make_record, measure, write_record
 from lord.sample import generate
-from lord.show.findings import _verdict, is_worse
+from lord.show import first_page
+from lord.show.first_page import _verdict, is_worse
 from lord.show.results import metric_keys
 from lord.show.style import ATTACK_NAMES, number, with_interval
+from lord.study import tables
 from lord.study.experiments.cost import STAGE1
 from lord.study.plan import Job, jobs
 from lord.study.profile import SamplingSettings, load_profile
@@ -45,7 +47,7 @@ SETTINGS = {
     "size": SIZE,
     "budget": {"eps_levels": 8, "step_levels": 1, "steps": 1},
     "finetune": {"steps": 1},
-    "stage1": {"steps": 1},
+    "stage1": {"steps": 2},
     "stage1_data": {"attack": {"steps": 1}},
     "adversarial": {"kind": "lora", "steps": 1},
     "adversarial_data": {"attack": {"steps": 1}},
@@ -173,13 +175,13 @@ def made_up(job: Job, settings: dict, number: random.Random) -> tuple[dict, dict
         return {"images": 512.0, "gate_accuracy": 0.7 if domain == "portraits" else 0.8}, series
     if job.stage == "performance":
         columns = ("seconds_per_image", "times_the_floor")
-        attacks = ("floor", "naive", "ace", "ace_plus")
-        steps = {f"{name}/{c}": 1.5 for name in attacks for c in columns}
+        attacks = {"floor": 1.4, "naive": 1.5, "ace": 1.7, "ace_plus": 1.5}
+        steps = {f"{name}/{c}": value for name, value in attacks.items() for c in columns}
         return steps | {"ace_plus/faster_than_naive": 2.5}, {}
     if job.stage == "cost":
         metrics = {"stage 1, LoRD/times": 1.1}
-        for name in (*STAGE1.values(), "jpeg"):
-            metrics |= {f"{name}/seconds": 0.5, f"{name}/peak_memory_mb": 1500.0}
+        for place, name in enumerate((*STAGE1.values(), "jpeg"), start=1):
+            metrics |= {f"{name}/seconds": place / 10, f"{name}/peak_memory_mb": 1000 + 100 * place}
         return metrics, {}
     if job.stage == "sampled_gates":
         series = {f"{kind}/timestep": [900.0, 500.0] for kind in ("samples", "photographs")}
@@ -692,7 +694,7 @@ def test_a_defence_may_do_a_tenth_of_the_damage_to_clean_photographs(study):
 def test_cost_table(study):
     _, records = study
     rows = show.cost_table(records("cost")).data
-    assert rows.loc["stage 1, LoRD"].tolist() == ["0.500", "1.10"]
+    assert rows.loc["stage 1, LoRD"].tolist() == ["0.200", "1.10"]
     assert "JPEG" not in rows.index
 
 
@@ -701,18 +703,26 @@ def test_what_a_defence_takes(study):
     found = records("cost", "performance", "stage1")
     rows = show.defence_cost_table(found).data
     assert list(rows.index) == ["JPEG", "adversarial training", "LoRD", "wide LoRD"]
-    assert rows.loc["JPEG"].tolist() == ["0.50", "a subject", "1.50"]
-    costs = defence_costs(found).set_index("defence")
-    data = load_profile(profile).stage1_data
-    # A step of training, and for every picture those of its attack, each with a surrogate round.
-    seconds = 0.5 + data.identities * data.attack.steps * data.attack.rounds * 1.5
-    assert costs.loc["lord", "seconds"] == pytest.approx(seconds)
+    assert rows.loc["JPEG"].tolist() == ["0.40", "a subject", "1.40"]
+    assert rows.loc["LoRD"].tolist()[1:] == ["a domain", "1.20"]
 
-    profile = load_profile(profile)
+    profile, costs = load_profile(profile), defence_costs(found).set_index("defence")
+    settings = {
+        "adversarial": (0.1, profile.adversarial, profile.adversarial_data),
+        "lord": (0.2, profile.stage1, profile.stage1_data),
+        "lord_wide": (0.3, profile.wide, profile.stage1_data),
+    }
+    for defence, (step, training, data) in settings.items():
+        # The steps of training, and for every picture those of its attack; see `made_up`.
+        seconds = step * training.steps
+        seconds += data.identities * data.attack.steps * data.attack.rounds * 1.7
+        assert costs.loc[defence, "defence_seconds"] == pytest.approx(seconds)
+
     write_tables(profile, results_root() / profile.name)
     table = pd.read_csv(results_root() / profile.name / "main_table.csv").set_index("defence")
-    assert table.drop(index="none")[["seconds", "memory_mb"]].notna().all(axis=None)
-    assert table.loc["none", ["seconds", "memory_mb"]].isna().all(axis=None)
+    columns = list(costs)
+    assert table.drop(index="none")[columns].notna().all(axis=None)
+    assert table.loc["none", columns].isna().all(axis=None)
 
 
 def test_treatment_table_marks_the_choice_and_the_best(study):
@@ -736,68 +746,92 @@ def test_the_table_of_stage_1_identities_chooses_a_candidate(study):
 def test_summary_answers_the_questions_with_numbers(study):
     profile, _ = study
     text = show.summary(profile)
-    assert "**Does ACE ruin a LoRA? Yes.** With it embedded FID goes from 2.0" in text
-    assert "**Does LoRD repair it? Yes.**" in text  # see LEVELS
-    assert re.search(r"closes of the embedded FID gap (8[89]|9[01])%", text)
-    assert re.search(r"of the embedded CLIP-IQA gap (8[789]|9[01])%", text)
+    assert "*Does ACE ruin a LoRA?* **Yes.** With it embedded FID goes from 2.0" in text
+    assert "*Does LoRD repair it?* **Yes.**" in text  # see LEVELS
+    assert re.search(r"it closes by embedded FID (8[89]|9[01])%", text)
+    assert re.search(r"; by embedded CLIP-IQA (8[789]|9[01])%", text)
     assert "Chosen on identities that are not evaluated: λ = 0." in text
-    assert "**Is LoRD ahead of other defences against ACE? Of 2 of 2.**" in text
+    assert "**Everywhere of 2 of 2.**" in text
     assert "it is ahead everywhere of JPEG and adversarial training." in text
-    assert "Trained defences have seen ACE alone. Of the embedded FID gap of AdvDM close" in text
-    knowing = (
-        r"knows it\? (Yes|Largely)\.\*\* Of the embedded FID gap the worst of 1 such attackers"
-    )
-    assert re.search(knowing, text) and re.search(r"of ACE 8[3-7]% on portraits", text)
+    assert "not seen?* **Yes.** Trained defences have seen ACE alone. Under AdvDM close" in text
+    assert re.search(r"knows it\?\* \*\*(Yes|Largely)\.\*\* With the worst of 1 such att", text)
+    assert re.search(r"under ACE by embedded FID 8[3-7]% on portraits \(instead of 9\d%\)", text)
     one = Path(profile).stem == "one"
     assert ("{admonition} No evidence" in text) == one
     assert ("1 subject and 1 seed in each domain, no intervals" in text) == one
     assert ("2 subjects and 1 seed in each domain, 95 % intervals" in text) != one
-    assert bool(re.search(r"FID gap \d+% \[\d+%, \d+%\]", text)) != one
+    assert bool(re.search(r"FID \d+% \[\d+%, \d+%\]", text)) != one
 
 
-def test_summary_says_whether_the_second_branch_repairs(study, monkeypatch):
+@pytest.mark.parametrize(
+    ("share", "verdict"), [(0.4, "Yes"), (0.6, "In part"), (0.98, "No"), (1.1, "No")]
+)
+def test_summary_says_whether_the_second_branch_repairs(study, monkeypatch, share, verdict):
     profile, _ = study
-    table_of = show.findings.tables.ablation_table
-    for factor, verdict in ((0.5, "Yes"), (1.1, "No")):
+    table_of = tables.ablation_table
 
-        def changed(records, stage, factor=factor):
-            table = table_of(records, stage)
-            own = table["variant"] == "one_branch"
-            unchanged = table[table["variant"] == UNCHANGED].set_index(["domain", "attack"])
-            for row in table.index[own]:
-                usual = unchanged.loc[tuple(table.loc[row, ["domain", "attack"]]), "fid_closed"]
-                table.loc[row, "fid_closed"] = factor * usual
-            return table
+    def changed(records, stage):
+        table = table_of(records, stage)
+        unchanged = table[table["variant"] == UNCHANGED].set_index(["domain", "attack"])
+        for row in table.index[table["variant"] == "one_branch"]:
+            usual = unchanged.loc[tuple(table.loc[row, ["domain", "attack"]]), "fid_closed"]
+            table.loc[row, "fid_closed"] = share * usual
+        return table
 
-        monkeypatch.setattr(show.findings.tables, "ablation_table", changed)
-        assert f"second branch that repairs? {verdict}.**" in show.summary(profile)
+    monkeypatch.setattr(tables, "ablation_table", changed)
+    assert f"second branch that repairs?* **{verdict}.**" in show.summary(profile)
+
+
+def test_summary_leaves_the_gate_alone_only_where_it_does_well(study, monkeypatch):
+    profile, records = study
+    rows = tables.main_rows(records("stage2", "main"))
+    ours = (rows["attack"] == "ace") & (rows["defence"] == "lord") & ~rows["selected"]
+    first, second = DOMAINS
+    for domains, verdict in (([first], "Undecided"), ([first, second], "Not leave it as it was")):
+        worse = rows.copy()
+        worse.loc[ours, "fid"] = 0
+        worse.loc[ours & rows["domain"].isin(domains), "fid"] = 99
+        monkeypatch.setattr(tables, "main_rows", lambda records, worse=worse: worse)
+        assert f"test time?* **{verdict}" in show.summary(profile)
 
 
 def test_summary_names_the_rivals_that_are_better(study, monkeypatch):
     profile, records = study
-    leads = show.findings.tables.rival_table(records("stage2", "main"))
+    leads = tables.rival_table(records("stage2", "main"))
     ends = ["lead", "lead_low", "lead_high"]
     leads.loc[leads["defence"] == "jpeg", ends] *= -1
     leads = leads.rename(columns={"lead_low": "lead_high", "lead_high": "lead_low"})
     leads.loc[leads["defence"] != "jpeg", ends[1:]] = [-1.0, 1.0]
-    monkeypatch.setattr(show.findings.tables, "rival_table", lambda records: leads)
+    monkeypatch.setattr(tables, "rival_table", lambda records: leads)
     text = show.summary(profile)
-    assert "Of 0 of 2.**" in text
-    assert "nowhere of JPEG and adversarial training; and in some respects behind JPEG." in text
+    assert "**Everywhere of 0 of 2.**" in text
+    assert "it is ahead nowhere of JPEG and adversarial training. In some" in text
+    assert "In some respects it is behind JPEG." in text
+
+
+def test_summary_says_what_was_not_measured(study, monkeypatch):
+    profile, records = study
+    leads = tables.rival_table(records("stage2", "main"))
+    monkeypatch.setattr(tables, "rival_table", lambda records: leads[leads["defence"] == "none"])
+    gaps = tables.gaps_closed(records("stage2", "main"))
+    monkeypatch.setattr(tables, "gaps_closed", lambda records: gaps[gaps["attack"] == "ace"])
+    monkeypatch.setattr(first_page, "run", lambda *_, **__: [])
+    text = show.summary(profile)
+    assert text.count("?* Not measured at this scale.") == 4
 
 
 def test_summary_says_so_when_the_attack_does_nothing(study, monkeypatch):
     profile, records = study
-    rows = show.findings.tables.main_rows(records("stage2", "main"))
+    rows = tables.main_rows(records("stage2", "main"))
     clean = rows[(rows["attack"] == "none") & (rows["defence"] == "none")]
     clean = clean.set_index(["domain", "subject"])[["fid", "clip_iqa"]]
     for row in rows.index[rows["attack"] == "ace"]:
         own = clean.loc[tuple(rows.loc[row, ["domain", "subject"]])]
         rows.loc[row, ["fid", "clip_iqa"]] = own
-    monkeypatch.setattr(show.findings.tables, "main_rows", lambda records: rows)
+    monkeypatch.setattr(tables, "main_rows", lambda records: rows)
     text = show.summary(profile)
-    assert "ruin a LoRA? Not in this run." in text and "nothing, as there was none" in text
-    assert "repair it? There was nothing to repair." in text
+    assert "ruin a LoRA?* **Not in this run.**" in text and "nothing, for want of a gap" in text
+    assert "repair it?* **There was nothing to repair.**" in text
     assert "nan" not in text and "inf" not in text
 
 

@@ -24,7 +24,7 @@ from lord.cli.options import (
     require_defence,
     require_folder,
 )
-from lord.cli.provenance import save_with_note
+from lord.cli.provenance import name_of, save_with_note
 from lord.progress import console
 
 if TYPE_CHECKING:
@@ -380,6 +380,7 @@ def finetune(
     album = load_folder(images, side, caption)
     of_class = load_folder(prior, side, caption) if prior else None
     work = out.with_name(f".{out.stem}.work")
+    note = name_of(defence)
     history = fine_tune(
         pipeline,
         album.images,
@@ -389,7 +390,7 @@ def finetune(
         prior=of_class and (of_class.images, of_class.captions),
         checkpoint=work / "checkpoint.safetensors",
     )
-    save_with_note(pipeline, out, defence)
+    save_with_note(pipeline, out, note)
     shutil.rmtree(work, ignore_errors=True)
     console.print(f"The LoRA is in {out} ({last_losses(history)})")
 

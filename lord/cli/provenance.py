@@ -14,15 +14,19 @@ if TYPE_CHECKING:
 NOTE = "lord_defence"
 
 
-def save_with_note(pipeline: "StableDiffusionPipeline", out: Path, defence: Path | None) -> None:
-    """Write a LoRA as `lord.finetune.save_lora` does, with a note of the defence underneath."""
+def save_with_note(pipeline: "StableDiffusionPipeline", out: Path, note: str) -> None:
+    """Write a LoRA as `lord.finetune.save_lora` does, with a note of the defence underneath.
+
+    Args:
+        note: the `name_of` the defence, taken before the training.
+    """
     from lord.files import replacing, save_tensors
     from lord.finetune import read_safetensors, save_lora
 
     with replacing(out) as temporary:
         save_lora(pipeline, temporary)
         tensors, metadata = read_safetensors(temporary)
-        save_tensors(tensors, temporary, metadata | {NOTE: name_of(defence)})
+        save_tensors(tensors, temporary, metadata | {NOTE: note})
 
 
 def check_note(lora: Path, defence: Path) -> None:

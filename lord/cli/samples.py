@@ -40,7 +40,7 @@ def generate(
     ] = None,
     defence: Annotated[
         Path | None,
-        typer.Option(help="The defence that the LoRA was trained with; another is refused."),
+        typer.Option(help="The defence that the LoRA was trained with; unless dropped, no other."),
     ] = None,
     treatment: Annotated[
         str,

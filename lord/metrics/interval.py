@@ -57,7 +57,7 @@ def ratio_interval(
     resamples: int = 20_000,
     seed: int = 0,
 ) -> Interval:
-    """The ratio of two means over the same cells, which are resampled together.
+    """The ratio of two means over the same independent cells, which are resampled together.
 
     Where the mean of the denominators is not surely above 0, by the same interval, a ratio can be
     anything: the ends are then NaN.

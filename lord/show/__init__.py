@@ -34,7 +34,8 @@ from lord.show.curves import (
     sampled_gates,
     training_curves,
 )
-from lord.show.findings import stranger_findings, summary
+from lord.show.findings import stranger_findings
+from lord.show.first_page import summary
 from lord.show.pictures import (
     attacked_images,
     image_grid,

@@ -11,9 +11,8 @@ from matplotlib.figure import Figure
 from pandas.io.formats.style import Styler
 
 from lord.record import Record
-from lord.show.findings import JUDGED
 from lord.show.pictures import mosaic, sample_tiles
-from lord.show.results import in_book_order, metric_keys, metric_table
+from lord.show.results import JUDGED, in_book_order, metric_keys, metric_table
 from lord.show.style import (
     ATTACK_NAMES,
     BLUE,

@@ -33,9 +33,12 @@ from lord.show.style import (
     with_interval,
 )
 from lord.study import tables
-from lord.study.profile import OURS, TRAINED
+from lord.study.profile import OURS
 from lord.study.run import results_root, run
 from lord.study.tables import METRICS
+
+# The metrics on which attacks and defences are judged.
+JUDGED = ("fid", "clip_iqa")
 
 
 def result_records(profile: str) -> list[Record]:
@@ -69,17 +72,16 @@ def treatment_comparison(records: Sequence[Record]) -> Figure:
     """FID and CLIP-IQA of every test-time treatment; filled: the one chosen on other identities."""
     table, conditions = tables.treatment_table(records), tables.main_table(records)
     keys = metric_keys(records)
-    names = ("fid", "clip_iqa")
     domains, defences = list(table["domain"].unique()), list(table["defence"].unique())
     treatments = list(table["treatment"].unique())
     figure, axes = panels(
-        len(names),
+        len(JUDGED),
         len(domains),
-        len(names) * (0.3 * len(treatments) + 0.55) + 0.7,
+        len(JUDGED) * (0.3 * len(treatments) + 0.55) + 0.7,
         sharex="row",
         sharey=True,
     )
-    for row, name in zip(axes, names, strict=True):
+    for row, name in zip(axes, JUDGED, strict=True):
         for panel, domain in zip(row, domains, strict=True):
             _reference_lines(panel, conditions[conditions["domain"] == domain], name)
             for cell in table[table["domain"] == domain].to_dict("records"):
@@ -189,10 +191,10 @@ def cost_table(records: Sequence[Record]) -> Styler:
     """How a step with a defence compares with the same without.
 
     Args:
-        records: of the stage cost.
+        records: among them that of the stage cost.
     """
     table = tables.performance_table(records)
-    table = table[~table["step"].isin(DEFENCE_NAMES)]
+    table = table[(table["experiment"] == "cost") & ~table["step"].isin(DEFENCE_NAMES)]
     shown = pd.DataFrame(
         {
             "seconds": table["seconds"].map("{:.3f}".format),
@@ -208,12 +210,13 @@ def defence_cost_table(records: Sequence[Record]) -> Styler:
     Args:
         records: of the stages cost, performance and stage1.
     """
-    table = in_book_order(tables.defence_costs(records).assign(attack="none", domain=""))
+    table = tables.defence_costs(records)
+    table = table.sort_values("defence", key=lambda names: names.map(list(DEFENCE_NAMES).index))
     shown = pd.DataFrame(
         {
-            "seconds": table["seconds"].map(number),
-            "for": np.where(table["defence"].isin(TRAINED), "a domain", "a subject"),
-            "peak memory, GB": (table["memory_mb"] / 1000).map("{:.2f}".format),
+            "seconds": table["defence_seconds"].map(number),
+            "for": table["defence_for"].map("a {}".format),
+            "peak memory, GB": (table["defence_memory_mb"] / 1000).map("{:.2f}".format),
         }
     ).set_index(pd.Index(table["defence"].map(DEFENCE_NAMES), name=None))
     return _styled_table(shown, shown.map(lambda _: ""), records)
@@ -341,10 +344,9 @@ def stranger_figure(profile: str) -> Figure:
     defences = [name for name in DEFENCE_NAMES if name in faced.index]
     attacks = [name for name in table["attack"].unique() if name != "none"]
     domains = list(table["domain"].unique())
-    names = ("fid", "clip_iqa")
-    height = len(names) * (0.14 * len(defences) * len(attacks) + 0.6) + 0.6
-    figure, axes = panels(len(names), len(domains), height, sharex="row", sharey=True)
-    for row, name in zip(axes, names, strict=True):
+    height = len(JUDGED) * (0.14 * len(defences) * len(attacks) + 0.6) + 0.6
+    figure, axes = panels(len(JUDGED), len(domains), height, sharex="row", sharey=True)
+    for row, name in zip(axes, JUDGED, strict=True):
         for panel, domain in zip(row, domains, strict=True):
             rows = _where(table, domain=domain).set_index(["attack", "defence"])
             clean = rows.loc[("none", "none"), name]

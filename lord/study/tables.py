@@ -377,31 +377,35 @@ def performance_table(records: Sequence[Record]) -> pd.DataFrame:
 
 
 def defence_costs(records: Sequence[Record]) -> pd.DataFrame:
-    """What each defence takes before a LoRA can learn behind it: ``seconds`` and ``memory_mb``.
+    """What each defence takes before a LoRA can learn behind it.
 
-    A purifier takes it for the photographs of a subject, every time; a trained defence once for a
-    model and a domain: its optimizer steps and, on each of its pictures, the gradient steps of its
-    attack, at the seconds of a step that were measured side by side. Its memory is that of an
-    optimizer step. All of the whole process, with the model in it.
+    The columns ``defence_seconds`` and ``defence_memory_mb``, at the peak and of the whole process
+    with the model in it, and ``defence_for``, what for: a purifier takes them for the photographs
+    of a ``"subject"``, every time; a trained defence once for a model and a ``"domain"``. The
+    seconds of that are those of its training steps and, for each of its pictures, of the gradient
+    steps of its attack, but not of a surrogate, all measured side by side; the memory is that of a
+    training step.
 
     Args:
         records: among them those of the stages cost, performance and stage1.
     """
     costs = performance_table(records).set_index("step")
-    table = []
-    for defence in filter(costs.index.__contains__, PURIFIERS):
-        head = {"defence": defence, "seconds": costs.loc[defence, "seconds"]}
-        table.append(head | {"memory_mb": costs.loc[defence, "peak_memory_mb"]})
+    table = [
+        (name, costs.loc[name, "seconds"], costs.loc[name, "peak_memory_mb"], "subject")
+        for name in PURIFIERS
+        if name in costs.index
+    ]
     trained = {r.settings["defence"]: r.settings for r in records if r.kind == "stage1"}
     for defence, settings in trained.items():
         training, data = (settings[name] for name in TRAINED[defence])
-        attack, step = data["attack"], costs.loc[STAGE1[defence]]
-        attacking = costs["seconds_per_image"].get(attack["method"], 0)  # noise takes no steps
+        step, attack = costs.loc[STAGE1[defence]], data["attack"]
         seconds = training["steps"] * step["seconds"]
-        seconds += data["identities"] * attack["steps"] * attack["rounds"] * attacking
-        head = {"defence": defence, "seconds": seconds}
-        table.append(head | {"memory_mb": step["peak_memory_mb"]})
-    return pd.DataFrame(table)
+        if gradients := attack["steps"] * attack["rounds"] * attack["draws"]:
+            per_image = costs.loc[attack["method"], "seconds_per_image"]
+            seconds += data["identities"] * gradients * per_image
+        table.append((defence, seconds, step["peak_memory_mb"], "domain"))
+    columns = ["defence", "defence_seconds", "defence_memory_mb", "defence_for"]
+    return pd.DataFrame(table, columns=columns)
 
 
 def _costs(record: Record) -> list[dict[str, float | str]]:
@@ -460,10 +464,11 @@ def write_tables(profile: Profile, folder: Path) -> None:
         tables["performance"] = performance_table(records)
     if complete("main", "damage", "steps"):
         tables["attacks"] = attack_table(records)
-    if complete("ace", "stage2", "main", "cost", "performance", "stage1"):
-        costs = defence_costs(records)
-        tables["main_table"] = main_table(records).merge(costs, how="left", on="defence")
     if complete("ace", "stage2", "main"):
+        tables["main_table"] = main_table(records)
+        if complete("cost", "performance", "stage1"):
+            costs = defence_costs(records)
+            tables["main_table"] = tables["main_table"].merge(costs, how="left", on="defence")
         tables["rivals"] = rival_table(records)
         tables["clean_harm"] = clean_harm(records)
         tables["treatments"] = treatment_table(records)

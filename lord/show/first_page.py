@@ -1,0 +1,313 @@
+"""The first page of the book: its questions, each with a verdict and the numbers behind it."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from lord.record import Record
+from lord.show.cards import chosen_treatments
+from lord.show.findings import attacks_seen
+from lord.show.results import JUDGED, in_book_order, metric_keys, result_records
+from lord.show.style import (
+    ATTACK_NAMES,
+    DEFENCE_NAMES,
+    caveats,
+    higher_is_better,
+    metric_name,
+    treatment_name,
+    with_interval,
+)
+from lord.study import tables
+from lord.study.profile import DEFENCES, OURS, UNCHANGED
+from lord.study.run import results_root, run
+
+CLEAN, ATTACKED = ("none", "none"), ("ace", "none")
+
+# The share that must be repaired of every gap for a verdict; the first is the goal of the study.
+VERDICTS = {"Yes": 0.85, "Largely": 0.5}
+
+NOT_MEASURED = "Not measured at this scale."
+
+Cell = Mapping[str, float]
+
+
+def summary(profile: str) -> str:
+    """The answers to the questions of the book's first page: a verdict, then its numbers.
+
+    Raises:
+        FileNotFoundError: records of the profile are missing.
+    """
+    records = result_records(profile)
+    table, gaps = tables.main_table(records), tables.gaps_closed(records)
+    parts, adaptive = (
+        run(profile, stage, compute=False, results=results_root())
+        for stage in ("parts", "adaptive")
+    )
+    warnings = []
+    for title, text in (caveat.split(": ") for caveat in caveats(records)):
+        warnings.append(f":::{{admonition}} {title}\n:class: warning\n\n{text.capitalize()}\n:::\n")
+    answers = {
+        "Does ACE ruin a LoRA?": _damage(table, records),
+        "Does LoRD repair it?": _repair(gaps, records),
+        "What should be done with its gate at test time?": _gate(table, gaps, records),
+        "Is LoRD ahead of other defences against ACE?": _rivals(records),
+        "Does it hold against attacks that it has not seen?": _strangers(gaps, records),
+        "Does it hold against an attacker who knows it?": _knowing(adaptive, records),
+        "Is it the second branch that repairs?": _branch(parts, records),
+    }
+    lines = [f"{n}. *{q}* {answer}" for n, (q, answer) in enumerate(answers.items(), start=1)]
+    return "\n".join([*warnings, *lines, "", _reading(profile, table), ""])
+
+
+def _reading(profile: str, table: pd.DataFrame) -> str:
+    """How the numbers are to be read."""
+    subjects, seeds = table["subjects"].max(), table["seeds"].max()
+    text = f"Profile `{Path(profile).stem}`: {_count(subjects, 'subject')} and "
+    text += f"{_count(seeds, 'seed')} in each domain, "
+    text += "no intervals" if subjects * seeds == 1 else "95 % intervals in brackets"
+    if seeds > 1:
+        text += "; they take the seeds of a subject as independent, and are rather too narrow"
+    shares = ", ".join(f"“{word}” at least {share:.0%}" for word, share in VERDICTS.items())
+    return (
+        f"{text}. What is closed is a share of the gap between LoRAs on attacked and on clean "
+        f"photographs; by the least share of an answer, {shares}."
+    )
+
+
+def _damage(table: pd.DataFrame, records: Sequence[Record]) -> str:
+    """Is a LoRA on attacked photographs worse than one on clean photographs?"""
+    keys, domains = metric_keys(records), _by_domain(table)
+    worse, parts = [], []
+    for name in JUDGED:
+        changes = []
+        for domain, cells in domains.items():
+            clean, attacked = cells[CLEAN], cells[ATTACKED]
+            worse.append(is_worse(attacked, clean, name))
+            changes.append(f"from {_text(clean, name)} to {_text(attacked, name)} on {domain}")
+        parts.append(f"{metric_name(keys[name])} goes {_listed(changes)}")
+    verdict = "Yes" if all(worse) else "In part" if any(worse) else "Not in this run"
+    return f"**{verdict}.** With it {'; '.join(parts)}."
+
+
+def _repair(gaps: pd.DataFrame, records: Sequence[Record]) -> str:
+    """How far does LoRD bring the metrics back?"""
+    gaps = gaps[(gaps["attack"] == "ace") & (gaps["defence"] == OURS) & gaps["selected"]]
+    gaps = gaps[gaps["metric"].isin(JUDGED)]
+    closed = "; ".join(_closed(rows, records) for _, rows in gaps.groupby("metric", sort=False))
+    return (
+        f"**{_verdict(gaps['closed'])}.** With the test-time treatment chosen on other identities "
+        f"it closes {closed}."
+    )
+
+
+def _closed(gaps: pd.DataFrame, records: Sequence[Record]) -> str:
+    """The shares of one metric, on every domain."""
+    metric = metric_name(metric_keys(records)[gaps["metric"].iloc[0]])
+    shares = [f"{_share(row)} on {row['domain']}" for row in gaps.to_dict("records")]
+    return f"by {metric} {_listed(shares)}"
+
+
+def _gate(table: pd.DataFrame, gaps: pd.DataFrame, records: Sequence[Record]) -> str:
+    """Which treatment was chosen, and what the gate does as trained."""
+    verdict = "Not leave it as it was trained" if _untrusted(table) else "Undecided"
+    chosen = chosen_treatments(records, list(_by_domain(table)))
+    text = f"**{verdict}.** Chosen on identities that are not evaluated: {chosen}."
+    trained = gaps[(gaps["attack"] == "ace") & (gaps["defence"] == OURS)]
+    trained = trained[trained["treatment"] == tables.AS_TRAINED[OURS]]
+    if len(trained):
+        text += f" As trained, it closes {_closed(trained[trained['metric'] == 'fid'], records)}."
+    return (
+        f"{text} {{doc}}`notebooks/09_lord_stage2` compares treatments, "
+        "{doc}`notebooks/13_lambda` explains them."
+    )
+
+
+def _untrusted(table: pd.DataFrame) -> bool:
+    """Whether under ACE LoRD as trained has a worse FID than as chosen, in every domain."""
+    ours = table[(table["attack"] == "ace") & (table["defence"] == OURS)]
+    pairs = [
+        (rows[rows["treatment"] == tables.AS_TRAINED[OURS]], rows[rows["selected"]])
+        for _, rows in ours.groupby("domain")
+    ]
+    return all(
+        len(trained) and is_worse(trained.iloc[0], chosen.iloc[0], "fid")
+        for trained, chosen in pairs
+    )
+
+
+def _rivals(records: Sequence[Record]) -> str:
+    """Which defences LoRD is ahead of or behind, on the same subjects and seeds, under ACE."""
+    keys, leads = metric_keys(records), tables.rival_table(records)
+    # A LoRA alone and a variant of LoRD are no rivals.
+    leads = leads[(leads["attack"] == "ace") & ~leads["defence"].isin(("none", "lord_wide"))]
+    leads = leads[leads["metric"].isin(JUDGED)]
+    if not len(leads):
+        return NOT_MEASURED
+    leads = leads.assign(
+        ahead=leads["lead_low"].fillna(leads["lead"]) > 0,
+        behind=leads["lead_high"].fillna(leads["lead"]) < 0,
+    )
+    # A rival counts with the better of its treatments.
+    against = leads.groupby(["defence", "domain", "metric"], sort=False)
+    against = against.agg({"ahead": "all", "behind": "any"}).groupby("defence", sort=False)
+    everywhere, somewhere = against["ahead"].all(), against["ahead"].any()
+    groups = {
+        "everywhere": everywhere,
+        "in some respects": somewhere & ~everywhere,
+        "nowhere": ~somewhere,
+    }
+    ahead = ", ".join(f"{w} of {_defences(names)}" for w, names in groups.items() if names.any())
+    text = f"**Everywhere of {everywhere.sum()} of {len(everywhere)}.** By "
+    text += f"{_listed([metric_name(keys[name]) for name in JUDGED])}, on the same subjects and "
+    text += f"seeds, it is ahead {ahead}."
+    behind = against["behind"].any()
+    if behind.any():
+        text += f" In some respects it is behind {_defences(behind)}."
+    if leads["lead_low"].notna().any():
+        text += " A difference counts if its interval does not contain 0."
+    return text
+
+
+def _defences(which: pd.Series) -> str:
+    return _listed([DEFENCE_NAMES[name] for name in DEFENCE_NAMES if which.get(name)])
+
+
+def _strangers(gaps: pd.DataFrame, records: Sequence[Record]) -> str:
+    """How LoRD does against the other attacks it faces, and defences that face all of these."""
+    gaps = gaps[gaps["selected"] & gaps["metric"].isin(JUDGED) & (gaps["attack"] != "ace")]
+    gaps = gaps.dropna(subset=["closed"])
+    ours = gaps[gaps["defence"] == OURS]
+    if not len(ours):
+        return NOT_MEASURED
+    attacks = [ATTACK_NAMES[name] for name in ATTACK_NAMES if name in set(ours["attack"])]
+    facing = gaps.groupby("defence")["attack"].agg(set)
+    facing = [name for name in DEFENCES if facing.get(name) == set(ours["attack"])]
+    said = []
+    for defence in dict.fromkeys((OURS, *facing)):
+        ranges = [
+            f"{_range(rows['closed'])} by {metric_name(metric_keys(records)[name])}"
+            for name, rows in gaps[gaps["defence"] == defence].groupby("metric", sort=False)
+        ]
+        said.append(f"{DEFENCE_NAMES[defence]} {_listed(ranges)}")
+    return (
+        f"**{_verdict(ours['closed'])}.** {attacks_seen(records)} Under {_listed(attacks)} close, "
+        f"from the least to the most over attacks and domains: {'; '.join(said)}. "
+        "{doc}`notebooks/15_transfer` looks further."
+    )
+
+
+def _range(shares: pd.Series) -> str:
+    ends = dict.fromkeys(f"{share:.0%}" for share in (shares.min(), shares.max()))
+    return " to ".join(ends)
+
+
+def _knowing(adaptive: Sequence[Record], records: Sequence[Record]) -> str:
+    """How our defence does against attackers who know it."""
+    if not adaptive:
+        return NOT_MEASURED
+    keys = metric_keys(records)
+    table = tables.ablation_table([*adaptive, *records], "adaptive")
+    knowing, usual = (table[(table["variant"] != UNCHANGED) == known] for known in (True, False))
+    usual = usual.set_index(["attack", "domain", "treatment"])
+    worst, said = [], []
+    for (attack, treatment), rows in in_book_order(knowing).groupby(
+        ["attack", "treatment"], sort=False
+    ):
+        parts = []
+        for name in JUDGED:
+            least = rows.groupby("domain", sort=False)[f"{name}_closed"].min().dropna()
+            shares = [
+                f"{share:.0%} on {domain} (instead of "
+                f"{usual.loc[(attack, domain, treatment), f'{name}_closed']:.0%})"
+                for domain, share in least.items()
+            ]
+            worst += least.tolist()
+            parts += [f"by {metric_name(keys[name])} {_listed(shares)}"] if shares else []
+        if parts:
+            said.append(f"under {ATTACK_NAMES[attack]} {_listed(parts)}")
+    if not said:
+        return NOT_MEASURED
+    treatments = " or ".join(map(treatment_name, table["treatment"].unique()))
+    return (
+        f"**{_verdict(worst)}.** With the worst of {knowing['variant'].nunique()} such attackers, "
+        f"picked afterwards for each number, LoRD ({treatments}) closes {'; '.join(said)}, in "
+        f"{_count(table['cells'].max(), 'cell')} of each domain. {{doc}}`notebooks/16_adaptive` "
+        "has them all."
+    )
+
+
+def _branch(parts: Sequence[Record], records: Sequence[Record]) -> str:
+    """Whether a plain LoRA that stage 1 has trained repairs as much."""
+    if not parts:
+        return NOT_MEASURED
+    table = tables.ablation_table([*parts, *records], "parts")
+    rows = table[table["attack"] == "ace"].set_index(["domain", "treatment"])
+    plain, lord = (rows[rows["variant"] == name] for name in ("one_branch", UNCHANGED))
+    lord = lord.loc[lord["fid_closed"] > 0, "fid_closed"].reindex(plain.index).dropna()
+    if not len(lord):
+        return NOT_MEASURED
+    kept = plain["fid_closed"].loc[lord.index] / lord
+    verdict = "No" if kept.min() >= 0.9 else "In part" if kept.max() >= 0.5 else "Yes"
+    shares = [
+        f"{row['fid_closed']:.0%} on {domain} (LoRD {lord[domain, treatment]:.0%}; worse in "
+        f"{row['fid_worse']:.0f} of {_count(row['cells'], 'cell')})"
+        for (domain, treatment), row in plain.loc[lord.index].iterrows()
+    ]
+    treatments = " or ".join(map(treatment_name, lord.index.unique("treatment")))
+    return (
+        f"**{verdict}.** A plain LoRA that stage 1 has trained in its place, {treatments} as LoRD "
+        f"is here, closes by {metric_name(metric_keys(records)['fid'])} {_listed(shares)}. "
+        "{doc}`notebooks/14_parts` takes LoRD apart."
+    )
+
+
+def _verdict(shares: Sequence[float]) -> str:
+    """How much the shares of the damage repaired come to, in a word, by the least of them."""
+    known = [share for share in shares if share == share]
+    if not known:
+        return "There was nothing to repair"
+    for word, least in VERDICTS.items():
+        if min(known) >= least:
+            return word
+    return "In part" if max(known) >= min(VERDICTS.values()) else "Hardly"
+
+
+def _share(gap: Cell) -> str:
+    """A share of the damage, with its interval if it has one."""
+    if gap["closed"] != gap["closed"]:
+        return "nothing, for want of a gap,"
+    text = f"{gap['closed']:.0%}"
+    if gap["closed_low"] == gap["closed_low"]:
+        text += f" [{gap['closed_low']:.0%}, {gap['closed_high']:.0%}]"
+    return text
+
+
+def _listed(words: Sequence[str]) -> str:
+    return " and ".join(filter(None, (", ".join(words[:-1]), words[-1])))
+
+
+def is_worse(cell: Cell, baseline: Cell, name: str) -> bool:
+    """Whether a metric is worse than a baseline, with intervals that do not overlap if any."""
+    near, far = (f"{name}_low", f"{name}_high")
+    if higher_is_better(name):
+        cell, baseline = baseline, cell
+    if cell[near] != cell[near]:  # one cell, no interval
+        near = far = name
+    return bool(cell[near] > baseline[far])
+
+
+def _by_domain(table: pd.DataFrame) -> dict[str, dict[tuple[str, str], Cell]]:
+    """The rows of the main table, as selected, under domain and (attack, defence)."""
+    cells: dict[str, dict[tuple[str, str], Cell]] = {}
+    for row in table[table["selected"]].to_dict("records"):
+        cells.setdefault(row["domain"], {})[row["attack"], row["defence"]] = row
+    return cells
+
+
+def _text(cell: Cell, name: str) -> str:
+    return with_interval(cell[name], cell[f"{name}_low"], cell[f"{name}_high"])
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'s' if number != 1 else ''}"
