@@ -6,16 +6,18 @@ import pandas as pd
 from IPython.display import HTML, Markdown
 
 from lord.record import Record
-from lord.show.results import metric_keys, result_records
+from lord.show.results import facing_many, metric_keys, result_records
 from lord.show.style import ATTACK_NAMES, DEFENCE_NAMES, LEFT_OUT, metric_name
 from lord.study import tables
 from lord.study.profile import DEFENCES, TRAINED
 
 
 def stranger_findings(profile: str) -> Markdown | HTML:
-    """For each defence that faces more than ACE, in words: how much it repairs of each attack."""
+    """For each defence that faces many attacks, in words: how much it repairs of each but ACE."""
     records = result_records(profile)
-    said = _stranger_shares(tables.gaps_closed(records))
+    gaps = tables.gaps_closed(records)
+    gaps = gaps[gaps["defence"].isin(facing_many(gaps))]
+    said = _stranger_shares(gaps)
     if not said:
         return HTML(LEFT_OUT)
     name = metric_name(metric_keys(records)["fid"])

@@ -332,16 +332,14 @@ def main_figure(profile: str, attack: str = "ace") -> Figure:
 
 @styled
 def stranger_figure(profile: str) -> Figure:
-    """FID and CLIP-IQA under every attack, of the defences that face several (if any), as chosen.
+    """FID and CLIP-IQA under every attack, of the defences that face many, as chosen.
 
     Bars are 95 % intervals, the dotted line is the mean of LoRAs on clean photographs.
     """
     records = result_records(profile)
     table = tables.main_table(records)
     table, keys = table[table["selected"]], metric_keys(records)
-    faced = table[table["attack"] != "none"].groupby("defence")["attack"].nunique()
-    faced = faced[faced >= min(2, faced.max())]
-    defences = [name for name in DEFENCE_NAMES if name in faced.index]
+    defences = facing_many(table)
     attacks = [name for name in table["attack"].unique() if name != "none"]
     domains = list(table["domain"].unique())
     height = len(JUDGED) * (0.14 * len(defences) * len(attacks) + 0.6) + 0.6
@@ -365,6 +363,17 @@ def stranger_figure(profile: str) -> Figure:
         row[0].set_yticks(range(len(attacks)), [ATTACK_NAMES[name] for name in attacks])
     title_and_legend(figure, axes[0], domains)
     return mark(figure, records)
+
+
+def facing_many(table: pd.DataFrame) -> list[str]:
+    """The defences, and none if it is there, that face three attacks, or as many as any do.
+
+    Args:
+        table: has a row for each attack and defence, or several.
+    """
+    faced = table[table["attack"] != "none"].groupby("defence")["attack"].nunique()
+    faced = faced[faced >= min(3, faced.max())]
+    return [name for name in DEFENCE_NAMES if name in faced.index]
 
 
 def _where(table: pd.DataFrame, **values: str) -> pd.DataFrame:
