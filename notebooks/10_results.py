@@ -146,10 +146,12 @@ show.defence_cost_table(costs)
 # clock; once the defence is dropped, the LoRA of the subject remains. The rows of sampling are those of wide
 # LoRD, the larger of the two.
 #
-# In the published study a step of stage 2 costs LoRD little more than a LoRA alone, and wide LoRD a third
-# more. The learned gate slows sampling by half; dropped or merged, the defence costs sampling nothing that
-# stands out from the noise of the clock, beyond the LoRA itself. Every optimizer step of stage 1 is as
-# cheap with LoRD as with a plain LoRA, but DiffPure is done with all photographs in the time of a few of them.
+# In the published study a step of stage 2 costs LoRD little more than a LoRA alone, and wide LoRD nearly a
+# third more. The learned gate slows sampling by half; merged, the defence costs sampling nothing, and dropped,
+# little beyond the LoRA itself. A step of stage 1 costs LoRD more than a plain LoRA, and more still than
+# adversarial training, which needs no second opinion of the base model on clean pictures and attacks its own
+# in fewer steps. DiffPure needs no training at all, and is done with all photographs in the time of a few steps
+# of it.
 
 # %% tags=["hide-input"] mystnb={"figure": {"caption": "Seconds of one step with each defence, and of that step without the defence.", "name": "fig-cost-table"}}
 show.cost_table(costs)
