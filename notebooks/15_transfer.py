@@ -53,8 +53,8 @@ show.source(scenario_photographs)
 # %% [markdown]
 # ## Attacks that stage 1 has not seen
 #
-# {numref}`fig-strangers` has the defences that face more than ACE ({doc}`04_ace_attack`), each with the
-# treatment chosen behind ACE. ACE+ has the target of ACE, for the latent as well; AdvDM and ASPL have none
+# {numref}`fig-strangers` has the defences that face most attacks, each with the treatment chosen behind ACE
+# ({doc}`04_ace_attack`). ACE+ has the target of ACE, for the latent as well; AdvDM and ASPL have none
 # ({doc}`05_attacks`).
 
 # %% tags=["hide-input"] mystnb={"figure": {"caption": "Every attack of the main table at the same budget: embedded FID (lower is better) and CLIP-IQA (higher is better), means over subjects and seeds with 95 % intervals. The trained defences have seen ACE alone.", "name": "fig-strangers"}, "image": {"alt": "Panels for each metric and domain with a group of points for every attack, one for each defence."}}
