@@ -46,9 +46,8 @@ from lord import show, study
 chosen_on = study.run(profile, "stage2", compute=compute)
 records = chosen_on + study.run(profile, "main", compute=compute)
 costs = study.run(profile, "cost", compute=compute)
-costs += study.run(profile, "performance", compute=compute) + study.run(
-    profile, "stage1", compute=compute
-)
+costs += study.run(profile, "performance", compute=compute)
+costs += study.run(profile, "stage1", compute=compute)
 show.run_card(records)
 
 # %% tags=["remove-cell"]
