@@ -80,7 +80,8 @@ show.main_figure(profile, "ace")
 # ACE by FID. By CLIP-IQA, GrIDPure is in both domains, and on portraits so are DiffPure and, dropped,
 # adversarial training and wide LoRD. Ahead of DiffPure, GrIDPure or adversarial training, dropped, LoRD is
 # nowhere, by no metric and under no attack, and two of these three need no training.
-# {doc}`15_transfer` looks at the other attacks.
+# Under ACE+ the picture is the same: of the filters only total variation repairs much, and GrIDPure is ahead by
+# CLIP-IQA in both domains. {doc}`15_transfer` looks at the attacks that differ more.
 #
 # The paper reports LoRD ahead of its baselines, among them adversarial training. Here it is so against
 # adversarial training that stays in place while sampling; but then LoRD that stays in place, gate and
