@@ -135,7 +135,7 @@ show.harm_table(profile)
 # every set of photographs, stage 1 once for a model and a domain. Its seconds have the attack on its pictures
 # in them, its memory has not. Memory is that of the whole process, with the model in it.
 
-# %% tags=["hide-input"] mystnb={"figure": {"caption": "What a defence takes: purifiers for the photographs of one subject, trained defences for one domain, at the seconds of a training step and of a gradient step of the attack that were measured side by side; peak memory of purifying, and of a training step.", "name": "fig-defence-cost-table"}}
+# %% tags=["hide-input"] mystnb={"figure": {"caption": "What a defence takes: purifiers for the photographs of one subject, measured; trained defences for one domain, counted from the seconds of a training step and, of another run, of a gradient step of the attack. Peak memory is that of purifying, and of a training step.", "name": "fig-defence-cost-table"}}
 show.defence_cost_table(costs)
 
 # %% [markdown]
@@ -149,9 +149,8 @@ show.defence_cost_table(costs)
 # In the published study a step of stage 2 costs LoRD little more than a LoRA alone, and wide LoRD nearly a
 # third more. The learned gate slows sampling by half; merged, the defence costs sampling nothing, and dropped,
 # little beyond the LoRA itself. A step of stage 1 costs LoRD more than a plain LoRA, and more still than
-# adversarial training, which needs no second opinion of the base model on clean pictures and attacks its own
-# in fewer steps. DiffPure needs no training at all, and is done with all photographs in the time of a few steps
-# of it.
+# adversarial training, which does not ask the base model about clean pictures. DiffPure needs no training at
+# all, and is done with all photographs in the time of a few steps of it.
 
 # %% tags=["hide-input"] mystnb={"figure": {"caption": "Seconds of one step with each defence, and of that step without the defence.", "name": "fig-cost-table"}}
 show.cost_table(costs)

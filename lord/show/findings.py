@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 
-import pandas as pd
 from IPython.display import HTML, Markdown
 
 from lord.record import Record
@@ -16,19 +15,12 @@ def stranger_findings(profile: str) -> Markdown | HTML:
     """For each defence that faces many attacks, in words: how much it repairs of each but ACE."""
     records = result_records(profile)
     gaps = tables.gaps_closed(records)
-    gaps = gaps[gaps["defence"].isin(facing_many(gaps))]
-    said = _stranger_shares(gaps)
-    if not said:
+    gaps = gaps[gaps["defence"].isin(facing_many(gaps)) & gaps["selected"]]
+    gaps = gaps[(gaps["metric"] == "fid") & (gaps["attack"] != "ace")].dropna(subset=["closed"])
+    if not len(gaps):
         return HTML(LEFT_OUT)
-    name = metric_name(metric_keys(records)["fid"])
-    basis = f"{attacks_seen(records)} Of the {name} gap that an attack opens close, behind"
-    return Markdown("\n".join([basis, "", *(f"- {text}" for text in said)]))
-
-
-def _stranger_shares(gaps: pd.DataFrame) -> list[str]:
-    """How much of the FID gap each defence closes under attacks other than ACE, as chosen."""
-    gaps = gaps[gaps["selected"] & (gaps["metric"] == "fid") & (gaps["attack"] != "ace")]
-    gaps, said = gaps.dropna(subset=["closed"]), []
+    fid = metric_name(metric_keys(records)["fid"])
+    lines = [f"{attacks_seen(records)} Of the {fid} gap that an attack opens close, behind", ""]
     for defence in (name for name in reversed(DEFENCES) if name in set(gaps["defence"])):
         shares = [
             f"on {domain} "
@@ -37,8 +29,8 @@ def _stranger_shares(gaps: pd.DataFrame) -> list[str]:
             )
             for domain, part in gaps[gaps["defence"] == defence].groupby("domain", sort=False)
         ]
-        said.append(f"{DEFENCE_NAMES[defence]} {', '.join(shares)}")
-    return said
+        lines.append(f"- {DEFENCE_NAMES[defence]} {', '.join(shares)}")
+    return Markdown("\n".join(lines))
 
 
 def attacks_seen(records: Sequence[Record]) -> str:
