@@ -695,7 +695,7 @@ def test_cost_table(study):
     _, records = study
     rows = show.cost_table(records("cost")).data
     assert rows.loc["stage 1, LoRD"].tolist() == ["0.200", "1.10"]
-    assert "JPEG" not in rows.index
+    assert "JPEG" not in rows.index and rows.index.name is None
 
 
 def test_what_a_defence_takes(study):
@@ -703,6 +703,7 @@ def test_what_a_defence_takes(study):
     found = records("cost", "performance", "stage1")
     rows = show.defence_cost_table(found).data
     assert list(rows.index) == ["JPEG", "adversarial training", "LoRD", "wide LoRD"]
+    assert rows.index.name is None  # it would be a row of its own
     assert rows.loc["JPEG"].tolist() == ["0.40", "a subject", "1.40"]
     assert rows.loc["LoRD"].tolist()[1:] == ["a domain", "1.20"]
 

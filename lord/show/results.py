@@ -200,7 +200,7 @@ def cost_table(records: Sequence[Record]) -> Styler:
             "seconds": table["seconds"].map("{:.3f}".format),
             "× without": ["" if np.isnan(x) else f"{x:.2f}" for x in table["times"]],
         }
-    ).set_index(pd.Index(table["step"], name=None))
+    ).set_index(pd.Index(list(table["step"])))
     return _styled_table(shown, shown.map(lambda _: ""), records)
 
 
@@ -218,7 +218,7 @@ def defence_cost_table(records: Sequence[Record]) -> Styler:
             "for": table["defence_for"].map("a {}".format),
             "peak memory, GB": (table["defence_memory_mb"] / 1000).map("{:.2f}".format),
         }
-    ).set_index(pd.Index(table["defence"].map(DEFENCE_NAMES), name=None))
+    ).set_index(pd.Index(list(map(DEFENCE_NAMES.get, table["defence"]))))
     return _styled_table(shown, shown.map(lambda _: ""), records)
 
 
