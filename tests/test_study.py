@@ -196,8 +196,31 @@ def test_a_variant_changes_what_it_says_and_nothing_else():
 def test_an_attacker_who_knows_needs_something_to_know():
     blind = {"variants": {"v": {"scenario": {"attacker": "closing"}}}, "treatments": ["dropped"]}
     blind |= {"conditions": {"ace": ["none"]}, "subjects": [0], "seeds": [0]}
-    with pytest.raises(ValueError, match="v: only a trained defence"):
+    with pytest.raises(ValueError, match="v: no defence here that 'closing' could know"):
         SMOKE.model_validate(SMOKE.model_dump() | {"ablations": {"adaptive": blind}})
+
+
+def test_an_attacker_without_a_surrogate_has_no_rounds():
+    rounds = {"scenario": {"attacker": "purified", "surrogate_rounds": 2}}
+    asked = {"variants": {"v": rounds}, "treatments": ["dropped"], "subjects": [0], "seeds": [0]}
+    asked |= {"conditions": {"ace": ["diffpure"]}}
+    with pytest.raises(ValueError, match="v: 'purified' has no surrogate"):
+        SMOKE.model_validate(SMOKE.model_dump() | {"ablations": {"adaptive": asked}})
+
+
+def test_each_attacker_who_knows_faces_what_can_be_known():
+    cells = {
+        (job.defence, record["variant"])
+        for job in jobs(SMOKE)
+        if job.stage == "adaptive"
+        for record in job.outputs.values()
+    }
+    assert cells == {
+        ("diffpure", "purified"),
+        ("adversarial", "defended"),
+        ("lord", "defended"),
+        ("lord", "closing"),
+    }
 
 
 @pytest.mark.parametrize("stage", ["rank", "adaptive"])

@@ -75,7 +75,8 @@ def ablation_figure(records: Sequence[Record], compared: Sequence[Record]) -> Fi
     places = list(dict.fromkeys(zip(table["attack"], table["variant"], strict=True)))
     kinds = list(dict.fromkeys(zip(table["defence"], table["treatment"], strict=True)))
     domains = list(table["domain"].unique())
-    height = len(JUDGED) * (0.25 * len(places) + 0.5) + 0.5
+    each = 0.15 + 0.1 * len(kinds)
+    height = len(JUDGED) * (each * len(places) + 0.5) + 0.5
     figure, axes = panels(len(JUDGED), len(domains), height, sharex="row", sharey=True)
     for row, name in zip(axes, JUDGED, strict=True):
         for panel, domain in zip(row, domains, strict=True):
@@ -339,7 +340,7 @@ def ablation_findings(records: Sequence[Record], compared: Sequence[Record]) -> 
     And in how many cells it is worse than the unchanged variant.
     """
     table = _in_order(_table(records, compared))
-    table = table[table["treatment"] == "dropped"].dropna(subset=["fid_closed"])
+    table = table[table["treatment"].isin(DROPPED)].dropna(subset=["fid_closed"])
     several, lines = table["defence"].nunique() > 1, []
     for (domain, attack), cells in table.groupby(["domain", "attack"], sort=False):
         parts = []

@@ -208,6 +208,7 @@ def _knowing(adaptive: Sequence[Record], records: Sequence[Record]) -> str:
         return NOT_MEASURED
     keys = metric_keys(records)
     table = tables.ablation_table([*adaptive, *records], "adaptive")
+    table = table[table["defence"] == OURS]
     knowing, usual = (table[(table["variant"] != UNCHANGED) == known] for known in (True, False))
     usual = usual.set_index(["attack", "domain", "treatment"])
     worst, said = [], []

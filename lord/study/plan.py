@@ -26,6 +26,7 @@ from lord.study.experiments import (
     condition,
     cost,
     data,
+    known_diffpure,
     masking,
     metrics,
     model,
@@ -226,13 +227,15 @@ def _variant(
     variant: str,
     ablation: Ablation,
 ) -> Job:
-    rounds = profile.scenario.surrogate_rounds
     own = profile.scenario.model_dump()
     if defence not in TRAINED:  # stage 1 is nothing to those who have none
         own |= {"stage1_domain": "own", "stage2_gate": "learned"}
-    if method == "none":  # and an attacker, to those whom nobody attacks
-        own |= {"attacked_share": 1.0, "attacker": "base", "surrogate_rounds": 1}
+    if method == "none":  # and a share, to those whom nobody attacks
+        own |= {"attacked_share": 1.0}
+    if method == "none" or not profile.can_know(own["attacker"], defence):
+        own |= {"attacker": "base", "surrogate_rounds": 1}
     profile = profile.model_copy(update={"scenario": Scenario(**own)})
+    rounds = own["surrogate_rounds"]
     attack = None if method == "none" else profile.attack_of(method, rounds=rounds)
     treatments = profile.treatments_of(defence)
     if profile.is_lord(defence):
@@ -314,7 +317,11 @@ def _condition(
         depends_on += ["scenario"] if attack else []
         cell["variant"] = variant
         label += f"-{stage}_{variant}"
-        if profile.scenario.attacker != "base":
+        attacker = profile.scenario.attacker
+        if attacker == "purified":
+            modules += ("lord.adaptive_diffpure", known_diffpure.__name__)
+            experiment = known_diffpure.measure_known_diffpure
+        elif attacker != "base":
             modules += (*DEFENDING, "lord.adaptive")
             depends_on += TRAINED[defence]
     if defence in TRAINED:

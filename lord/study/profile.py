@@ -105,9 +105,10 @@ class Scenario(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     attacked_share: float = Field(1.0, ge=0, le=1, description="of the photographs")
-    attacker: Literal["base", "defended", "closing"] = Field(
+    attacker: Literal["base", "defended", "closing", "purified"] = Field(
         "base",
-        description="what is attacked: the base model, the defended one, or that and its gates",
+        description="what is attacked: the base model, the defended one, that and its gates, or "
+        "the base model through DiffPure",
     )
     surrogate_rounds: PositiveInt = Field(
         1, description="the attack's steps are shared by so many, with a surrogate in between"
@@ -180,6 +181,15 @@ class Profile(BaseModel):
         """Whether a defence has a gate to be treated."""
         return defence in TRAINED and getattr(self, TRAINED[defence][0]).kind == "lord"
 
+    def can_know(self, attacker: str, defence: str) -> bool:
+        """Whether an attacker of `Scenario` can face a defence: they know it, or know nothing."""
+        return {
+            "base": True,
+            "defended": defence in TRAINED,
+            "closing": self.is_lord(defence),
+            "purified": defence == "diffpure",
+        }[attacker]
+
     @property
     def pairs(self) -> list[tuple[str, str]]:
         """Every (attack, defence) of the main table."""
@@ -218,9 +228,12 @@ class Profile(BaseModel):
         for ablation in self.ablations.values():
             defences = {name for names in ablation.conditions.values() for name in names}
             for name, changes in ablation.variants.items():
-                attacker = self.varied(changes).scenario.attacker
-                if attacker != "base" and not defences <= set(TRAINED):
-                    raise ValueError(f"{name}: only a trained defence can be attacked knowingly")
+                varied = self.varied(changes)
+                attacker, rounds = varied.scenario.attacker, varied.scenario.surrogate_rounds
+                if not any(varied.can_know(attacker, defence) for defence in defences):
+                    raise ValueError(f"{name}: no defence here that {attacker!r} could know")
+                if attacker in ("closing", "purified") and rounds > 1:
+                    raise ValueError(f"{name}: {attacker!r} has no surrogate: surrogate_rounds 1")
         if self.budget.eps_levels not in compared.eps_levels or NOISE not in compared.attacks:
             raise ValueError(
                 f"comparison: the attacks must include {NOISE!r}, the control, and eps_levels that "

@@ -1,0 +1,64 @@
+"""The attack through DiffPure."""
+
+import pytest
+import torch
+
+import lord.adaptive_diffpure
+from lord import load_pipeline
+from lord.adaptive_diffpure import attack_purified
+from lord.attacks import AttackSettings, attack, load_target, objective_values
+from lord.data.subjects import Subject
+from lord.model.pipeline import encode_prompts
+from lord.purification import purify
+
+SEEDS = [1, 2]
+SETTINGS = AttackSettings(eps=8 / 255, step_size=2 / 255, steps=8, rounds=1, surrogate="none")
+
+
+@pytest.fixture(scope="module")
+def pipeline():
+    return load_pipeline()
+
+
+@pytest.fixture(scope="module")
+def album():
+    return Subject("portraits", "evaluation", 0).photographs(2, 64)
+
+
+def purified_objective(pipeline, images, prompts):
+    """The mean of L(P(x)), P in its usual number of steps, on draws that no attack has seen."""
+    target = load_target(pipeline, SETTINGS.target, *images.shape[2:])
+    text, total = encode_prompts(pipeline, prompts), 0.0
+    for draw in range(8):
+        purified = purify(pipeline, images, prompts, [100 + draw, 200 + draw], "diffpure")
+        seeds = [300 + draw, 400 + draw]
+        with torch.no_grad():
+            values = objective_values(pipeline, purified, text, SETTINGS, target, seeds)
+        total += values.mean().item() / 8
+    return total
+
+
+def test_it_outlives_purification_within_its_budget(pipeline, album):
+    images, prompts = album.images, album.captions
+    flags = [weight.requires_grad for weight in pipeline.unet.parameters()]
+    knowing = attack_purified(pipeline, images, prompts, SETTINGS, SEEDS)
+    assert flags == [weight.requires_grad for weight in pipeline.unet.parameters()]
+    assert 0 < (knowing - images).abs().max() <= 8 / 255 + 1e-6
+    assert torch.equal((knowing * 255).round() / 255, knowing)
+    plain = attack(pipeline, images, prompts, SETTINGS, SEEDS)
+    clean, unaware, aware = (
+        purified_objective(pipeline, x, prompts) for x in (images, plain, knowing)
+    )
+    assert clean < unaware < aware
+
+
+def test_through_nothing_it_is_the_attack(pipeline, album, monkeypatch):
+    monkeypatch.setattr(lord.adaptive_diffpure, "PURIFY", lambda pipeline, x, *_, **__: x)
+    knowing = attack_purified(pipeline, album.images, album.captions, SETTINGS, SEEDS)
+    plain = attack(pipeline, album.images, album.captions, SETTINGS, SEEDS)
+    assert torch.equal(knowing, plain)
+
+
+def test_a_surrogate_is_refused(pipeline, album):
+    with pytest.raises(ValueError, match="surrogate"):
+        attack_purified(pipeline, album.images, album.captions, AttackSettings(), SEEDS)
