@@ -16,8 +16,8 @@
 #
 # Does LoRD repair what attacks do, and does anything else do it as well? The whole comparison: LoRAs on
 # photographs that nobody attacked and on photographs under several attacks, all at the same budgets; ACE is the
-# one without a surrogate ({doc}`04_ace_attack`). In the published study every defence faces ACE, and all but
-# IMPRESS face ACE+; AdvDM, ASPL and clean photographs are tried on fewer.
+# one without a surrogate ({doc}`04_ace_attack`). In the published study every defence faces ACE and ACE+;
+# AdvDM, ASPL and clean photographs are tried on fewer.
 #
 # Beside LoRD there are defences that change the photographs before anything learns from them: three
 # filters (JPEG, Gaussian blur, total variation), AdverseCleaner (a bilateral filter many times, then
