@@ -84,7 +84,7 @@ show.ablation_findings(records, compared)
 # %% tags=["hide-input"] mystnb={"figure": {"caption": "One subject of each domain behind LoRD, under ACE by an attacker who does not know it (unchanged) and by three who do: left three of the photographs that the LoRA learned from, right three samples, drawn with the same seeds.", "name": "fig-adaptive-samples"}, "image": {"alt": "A row for every attacker: on the left attacked photographs, on the right samples."}}
 show.ablation_samples(records, compared)
 
-# %% tags=["hide-input"] mystnb={"figure": {"caption": "LoRD under attackers who know it, with the lowest and the highest subject in brackets and the share of the damage that is repaired. Highlighted: the attacker against whom the defence does worst.", "name": "fig-adaptive-table"}}
+# %% tags=["hide-input"] mystnb={"figure": {"caption": "LoRD under attackers who know it, with the lowest and the highest subject in brackets and the share of the damage that is repaired. Highlighted: the attacker against whom a defence does worst.", "name": "fig-adaptive-table"}}
 show.ablation_table(records, compared, stands_out="worst")
 
 # %% [markdown]

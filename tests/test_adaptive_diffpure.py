@@ -8,6 +8,7 @@ from lord import load_pipeline
 from lord.adaptive_diffpure import attack_purified
 from lord.attacks import AttackSettings, attack, load_target, objective_values
 from lord.data.subjects import Subject
+from lord.model.embedded import TINY, build_pipeline
 from lord.model.pipeline import encode_prompts
 from lord.purification import purify
 
@@ -59,6 +60,21 @@ def test_through_nothing_it_is_the_attack(pipeline, album, monkeypatch):
     assert torch.equal(knowing, plain)
 
 
-def test_a_surrogate_is_refused(pipeline, album):
+def test_any_size_will_do():
+    torch.manual_seed(0)
+    tiny = build_pipeline(TINY)
+    images = torch.rand(1, 3, 31, 33, generator=torch.Generator().manual_seed(2))
+    short = SETTINGS.model_copy(update={"steps": 1})
+    attacked = attack_purified(tiny, images, ["a portrait"], short, [1])
+    assert attacked.shape == images.shape and not torch.equal(attacked, images)
+
+
+def test_what_it_cannot_do_is_refused(pipeline, album):
+    images, prompts = album.images, album.captions
     with pytest.raises(ValueError, match="surrogate"):
-        attack_purified(pipeline, album.images, album.captions, AttackSettings(), SEEDS)
+        attack_purified(pipeline, images, prompts, AttackSettings(), SEEDS)
+    shrinking = SETTINGS.model_copy(update={"step_decay": True})
+    with pytest.raises(ValueError, match="step_decay"):
+        attack_purified(pipeline, images, prompts, shrinking, SEEDS)
+    with pytest.raises(ValueError, match="seeds"):
+        attack_purified(pipeline, images, prompts, SETTINGS, SEEDS[:1])

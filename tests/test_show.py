@@ -85,8 +85,8 @@ ABLATIONS = {
         "split": "stage1",
     },
     "adaptive": {
-        "variants": {"closing": {"scenario": {"attacker": "closing"}}},
-        "conditions": {"ace": ["lord"]},
+        "variants": {name: {"scenario": {"attacker": name}} for name in ("defended", "closing")},
+        "conditions": {"ace": ["adversarial", "lord"]},
         "treatments": ["dropped"],
     },
     "parts": {
@@ -436,6 +436,24 @@ def test_an_ablation_is_compared_with_the_main_table(study):
     assert re.search(r"- portraits, ACE: unchanged 8\d%; r2 8\d% \(worse in \d of \d\)\n", found)
 
 
+def test_every_defence_has_its_own_attackers_who_know(study):
+    _, records = study
+    asked = records("adaptive"), records("main")
+    table = ablation_table([*asked[0], *asked[1]], "adaptive")
+    assert set(zip(table["defence"], table["variant"], strict=True)) == {
+        ("adversarial", UNCHANGED),
+        ("adversarial", "defended"),
+        ("lord", UNCHANGED),
+        ("lord", "defended"),
+        ("lord", "closing"),
+    }
+    html = show.ablation_table(*asked, stands_out="worst").to_html()
+    worst = re.findall(r'class="data [^"]*winner', html)
+    assert len(worst) == 2 * 2 * 3  # domains, defences, metrics
+    found = show.ablation_findings(*asked).data
+    assert "; adversarial training, defended" in found and "; LoRD, closing" in found
+
+
 def test_a_choice_is_made_on_identities_that_are_not_evaluated(study):
     _, records = study
     choice, chosen_on = records("lambda_choice"), records("stage2")
@@ -755,7 +773,7 @@ def test_summary_answers_the_questions_with_numbers(study):
     assert "**Everywhere of 2 of 2.**" in text
     assert "it is ahead everywhere of JPEG and adversarial training." in text
     assert "not seen?* **Yes.** Trained defences have seen ACE alone. Under AdvDM close" in text
-    assert re.search(r"knows it\?\* \*\*(Yes|Largely)\.\*\* With the worst of 1 such att", text)
+    assert re.search(r"knows it\?\* \*\*(Yes|Largely)\.\*\* With the worst of 2 such att", text)
     assert re.search(r"under ACE by embedded FID 8[3-7]% on portraits \(instead of 8[3-7]%\)", text)
     one = Path(profile).stem == "one"
     assert ("{admonition} No evidence" in text) == one

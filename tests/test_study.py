@@ -17,7 +17,7 @@ from lord.objectives import OBJECTIVES
 from lord.study import main_table, missing, run, status
 from lord.study.bench import Bench, Outcome
 from lord.study.defences import SELECTION_START, with_gate
-from lord.study.experiments import condition, cost
+from lord.study.experiments import condition, cost, known_diffpure
 from lord.study.experiments.scenario import scenario_photographs
 from lord.study.photographs import photographs_of
 from lord.study.plan import jobs
@@ -200,12 +200,28 @@ def test_an_attacker_who_knows_needs_something_to_know():
         SMOKE.model_validate(SMOKE.model_dump() | {"ablations": {"adaptive": blind}})
 
 
-def test_an_attacker_without_a_surrogate_has_no_rounds():
-    rounds = {"scenario": {"attacker": "purified", "surrogate_rounds": 2}}
-    asked = {"variants": {"v": rounds}, "treatments": ["dropped"], "subjects": [0], "seeds": [0]}
-    asked |= {"conditions": {"ace": ["diffpure"]}}
-    with pytest.raises(ValueError, match="v: 'purified' has no surrogate"):
+@pytest.mark.parametrize(("method", "rounds"), [("ace", 2), ("aspl", 1)])
+def test_an_attacker_without_a_surrogate_has_none(method, rounds):
+    scenario = {"attacker": "through_diffpure", "surrogate_rounds": rounds}
+    asked = {"variants": {"v": {"scenario": scenario}}, "treatments": ["dropped"]}
+    asked |= {"conditions": {method: ["diffpure"]}, "subjects": [0], "seeds": [0]}
+    with pytest.raises(ValueError, match="v: 'through_diffpure' attacks without a surrogate"):
         SMOKE.model_validate(SMOKE.model_dump() | {"ablations": {"adaptive": asked}})
+
+
+def test_photographs_through_diffpure_are_attacked_by_the_share(tmp_path, monkeypatch):
+    half = SMOKE.varied({"scenario": {"attacker": "through_diffpure", "attacked_share": 0.5}})
+    subject, bench, seen = Subject("portraits", "evaluation", 0), Bench(half, tmp_path), []
+
+    def measure(bench, photographed, *_):
+        seen.append(photographed.images)
+        return ()
+
+    monkeypatch.setattr(known_diffpure, "measure_scenario", measure)
+    asked = (bench, subject, 0, SMOKE.attack_of("ace"), "diffpure", ("none",))
+    assert not list(known_diffpure.measure_known_diffpure(*asked))
+    changed = seen[0] != photographs_of(bench, subject, 0, None)
+    assert changed.flatten(1).any(1).tolist() == [True, True, False, False]
 
 
 def test_each_attacker_who_knows_faces_what_can_be_known():
@@ -216,7 +232,7 @@ def test_each_attacker_who_knows_faces_what_can_be_known():
         for record in job.outputs.values()
     }
     assert cells == {
-        ("diffpure", "purified"),
+        ("diffpure", "through_diffpure"),
         ("adversarial", "defended"),
         ("lord", "defended"),
         ("lord", "closing"),

@@ -48,7 +48,8 @@ def ablation_table(
     """Every variant with its metrics, and the share of the damage that the defence repairs.
 
     Args:
-        stands_out: of each domain and attack, among the rows with a defence.
+        stands_out: of each domain and attack, among the rows with a defence; the worst, of each
+            defence.
     """
     table = _in_order(_table(records, compared))
     heads = [[ATTACK_NAMES[attack] for attack in table["attack"]], _names(table)]
@@ -59,7 +60,8 @@ def ablation_table(
     }
     further = {name: shares for name, shares in further.items() if shares.any()}
     competing = (table["defence"] != "none") & (stands_out != "none")
-    among, worst = ["domain", "attack"], stands_out == "worst"
+    worst = stands_out == "worst"
+    among = ["domain", "attack", *["defence"] * worst]
     return metric_table(table, heads, [*records, *compared], competing, among, worst, further)
 
 
@@ -353,7 +355,8 @@ def ablation_findings(records: Sequence[Record], compared: Sequence[Record]) -> 
         lines.append(f"- {domain}, {ATTACK_NAMES[attack]}: {'; '.join(parts)}")
     name = metric_name(metric_keys(compared)["fid"])
     basis = (
-        f"How much of the gap that the attack opens in the {name} closes with the defence dropped "
-        "and, cell by cell (a subject at a seed), how often it is worse than unchanged:"
+        f"How much of the gap that the attack opens in the {name} closes with the defence dropped, "
+        "where it can be, and, cell by cell (a subject at a seed), how often it is worse than "
+        "unchanged:"
     )
     return Markdown("\n".join([basis, "", *lines]))

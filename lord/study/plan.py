@@ -208,6 +208,8 @@ def _ablations(profile: Profile) -> Iterator[Job]:
             varied = profile.varied(changes)
             cells = product(profile.domains, ablation.subjects, ablation.seeds, conditions)
             for domain, index, seed, (method, defence) in cells:
+                if method != "none" and not varied.can_know(varied.scenario.attacker, defence):
+                    continue
                 subject = Subject(domain, ablation.split, start + index)
                 changed, same = (
                     _variant(stage, p, subject, seed, method, defence, variant, ablation)
@@ -227,15 +229,13 @@ def _variant(
     variant: str,
     ablation: Ablation,
 ) -> Job:
+    rounds = profile.scenario.surrogate_rounds
     own = profile.scenario.model_dump()
     if defence not in TRAINED:  # stage 1 is nothing to those who have none
         own |= {"stage1_domain": "own", "stage2_gate": "learned"}
-    if method == "none":  # and a share, to those whom nobody attacks
-        own |= {"attacked_share": 1.0}
-    if method == "none" or not profile.can_know(own["attacker"], defence):
-        own |= {"attacker": "base", "surrogate_rounds": 1}
+    if method == "none":  # and an attacker, to those whom nobody attacks
+        own |= {"attacked_share": 1.0, "attacker": "base", "surrogate_rounds": 1}
     profile = profile.model_copy(update={"scenario": Scenario(**own)})
-    rounds = own["surrogate_rounds"]
     attack = None if method == "none" else profile.attack_of(method, rounds=rounds)
     treatments = profile.treatments_of(defence)
     if profile.is_lord(defence):
@@ -318,7 +318,7 @@ def _condition(
         cell["variant"] = variant
         label += f"-{stage}_{variant}"
         attacker = profile.scenario.attacker
-        if attacker == "purified":
+        if attacker == "through_diffpure":
             modules += ("lord.adaptive_diffpure", known_diffpure.__name__)
             experiment = known_diffpure.measure_known_diffpure
         elif attacker != "base":

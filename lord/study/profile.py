@@ -105,7 +105,7 @@ class Scenario(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     attacked_share: float = Field(1.0, ge=0, le=1, description="of the photographs")
-    attacker: Literal["base", "defended", "closing", "purified"] = Field(
+    attacker: Literal["base", "defended", "closing", "through_diffpure"] = Field(
         "base",
         description="what is attacked: the base model, the defended one, that and its gates, or "
         "the base model through DiffPure",
@@ -125,7 +125,9 @@ class Ablation(BaseModel):
     variants: dict[str, dict[str, Any]] = Field(
         description="for each name, the settings of the profile that are otherwise"
     )
-    conditions: Conditions
+    conditions: Conditions = Field(
+        description="without those under a variant's attacker who cannot know the defence"
+    )
     treatments: tuple[str, ...] = Field(description="of LoRD's gate at test time")
     split: Literal["evaluation", "stage1"] = Field(
         "evaluation", description="'stage1': the subjects are those that decide, by number"
@@ -187,7 +189,7 @@ class Profile(BaseModel):
             "base": True,
             "defended": defence in TRAINED,
             "closing": self.is_lord(defence),
-            "purified": defence == "diffpure",
+            "through_diffpure": defence == "diffpure",
         }[attacker]
 
     @property
@@ -226,20 +228,29 @@ class Profile(BaseModel):
                     "profile"
                 )
         for ablation in self.ablations.values():
-            defences = {name for names in ablation.conditions.values() for name in names}
             for name, changes in ablation.variants.items():
-                varied = self.varied(changes)
-                attacker, rounds = varied.scenario.attacker, varied.scenario.surrogate_rounds
-                if not any(varied.can_know(attacker, defence) for defence in defences):
-                    raise ValueError(f"{name}: no defence here that {attacker!r} could know")
-                if attacker in ("closing", "purified") and rounds > 1:
-                    raise ValueError(f"{name}: {attacker!r} has no surrogate: surrogate_rounds 1")
+                self.varied(changes)._attacker_fits(name, ablation.conditions)
         if self.budget.eps_levels not in compared.eps_levels or NOISE not in compared.attacks:
             raise ValueError(
                 f"comparison: the attacks must include {NOISE!r}, the control, and eps_levels that "
                 "of the budget"
             )
         return self
+
+    def _attacker_fits(self, variant: str, conditions: dict[str, tuple[str, ...]]) -> None:
+        attacker, rounds = self.scenario.attacker, self.scenario.surrogate_rounds
+        if attacker == "base":
+            return
+        methods = [
+            method
+            for method, defences in conditions.items()
+            if method != "none" and any(self.can_know(attacker, name) for name in defences)
+        ]
+        if not methods:
+            raise ValueError(f"{variant}: no defence here that {attacker!r} could know")
+        surrogates = {self.attack_of(method, rounds=rounds).surrogate for method in methods}
+        if attacker in ("closing", "through_diffpure") and surrogates != {"none"}:
+            raise ValueError(f"{variant}: {attacker!r} attacks without a surrogate, in one round")
 
     def attack_of(
         self,

@@ -1,4 +1,7 @@
-"""A cell of the results where the attacker knows of DiffPure (`lord.adaptive_diffpure`)."""
+"""A cell of the results where the attacker knows of DiffPure (`lord.adaptive_diffpure`).
+
+Apart from `scenario`, so that what is measured there does not depend on this attack.
+"""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
@@ -27,7 +30,9 @@ def measure_known_diffpure(
 ) -> Iterable[tuple[str, Outcome]]:
     """As `measure_scenario`, on photographs attacked through DiffPure."""
     clean = photographs_of(bench, subject, seed, None)
-    images = attacked_through(bench, subject, seed, attack)
+    attacked = attacked_through(bench, subject, seed, attack)
+    count = round(bench.profile.scenario.attacked_share * len(clean))
+    images = torch.cat((attacked[:count], clean[count:]))
     ssim = structural_similarity_index_measure(images, clean, data_range=1.0).item()
     photographed = Photographed(subject.domain, subject.split, subject.index, images)
     outcomes = measure_scenario(bench, photographed, seed, None, defence, treatments)
@@ -46,7 +51,7 @@ def attacked_through(bench: Bench, subject: Subject, seed: int, settings: Attack
         attacked = attack_purified(bench.pipeline, clean, prompts, settings, seeds)
         return {"images": (attacked * 255).round().to(torch.uint8)}
 
-    name = f"{subject.domain}-{subject.index}-seed{seed}-purified"
+    name = f"{subject.domain}-{subject.split}-{subject.index}-seed{seed}-through_diffpure"
     asked = {"attack": settings.model_dump(mode="json"), "photographs": len(clean)}
     modules = (*ATTACKING, "lord.adaptive_diffpure", "lord.purification", __name__)
     path = bench.shared(name, asked, modules)
