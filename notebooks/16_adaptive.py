@@ -62,12 +62,16 @@ show.source(adaptive.attack_and_close)
 # closing
 # : raises {eq}`eq-closing`.
 #
+# In the published study nobody else faces an attacker who knows: not adversarial training, which could meet the
+# first two, nor DiffPure, which has one of its own, through diffpure, who attacks the base model through the
+# purifier (`lord.adaptive_diffpure`). So nothing here says whether LoRD holds better or worse than they do.
+#
 # ## What was found
 #
 # {numref}`fig-adaptive` compares them with an attacker who does not know the defence (unchanged), and
 # {numref}`fig-adaptive-samples` shows what the eye sees of it.
 
-# %% tags=["hide-input"] mystnb={"figure": {"caption": "LoRD under attackers who know it: embedded FID (lower is better) and CLIP-IQA (higher is better), means over the subjects and bars from the lowest to the highest, the adapter dropped before sampling. Ticks: LoRAs without a defence, on clean photographs and under the attack on the base model.", "name": "fig-adaptive"}, "image": {"alt": "Panels for each metric and domain, with a row for every attack and attacker."}}
+# %% tags=["hide-input"] mystnb={"figure": {"caption": "Defences under attackers who know them: embedded FID (lower is better) and CLIP-IQA (higher is better), means over the subjects and bars from the lowest to the highest, adapters of stage 1 dropped before sampling. Ticks: LoRAs without a defence, on clean photographs and under the attack on the base model.", "name": "fig-adaptive"}, "image": {"alt": "Panels for each metric and domain, with a row for every attack and attacker."}}
 show.ablation_figure(records, compared)
 
 # %% tags=["hide-input"]
@@ -81,10 +85,10 @@ show.ablation_findings(records, compared)
 # what the attack on the base model opens without a defence; the photographs of attackers who know have not been
 # tried without one.
 
-# %% tags=["hide-input"] mystnb={"figure": {"caption": "One subject of each domain behind LoRD, under ACE by an attacker who does not know it (unchanged) and by three who do: left three of the photographs that the LoRA learned from, right three samples, drawn with the same seeds.", "name": "fig-adaptive-samples"}, "image": {"alt": "A row for every attacker: on the left attacked photographs, on the right samples."}}
+# %% tags=["hide-input"] mystnb={"figure": {"caption": "One subject of each domain behind a defence, under ACE by an attacker who does not know it (unchanged) and by others who do: left three of the photographs that the LoRA learned from, right three samples, drawn with the same seeds.", "name": "fig-adaptive-samples"}, "image": {"alt": "A row for every attacker: on the left attacked photographs, on the right samples."}}
 show.ablation_samples(records, compared)
 
-# %% tags=["hide-input"] mystnb={"figure": {"caption": "LoRD under attackers who know it, with the lowest and the highest subject in brackets and the share of the damage that is repaired. Highlighted: the attacker against whom a defence does worst.", "name": "fig-adaptive-table"}}
+# %% tags=["hide-input"] mystnb={"figure": {"caption": "Defences under attackers who know them, with the lowest and the highest subject in brackets and the share of the damage that is repaired. Highlighted: the attacker against whom a defence does worst.", "name": "fig-adaptive-table"}}
 show.ablation_table(records, compared, stands_out="worst")
 
 # %% [markdown]
