@@ -770,7 +770,7 @@ def test_summary_answers_the_questions_with_numbers(study):
     assert re.search(r"it closes by embedded FID (8[89]|9[01])%", text)
     assert re.search(r"; by embedded CLIP-IQA (8[789]|9[01])%", text)
     assert "Chosen on identities that are not evaluated: λ = 0." in text
-    assert "**Everywhere of 2 of 2.**" in text
+    assert "**Of 2 of 2, everywhere.**" in text
     assert "it is ahead everywhere of JPEG and adversarial training." in text
     assert "not seen?* **Yes.** Trained defences have seen ACE alone. Under AdvDM close" in text
     assert re.search(r"knows it\?\* \*\*(Yes|Largely)\.\*\* With the worst of 2 such att", text)
@@ -823,7 +823,7 @@ def test_summary_names_the_rivals_that_are_better(study, monkeypatch):
     leads.loc[leads["defence"] != "jpeg", ends[1:]] = [-1.0, 1.0]
     monkeypatch.setattr(tables, "rival_table", lambda records: leads)
     text = show.summary(profile)
-    assert "**Everywhere of 0 of 2.**" in text
+    assert "**Of 0 of 2, everywhere.**" in text
     assert "it is ahead nowhere of JPEG and adversarial training. In some" in text
     assert "In some respects it is behind JPEG." in text
 

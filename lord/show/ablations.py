@@ -322,7 +322,7 @@ def _who(cell: Mapping[str, str]) -> str:
 
 
 def _share(value: float) -> str:
-    return "" if np.isnan(value) else f"{value:.0%}"
+    return "" if np.isnan(value) else f"{value:z.0%}"
 
 
 @where_planned

@@ -25,7 +25,7 @@ def stranger_findings(profile: str) -> Markdown | HTML:
         shares = [
             f"on {domain} "
             + ", ".join(
-                f"{g['closed']:.0%} ({ATTACK_NAMES[g['attack']]})" for _, g in part.iterrows()
+                f"{g['closed']:z.0%} ({ATTACK_NAMES[g['attack']]})" for _, g in part.iterrows()
             )
             for domain, part in gaps[gaps["defence"] == defence].groupby("domain", sort=False)
         ]

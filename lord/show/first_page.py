@@ -158,7 +158,7 @@ def _rivals(records: Sequence[Record]) -> str:
         "nowhere": ~somewhere,
     }
     ahead = ", ".join(f"{w} of {_defences(names)}" for w, names in groups.items() if names.any())
-    text = f"**Everywhere of {everywhere.sum()} of {len(everywhere)}.** By "
+    text = f"**Of {everywhere.sum()} of {len(everywhere)}, everywhere.** By "
     text += f"{_listed([metric_name(keys[name]) for name in JUDGED])}, on the same subjects and "
     text += f"seeds, it is ahead {ahead}."
     behind = against["behind"].any()
@@ -198,7 +198,7 @@ def _strangers(gaps: pd.DataFrame, records: Sequence[Record]) -> str:
 
 
 def _range(shares: pd.Series) -> str:
-    ends = dict.fromkeys(f"{share:.0%}" for share in (shares.min(), shares.max()))
+    ends = dict.fromkeys(f"{share:z.0%}" for share in (shares.min(), shares.max()))
     return " to ".join(ends)
 
 
@@ -219,8 +219,8 @@ def _knowing(adaptive: Sequence[Record], records: Sequence[Record]) -> str:
         for name in JUDGED:
             least = rows.groupby("domain", sort=False)[f"{name}_closed"].min().dropna()
             shares = [
-                f"{share:.0%} on {domain} (instead of "
-                f"{usual.loc[(attack, domain, treatment), f'{name}_closed']:.0%})"
+                f"{share:z.0%} on {domain} (instead of "
+                f"{usual.loc[(attack, domain, treatment), f'{name}_closed']:z.0%})"
                 for domain, share in least.items()
             ]
             worst += least.tolist()
@@ -251,7 +251,7 @@ def _branch(parts: Sequence[Record], records: Sequence[Record]) -> str:
     kept = plain["fid_closed"].loc[lord.index] / lord
     verdict = "No" if kept.min() >= 0.9 else "In part" if kept.max() >= 0.5 else "Yes"
     shares = [
-        f"{row['fid_closed']:.0%} on {domain} (LoRD {lord[domain, treatment]:.0%}; worse in "
+        f"{row['fid_closed']:z.0%} on {domain} (LoRD {lord[domain, treatment]:z.0%}; worse in "
         f"{row['fid_worse']:.0f} of {_count(row['cells'], 'cell')})"
         for (domain, treatment), row in plain.loc[lord.index].iterrows()
     ]
@@ -278,9 +278,9 @@ def _share(gap: Cell) -> str:
     """A share of the damage, with its interval if it has one."""
     if gap["closed"] != gap["closed"]:
         return "nothing, for want of a gap,"
-    text = f"{gap['closed']:.0%}"
+    text = f"{gap['closed']:z.0%}"
     if gap["closed_low"] == gap["closed_low"]:
-        text += f" [{gap['closed_low']:.0%}, {gap['closed_high']:.0%}]"
+        text += f" [{gap['closed_low']:z.0%}, {gap['closed_high']:z.0%}]"
     return text
 
 

@@ -413,7 +413,7 @@ def gap_closed(profile: str) -> Figure:
             panel.barh(height, share, 0.32, color=colour, label=domain if place == 0 else None)
             panel.plot([low, high], [height, height], color="black", linewidth=1)
             # Where the attack does no damage there is nothing to repair.
-            text = "no gap" if np.isnan(share) else f" {share:.0%} "
+            text = "no gap" if np.isnan(share) else f" {share:z.0%} "
             side = "right" if share < 0 else "left"
             end = np.nanmin([share, low]) if share < 0 else np.nanmax([share, high, 0])
             panel.text(end, height, text, ha=side, va="center", bbox=label)
