@@ -62,9 +62,10 @@ show.source(adaptive.attack_and_close)
 # closing
 # : raises {eq}`eq-closing`.
 #
-# In the published study nobody else faces an attacker who knows: not adversarial training, which could meet the
-# first two, nor DiffPure, which has one of its own, through diffpure, who attacks the base model through the
-# purifier (`lord.adaptive_diffpure`). So nothing here says whether LoRD holds better or worse than they do.
+# Adversarial training, dropped as well, has no gates to take on, and faces the first two, who know its adapter
+# as they know that of LoRD. DiffPure has an attacker of its own, through diffpure, who attacks the base model
+# through the purifier (`lord.adaptive_diffpure`); the published study is without, so nothing in it says how
+# DiffPure holds.
 #
 # ## What was found
 #
@@ -81,9 +82,15 @@ show.ablation_findings(records, compared)
 # In the published study the FID under ACE is much the same whoever attacks. AdvDM gains by knowing LoRD, most
 # where it takes on the gates as well (closing); even then at least half of the FID gap stays closed in the
 # mean, though in half of the cells it is less. Of the CLIP-IQA gap of AdvDM less than half stays closed against
-# closing, on landscapes against all three. The paper has no attacker of this kind. A gap {eq}`eq-gap` here is
-# what the attack on the base model opens without a defence; the photographs of attackers who know have not been
-# tried without one.
+# closing, on landscapes against all three. The paper has no attacker of this kind.
+#
+# AdvDM gains by knowing adversarial training as well. Under the two attackers that both defences face, adversarial
+# training closes as much of the gaps as LoRD does or more, in the mean; only the FID of landscapes against
+# surrogate has LoRD slightly ahead. By FID, being known costs LoRD more than its rival, and its gates, which the
+# rival has not, make it worse. With one seed of each subject these are hints, no proof.
+#
+# A gap {eq}`eq-gap` here is what the attack on the base model opens without a defence; the photographs of
+# attackers who know have not been tried without one.
 
 # %% tags=["hide-input"] mystnb={"figure": {"caption": "One subject of each domain behind a defence, under ACE by an attacker who does not know it (unchanged) and by others who do: left three of the photographs that the LoRA learned from, right three samples, drawn with the same seeds.", "name": "fig-adaptive-samples"}, "image": {"alt": "A row for every attacker: on the left attacked photographs, on the right samples."}}
 show.ablation_samples(records, compared)

@@ -203,12 +203,12 @@ def _range(shares: pd.Series) -> str:
 
 
 def _knowing(adaptive: Sequence[Record], records: Sequence[Record]) -> str:
-    """How our defence does against attackers who know it."""
+    """How our defence does against attackers who know it, and others against those they have."""
     if not adaptive:
         return NOT_MEASURED
     keys = metric_keys(records)
-    table = tables.ablation_table([*adaptive, *records], "adaptive")
-    table = table[table["defence"] == OURS]
+    everyone = tables.ablation_table([*adaptive, *records], "adaptive")
+    table = everyone[everyone["defence"] == OURS]
     knowing, usual = (table[(table["variant"] != UNCHANGED) == known] for known in (True, False))
     usual = usual.set_index(["attack", "domain", "treatment"])
     worst, said = [], []
@@ -233,9 +233,27 @@ def _knowing(adaptive: Sequence[Record], records: Sequence[Record]) -> str:
     return (
         f"**{_verdict(worst)}.** With the worst of {knowing['variant'].nunique()} such attackers, "
         f"picked afterwards for each number, LoRD ({treatments}) closes {'; '.join(said)}, in "
-        f"{_count(table['cells'].max(), 'cell')} of each domain. {{doc}}`notebooks/16_adaptive` "
-        "has them all."
+        f"{_count(table['cells'].max(), 'cell')} of each domain.{_known_rivals(everyone, keys)} "
+        "{doc}`notebooks/16_adaptive` has them all."
     )
+
+
+def _known_rivals(table: pd.DataFrame, keys: Mapping[str, str]) -> str:
+    """A sentence for each other defence that faced attackers who know it, at its worst."""
+    knowing = table[(table["variant"] != UNCHANGED) & (table["defence"] != OURS)]
+    sentences = []
+    for defence, rows in in_book_order(knowing).groupby("defence", sort=False):
+        said = []
+        for attack, cells in rows.groupby("attack", sort=False):
+            least = cells.groupby("domain")[[f"{name}_closed" for name in JUDGED]].min().dropna()
+            ranges = [
+                f"{_range(least[f'{name}_closed'])} by {metric_name(keys[name])}" for name in JUDGED
+            ]
+            said += [f"under {ATTACK_NAMES[attack]} {_listed(ranges)}"] if len(least) else []
+        name, attackers = DEFENCE_NAMES[defence], _count(rows["variant"].nunique(), "attacker")
+        known = f"{name[0].upper()}{name[1:]}, known to {attackers}, closes at its worst"
+        sentences += [f" {known} {'; '.join(said)}."] if said else []
+    return "".join(sentences)
 
 
 def _branch(parts: Sequence[Record], records: Sequence[Record]) -> str:
