@@ -78,15 +78,16 @@ show.main_figure(profile, "ace")
 # other defence. Where two defences both bring the LoRA back to what it is on clean photographs, there
 # is no lead left to be had. In the published study no defence is measurably ahead of LoRD under
 # ACE by FID. By CLIP-IQA, GrIDPure is in both domains, and so are, dropped, adversarial training and wide
-# LoRD; on portraits DiffPure is as well. Ahead of DiffPure, GrIDPure or adversarial training, dropped, LoRD is
-# neither by FID nor by CLIP-IQA, under no attack (by the identity match once: of GrIDPure, on landscapes under
-# ACE+), and two of these three need no training.
+# LoRD; on portraits DiffPure is as well. Under none of the attacks is LoRD ahead of DiffPure, GrIDPure or
+# adversarial training, dropped, by FID or by CLIP-IQA (by the identity match once: of GrIDPure, on landscapes
+# under ACE+), and two of these three need no training.
 # Under ACE+ the picture is much the same: of the filters only total variation repairs much, and GrIDPure and
-# wide LoRD are ahead by CLIP-IQA in both domains. {doc}`15_transfer` looks at the attacks that differ more.
+# wide LoRD are ahead by CLIP-IQA in both domains, adversarial training and DiffPure on portraits only.
+# {doc}`15_transfer` looks at the attacks that differ more.
 #
-# The paper reports LoRD ahead of its baselines, among them adversarial training. Here it is so against
-# adversarial training that stays in place while sampling; but then LoRD that stays in place, gate and
-# all, repairs as little. What separates the rows is whether the adapter is shut or taken off before sampling
+# The paper reports LoRD ahead of its baselines, among them adversarial training. In the published study it is so
+# against adversarial training that stays in place while sampling; but then LoRD that stays in place, gate and
+# all, repairs as little, and on portraits does harm. What separates the rows is whether the adapter is shut or taken off before sampling
 # ({doc}`13_lambda`), which the paper does not describe.
 
 # %% tags=["hide-input"] mystnb={"figure": {"caption": "By how much LoRD is better than each other defence, in units of each metric, with the 95 % interval of paired differences; below 0 it is worse. Highlighted: a lead whose interval lies above 0.", "name": "fig-rival-table"}}
@@ -107,11 +108,11 @@ show.rival_table(profile)
 # landscapes ({numref}`fig-gap`), at the test-time treatment chosen beforehand
 # ({glue:text}`main_treatment`). Of the identity match, which asks only whether the subject's
 # attributes are there, it is {glue:text}`main_portraits_gap_identity:.0%` and
-# {glue:text}`main_landscapes_gap_identity:.0%`, of smaller gaps, and the intervals leave almost anything
-# open. So LoRD brings back a picture that looks right; whether it brings back the person's attributes is not
-# shown. The means of DiffPure and of adversarial training, dropped, are higher, that of adversarial training
-# on portraits measurably so; otherwise the paired intervals ({numref}`fig-rival-table`) leave room for no
-# difference.
+# {glue:text}`main_landscapes_gap_identity:.0%`, of smaller gaps. In the published study the intervals of the
+# identity match leave almost anything open: LoRD brings back a picture that looks right; whether it brings back
+# the person's attributes is not shown. The means of DiffPure and of adversarial training, dropped, are higher,
+# that of adversarial training on portraits measurably so; the other paired intervals
+# ({numref}`fig-rival-table`) contain 0.
 
 # %% tags=["hide-input"] mystnb={"figure": {"caption": "Share of the damage of ACE that LoRD repairs, for each domain and metric, with 95 % intervals over pairs of subject and seed, taken as independent. There is none where the damage itself could be chance.", "name": "fig-gap"}, "image": {"alt": "Bars of the share of the gap closed with intervals, on a scale where 0 is no repair and 1 is as good as clean."}}
 show.gap_closed(profile)
@@ -126,8 +127,8 @@ show.gap_closed(profile)
 # stays within that margin for FID in both domains, and for CLIP-IQA on landscapes, where it is measurably
 # better; on portraits the interval of CLIP-IQA ends beyond the margin. Dropped, LoRD and wide LoRD
 # stay within it for FID, though on portraits both are measurably worse, and wide LoRD on landscapes as
-# well. For the identity match the margin is small, and none of the treatments chosen, of no defence, is shown
-# not to be inferior.
+# well. For the identity match the margin is small, and no defence, at its chosen treatment, is shown not to
+# be inferior; DiffPure in both domains and adversarial training on portraits are measurably worse.
 
 # %% tags=["hide-input"] mystnb={"figure": {"caption": "By how much LoRAs on clean photographs are worse behind a defence than without, in units of each metric, with the 95 % interval of paired differences; below 0 they are better. Highlighted: not inferior, by the margin of a tenth of the damage of ACE.", "name": "fig-harm-table"}}
 show.harm_table(profile)
@@ -151,10 +152,10 @@ show.defence_cost_table(costs)
 # LoRD, the larger of the two.
 #
 # In the published study a step of stage 2 costs LoRD little more than a LoRA alone, and wide LoRD nearly a
-# third more. The learned gate slows sampling by half; merged, the defence costs sampling nothing, and dropped,
-# little beyond the LoRA itself. A step of stage 1 costs LoRD more than a plain LoRA, and more still than
+# third more. With LoRA and learned gate a sampler step takes half as long again as one of the base model; merged,
+# the defence costs sampling nothing, and dropped, little beyond the LoRA itself. A step of stage 1 costs LoRD more than a plain LoRA, and more still than
 # adversarial training, which does not ask the base model about clean pictures. DiffPure needs no training at
-# all, and is done with all photographs in the time of a few steps of it.
+# all, and is done with all photographs in the time of a few steps of stage 1.
 
 # %% tags=["hide-input"] mystnb={"figure": {"caption": "Seconds of one step with each defence, and of that step without the defence.", "name": "fig-cost-table"}}
 show.cost_table(costs)

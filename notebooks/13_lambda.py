@@ -98,7 +98,8 @@ show.sampled_gates(sampled)
 # {numref}`fig-lambda-table` also has a gate per token, and one with the timestep as a further input, so that
 # it can learn where noise hides the perturbation. Fixed stands for the $\lambda$ of stage 2. With the adapter
 # dropped, the FID puts none of these ahead of the learned $\lambda$, or behind it, in every cell of both
-# domains. CLIP-IQA puts a fixed $\lambda = ¼$ ahead in every cell; on landscapes it prefers all of them.
+# domains. CLIP-IQA puts a fixed $\lambda = ¼$ ahead in every cell; on landscapes all of them are ahead in
+# the mean, and all but the gate with the timestep in every cell.
 
 # %% tags=["hide-input"]
 show.ablation_findings(records, compared)
@@ -120,7 +121,7 @@ show.ablation_table(choice, chosen_on)
 show.choice_findings(choice, chosen_on)
 
 # %% [markdown]
-# In the published study the lowest FID is that of the open branch, $\lambda = 1$, which on the evaluated
+# In the published study the lowest FID, over both domains, is that of the open branch, $\lambda = 1$, which on the evaluated
 # subjects ({numref}`fig-lambda-table`) is behind the learned $\lambda$ by FID in five of six cells: the choice
 # does not carry over. By CLIP-IQA it is ahead on every identity and in five of six cells; ¼, ahead in all
 # cells by CLIP-IQA, is so on half of the identities. And the closed branch, which does well on the evaluated

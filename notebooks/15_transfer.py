@@ -67,7 +67,8 @@ show.stranger_findings(profile)
 # In the published study LoRD closes most of the FID gap {eq}`eq-gap` of every attack, whether stage 1 has
 # seen it or not, and more than half of the CLIP-IQA gap. So do adversarial training, once its adapter is
 # dropped, and DiffPure, which has seen no attack at all. Of the identity match on portraits LoRD brings back
-# less in the mean, under ACE and ACE+ little, with wide intervals, and both of them more. By FID
+# less in the mean, under ACE and ACE+ little, with wide intervals, and both of them more; adversarial training
+# is measurably ahead there under every attack, DiffPure under AdvDM. By FID
 # DiffPure is measurably ahead of LoRD under AdvDM and ASPL in both domains, and adversarial training under
 # ASPL on portraits; by CLIP-IQA both are under every attack on portraits, and under AdvDM and ASPL on
 # landscapes, adversarial training there under ACE as well ({numref}`fig-rival-table`). Wide LoRD
