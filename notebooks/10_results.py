@@ -87,8 +87,8 @@ show.main_figure(profile, "ace")
 #
 # The paper reports LoRD ahead of its baselines, among them adversarial training. In the published study it is so
 # against adversarial training that stays in place while sampling; but then LoRD that stays in place, gate and
-# all, repairs as little, and on portraits does harm. What separates the rows is whether the adapter is shut or taken off before sampling
-# ({doc}`13_lambda`), which the paper does not describe.
+# all, repairs as little, and on portraits does harm. What separates the rows is whether the adapter is shut
+# or taken off before sampling ({doc}`13_lambda`), which the paper does not describe.
 
 # %% tags=["hide-input"] mystnb={"figure": {"caption": "By how much LoRD is better than each other defence, in units of each metric, with the 95 % interval of paired differences; below 0 it is worse. Highlighted: a lead whose interval lies above 0.", "name": "fig-rival-table"}}
 show.rival_table(profile)
@@ -153,9 +153,10 @@ show.defence_cost_table(costs)
 #
 # In the published study a step of stage 2 costs LoRD little more than a LoRA alone, and wide LoRD nearly a
 # third more. With LoRA and learned gate a sampler step takes half as long again as one of the base model; merged,
-# the defence costs sampling nothing, and dropped, little beyond the LoRA itself. A step of stage 1 costs LoRD more than a plain LoRA, and more still than
-# adversarial training, which does not ask the base model about clean pictures. DiffPure needs no training at
-# all, and is done with all photographs in the time of a few steps of stage 1.
+# the defence costs sampling nothing, and dropped, little beyond the LoRA itself. A step of stage 1 costs LoRD
+# more than a plain LoRA, and more still than adversarial training, which does not ask the base model about
+# clean pictures. DiffPure needs no training at all, and is done with all photographs in the time of a few
+# steps of stage 1.
 
 # %% tags=["hide-input"] mystnb={"figure": {"caption": "Seconds of one step with each defence, and of that step without the defence.", "name": "fig-cost-table"}}
 show.cost_table(costs)

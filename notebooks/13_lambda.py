@@ -55,8 +55,8 @@ show.source(delta_weight)
 #
 # In stage 2, so the idea, the open branch takes the perturbation off the LoRA; open while sampling, it
 # would bring it back. {numref}`fig-gate-grid` takes $\lambda$ of the one against that of the other, for LoRD
-# ({doc}`08_lord_stage1`) and photographs attacked by ACE ({doc}`04_ace_attack`). The first row is the learned gate;
-# dropped takes the whole adapter off.
+# ({doc}`08_lord_stage1`) and photographs attacked by ACE ({doc}`04_ace_attack`). The first row is the learned
+# gate; dropped takes the whole adapter off.
 
 # %% tags=["hide-input"] mystnb={"figure": {"caption": "Embedded FID (lower is better) of LoRD on photographs attacked by ACE, for the λ of stage 2 (rows) and that of sampling (columns). Darker is worse, on a logarithmic scale of its own for each domain; blank pairs were not measured.", "name": "fig-gate-grid"}, "image": {"alt": "For each domain a matrix of numbers, rows for λ in stage 2 and columns for λ while sampling."}}
 show.gate_grid(records, compared)
@@ -121,9 +121,9 @@ show.ablation_table(choice, chosen_on)
 show.choice_findings(choice, chosen_on)
 
 # %% [markdown]
-# In the published study the lowest FID, over both domains, is that of the open branch, $\lambda = 1$, which on the evaluated
-# subjects ({numref}`fig-lambda-table`) is behind the learned $\lambda$ by FID in five of six cells: the choice
-# does not carry over. By CLIP-IQA it is ahead on every identity and in five of six cells; ¼, ahead in all
-# cells by CLIP-IQA, is so on half of the identities. And the closed branch, which does well on the evaluated
-# subjects, is behind the learned $\lambda$ by FID on every identity. With the adapter dropped no $\lambda$ of stage 2 is
-# reliably better than the learned one, and the study stays with that.
+# In the published study the lowest FID, over both domains, is that of the open branch, $\lambda = 1$, which
+# on the evaluated subjects ({numref}`fig-lambda-table`) is behind the learned $\lambda$ by FID in five of six
+# cells: the choice does not carry over. By CLIP-IQA it is ahead on every identity and in five of six cells;
+# ¼, ahead in all cells by CLIP-IQA, is so on half of the identities. And the closed branch, which does well
+# on the evaluated subjects, is behind the learned $\lambda$ by FID on every identity. With the adapter
+# dropped no $\lambda$ of stage 2 is reliably better than the learned one, and the study stays with that.

@@ -77,7 +77,8 @@ show.stranger_findings(profile)
 #
 # ## Larger and smaller budgets
 #
-# From here on the defence is LoRD, dropped before sampling also on portraits. {numref}`fig-eps` varies $\epsilon$ {eq}`eq-dose` of ACE; the step grows with it.
+# From here on the defence is LoRD, dropped before sampling also on portraits. {numref}`fig-eps` varies
+# $\epsilon$ {eq}`eq-dose` of ACE; the step grows with it.
 
 # %% tags=["hide-input"] mystnb={"figure": {"caption": "LoRAs on photographs attacked by ACE at several budgets, alone and behind LoRD, which has seen one of them in stage 1: means over the subjects and bands from the lowest to the highest. At 0 nothing is attacked.", "name": "fig-eps"}, "image": {"alt": "Four panels of two curves over ε, one row for each metric, one column for each domain."}}
 show.dose_curves(records, compared, "eps_levels")

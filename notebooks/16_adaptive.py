@@ -84,11 +84,11 @@ show.ablation_findings(records, compared)
 # mean, though in half of the cells it is less. Of the CLIP-IQA gap of AdvDM less than half stays closed against
 # closing, on landscapes against all three. The paper has no attacker of this kind.
 #
-# AdvDM gains by knowing adversarial training as well. Under the two attackers that both defences face, adversarial
-# training then closes as much of the gaps of FID and CLIP-IQA as LoRD does or more, in the mean; only by the FID
-# of landscapes against surrogate is LoRD slightly ahead. By FID, being known to AdvDM costs LoRD more than its
-# rival, and its gates, which the rival has not, make it worse. With one seed of each subject these are
-# hints, no proof.
+# AdvDM gains by knowing adversarial training as well. Under the two attackers that both defences face,
+# adversarial training then closes as much of the gaps of FID and CLIP-IQA as LoRD does or more, in the mean;
+# only by the FID of landscapes against surrogate is LoRD slightly ahead. By FID, being known to AdvDM costs
+# LoRD more than its rival, and its gates, which the rival has not, make it worse. With one seed of each
+# subject these are hints, no proof.
 #
 # A gap {eq}`eq-gap` here is what the attack on the base model opens without a defence; the photographs of
 # attackers who know have not been tried without one.
