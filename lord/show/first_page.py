@@ -13,6 +13,7 @@ from lord.show.style import (
     ATTACK_NAMES,
     DEFENCE_NAMES,
     caveats,
+    defence_name,
     higher_is_better,
     metric_name,
     treatment_name,
@@ -242,7 +243,7 @@ def _known_rivals(table: pd.DataFrame, keys: Mapping[str, str]) -> str:
     """A sentence for each other defence that faced attackers who know it, at its worst."""
     knowing = table[(table["variant"] != UNCHANGED) & (table["defence"] != OURS)]
     sentences = []
-    for defence, rows in in_book_order(knowing).groupby("defence", sort=False):
+    for who, rows in in_book_order(knowing).groupby(["defence", "treatment"], sort=False):
         said = []
         for attack, cells in rows.groupby("attack", sort=False):
             least = cells.groupby("domain")[[f"{name}_closed" for name in JUDGED]].min().dropna()
@@ -250,7 +251,8 @@ def _known_rivals(table: pd.DataFrame, keys: Mapping[str, str]) -> str:
                 f"{_range(least[f'{name}_closed'])} by {metric_name(keys[name])}" for name in JUDGED
             ]
             said += [f"under {ATTACK_NAMES[attack]} {_listed(ranges)}"] if len(least) else []
-        name, attackers = DEFENCE_NAMES[defence], _count(rows["variant"].nunique(), "attacker")
+        name = defence_name(*who)
+        attackers = _count(rows["variant"].nunique(), "attacker")
         known = f"{name[0].upper()}{name[1:]}, known to {attackers}, closes at its worst"
         sentences += [f" {known} {'; '.join(said)}."] if said else []
     return "".join(sentences)
