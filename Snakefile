@@ -51,7 +51,7 @@ SHOWN = {
     "13_lambda": {"lambda", "lambda_choice", "sampled_gates", "stage2", "main"},
     "14_parts": {"parts", "stage1_data", "main"},
     "15_transfer": {"transfer", "stage2", "main"},
-    "16_adaptive": {"adaptive", "masking", "main"},
+    "16_adaptive": {"adaptive", "masking", "masking_diffpure", "main"},
 }
 
 

@@ -85,8 +85,11 @@ ABLATIONS = {
         "split": "stage1",
     },
     "adaptive": {
-        "variants": {name: {"scenario": {"attacker": name}} for name in ("defended", "closing")},
-        "conditions": {"ace": ["adversarial", "lord"]},
+        "variants": {
+            name: {"scenario": {"attacker": name}}
+            for name in ("defended", "closing", "through_diffpure")
+        },
+        "conditions": {"ace": ["diffpure", "adversarial", "lord"]},
         "treatments": ["dropped"],
     },
     "parts": {
@@ -122,6 +125,7 @@ LEVELS = {
     ("ace", "none"): (12.0, 0.4, 0.7),
     ("ace", "jpeg"): (9.0, 0.5, 0.7),
     ("ace", "adversarial"): (6.0, 0.6, 0.8),
+    ("ace", "diffpure"): (5.0, 0.6, 0.8),
     ("ace", "lord"): (3.0, 0.8, 0.85),
     ("ace", "lord_wide"): (4.0, 0.7, 0.85),
     ("none", "lord"): (2.2, 0.84, 0.9),
@@ -195,7 +199,7 @@ def made_up(job: Job, settings: dict, number: random.Random) -> tuple[dict, dict
         return {f"{name}/adapter_thousands": 12.5 for name in names} | {
             f"{name}/step_seconds": 0.25 for name in names
         }, {}
-    if job.stage == "masking":
+    if job.stage in ("masking", "masking_diffpure"):
         levels = {"clean": 0.1, "noise": 0.1, "unaware": 0.2}
         metrics = {f"ace/{name}": value for name, value in levels.items()}
         return metrics, {"steps": [1.0, 4.0, 16.0], "ace": [0.2, 0.3, 0.35]}
@@ -359,6 +363,7 @@ def test_numbers_reach_the_notebook(study, monkeypatch):
         (["audit"], show.reliability),
         (["audit"], show.layer_matrix),
         (["masking"], show.objective_curves),
+        (["masking_diffpure"], partial(show.objective_curves, defence="diffpure")),
         (["sampled_gates"], show.sampled_gates),
         (RESULTS, show.treatment_samples),
         (RESULTS, show.treatment_comparison),
@@ -441,6 +446,7 @@ def test_every_defence_has_its_own_attackers_who_know(study):
     asked = records("adaptive"), records("main")
     table = ablation_table([*asked[0], *asked[1]], "adaptive")
     assert set(zip(table["defence"], table["variant"], strict=True)) == {
+        ("diffpure", "through_diffpure"),
         ("adversarial", UNCHANGED),
         ("adversarial", "defended"),
         ("lord", UNCHANGED),
@@ -449,7 +455,7 @@ def test_every_defence_has_its_own_attackers_who_know(study):
     }
     html = show.ablation_table(*asked, stands_out="worst").to_html()
     worst = re.findall(r'class="data [^"]*winner', html)
-    assert len(worst) == 2 * 2 * 3  # domains, defences, metrics
+    assert len(worst) == 2 * 3 * 3  # domains, defences, metrics
     found = show.ablation_findings(*asked).data
     assert "; adversarial training, defended" in found and "; LoRD, closing" in found
 

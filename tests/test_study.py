@@ -298,6 +298,15 @@ def test_who_knows_the_defence_raises_the_objective_on_it(records):
     assert record.metrics["ace/noise"] < usual
 
 
+def test_who_knows_of_diffpure_raises_the_objective_after_it(records):
+    _, results = records
+    (record,) = run("smoke", "masking_diffpure", domain="portraits", results=results)
+    assert record.settings["attacks"] == ["ace"]
+    assert record.series["steps"] == [1, 4, 16]
+    assert record.metrics["ace/clean"] < record.series["ace"][-1]
+    assert record.metrics["ace/noise"] < record.series["ace"][-1]
+
+
 def test_cells_that_a_variant_does_not_change_are_not_computed_again():
     variants = {"variants": {"mist": {"adversarial_data": {"attack": {"method": "mist"}}}}}
     ablation = SMOKE.ablations["stage1_data"].model_dump() | variants

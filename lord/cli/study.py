@@ -63,7 +63,7 @@ def run(
         typer.Option(
             help="Only this: data, model, metrics, ace, performance, cost, stage1, stage2, audit, "
             "main, damage, steps, rank, lambda, lambda_choice, parts, stage1_data, transfer, "
-            "adaptive, masking, rank_cost or sampled_gates."
+            "adaptive, masking, masking_diffpure, rank_cost or sampled_gates."
         ),
     ] = None,
     domain: Annotated[Domain | None, typer.Option(help="Only this domain.")] = None,

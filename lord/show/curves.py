@@ -190,7 +190,7 @@ def _band(
 
 @where_planned
 @styled
-def objective_curves(records: Sequence[Record]) -> Figure:
+def objective_curves(records: Sequence[Record], defence: str = OURS) -> Figure:
     """What each attack raises against its gradient steps, by an attacker who knows the defence."""
     domains = [record.settings["domain"] for record in records]
     attacks = [name for name in records[0].series if name != "steps"]
@@ -201,13 +201,13 @@ def objective_curves(records: Sequence[Record]) -> Figure:
             levels = {
                 "clean": ("clean photographs", BLUE, ":"),
                 "noise": ("uniform noise", "grey", "--"),
-                "unaware": ("base model attacked", VERMILION, "-."),
+                "unaware": ("attacked without knowing it", VERMILION, "-."),
             }
             for key, (label, colour, line) in levels.items():
                 value = record.metrics[f"{attack}/{key}"]
                 panel.axhline(value, color=colour, linestyle=line, label=label)
             steps = record.series["steps"]
-            colour, label = condition_colour(attack, OURS), "defended model attacked"
+            colour, label = condition_colour(attack, defence), "attacked knowing the defence"
             panel.plot(steps, record.series[attack], "-o", color=colour, label=label)
             panel.set_xscale("log")
             panel.set_xticks(steps, [f"{step:g}" for step in steps])

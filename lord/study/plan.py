@@ -28,6 +28,7 @@ from lord.study.experiments import (
     data,
     known_diffpure,
     masking,
+    masking_diffpure,
     metrics,
     model,
     performance,
@@ -53,9 +54,13 @@ STAGES = (
     "steps",
     *ABLATIONS,
     "masking",
+    "masking_diffpure",
     "rank_cost",
     "sampled_gates",
 )
+
+# What a purifier adds to the code that a cell without defence depends on.
+PURIFYING = ("lord.purification", "lord.study.purified")
 
 # The code that the records of an overview depend on; drawing and reporting are left out.
 MODULES = {
@@ -66,14 +71,19 @@ MODULES = {
     "stage1": (*MEASURING, *DEFENDING, stage1.__name__),
     "audit": (*DEFENDING, "lord.audit", "lord.purification", audit.__name__),
     "masking": (*DEFENDING, scenario.__name__, masking.__name__),
+    "masking_diffpure": (
+        *ATTACKING,
+        *PURIFYING,
+        "lord.adaptive_diffpure",
+        known_diffpure.__name__,
+        masking.__name__,
+        masking_diffpure.__name__,
+    ),
     "sampled_gates": (*DEFENDING, "lord.sample", sampled_gates.__name__),
     "rank_cost": (*DEFENDING, cost.__name__, rank_cost.__name__),
     "cost": (*DEFENDING, "lord.purification", "lord.sample", cost.__name__),
     "performance": (*ATTACKING, "lord.study.bench", performance.__name__),
 }
-
-# What a purifier adds to the code that a cell without defence depends on.
-PURIFYING = ("lord.purification", "lord.study.purified")
 
 # Rounds among which the gradient steps of ACE are shared if it has a surrogate.
 ROUNDS = 5
@@ -146,6 +156,10 @@ def _overviews(profile: Profile) -> Iterator[Job]:
         yield _single("audit", profile, audit.audit_images, audited, domain, OURS)
         if "adaptive" in profile.ablations:
             yield _single("masking", profile, masking.measure_masking, known, domain)
+        if through := masking_diffpure.attacks_through(profile):
+            experiment = masking_diffpure.measure_masking_diffpure
+            further = {"attacks": through}
+            yield _single("masking_diffpure", profile, experiment, attacked, domain, None, further)
         if "lambda" in profile.ablations:
             experiment = sampled_gates.measure_sampled_gates
             yield _single("sampled_gates", profile, experiment, asked, domain)
