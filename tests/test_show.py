@@ -43,6 +43,7 @@ from lord.study.tables import (
 
 REPOSITORY = Path(lord.__file__).parents[1]
 SIZE = 16
+MIXED = {"method": "mixed", "methods": ["ace", "advdm"], "eps": 0.03, "step_size": 0.01, "steps": 1}
 SETTINGS = {
     "size": SIZE,
     "budget": {"eps_levels": 8, "step_levels": 1, "steps": 1},
@@ -52,9 +53,10 @@ SETTINGS = {
     "adversarial": {"kind": "lora", "steps": 1},
     "adversarial_data": {"attack": {"steps": 1}},
     "wide": {"steps": 1, "rank": 8},
+    "mixed_data": {"attack": MIXED},
     "conditions": {
         "none": ["none", "lord"],
-        "ace": ["none", "jpeg", "adversarial", "lord", "lord_wide"],
+        "ace": ["none", "jpeg", "adversarial", "lord", "lord_wide", "lord_mixed"],
         "advdm": ["none", "lord"],
     },
     "sampling": {},
@@ -128,9 +130,14 @@ LEVELS = {
     ("ace", "diffpure"): (5.0, 0.6, 0.8),
     ("ace", "lord"): (3.0, 0.8, 0.85),
     ("ace", "lord_wide"): (4.0, 0.7, 0.85),
+    ("ace", "lord_mixed"): (4.0, 0.7, 0.85),
     ("none", "lord"): (2.2, 0.84, 0.9),
 }
 RESULTS = ("stage2", "main")
+LORD = ("LoRD", "wide LoRD", "wide LoRD, mixed")
+SEEN = (
+    "Trained defences have seen ACE alone, but for wide LoRD, mixed, which has seen ACE and AdvDM"
+)
 SHEET_ROWS = {
     "data": 2,
     "model": 6,
@@ -179,7 +186,7 @@ def made_up(job: Job, settings: dict, number: random.Random) -> tuple[dict, dict
         return {"images": 512.0, "gate_accuracy": 0.7 if domain == "portraits" else 0.8}, series
     if job.stage == "performance":
         columns = ("seconds_per_image", "times_the_floor")
-        attacks = {"floor": 1.4, "naive": 1.5, "ace": 1.7, "ace_plus": 1.5}
+        attacks = {"floor": 1.4, "naive": 1.5, "ace": 1.7, "advdm": 1.7, "ace_plus": 1.5}
         steps = {f"{name}/{c}": value for name, value in attacks.items() for c in columns}
         return steps | {"ace_plus/faster_than_naive": 2.5}, {}
     if job.stage == "cost":
@@ -509,7 +516,7 @@ def test_an_ablation_counts_the_cells_that_are_worse(study):
 def test_findings_about_attacks_that_stage_1_has_not_seen(study):
     profile, _ = study
     seen, _, *rows = show.stranger_findings(profile).data.splitlines()
-    assert seen.startswith("Trained defences have seen ACE alone. Of the embedded FID gap")
+    assert seen.startswith(f"{SEEN}. Of the embedded FID gap")
     (row,) = rows  # the others face ACE alone
     shares = re.fullmatch(
         r"- LoRD on portraits (\d+)% \(AdvDM\), on landscapes (\d+)% \(AdvDM\)", row
@@ -644,7 +651,7 @@ def test_attacks_are_measured_against_noise(study):
 def test_speed_is_a_ratio_beside_the_time(study):
     _, records = study
     table = show.performance_table(records("performance")).data
-    assert list(table.index) == ["floor", "ACE+, naive loop", "ACE", "ACE+"]
+    assert list(table.index) == ["floor", "ACE+, naive loop", "ACE", "AdvDM", "ACE+"]
     assert table.loc["ACE+", "ms per image"] == 1500
     assert show.numbers(records("performance"))["performance_speedup"] == 2.5
 
@@ -673,7 +680,7 @@ def test_main_table_has_intervals_and_marks_the_winner(study):
     styler = show.main_table(profile)
     rows = styler.data
     assert list(rows.columns) == ["embedded FID ↓", "embedded CLIP-IQA ↑", "identity match ↑"]
-    assert len(rows) == len(DOMAINS) * 14  # LoRD and adversarial training: as trained, and chosen
+    assert len(rows) == len(DOMAINS) * 16  # LoRD and adversarial training: as trained, and chosen
     one = Path(profile).stem == "one"
     assert rows.map(lambda text: "[" in text).all(axis=None) != one
     page = styler.to_html()
@@ -726,7 +733,7 @@ def test_what_a_defence_takes(study):
     profile, records = study
     found = records("cost", "performance", "stage1")
     rows = show.defence_cost_table(found).data
-    assert list(rows.index) == ["JPEG", "adversarial training", "LoRD", "wide LoRD"]
+    assert list(rows.index) == ["JPEG", "adversarial training", *LORD]
     assert rows.index.name is None  # it would be a row of its own
     assert rows.loc["JPEG"].tolist() == ["0.40", "a subject", "1.40"]
     assert rows.loc["LoRD"].tolist()[1:] == ["a domain", "1.20"]
@@ -736,6 +743,7 @@ def test_what_a_defence_takes(study):
         "adversarial": (0.1, profile.adversarial, profile.adversarial_data),
         "lord": (0.2, profile.stage1, profile.stage1_data),
         "lord_wide": (0.3, profile.wide, profile.stage1_data),
+        "lord_mixed": (0.3, profile.wide, profile.mixed_data),
     }
     for defence, (step, training, data) in settings.items():
         # The steps of training, and for every picture those of its attack; see `made_up`.
@@ -754,7 +762,7 @@ def test_treatment_table_marks_the_choice_and_the_best(study):
     _, records = study
     styler = show.treatment_table(records("stage2", "main"))
     treatments = ["learned λ", "λ = 0 (chosen)", "dropped", "λ = ½", "λ = 1"]
-    rows = [f"{kind}: {name}" for kind in ("LoRD", "wide LoRD") for name in treatments]
+    rows = [f"{kind}: {name}" for kind in LORD for name in treatments]
     assert list(styler.data.loc["portraits"].index) == rows
     assert 'class="data row4 col0 winner"' in styler.to_html()  # the best is no candidate
 
@@ -763,7 +771,7 @@ def test_the_table_of_stage_1_identities_chooses_a_candidate(study):
     _, records = study
     styler = show.treatment_table(records("stage2", "main"), "stage2")
     treatments = ["learned λ", "λ = 0 (chosen)", "dropped"]
-    rows = [f"{kind}: {name}" for kind in ("LoRD", "wide LoRD") for name in treatments]
+    rows = [f"{kind}: {name}" for kind in LORD for name in treatments]
     assert list(styler.data.loc["portraits"].index) == rows
     assert 'class="data row1 col0 winner"' in styler.to_html()
 
@@ -778,7 +786,7 @@ def test_summary_answers_the_questions_with_numbers(study):
     assert "Chosen on identities that are not evaluated: λ = 0." in text
     assert "**Of 2 of 2, everywhere.**" in text
     assert "it is ahead everywhere of JPEG and adversarial training." in text
-    assert "not seen?* **Yes.** Trained defences have seen ACE alone. Under AdvDM close" in text
+    assert f"not seen?* **Yes.** {SEEN}. Under AdvDM close" in text
     assert re.search(r"knows it\?\* \*\*(Yes|Largely)\.\*\* With the worst of 2 such att", text)
     assert "Adversarial training (dropped), known to 1 attacker, closes at its worst under" in text
     assert "worst under ACE 5" in text

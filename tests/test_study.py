@@ -16,9 +16,10 @@ from lord.data.subjects import Subject
 from lord.objectives import OBJECTIVES
 from lord.study import main_table, missing, run, status
 from lord.study.bench import Bench, Outcome
-from lord.study.defences import SELECTION_START, with_gate
+from lord.study.defences import SELECTION_START, stage1_images, with_gate
 from lord.study.experiments import condition, cost, known_diffpure
 from lord.study.experiments.scenario import scenario_photographs
+from lord.study.mixed import mix
 from lord.study.photographs import photographs_of
 from lord.study.plan import jobs
 from lord.study.profile import ABLATIONS, OURS, PROFILES, TRAINED, load_profile, profile_names
@@ -305,6 +306,20 @@ def test_who_knows_of_diffpure_raises_the_objective_after_it(records):
     assert record.series["steps"] == [1, 4, 16]
     assert record.metrics["ace/clean"] < record.series["ace"][-1]
     assert record.metrics["ace/noise"] < record.series["ace"][-1]
+
+
+def test_mixed_attacks_take_turns_in_the_pictures(tmp_path):
+    def pictures(profile, defence):
+        return stage1_images(Bench(profile, tmp_path), "portraits", defence)[1]
+
+    with pytest.raises(KeyError, match="mixed"):  # rather than something else in silence
+        pictures(SMOKE, "lord_mixed")
+    mix(Bench(SMOKE, tmp_path), "portraits", "lord_mixed")
+    mixed = pictures(SMOKE, "lord_mixed")
+    for turn, method in enumerate(SMOKE.mixed_data.attack.methods):
+        alone = pictures(SMOKE.varied({"stage1_data": {"attack": {"method": method}}}), "lord")
+        changed = (mixed - alone).abs().mean(dim=(1, 2, 3))
+        assert changed[turn::2].max() < 0.1 * changed[1 - turn :: 2].min()
 
 
 def test_cells_that_a_variant_does_not_change_are_not_computed_again():

@@ -35,6 +35,12 @@ def stranger_findings(profile: str) -> Markdown | HTML:
 
 def attacks_seen(records: Sequence[Record]) -> str:
     """Which attacks trained defences have learned from, in a sentence."""
-    trained = {record.settings["defence"]: record.settings for record in records}
-    seen = {trained[d][TRAINED[d][1]]["attack"]["method"] for d in TRAINED if d in trained}
-    return f"Trained defences have seen {' and '.join(sorted(map(ATTACK_NAMES.get, seen)))} alone."
+    settings = {record.settings["defence"]: record.settings for record in records}
+    attacks = {d: settings[d][TRAINED[d][1]]["attack"] for d in TRAINED if d in settings}
+    seen = {attack["method"] for attack in attacks.values()} - {"mixed"}
+    text = f"Trained defences have seen {' and '.join(sorted(map(ATTACK_NAMES.get, seen)))} alone"
+    for defence, attack in attacks.items():
+        if attack["method"] == "mixed":
+            several = " and ".join(map(ATTACK_NAMES.get, attack["methods"]))
+            text += f", but for {DEFENCE_NAMES[defence]}, which has seen {several}"
+    return f"{text}."

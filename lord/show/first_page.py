@@ -20,7 +20,7 @@ from lord.show.style import (
     with_interval,
 )
 from lord.study import tables
-from lord.study.profile import DEFENCES, OURS, UNCHANGED
+from lord.study.profile import DEFENCES, OURS, UNCHANGED, VARIANTS
 from lord.study.run import results_root, run
 
 CLEAN, ATTACKED = ("none", "none"), ("ace", "none")
@@ -140,8 +140,8 @@ def _untrusted(table: pd.DataFrame) -> bool:
 def _rivals(records: Sequence[Record]) -> str:
     """Which defences LoRD is ahead of or behind, on the same subjects and seeds, under ACE."""
     keys, leads = metric_keys(records), tables.rival_table(records)
-    # A LoRA alone and a variant of LoRD are no rivals.
-    leads = leads[(leads["attack"] == "ace") & ~leads["defence"].isin(("none", "lord_wide"))]
+    # A LoRA alone and variants of LoRD are no rivals.
+    leads = leads[(leads["attack"] == "ace") & ~leads["defence"].isin(("none", *VARIANTS))]
     leads = leads[leads["metric"].isin(JUDGED)]
     if not len(leads):
         return NOT_MEASURED

@@ -53,6 +53,7 @@ BLUE, ORANGE, GREEN, VERMILION, PINK, SKY = (
 )
 CYCLE = (BLUE, ORANGE, GREEN, VERMILION, PINK, SKY)
 MARKERS = ("o", "s", "^", "D", "v", "P")
+OLIVE = "#8C8C00"
 WARNING = "#8a4b00"
 
 # Defence → words, in the order of the book.
@@ -69,6 +70,7 @@ DEFENCE_NAMES = {
     "adversarial": "adversarial training",
     "lord": "LoRD",
     "lord_wide": "wide LoRD",
+    "lord_mixed": "wide LoRD, mixed",
 }
 
 # Method → words, in the order of the book.
@@ -185,7 +187,8 @@ def condition_colour(attack: str, defence: str) -> str:
     """Blue for a LoRA on clean photographs, vermilion on attacked ones; the defences in others."""
     if defence == "none":
         return BLUE if attack == "none" else VERMILION
-    return {"lord": ORANGE, "lord_wide": GREEN, "diffpure": SKY}.get(defence, PINK)
+    own = {"lord": ORANGE, "lord_wide": GREEN, "lord_mixed": OLIVE, "diffpure": SKY}
+    return own.get(defence, PINK)
 
 
 def treatment_name(treatment: str) -> str:

@@ -10,6 +10,7 @@ from lord.data.subjects import Subject
 from lord.model.card import weights_checksum
 from lord.purification import PURIFIERS
 from lord.record import record_key
+from lord.study import mixed
 from lord.study.bench import (
     ATTACKING,
     DEFENDING,
@@ -61,6 +62,9 @@ STAGES = (
 
 # What a purifier adds to the code that a cell without defence depends on.
 PURIFYING = ("lord.purification", "lord.study.purified")
+
+# What a stage 1 on several attacks adds to the code of one on one.
+MIXING = (mixed.__name__,)
 
 # The code that the records of an overview depend on; drawing and reporting are left out.
 MODULES = {
@@ -283,13 +287,17 @@ def _single(
     arguments = {"domain": domain, "defence": defence}
     arguments = {key: value for key, value in arguments.items() if value}
 
+    modules = (*MODULES[stage], *(MIXING if profile.is_mixed(defence) else ()))
+
     def compute(bench: Bench) -> Iterable[tuple[str, Outcome]]:
+        if profile.is_mixed(defence):
+            mixed.mix(bench, domain, defence)
         yield name, experiment(bench, **arguments)
 
     settings = _settings(profile, depends_on) | arguments | dict(further or {})
     # Where there are several subjects and seeds, these experiments show the first.
     settings |= {key[:-1]: settings.pop(key)[0] for key in ("subjects", "seeds") if key in settings}
-    return Job(stage, domain, None, None, None, defence, {name: settings}, MODULES[stage], compute)
+    return Job(stage, domain, None, None, None, defence, {name: settings}, modules, compute)
 
 
 def _condition(
@@ -341,6 +349,7 @@ def _condition(
     if defence in TRAINED:
         modules += DEFENDING
         depends_on += [*TRAINED[defence], "scenario"]
+        modules += MIXING if profile.is_mixed(defence) else ()
     elif defence != "none":
         modules += PURIFYING
     settings = _settings(profile, depends_on) | cell
@@ -355,6 +364,8 @@ def _condition(
 
     def compute(bench: Bench) -> Iterable[tuple[str, Outcome]]:
         own = replace(bench, profile=profile)
+        if profile.is_mixed(defence):
+            mixed.mix(own, subject.domain, defence)
         for treatment, outcome in experiment(own, subject, seed, attack, defence, treatments):
             yield names[treatment], outcome
 

@@ -25,11 +25,15 @@ TRAINED = {
     "adversarial": ("adversarial", "adversarial_data"),
     "lord": ("stage1", "stage1_data"),
     "lord_wide": ("wide", "stage1_data"),
+    "lord_mixed": ("wide", "mixed_data"),
 }
 """Defences that are trained, with the settings of the profile that say how and on what."""
 
 OURS = "lord"
 """The defence that the study puts forward."""
+
+VARIANTS = ("lord_wide", "lord_mixed")
+"""Our variants of it, which are no rivals."""
 
 DEFENCES = ("none", *PURIFIERS, *TRAINED)
 
@@ -59,6 +63,19 @@ class Stage1Data(BaseModel):
 
     identities: PositiveInt = Field(512, description="identities, one picture each")
     attack: AttackSettings
+
+
+class MixedAttack(AttackSettings):
+    """Several attacks with the same settings, which take turns in the pictures."""
+
+    method: Literal["mixed"]
+    methods: tuple[Literal[(*OBJECTIVES,)], ...] = Field(min_length=2)
+
+
+class MixedData(Stage1Data):
+    """What a defence learns from that has seen several attacks."""
+
+    attack: MixedAttack
 
 
 class Budget(BaseModel):
@@ -160,6 +177,7 @@ class Profile(BaseModel):
     stage1: Stage1Settings
     stage1_data: Stage1Data
     wide: Stage1Settings = Field(description="LoRD of a higher rank on more layers, our variant")
+    mixed_data: MixedData = Field(description="what another variant, as wide, learns from")
     adversarial: Stage1Settings = Field(description="adversarial training, a rival of LoRD")
     adversarial_data: Stage1Data
     selection_subjects: PositiveInt = Field(
@@ -182,6 +200,10 @@ class Profile(BaseModel):
     def is_lord(self, defence: str) -> bool:
         """Whether a defence has a gate to be treated."""
         return defence in TRAINED and getattr(self, TRAINED[defence][0]).kind == "lord"
+
+    def is_mixed(self, defence: str) -> bool:
+        """Whether a defence learns from several attacks."""
+        return defence in TRAINED and isinstance(getattr(self, TRAINED[defence][1]), MixedData)
 
     def can_know(self, attacker: str, defence: str) -> bool:
         """Whether an attacker of `Scenario` can face a defence: they know it, or know nothing."""

@@ -17,10 +17,10 @@ from lord.purification import PURIFIERS
 from lord.record import Record, read_record
 from lord.study.experiments.cost import STAGE1
 from lord.study.plan import Job, jobs
-from lord.study.profile import OURS, TRAINED, UNCHANGED, Profile
+from lord.study.profile import OURS, TRAINED, UNCHANGED, VARIANTS, Profile
 
 # A defence that leaves a choice at test time, left as it was trained.
-AS_TRAINED = {"adversarial": "kept", "lord": "learned", "lord_wide": "learned"}
+AS_TRAINED = {"adversarial": "kept"} | dict.fromkeys((OURS, *VARIANTS), "learned")
 
 # The harm to clean photographs that is tolerated, as a share of the damage of ACE.
 TOLERATED = 0.1
@@ -212,7 +212,7 @@ def treatment_table(records: Sequence[Record], stage: str = "main") -> pd.DataFr
     Of the evaluated subjects or, with the stage ``stage2``, of the identities that decide.
     """
     rows = condition_rows(records, stage)
-    rows = rows[(rows["attack"] == "ace") & rows["defence"].isin(("lord", "lord_wide"))]
+    rows = rows[(rows["attack"] == "ace") & rows["defence"].isin((OURS, *VARIANTS))]
     table = []
     keys = ["domain", "defence", "treatment"]
     for key, cells in rows.groupby(keys, sort=False):
@@ -398,10 +398,12 @@ def defence_costs(records: Sequence[Record]) -> pd.DataFrame:
     trained = {r.settings["defence"]: r.settings for r in records if r.kind == "stage1"}
     for defence, settings in trained.items():
         training, data = (settings[name] for name in TRAINED[defence])
-        step, attack = costs.loc[STAGE1[defence]], data["attack"]
+        alike = next(name for name in STAGE1 if TRAINED[name][0] == TRAINED[defence][0])
+        step, attack = costs.loc[STAGE1[alike]], data["attack"]
         seconds = training["steps"] * step["seconds"]
         if gradients := attack["steps"] * attack["rounds"] * attack["draws"]:
-            per_image = costs.loc[attack["method"], "seconds_per_image"]
+            methods = attack.get("methods", [attack["method"]])  # in turn
+            per_image = costs.loc[methods, "seconds_per_image"].mean()
             seconds += data["identities"] * gradients * per_image
         table.append((defence, seconds, step["peak_memory_mb"], "domain"))
     columns = ["defence", "defence_seconds", "defence_memory_mb", "defence_for"]
