@@ -57,7 +57,7 @@ show.source(LordVariant.forward)
 # attacked pictures. On clean latents the denoising target is what the base model itself predicts, which is
 # meant to keep the adapter from drifting; {doc}`14_parts` tries the paper's plain noise target instead.
 #
-# The published study trains three defences:
+# The published study trains four defences:
 #
 # LoRD
 # : the paper's, but for that target, on the queries, keys, values and outputs of every attention;
@@ -67,6 +67,9 @@ show.source(LordVariant.forward)
 #   the residual blocks as well. What the frozen adapter cannot predict about attacked pictures is
 #   left for the LoRA to learn, so the idea is that an adapter that predicts more of it defends better;
 #   {doc}`10_results` and {doc}`15_transfer` measure whether it does;
+#
+# wide LoRD, mixed
+# : the same, but with every other picture attacked with AdvDM ({doc}`05_attacks`) instead;
 #
 # adversarial training
 # : the rival: a plain LoRA of the rank and on the layers of LoRD, without second branch and gate, that
