@@ -68,7 +68,7 @@ show.source(LordVariant.forward)
 #   left for the LoRA to learn, so the idea is that an adapter that predicts more of it defends better;
 #   {doc}`10_results` and {doc}`15_transfer` measure whether it does;
 #
-# wide LoRD, mixed
+# mixed wide LoRD
 # : the same, but with every other picture attacked with AdvDM ({doc}`05_attacks`) instead;
 #
 # adversarial training

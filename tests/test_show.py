@@ -134,10 +134,8 @@ LEVELS = {
     ("none", "lord"): (2.2, 0.84, 0.9),
 }
 RESULTS = ("stage2", "main")
-LORD = ("LoRD", "wide LoRD", "wide LoRD, mixed")
-SEEN = (
-    "Trained defences have seen ACE alone, but for wide LoRD, mixed, which has seen ACE and AdvDM"
-)
+LORD = ("LoRD", "wide LoRD", "mixed wide LoRD")
+SEEN = "Trained defences have seen ACE alone, but for mixed wide LoRD, which has seen ACE and AdvDM"
 SHEET_ROWS = {
     "data": 2,
     "model": 6,

@@ -70,7 +70,7 @@ DEFENCE_NAMES = {
     "adversarial": "adversarial training",
     "lord": "LoRD",
     "lord_wide": "wide LoRD",
-    "lord_mixed": "wide LoRD, mixed",
+    "lord_mixed": "mixed wide LoRD",
 }
 
 # Method → words, in the order of the book.

@@ -162,7 +162,8 @@ def _overviews(profile: Profile) -> Iterator[Job]:
             yield _single("masking", profile, masking.measure_masking, known, domain)
         if through := masking_diffpure.attacks_through(profile):
             experiment = masking_diffpure.measure_masking_diffpure
-            further = {"attacks": through}
+            photographs = masking_diffpure.photographs(profile)
+            further = {"attacks": through, "photographs": photographs}
             yield _single("masking_diffpure", profile, experiment, attacked, domain, None, further)
         if "lambda" in profile.ablations:
             experiment = sampled_gates.measure_sampled_gates
@@ -290,9 +291,7 @@ def _single(
     modules = (*MODULES[stage], *(MIXING if profile.is_mixed(defence) else ()))
 
     def compute(bench: Bench) -> Iterable[tuple[str, Outcome]]:
-        if profile.is_mixed(defence):
-            mixed.mix(bench, domain, defence)
-        yield name, experiment(bench, **arguments)
+        yield name, experiment(mixed.mix(bench, domain, defence), **arguments)
 
     settings = _settings(profile, depends_on) | arguments | dict(further or {})
     # Where there are several subjects and seeds, these experiments show the first.
@@ -363,9 +362,7 @@ def _condition(
     }
 
     def compute(bench: Bench) -> Iterable[tuple[str, Outcome]]:
-        own = replace(bench, profile=profile)
-        if profile.is_mixed(defence):
-            mixed.mix(own, subject.domain, defence)
+        own = mixed.mix(replace(bench, profile=profile), subject.domain, defence)
         for treatment, outcome in experiment(own, subject, seed, attack, defence, treatments):
             yield names[treatment], outcome
 

@@ -71,6 +71,20 @@ class MixedAttack(AttackSettings):
     method: Literal["mixed"]
     methods: tuple[Literal[(*OBJECTIVES,)], ...] = Field(min_length=2)
 
+    @model_validator(mode="after")
+    def _fit(self) -> "MixedAttack":
+        self.attacks()
+        return self
+
+    def attacks(self) -> list[AttackSettings]:
+        """The settings of each.
+
+        Raises:
+            ValidationError: a method cannot have them.
+        """
+        common = self.model_dump(exclude={"method", "methods"})
+        return [AttackSettings(method=method, **common) for method in self.methods]
+
 
 class MixedData(Stage1Data):
     """What a defence learns from that has seen several attacks."""
@@ -177,7 +191,9 @@ class Profile(BaseModel):
     stage1: Stage1Settings
     stage1_data: Stage1Data
     wide: Stage1Settings = Field(description="LoRD of a higher rank on more layers, our variant")
-    mixed_data: MixedData = Field(description="what another variant, as wide, learns from")
+    mixed_data: MixedData | None = Field(
+        None, description="what lord_mixed learns from, our variant that is otherwise lord_wide"
+    )
     adversarial: Stage1Settings = Field(description="adversarial training, a rival of LoRD")
     adversarial_data: Stage1Data
     selection_subjects: PositiveInt = Field(
@@ -239,6 +255,9 @@ class Profile(BaseModel):
             raise ValueError("conditions: without the defence 'none' there is nothing to compare")
         if "none" not in self.conditions:
             raise ValueError("conditions: without the attack 'none' there is nothing to compare")
+        asked = [self.conditions, *(a.conditions for a in self.ablations.values())]
+        if not self.mixed_data and any("lord_mixed" in d for c in asked for d in c.values()):
+            raise ValueError("mixed_data: lord_mixed needs to know what it learns from")
         compared = self.comparison
         for part in (compared, *self.ablations.values()):
             subjects, seeds = self.subjects, self.seeds

@@ -12,9 +12,6 @@ from lord.study.photographs import photographs_of
 from lord.study.profile import Profile
 from lord.study.purified import purified
 
-# The longest attack takes a minute of one core for each photograph.
-PHOTOGRAPHS = 4
-
 
 def attacks_through(profile: Profile) -> list[str]:
     """The attacks with which someone who knows of DiffPure faces it, in the adaptive ablation."""
@@ -26,6 +23,11 @@ def attacks_through(profile: Profile) -> list[str]:
     return faced if "through_diffpure" in attackers else []
 
 
+def photographs(profile: Profile) -> int:
+    """How many photographs are measured: for each the longest attack takes a minute of one core."""
+    return min(4, profile.photographs)
+
+
 def measure_masking_diffpure(bench: Bench, domain: str) -> Outcome:
     """What attacks raise on photographs that DiffPure has purified, for more gradient steps.
 
@@ -33,7 +35,7 @@ def measure_masking_diffpure(bench: Bench, domain: str) -> Outcome:
     steps instead of the attacker's two, and with noise that the attacker has not seen.
     """
     profile, pipeline = bench.profile, bench.pipeline
-    bench = replace(bench, profile=profile.varied({"photographs": PHOTOGRAPHS}))
+    bench = replace(bench, profile=profile.varied({"photographs": photographs(profile)}))
     subject, seed = Subject(domain, "evaluation", profile.subjects[0]), profile.seeds[0]
     usual = profile.budget.steps
     counts = (max(1, usual // 4), usual, 4 * usual)
