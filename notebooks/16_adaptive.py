@@ -67,8 +67,8 @@ show.source(adaptive.attack_and_close)
 # as they know that of LoRD. DiffPure has no adapter, and an attacker of its own:
 #
 # through diffpure
-# : raises the objective on what DiffPure makes of the photographs, behind it on the base model. The gradient
-#   goes through the purifier, in two of its ten steps, so that it can be afforded {cite}`lee2023robust`.
+# : raises the objective on what DiffPure makes of the photographs, on the base model. The gradient goes through
+#   a purifier of two large steps in place of ten, so that it can be afforded {cite}`lee2023robust`.
 
 # %% tags=["hide-cell"]
 show.source(adaptive_diffpure.attack_purified)
@@ -96,16 +96,17 @@ show.ablation_findings(records, compared)
 # only by the FID of landscapes against surrogate is LoRD slightly ahead. By FID, being known to AdvDM costs
 # LoRD more than its rival, and its gates, which the rival has not, make it worse.
 #
-# DiffPure loses by being known as well: on landscapes in FID and CLIP-IQA in every cell, on portraits less, and
-# in FID not in every cell. Still most of the FID gap stays closed, and more than half of that of CLIP-IQA. Where
-# every defence faces the worst of those who know it, DiffPure has better means than LoRD in both metrics,
-# but for ACE on landscapes, where LoRD is ahead in both. With one seed of each subject all these are hints,
-# no proof.
+# DiffPure loses by being known as well: in CLIP-IQA in every cell, in FID in all but one, though the mean FID of
+# portraits under ACE is none the worse for it. Most of the FID gap stays closed in the mean, and more than half
+# of that of CLIP-IQA, on one landscape less. Against the worst of the attackers who know a defence (three know
+# LoRD, two adversarial training, one DiffPure) DiffPure has the best means in both metrics under AdvDM; under
+# ACE on landscapes both others are ahead of it in both, and on portraits adversarial training is by CLIP-IQA.
+# With one seed of each subject all these are hints, no proof.
 #
 # A gap {eq}`eq-gap` here is what the attack on the base model opens without a defence; the photographs of
 # attackers who know have not been tried without one.
 
-# %% tags=["hide-input"] mystnb={"figure": {"caption": "One subject of each domain behind a defence, under ACE by an attacker who does not know it (unchanged) and by others who do: left three of the photographs that the LoRA learned from, right three samples, drawn with the same seeds.", "name": "fig-adaptive-samples"}, "image": {"alt": "A row for every attacker: on the left attacked photographs, on the right samples."}}
+# %% tags=["hide-input"] mystnb={"figure": {"caption": "One subject of each domain behind a defence, under ACE by an attacker who does not know it (unchanged) and by others who do: left three of the photographs that the LoRA learned from, right three samples, drawn with the same seeds.", "name": "fig-adaptive-samples"}, "image": {"alt": "A row for every attacker: on the left the photographs that were learned from, on the right samples."}}
 show.ablation_samples(records, compared)
 
 # %% tags=["hide-input"] mystnb={"figure": {"caption": "Defences under attackers who know them, with the lowest and the highest subject in brackets and the share of the damage that is repaired. Highlighted: the attacker against whom a defence does worst.", "name": "fig-adaptive-table"}}
@@ -124,12 +125,12 @@ show.ablation_table(records, compared, stands_out="worst")
 show.objective_curves(masking)
 
 # %% [markdown]
-# DiffPure makes gradients hard in two other ways: its noise, and its many steps, of which the attacker takes
-# two. {numref}`fig-masking-diffpure` has the objectives after all ten, with noise that the attacks have not
-# seen. In the published study they come out above uniform noise, and with the steps of the main table above the
-# attack that does not look through the purifier. Four times as many steps raise AdvDM further, and ACE on
-# landscapes; ACE on portraits stands still. So the gradients lead somewhere, and a patient attacker might take
-# more from DiffPure than {numref}`fig-adaptive` shows.
+# DiffPure could hide gradients as well: the attack goes through two large steps, the photographs through ten,
+# and with other noise. {numref}`fig-masking-diffpure` has the objectives after the ten. In the published study
+# they come out above uniform noise, and with the steps of the main table above the attack that does not look
+# through the purifier. Four times as many steps raise AdvDM further, and ACE on landscapes a little; ACE on
+# portraits stands still, which is the last of the signs above. So a better attack on DiffPure than this one is
+# not ruled out. These are four photographs of one subject of each domain.
 
 # %% tags=["hide-input"] mystnb={"figure": {"caption": "What each attack raises, measured on photographs that DiffPure has purified, after more and more gradient steps through the purifier, on four photographs of one subject of each domain; beside it the same on clean and on noisy photographs, and after the steps of the main table by an attacker who does not know the purifier. Higher is better for the attacker.", "name": "fig-masking-diffpure"}, "image": {"alt": "For each attack and domain a curve over the gradient steps, and three horizontal lines."}}
 show.objective_curves(through, defence="diffpure")

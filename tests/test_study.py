@@ -303,23 +303,36 @@ def test_who_knows_of_diffpure_raises_the_objective_after_it(records):
     _, results = records
     (record,) = run("smoke", "masking_diffpure", domain="portraits", results=results)
     assert record.settings["attacks"] == ["ace"]
+    assert record.settings["photographs"] == 4 < load_profile("full").photographs
     assert record.series["steps"] == [1, 4, 16]
     assert record.metrics["ace/clean"] < record.series["ace"][-1]
     assert record.metrics["ace/noise"] < record.series["ace"][-1]
 
 
 def test_mixed_attacks_take_turns_in_the_pictures(tmp_path):
-    def pictures(profile, defence):
-        return stage1_images(Bench(profile, tmp_path), "portraits", defence)[1]
-
+    bench = Bench(SMOKE, tmp_path)
     with pytest.raises(KeyError, match="mixed"):  # rather than something else in silence
-        pictures(SMOKE, "lord_mixed")
-    mix(Bench(SMOKE, tmp_path), "portraits", "lord_mixed")
-    mixed = pictures(SMOKE, "lord_mixed")
+        stage1_images(bench, "portraits", "lord_mixed")
+    mixed = stage1_images(mix(bench, "portraits", "lord_mixed"), "portraits", "lord_mixed")[1]
     for turn, method in enumerate(SMOKE.mixed_data.attack.methods):
-        alone = pictures(SMOKE.varied({"stage1_data": {"attack": {"method": method}}}), "lord")
+        alone = Bench(SMOKE.varied({"stage1_data": {"attack": {"method": method}}}), tmp_path)
+        alone = stage1_images(alone, "portraits", "lord")[1]
         changed = (mixed - alone).abs().mean(dim=(1, 2, 3))
         assert changed[turn::2].max() < 0.1 * changed[1 - turn :: 2].min()
+
+    assert mix(bench, "portraits", "lord") is bench
+    other = Bench(SMOKE.varied({"scenario": {"stage1_domain": "other"}}), tmp_path)
+    stage1_images(mix(other, "portraits", "lord_mixed"), "landscapes", "lord_mixed")
+
+
+def test_mixed_attacks_are_settled_before_anything_runs():
+    for job in jobs(SMOKE):
+        assert (job.defence == "lord_mixed") == ("lord.study.mixed" in job.modules)
+    values = SMOKE.model_dump()
+    with pytest.raises(ValueError, match="mixed_data: lord_mixed needs"):
+        SMOKE.model_validate(values | {"mixed_data": None})
+    with pytest.raises(ValueError, match="would be AdvDM"):
+        SMOKE.varied({"mixed_data": {"attack": {"methods": ["ace", "aspl"]}}})
 
 
 def test_cells_that_a_variant_does_not_change_are_not_computed_again():

@@ -1,7 +1,9 @@
 """What was found, in words, for the chapters of the book: Markdown written from the records."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
+import numpy as np
+import pandas as pd
 from IPython.display import HTML, Markdown
 
 from lord.record import Record
@@ -16,11 +18,12 @@ def stranger_findings(profile: str) -> Markdown | HTML:
     records = result_records(profile)
     gaps = tables.gaps_closed(records)
     gaps = gaps[gaps["defence"].isin(facing_many(gaps)) & gaps["selected"]]
-    gaps = gaps[(gaps["metric"] == "fid") & (gaps["attack"] != "ace")].dropna(subset=["closed"])
+    gaps = unseen(gaps[gaps["metric"] == "fid"], records).dropna(subset=["closed"])
     if not len(gaps):
         return HTML(LEFT_OUT)
     fid = metric_name(metric_keys(records)["fid"])
-    lines = [f"{attacks_seen(records)} Of the {fid} gap that an attack opens close, behind", ""]
+    seen = attacks_seen(records, gaps["defence"])
+    lines = [f"{seen} Of the {fid} gap that an attack opens close, behind", ""]
     for defence in (name for name in reversed(DEFENCES) if name in set(gaps["defence"])):
         shares = [
             f"on {domain} "
@@ -33,14 +36,34 @@ def stranger_findings(profile: str) -> Markdown | HTML:
     return Markdown("\n".join(lines))
 
 
-def attacks_seen(records: Sequence[Record]) -> str:
-    """Which attacks trained defences have learned from, in a sentence."""
+def unseen(gaps: pd.DataFrame, records: Sequence[Record]) -> pd.DataFrame:
+    """The rows of attacks other than ACE that the defence has not learned from."""
+    seen = _learned_from(records)
+    known = [
+        attack in ("ace", *seen.get(defence, ()))
+        for attack, defence in zip(gaps["attack"], gaps["defence"], strict=True)
+    ]
+    return gaps[~np.array(known, dtype=bool)]
+
+
+def attacks_seen(records: Sequence[Record], defences: Iterable[str]) -> str:
+    """Which attacks the trained ones among some defences have learned from, in a sentence."""
+    seen, asked = _learned_from(records), set(defences)
+    seen = {name: methods for name, methods in seen.items() if name in asked}
+    alone = {ATTACK_NAMES[methods[0]] for methods in seen.values() if len(methods) == 1}
+    parts = [f"Trained defences have seen {' and '.join(sorted(alone))} alone"] if alone else []
+    for name, methods in seen.items():
+        if len(methods) > 1:
+            parts.append(
+                f"{DEFENCE_NAMES[name]} has seen {' and '.join(map(ATTACK_NAMES.get, methods))}"
+            )
+    return f"{'; '.join(parts)}."
+
+
+def _learned_from(records: Sequence[Record]) -> dict[str, Sequence[str]]:
+    """The attacks of stage 1, for every trained defence."""
     settings = {record.settings["defence"]: record.settings for record in records}
-    attacks = {d: settings[d][TRAINED[d][1]]["attack"] for d in TRAINED if d in settings}
-    seen = {attack["method"] for attack in attacks.values()} - {"mixed"}
-    text = f"Trained defences have seen {' and '.join(sorted(map(ATTACK_NAMES.get, seen)))} alone"
-    for defence, attack in attacks.items():
-        if attack["method"] == "mixed":
-            several = " and ".join(map(ATTACK_NAMES.get, attack["methods"]))
-            text += f", but for {DEFENCE_NAMES[defence]}, which has seen {several}"
-    return f"{text}."
+    attacks = {
+        name: settings[name][TRAINED[name][1]]["attack"] for name in TRAINED if name in settings
+    }
+    return {name: attack.get("methods", [attack["method"]]) for name, attack in attacks.items()}

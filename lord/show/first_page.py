@@ -7,7 +7,7 @@ import pandas as pd
 
 from lord.record import Record
 from lord.show.cards import chosen_treatments
-from lord.show.findings import attacks_seen
+from lord.show.findings import attacks_seen, unseen
 from lord.show.results import JUDGED, in_book_order, metric_keys, result_records
 from lord.show.style import (
     ATTACK_NAMES,
@@ -176,7 +176,7 @@ def _defences(which: pd.Series) -> str:
 
 def _strangers(gaps: pd.DataFrame, records: Sequence[Record]) -> str:
     """How LoRD does against the other attacks it faces, and defences that face all of these."""
-    gaps = gaps[gaps["selected"] & gaps["metric"].isin(JUDGED) & (gaps["attack"] != "ace")]
+    gaps = unseen(gaps[gaps["selected"] & gaps["metric"].isin(JUDGED)], records)
     gaps = gaps.dropna(subset=["closed"])
     ours = gaps[gaps["defence"] == OURS]
     if not len(ours):
@@ -184,16 +184,17 @@ def _strangers(gaps: pd.DataFrame, records: Sequence[Record]) -> str:
     attacks = [ATTACK_NAMES[name] for name in ATTACK_NAMES if name in set(ours["attack"])]
     facing = gaps.groupby("defence")["attack"].agg(set)
     facing = [name for name in DEFENCES if facing.get(name) == set(ours["attack"])]
-    said = []
-    for defence in dict.fromkeys((OURS, *facing)):
+    said, listed = [], list(dict.fromkeys((OURS, *facing)))
+    for defence in listed:
         ranges = [
             f"{_range(rows['closed'])} by {metric_name(metric_keys(records)[name])}"
             for name, rows in gaps[gaps["defence"] == defence].groupby("metric", sort=False)
         ]
         said.append(f"{DEFENCE_NAMES[defence]} {_listed(ranges)}")
     return (
-        f"**{_verdict(ours['closed'])}.** {attacks_seen(records)} Under {_listed(attacks)} close, "
-        f"from the least to the most over attacks and domains: {'; '.join(said)}. "
+        f"**{_verdict(ours['closed'])}.** {attacks_seen(records, listed)} "
+        f"Under {_listed(attacks)} close, from the least to the most over attacks and domains: "
+        f"{'; '.join(said)}. "
         "{doc}`notebooks/15_transfer` looks further."
     )
 
