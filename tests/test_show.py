@@ -786,6 +786,9 @@ def test_summary_answers_the_questions_with_numbers(study):
     assert "**Of 2 of 2, everywhere.**" in text
     assert "it is ahead everywhere of JPEG and adversarial training." in text
     assert f"not seen?* **Yes.** {SEEN}. Under AdvDM close" in text
+    assert re.search(
+        r"better\?\* \*\*No.\*\* .* wide LoRD under ACE .*; mixed wide LoRD under", text
+    )
     assert re.search(r"knows it\?\* \*\*(Yes|Largely)\.\*\* With the worst of 2 such att", text)
     assert "Adversarial training (dropped), known to 1 attacker, closes at its worst under" in text
     assert "worst under ACE 5" in text
@@ -795,6 +798,22 @@ def test_summary_answers_the_questions_with_numbers(study):
     assert ("1 subject and 1 seed in each domain, no intervals" in text) == one
     assert ("2 subjects and 1 seed in each domain, 95 % intervals" in text) != one
     assert bool(re.search(r"FID \d+% \[\d+%, \d+%\]", text)) != one
+
+
+def test_summary_says_whether_a_variant_is_better(study):
+    _, records = study
+    asked = records("stage2", "main")
+    gaps = tables.gaps_closed(asked)
+
+    def better(**where):
+        changed = gaps.copy()
+        changed.loc[(gaps[list(where)] == pd.Series(where)).all(axis=1), "closed"] += 1
+        return first_page._variants(changed, asked)
+
+    assert better(defence="lord_mixed").startswith("**Yes.**")
+    assert better(defence="lord_mixed", metric="fid").startswith("**In part.**")
+    assert better(defence="jpeg").startswith("**No.**")
+    assert first_page._variants(gaps[gaps["defence"] == "lord"], asked).startswith("Not measured")
 
 
 @pytest.mark.parametrize(

@@ -56,6 +56,7 @@ def summary(profile: str) -> str:
         "Does it hold against attacks that it has not seen?": _strangers(gaps, records),
         "Does it hold against an attacker who knows it?": _knowing(adaptive, records),
         "Is it the second branch that repairs?": _branch(parts, records),
+        "Can LoRD be made better?": _variants(gaps, records),
     }
     lines = [f"{n}. *{q}* {answer}" for n, (q, answer) in enumerate(answers.items(), start=1)]
     return "\n".join([*warnings, *lines, "", _reading(profile, table), ""])
@@ -281,6 +282,35 @@ def _branch(parts: Sequence[Record], records: Sequence[Record]) -> str:
         f"**{verdict}.** A plain LoRA that stage 1 has trained in its place, {treatments} as LoRD "
         f"is here, closes by {metric_name(metric_keys(records)['fid'])} {_listed(shares)}. "
         "{doc}`notebooks/14_parts` takes LoRD apart."
+    )
+
+
+def _variants(gaps: pd.DataFrame, records: Sequence[Record]) -> str:
+    """What variants of LoRD repair beside it, each at the treatment that was chosen for it."""
+    gaps = gaps[gaps["selected"] & gaps["metric"].isin(JUDGED)].dropna(subset=["closed"])
+    shares = gaps.set_index(["defence", "attack", "domain", "metric"])["closed"]
+    verdicts, said = {"No"}, []
+    for variant in (name for name in VARIANTS if name in set(gaps["defence"])):
+        pairs = pd.DataFrame({"own": shares[variant], "lord": shares[OURS]}).dropna()
+        ahead = pairs["own"] > pairs["lord"]
+        verdicts |= {"Yes"} if ahead.all() else {"In part"} if ahead.any() else set()
+        closed = []
+        for attack, places in pairs.groupby("attack", sort=False):
+            metrics = {
+                metric_name(metric_keys(records)[name]): places.xs(name, level="metric")
+                for name in JUDGED
+                if name in places.index.unique("metric")
+            }
+            own = _listed([f"{_range(m['own'])} by {name}" for name, m in metrics.items()])
+            lord = _listed([_range(m["lord"]) for m in metrics.values()])
+            closed.append(f"under {ATTACK_NAMES[attack]} {own} (LoRD {lord})")
+        said.append(f"{DEFENCE_NAMES[variant]} {', '.join(closed)}")
+    if not said:
+        return NOT_MEASURED
+    verdict = next(word for word in ("Yes", "In part", "No") if word in verdicts)
+    return (
+        f"**{verdict}.** Of the damage close, from domain to domain, {'; '.join(said)}. "
+        "{doc}`notebooks/08_lord_stage1` says what they are."
     )
 
 
