@@ -73,7 +73,9 @@ show.stranger_findings(profile)
 # ASPL on portraits; by CLIP-IQA both are under every attack on portraits, and under AdvDM and ASPL on
 # landscapes, adversarial training there under ACE as well ({numref}`fig-rival-table`). Wide LoRD
 # ({doc}`08_lord_stage1`) holds under ACE and ACE+, but not under AdvDM; ASPL was not tried. It differs from
-# LoRD in rank and in layers; which of the two is to blame was not tried either.
+# LoRD in rank and in layers; which of the two is to blame was not tried either. With pictures
+# of both attacks in stage 1 the same adapter repairs most of the damage of both ({doc}`10_results`); so what
+# limits it is what it has seen.
 #
 # ## Larger and smaller budgets
 #
