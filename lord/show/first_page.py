@@ -309,7 +309,8 @@ def _variants(gaps: pd.DataFrame, records: Sequence[Record]) -> str:
         return NOT_MEASURED
     verdict = next(word for word in ("Yes", "In part", "No") if word in verdicts)
     return (
-        f"**{verdict}.** Of the damage close, from domain to domain, {'; '.join(said)}. "
+        f"**{verdict}.** Under the attacks that each was tried with close in the mean, from domain "
+        f"to domain, {'; '.join(said)}. "
         "{doc}`notebooks/08_lord_stage1` says what they are."
     )
 
