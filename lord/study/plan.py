@@ -287,7 +287,6 @@ def _single(
     name = "-".join(filter(None, (domain, stage, defence)))
     arguments = {"domain": domain, "defence": defence}
     arguments = {key: value for key, value in arguments.items() if value}
-
     modules = (*MODULES[stage], *(MIXING if profile.is_mixed(defence) else ()))
 
     def compute(bench: Bench) -> Iterable[tuple[str, Outcome]]:

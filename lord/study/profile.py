@@ -217,7 +217,7 @@ class Profile(BaseModel):
         """Whether a defence has a gate to be treated."""
         return defence in TRAINED and getattr(self, TRAINED[defence][0]).kind == "lord"
 
-    def is_mixed(self, defence: str) -> bool:
+    def is_mixed(self, defence: str | None) -> bool:
         """Whether a defence learns from several attacks."""
         return defence in TRAINED and isinstance(getattr(self, TRAINED[defence][1]), MixedData)
 
