@@ -57,7 +57,7 @@ show.source(scenario_photographs)
 # ({doc}`04_ace_attack`). ACE+ has the target of ACE, for the latent as well; AdvDM and ASPL have none
 # ({doc}`05_attacks`).
 
-# %% tags=["hide-input"] mystnb={"figure": {"caption": "Every attack of the main table at the same budget: embedded FID (lower is better) and CLIP-IQA (higher is better), means over subjects and seeds with 95 % intervals. The trained defences have seen ACE alone, mixed wide LoRD, where it is tried, AdvDM as well.", "name": "fig-strangers"}, "image": {"alt": "Panels for each metric and domain with a group of points for every attack, one for each defence."}}
+# %% tags=["hide-input"] mystnb={"figure": {"caption": "Every attack of the main table at the same budget: embedded FID (lower is better) and CLIP-IQA (higher is better), means over subjects and seeds with 95 % intervals. The trained defences have seen ACE alone, mixed wide LoRD, where it is shown, AdvDM as well.", "name": "fig-strangers"}, "image": {"alt": "Panels for each metric and domain with a group of points for every attack, one for each defence."}}
 show.stranger_figure(profile)
 
 # %% tags=["hide-input"]
