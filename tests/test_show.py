@@ -787,7 +787,7 @@ def test_summary_answers_the_questions_with_numbers(study):
     assert "it is ahead everywhere of JPEG and adversarial training." in text
     assert f"not seen?* **Yes.** {SEEN}. Under AdvDM close" in text
     assert re.search(
-        r"better\?\* \*\*No.\*\* .* wide LoRD under ACE .*; mixed wide LoRD under", text
+        r"better\?\* \*\*No.\*\* .*: wide LoRD, under ACE, \d.* by .*; mixed wide LoRD, under", text
     )
     assert re.search(r"knows it\?\* \*\*(Yes|Largely)\.\*\* With the worst of 2 such att", text)
     assert "Adversarial training (dropped), known to 1 attacker, closes at its worst under" in text

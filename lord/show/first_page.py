@@ -294,24 +294,19 @@ def _variants(gaps: pd.DataFrame, records: Sequence[Record]) -> str:
         pairs = pd.DataFrame({"own": shares[variant], "lord": shares[OURS]}).dropna()
         ahead = pairs["own"] > pairs["lord"]
         verdicts |= {"Yes"} if ahead.all() else {"In part"} if ahead.any() else set()
-        closed = []
-        for attack, places in pairs.groupby("attack", sort=False):
-            metrics = {
-                metric_name(metric_keys(records)[name]): places.xs(name, level="metric")
-                for name in JUDGED
-                if name in places.index.unique("metric")
-            }
-            own = _listed([f"{_range(m['own'])} by {name}" for name, m in metrics.items()])
-            lord = _listed([_range(m["lord"]) for m in metrics.values()])
-            closed.append(f"under {ATTACK_NAMES[attack]} {own} (LoRD {lord})")
-        said.append(f"{DEFENCE_NAMES[variant]} {', '.join(closed)}")
+        attacks = [ATTACK_NAMES[name] for name in pairs.index.unique("attack")]
+        by_metric = pairs.groupby("metric", sort=False)
+        metrics = {metric_name(metric_keys(records)[name]): cells for name, cells in by_metric}
+        own = _listed([f"{_range(cells['own'])} by {name}" for name, cells in metrics.items()])
+        lord = _listed([_range(cells["lord"]) for cells in metrics.values()])
+        said.append(f"{DEFENCE_NAMES[variant]}, under {_listed(attacks)}, {own} (LoRD {lord})")
     if not said:
         return NOT_MEASURED
     verdict = next(word for word in ("Yes", "In part", "No") if word in verdicts)
     return (
-        f"**{verdict}.** Under the attacks that each was tried with close in the mean, from domain "
-        f"to domain, {'; '.join(said)}. "
-        "{doc}`notebooks/08_lord_stage1` says what they are."
+        f"**{verdict}.** Under the attacks that each was tried with close, from the least to the "
+        f"most over attacks and domains: {'; '.join(said)}. "
+        "{doc}`notebooks/08_lord_stage1` says what they are, {doc}`notebooks/10_results` more."
     )
 
 
