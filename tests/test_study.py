@@ -158,6 +158,18 @@ def test_no_cell_is_computed_twice():
         assert len(names) == len(set(names))
 
 
+def test_further_treatments_are_of_the_papers_lord_behind_ace_alone():
+    further = set(SMOKE.further_treatments)
+    cells = {
+        (job.attack, job.defence)
+        for job in jobs(SMOKE)
+        if job.stage == "main"
+        and further & {settings["treatment"] for settings in job.outputs.values()}
+    }
+    assert further and cells == {("ace", OURS)}
+    assert {"lord_wide", "lord_mixed"} <= set(SMOKE.conditions["ace"])
+
+
 def test_a_choice_sees_nobody_who_is_evaluated():
     choices = [job for job in jobs(SMOKE) if job.stage == "lambda_choice"]
     settings = [settings for job in choices for settings in job.outputs.values()]

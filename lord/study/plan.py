@@ -177,7 +177,7 @@ def _main(profile: Profile) -> Iterator[Job]:
         for method, defence in profile.pairs:
             attack = None if method == "none" else profile.attack_of(method)
             treatments = profile.treatments_of(defence)
-            if method == "ace" and profile.is_lord(defence):
+            if method == "ace" and defence == OURS:
                 treatments += profile.further_treatments
             yield _condition("main", profile, subject, seed, attack, defence, treatments)
 

@@ -205,7 +205,7 @@ class Profile(BaseModel):
         "is decided on stage-1 identities"
     )
     further_treatments: tuple[str, ...] = Field(
-        (), description="treatments of LoRD measured behind ACE only, to see what λ does"
+        (), description="treatments of the paper's LoRD, behind ACE only, to see what λ does"
     )
 
     @property
