@@ -701,6 +701,10 @@ def test_rivals_are_compared_in_pairs(study):
     text = rows.loc["JPEG", "embedded FID"]
     assert float(text.split()[0]) == pytest.approx(6, abs=0.2)  # see LEVELS
     assert 'class="data row0 col0 winner"' in styler.to_html()
+    of_variant = show.rival_table(profile, "lord_mixed").data.xs("portraits").xs("ACE")
+    assert "JPEG" in of_variant.index and "LoRD (λ = 0)" in of_variant.index
+    assert not any(name.startswith("mixed wide") for name in of_variant.index)
+    assert "leaves these" in show.rival_table(profile, "gridpure").data
 
 
 def test_a_defence_may_do_a_tenth_of_the_damage_to_clean_photographs(study):
@@ -784,7 +788,9 @@ def test_summary_answers_the_questions_with_numbers(study):
     assert re.search(r"; by embedded CLIP-IQA (8[789]|9[01])%", text)
     assert "Chosen on identities that are not evaluated: λ = 0." in text
     assert "**Of 2 of 2, everywhere.**" in text
-    assert "it is ahead everywhere of JPEG and adversarial training." in text
+    ahead = "ahead everywhere of JPEG and adversarial training, and behind none."
+    assert f"it is {ahead}" in text
+    assert f"The variant mixed wide LoRD is {ahead}" in text
     assert f"not seen?* **Yes.** {SEEN}. Under AdvDM close" in text
     assert re.search(
         r"better\?\* \*\*No.\*\* .*: wide LoRD, under ACE, \d.* by .*; mixed wide LoRD, under", text
@@ -855,17 +861,26 @@ def test_summary_names_the_rivals_that_are_better(study, monkeypatch):
     leads.loc[leads["defence"] == "jpeg", ends] *= -1
     leads = leads.rename(columns={"lead_low": "lead_high", "lead_high": "lead_low"})
     leads.loc[leads["defence"] != "jpeg", ends[1:]] = [-1.0, 1.0]
-    monkeypatch.setattr(tables, "rival_table", lambda records: leads)
+    monkeypatch.setattr(tables, "rival_table", lambda records, ours: leads)
     text = show.summary(profile)
     assert "**Of 0 of 2, everywhere.**" in text
-    assert "it is ahead nowhere of JPEG and adversarial training. In some" in text
-    assert "In some respects it is behind JPEG." in text
+    rivals = "nowhere of JPEG and adversarial training, and in some respects behind JPEG."
+    assert f"it is ahead {rivals}" in text
+
+
+def test_variants_that_were_not_tried_have_no_rivals(study):
+    _, records = study
+    asked = [r for r in records("stage2", "main") if r.settings["defence"] != "lord_mixed"]
+    assert tables.rival_table(asked, "lord_mixed").empty
+    text = first_page._rivals(asked)
+    assert text.startswith("**Of 2 of 2, everywhere.**") and "variant" not in text
 
 
 def test_summary_says_what_was_not_measured(study, monkeypatch):
     profile, records = study
     leads = tables.rival_table(records("stage2", "main"))
-    monkeypatch.setattr(tables, "rival_table", lambda records: leads[leads["defence"] == "none"])
+    alone = leads[leads["defence"] == "none"]
+    monkeypatch.setattr(tables, "rival_table", lambda records, ours: alone)
     gaps = tables.gaps_closed(records("stage2", "main"))
     monkeypatch.setattr(tables, "gaps_closed", lambda records: gaps[gaps["attack"] == "ace"])
     monkeypatch.setattr(first_page, "run", lambda *_, **__: [])

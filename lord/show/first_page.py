@@ -139,36 +139,54 @@ def _untrusted(table: pd.DataFrame) -> bool:
 
 
 def _rivals(records: Sequence[Record]) -> str:
-    """Which defences LoRD is ahead of or behind, on the same subjects and seeds, under ACE."""
-    keys, leads = metric_keys(records), tables.rival_table(records)
-    # A LoRA alone and variants of LoRD are no rivals.
-    leads = leads[(leads["attack"] == "ace") & ~leads["defence"].isin(("none", *VARIANTS))]
-    leads = leads[leads["metric"].isin(JUDGED)]
-    if not len(leads):
+    """Which defences LoRD is ahead of or behind, and the last of its variants, under ACE."""
+    keys, against = metric_keys(records), _standing(records, OURS)
+    if not len(against):
         return NOT_MEASURED
+    text = f"**Of {against['everywhere'].sum()} of {len(against)}, everywhere.** By "
+    text += f"{_listed([metric_name(keys[name]) for name in JUDGED])}, on the same subjects and "
+    text += f"seeds, it is {_ahead(against)}."
+    for variant in VARIANTS[-1:]:
+        if len(of_variant := _standing(records, variant)):
+            text += f" The variant {DEFENCE_NAMES[variant]} is {_ahead(of_variant)}."
+    if against["sure"].any():
+        text += " A difference counts if its interval does not contain 0."
+    return text
+
+
+def _standing(records: Sequence[Record], ours: str) -> pd.DataFrame:
+    """For every rival of a defence under ACE, in truth values, where it is ahead or behind.
+
+    That is in all of the domains and metrics (``everywhere``), in some of them (``ahead``), or in
+    some of them the rival (``behind``); ``sure``, if there are intervals.
+    """
+    leads = tables.rival_table(records, ours)
+    # A LoRA alone and variants of LoRD are no rivals.
+    leads = leads[(leads["attack"] == "ace") & ~leads["defence"].isin(("none", OURS, *VARIANTS))]
+    leads = leads[leads["metric"].isin(JUDGED)]
     leads = leads.assign(
         ahead=leads["lead_low"].fillna(leads["lead"]) > 0,
         behind=leads["lead_high"].fillna(leads["lead"]) < 0,
+        sure=leads["lead_low"].notna(),
     )
     # A rival counts with the better of its treatments.
     against = leads.groupby(["defence", "domain", "metric"], sort=False)
-    against = against.agg({"ahead": "all", "behind": "any"}).groupby("defence", sort=False)
-    everywhere, somewhere = against["ahead"].all(), against["ahead"].any()
+    against = against.agg({"ahead": "all", "behind": "any", "sure": "any"})
+    against = against.groupby("defence", sort=False)
+    return against[["ahead", "behind", "sure"]].any().assign(everywhere=against["ahead"].all())
+
+
+def _ahead(against: pd.DataFrame) -> str:
+    """Whom a defence is ahead of and behind, see `_standing`."""
     groups = {
-        "everywhere": everywhere,
-        "in some respects": somewhere & ~everywhere,
-        "nowhere": ~somewhere,
+        "everywhere": against["everywhere"],
+        "in some respects": against["ahead"] & ~against["everywhere"],
+        "nowhere": ~against["ahead"],
     }
-    ahead = ", ".join(f"{w} of {_defences(names)}" for w, names in groups.items() if names.any())
-    text = f"**Of {everywhere.sum()} of {len(everywhere)}, everywhere.** By "
-    text += f"{_listed([metric_name(keys[name]) for name in JUDGED])}, on the same subjects and "
-    text += f"seeds, it is ahead {ahead}."
-    behind = against["behind"].any()
-    if behind.any():
-        text += f" In some respects it is behind {_defences(behind)}."
-    if leads["lead_low"].notna().any():
-        text += " A difference counts if its interval does not contain 0."
-    return text
+    ahead = [f"{words} of {_defences(who)}" for words, who in groups.items() if who.any()]
+    behind = against["behind"]
+    behind = f"in some respects behind {_defences(behind)}" if behind.any() else "behind none"
+    return f"ahead {', '.join(ahead)}, and {behind}"
 
 
 def _defences(which: pd.Series) -> str:

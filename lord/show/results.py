@@ -5,6 +5,7 @@ from itertools import product
 
 import numpy as np
 import pandas as pd
+from IPython.display import HTML
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from pandas.io.formats.style import Styler
@@ -15,6 +16,7 @@ from lord.show.style import (
     BLUE,
     CYCLE,
     DEFENCE_NAMES,
+    LEFT_OUT,
     caveats,
     condition_colour,
     condition_name,
@@ -132,13 +134,15 @@ def main_table(profile: str) -> Styler:
     return metric_table(table, heads, records, competing, among=["domain", "attack"])
 
 
-def rival_table(profile: str) -> Styler:
-    """By how much our defence is ahead of every other one, on the same subjects and seeds.
+def rival_table(profile: str, ours: str = OURS) -> Styler | HTML:
+    """By how much one defence is ahead of every other one, on the same subjects and seeds.
 
     Above 0 it is better; a lead whose interval is above 0 stands out.
     """
     records = result_records(profile)
-    leads = tables.rival_table(records)
+    leads = tables.rival_table(records, ours)
+    if not len(leads):
+        return HTML(LEFT_OUT)
     leads = leads[leads["attack"] != "none"]
     ahead = leads["lead_low"].fillna(leads["lead"]) > 0
     return _difference_table(leads, "lead", ahead, records)

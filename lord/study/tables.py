@@ -154,17 +154,17 @@ def _with_choice(records: Sequence[Record]) -> pd.DataFrame:
     return rows
 
 
-def rival_table(records: Sequence[Record]) -> pd.DataFrame:
-    """By how much our defence, as selected, is better than each other one.
+def rival_table(records: Sequence[Record], ours: str = OURS) -> pd.DataFrame:
+    """By how much one defence, as selected, is better than each other one.
 
     On the same subjects and seeds. One row for each domain, attack, rival and metric: the mean
-    difference ``lead``, above 0 where ours is better, with a 95 % interval if there are several
+    difference ``lead``, above 0 where it is the better, with a 95 % interval if there are several
     cells (else NaN).
     """
     rows = main_rows(records)
-    ours = rows[(rows["defence"] == OURS) & rows["selected"]]
-    rivals = rows[rows["defence"] != OURS]
-    return _worse(rivals, ours, ["domain", "attack"], ["defence", "treatment"], "lead")
+    own = rows["defence"] == ours
+    selected = rows[own & rows["selected"]]
+    return _worse(rows[~own], selected, ["domain", "attack"], ["defence", "treatment"], "lead")
 
 
 def clean_harm(records: Sequence[Record]) -> pd.DataFrame:
@@ -203,7 +203,9 @@ def _worse(
         if worse:
             head = dict(zip([*shared, *own], key, strict=True)) | {"metric": metric}
             table.append(head | _mean_with_interval(name, worse))
-    return pd.DataFrame(table)
+    return pd.DataFrame(
+        table, columns=[*shared, *own, "metric", name, f"{name}_low", f"{name}_high"]
+    )
 
 
 def treatment_table(records: Sequence[Record], stage: str = "main") -> pd.DataFrame:
