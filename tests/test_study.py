@@ -2,6 +2,7 @@
 
 import json
 import random
+import shutil
 import socket
 from pathlib import Path
 from statistics import fmean
@@ -470,6 +471,17 @@ def test_missing_records_are_an_error_where_nothing_may_be_computed(tmp_path):
     assert missing(SMOKE, tmp_path)
     with pytest.raises(FileNotFoundError, match="lord study run --profile smoke"):
         run("smoke", "main", compute=False, results=tmp_path)
+
+
+def test_of_a_cell_that_lost_a_treatment_only_that_is_run_again(records, tmp_path):
+    found, results = records
+    names = [r.name for r in found if "-ace-lord-" in r.name]
+    lost = next(name for name in names if name.endswith("-lambda=0"))
+    shutil.copytree(results, tmp_path, dirs_exist_ok=True)
+    (tmp_path / "smoke" / f"{lost}.json").unlink()
+    again = run("smoke", "main", domain="portraits", results=tmp_path)
+    assert [r.metrics for r in again] == [r.metrics for r in found]
+    assert len(names) > 1 and [r.name for r in again if r not in found] == [lost]
 
 
 class Killed(BaseException):

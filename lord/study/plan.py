@@ -1,6 +1,6 @@
 """What the study consists of: jobs, the records each writes, and the settings they depend on."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from itertools import product
 from typing import Any
@@ -103,6 +103,7 @@ class Job:
         outputs: for the name of each record the settings it depends on, and nothing else, so that
             a changed setting makes exactly those records that it affects unfinished.
         modules: the code the records depend on.
+        compute: yields each record's name and outcome, of those of the outputs that are named.
     """
 
     stage: str
@@ -113,7 +114,7 @@ class Job:
     defence: str | None
     outputs: dict[str, dict[str, Any]]
     modules: tuple[str, ...]
-    compute: Callable[[Bench], Iterable[tuple[str, Outcome]]]
+    compute: Callable[[Bench, Collection[str]], Iterable[tuple[str, Outcome]]]
 
     def key(self, name: str) -> str:
         """The key of one of the records."""
@@ -289,7 +290,7 @@ def _single(
     arguments = {key: value for key, value in arguments.items() if value}
     modules = (*MODULES[stage], *(MIXING if profile.is_mixed(defence) else ()))
 
-    def compute(bench: Bench) -> Iterable[tuple[str, Outcome]]:
+    def compute(bench: Bench, _: Collection[str]) -> Iterable[tuple[str, Outcome]]:
         yield name, experiment(mixed.mix(bench, domain, defence), **arguments)
 
     settings = _settings(profile, depends_on) | arguments | dict(further or {})
@@ -360,9 +361,10 @@ def _condition(
         for treatment, name in names.items()
     }
 
-    def compute(bench: Bench) -> Iterable[tuple[str, Outcome]]:
+    def compute(bench: Bench, absent: Collection[str]) -> Iterable[tuple[str, Outcome]]:
         own = mixed.mix(replace(bench, profile=profile), subject.domain, defence)
-        for treatment, outcome in experiment(own, subject, seed, attack, defence, treatments):
+        asked = tuple(treatment for treatment, name in names.items() if name in absent)
+        for treatment, outcome in experiment(own, subject, seed, attack, defence, asked):
             yield names[treatment], outcome
 
     return Job(

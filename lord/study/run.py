@@ -134,13 +134,13 @@ def _with_prerequisites(wanted: list[Job], planned: Iterable[Job]) -> list[Job]:
 
 
 def _compute(job: Job, bench: Bench, folder: Path) -> None:
-    """Do a job if one of its records is missing. A record is written as soon as it is known."""
+    """Do what of a job is missing. A record is written as soon as it is known."""
     absent = _missing(job, folder)
     if not absent:
         return
     console.print(f"{bench.profile.name}: {', '.join(absent)}")
     remove_adapters(bench.pipeline)  # every job starts from the base model
-    outcomes = iter(job.compute(bench))
+    outcomes = iter(job.compute(bench, absent))
     while True:
         with measure() as measurement:
             produced = next(outcomes, None)
