@@ -71,7 +71,7 @@ show.treatment_samples(records)
 # fixed λ
 # : $\lambda$ is a number; 0 closes the defence branch and keeps the ordinary one, 1 opens it fully, and
 #   equals merging the weights of both branches into $W$, as the paper describes, which names no $\lambda$
-#   ({doc}`13_lambda` has it);
+#   (in the published study {numref}`fig-treatments` has both for LoRD, {doc}`13_lambda` more);
 #
 # dropped
 # : the stage-1 adapter is removed before sampling, both branches.

@@ -71,9 +71,10 @@ show.gate_findings(records, compared)
 # dropped. Dropped, even a stage 2 with the branch closed does well on these subjects, with the ordinary
 # branch $B$ alone.
 #
-# The nearest to what the paper describes, which merges both branches into the weights, is $\lambda = 1$ in both
-# places: it repairs nothing. The learned $\lambda$ in stage 2 and 1 while sampling is one of the pairs
-# that were not measured. The prior of {doc}`09_lord_stage2` does on portraits what
+# The paper learns with the gate in stage 2, then merges both branches into the weights, and names no $\lambda$.
+# Taken at its word, with $\lambda = 1$ while sampling, this leaves the LoRA worse than one without a defence, on
+# every subject and in both domains ({numref}`fig-lambda-table`); $\lambda = 1$ in both places repairs nothing
+# either. The prior of {doc}`09_lord_stage2` does on portraits what
 # closing the branch does: it takes so much off the logit of every gate that of what they say while
 # sampling ({numref}`fig-sampled-gates`) little more than 0 is left.
 #
