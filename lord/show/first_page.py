@@ -139,26 +139,26 @@ def _untrusted(table: pd.DataFrame) -> bool:
 
 
 def _rivals(records: Sequence[Record]) -> str:
-    """Which defences LoRD is ahead of or behind, and the last of its variants, under ACE."""
+    """Which defences LoRD is ahead of or behind under ACE, and which each of its variants is."""
     keys, against = metric_keys(records), _standing(records, OURS)
     if not len(against):
         return NOT_MEASURED
     text = f"**Of {against['everywhere'].sum()} of {len(against)}, everywhere.** By "
     text += f"{_listed([metric_name(keys[name]) for name in JUDGED])}, on the same subjects and "
-    text += f"seeds, it is {_ahead(against)}."
-    for variant in VARIANTS[-1:]:
+    text += f"seeds, it is {_ahead_and_behind(against)}."
+    for variant in VARIANTS:
         if len(of_variant := _standing(records, variant)):
-            text += f" The variant {DEFENCE_NAMES[variant]} is {_ahead(of_variant)}."
-    if against["sure"].any():
+            text += f" {_capitalised(DEFENCE_NAMES[variant])} is {_ahead_and_behind(of_variant)}."
+    if tables.rival_table(records)["lead_low"].notna().any():
         text += " A difference counts if its interval does not contain 0."
     return text
 
 
 def _standing(records: Sequence[Record], ours: str) -> pd.DataFrame:
-    """For every rival of a defence under ACE, in truth values, where it is ahead or behind.
+    """A row for every rival of a defence under ACE, with three truth values.
 
-    That is in all of the domains and metrics (``everywhere``), in some of them (``ahead``), or in
-    some of them the rival (``behind``); ``sure``, if there are intervals.
+    The defence is ahead of it in every domain and metric (``everywhere``), in at least one
+    (``ahead``), or behind it in at least one (``behind``).
     """
     leads = tables.rival_table(records, ours)
     # A LoRA alone and variants of LoRD are no rivals.
@@ -167,17 +167,15 @@ def _standing(records: Sequence[Record], ours: str) -> pd.DataFrame:
     leads = leads.assign(
         ahead=leads["lead_low"].fillna(leads["lead"]) > 0,
         behind=leads["lead_high"].fillna(leads["lead"]) < 0,
-        sure=leads["lead_low"].notna(),
     )
     # A rival counts with the better of its treatments.
     against = leads.groupby(["defence", "domain", "metric"], sort=False)
-    against = against.agg({"ahead": "all", "behind": "any", "sure": "any"})
-    against = against.groupby("defence", sort=False)
-    return against[["ahead", "behind", "sure"]].any().assign(everywhere=against["ahead"].all())
+    against = against.agg({"ahead": "all", "behind": "any"}).groupby("defence", sort=False)
+    return against.any().assign(everywhere=against["ahead"].all())
 
 
-def _ahead(against: pd.DataFrame) -> str:
-    """Whom a defence is ahead of and behind, see `_standing`."""
+def _ahead_and_behind(against: pd.DataFrame) -> str:
+    """The rows of `_standing` in words."""
     groups = {
         "everywhere": against["everywhere"],
         "in some respects": against["ahead"] & ~against["everywhere"],
@@ -273,7 +271,7 @@ def _known_rivals(table: pd.DataFrame, keys: Mapping[str, str]) -> str:
             said += [f"under {ATTACK_NAMES[attack]} {_listed(ranges)}"] if len(least) else []
         name = defence_name(*who)
         attackers = _count(rows["variant"].nunique(), "attacker")
-        known = f"{name[0].upper()}{name[1:]}, known to {attackers}, closes at its worst"
+        known = f"{_capitalised(name)}, known to {attackers}, closes at its worst"
         sentences += [f" {known} {'; '.join(said)}."] if said else []
     return "".join(sentences)
 
@@ -305,25 +303,30 @@ def _branch(parts: Sequence[Record], records: Sequence[Record]) -> str:
 
 def _variants(gaps: pd.DataFrame, records: Sequence[Record]) -> str:
     """What variants of LoRD repair beside it, each at the treatment that was chosen for it."""
-    gaps = gaps[gaps["selected"] & gaps["metric"].isin(JUDGED)].dropna(subset=["closed"])
-    shares = gaps.set_index(["defence", "attack", "domain", "metric"])["closed"]
-    verdicts, said = {"No"}, []
-    for variant in (name for name in VARIANTS if name in set(gaps["defence"])):
-        pairs = pd.DataFrame({"own": shares[variant], "lord": shares[OURS]}).dropna()
-        ahead = pairs["own"] > pairs["lord"]
-        verdicts |= {"Yes"} if ahead.all() else {"In part"} if ahead.any() else set()
-        attacks = [ATTACK_NAMES[name] for name in pairs.index.unique("attack")]
-        by_metric = pairs.groupby("metric", sort=False)
-        metrics = {metric_name(metric_keys(records)[name]): cells for name, cells in by_metric}
-        own = _listed([f"{_range(cells['own'])} by {name}" for name, cells in metrics.items()])
-        lord = _listed([_range(cells["lord"]) for cells in metrics.values()])
-        said.append(f"{DEFENCE_NAMES[variant]}, under {_listed(attacks)}, {own} (LoRD {lord})")
-    if not said:
+    gaps = gaps[gaps["selected"] & gaps["metric"].isin(JUDGED)]
+    places = ["attack", "domain", "metric"]
+    closed = gaps.pivot(index=places, columns="defence", values="closed")
+    variants = [name for name in VARIANTS if name in closed]
+    closed = closed.reindex(columns=[OURS, *variants]).dropna(subset=[OURS])
+    closed = closed[closed[variants].notna().any(axis=1)]
+    if not len(closed):
         return NOT_MEASURED
-    verdict = next(word for word in ("Yes", "In part", "No") if word in verdicts)
+    ahead = [(closed[name] > closed[OURS])[closed[name].notna()] for name in variants]
+    verdict = "Yes" if any(a.all() for a in ahead) else "In part"
+    verdict = verdict if any(a.any() for a in ahead) else "No"
+    said = []
+    for attack in (name for name in ATTACK_NAMES if name in closed.index.unique("attack")):
+        rows = closed.xs(attack).dropna(axis="columns", how="all")
+        metrics = [name for name in JUDGED if name in rows.index.unique("metric")]
+        shares = [
+            f"{DEFENCE_NAMES[name]} "
+            + _listed([_range(rows.xs(metric, level="metric")[name]) for metric in metrics])
+            for name in rows
+        ]
+        said.append(f"under {ATTACK_NAMES[attack]} {', '.join(shares)}")
+    names = _listed([f"by {metric_name(metric_keys(records)[name])}" for name in JUDGED])
     return (
-        f"**{verdict}.** Under the attacks that each was tried with close, from the least to the "
-        f"most over attacks and domains: {'; '.join(said)}. "
+        f"**{verdict}.** What closes {names}, each from domain to domain: {'; '.join(said)}. "
         "{doc}`notebooks/08_lord_stage1` says what they are, {doc}`notebooks/10_results` more."
     )
 
@@ -347,6 +350,10 @@ def _share(gap: Cell) -> str:
     if gap["closed_low"] == gap["closed_low"]:
         text += f" [{gap['closed_low']:z.0%}, {gap['closed_high']:z.0%}]"
     return text
+
+
+def _capitalised(words: str) -> str:
+    return f"{words[0].upper()}{words[1:]}"
 
 
 def _listed(words: Sequence[str]) -> str:

@@ -137,13 +137,14 @@ def main_table(profile: str) -> Styler:
 def rival_table(profile: str, ours: str = OURS) -> Styler | HTML:
     """By how much one defence is ahead of every other one, on the same subjects and seeds.
 
-    Above 0 it is better; a lead whose interval is above 0 stands out.
+    Above 0 it is better; a lead whose interval is above 0 stands out. Where the profile does not
+    try the defence, a note says so instead.
     """
     records = result_records(profile)
     leads = tables.rival_table(records, ours)
+    leads = leads[leads["attack"] != "none"]
     if not len(leads):
         return HTML(LEFT_OUT)
-    leads = leads[leads["attack"] != "none"]
     ahead = leads["lead_low"].fillna(leads["lead"]) > 0
     return _difference_table(leads, "lead", ahead, records)
 

@@ -103,7 +103,9 @@ class Job:
         outputs: for the name of each record the settings it depends on, and nothing else, so that
             a changed setting makes exactly those records that it affects unfinished.
         modules: the code the records depend on.
-        compute: yields each record's name and outcome, of those of the outputs that are named.
+        compute: given the names of the records that are wanted, yields name and outcome of each.
+            Records that share a LoRA share its fine-tune if they are computed together; those that
+            are added later repeat it.
     """
 
     stage: str

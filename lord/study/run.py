@@ -134,7 +134,7 @@ def _with_prerequisites(wanted: list[Job], planned: Iterable[Job]) -> list[Job]:
 
 
 def _compute(job: Job, bench: Bench, folder: Path) -> None:
-    """Do what of a job is missing. A record is written as soon as it is known."""
+    """Compute the records of a job that are missing; each is written as soon as it is known."""
     absent = _missing(job, folder)
     if not absent:
         return
