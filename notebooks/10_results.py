@@ -16,8 +16,8 @@
 #
 # Does LoRD repair what attacks do, and does anything else do it as well? The whole comparison: LoRAs on
 # photographs that nobody attacked and on photographs under several attacks, all at the same budgets; ACE is the
-# one without a surrogate ({doc}`04_ace_attack`). In the published study every defence faces ACE and, but for
-# one, ACE+; AdvDM, ASPL and clean photographs are tried on fewer.
+# one without a surrogate ({doc}`04_ace_attack`). In the published study every defence faces ACE and ACE+; AdvDM,
+# ASPL and clean photographs are tried on fewer.
 #
 # Beside LoRD there are defences that change the photographs before anything learns from them: three
 # filters (JPEG, Gaussian blur, total variation), AdverseCleaner (a bilateral filter many times, then
@@ -85,14 +85,18 @@ show.main_figure(profile, "ace")
 # wide LoRD are ahead by CLIP-IQA in both domains, adversarial training and DiffPure on portraits only.
 # {doc}`15_transfer` looks at the attacks that differ more.
 #
-# Of the variants ({doc}`08_lord_stage1`), wide LoRD repairs nearly all of what ACE and ACE+ do, but has learned from
-# ACE alone, and under AdvDM it repairs little. Mixed wide LoRD, with every other picture of stage 1 attacked with
-# AdvDM, repairs most of the damage of all three ({numref}`fig-variant-table`). Measurably ahead of LoRD it is under
-# AdvDM in both metrics and domains, under ACE by CLIP-IQA, and under ACE+ nowhere. It has seen half as many
-# pictures attacked by ACE, and is behind wide LoRD by CLIP-IQA under ACE+, and under ACE on portraits. DiffPure,
-# GrIDPure and adversarial training, dropped, are not measurably ahead of it under ACE and AdvDM by FID or by
-# CLIP-IQA, nor is it of them, but for DiffPure by CLIP-IQA under ACE on landscapes; under ACE+ on portraits all
-# three are ahead of it by CLIP-IQA, and DiffPure by FID.
+# Of the variants ({doc}`08_lord_stage1`), wide LoRD repairs about nine tenths or more of what ACE and ACE+ do to
+# FID and CLIP-IQA, but it has learned from ACE alone, and under AdvDM it repairs little. Mixed wide LoRD, with
+# every other picture of stage 1 attacked with AdvDM, repairs most of that damage under all three. By these two
+# metrics it is measurably ahead of LoRD under AdvDM in both domains, under ACE by CLIP-IQA alone, under ACE+ by
+# neither ({numref}`fig-variant-table`). It has seen half as many pictures attacked by ACE as wide LoRD, and by
+# CLIP-IQA is behind it under ACE+, and on portraits under ACE.
+#
+# Under ACE none of DiffPure, GrIDPure and adversarial training, dropped, is measurably ahead of mixed wide LoRD by
+# FID or CLIP-IQA, and it is ahead of one of them once, and barely: of DiffPure, by CLIP-IQA on landscapes. Under
+# AdvDM, where GrIDPure was not tried, neither of the other two is ahead of it, nor it of them. Under ACE+ on
+# portraits all three are ahead of it by CLIP-IQA, and DiffPure by FID. By the identity match of portraits DiffPure
+# and adversarial training are ahead under ACE and ACE+, and behind or level under AdvDM.
 #
 # The paper reports LoRD ahead of its baselines, among them adversarial training. In the published study it is so
 # against adversarial training that stays in place while sampling; but then LoRD that stays in place, gate and

@@ -72,9 +72,9 @@ show.gate_findings(records, compared)
 # branch $B$ alone.
 #
 # The paper learns with the gate in stage 2, then merges both branches into the weights, and names no $\lambda$.
-# Taken at its word, with $\lambda = 1$ while sampling, this leaves the LoRA worse than one without a defence, on
-# every subject and in both domains ({numref}`fig-lambda-table`); $\lambda = 1$ in both places repairs nothing
-# either. The prior of {doc}`09_lord_stage2` does on portraits what
+# Taken at its word, with $\lambda = 1$ while sampling, this leaves a LoRA that is worse than one without a defence:
+# of all subjects and seeds, by CLIP-IQA in every cell, by FID in all but one ({numref}`fig-treatments`). With
+# $\lambda = 1$ in both places nothing is repaired. The prior of {doc}`09_lord_stage2` does on portraits what
 # closing the branch does: it takes so much off the logit of every gate that of what they say while
 # sampling ({numref}`fig-sampled-gates`) little more than 0 is left.
 #
