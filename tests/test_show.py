@@ -91,7 +91,7 @@ ABLATIONS = {
             name: {"scenario": {"attacker": name}}
             for name in ("defended", "closing", "through_diffpure")
         },
-        "conditions": {"ace": ["diffpure", "adversarial", "lord"]},
+        "conditions": {"ace": ["diffpure", "adversarial", "lord"], "advdm": ["lord_mixed"]},
         "treatments": ["dropped"],
     },
     "parts": {
@@ -457,10 +457,13 @@ def test_every_defence_has_its_own_attackers_who_know(study):
         ("lord", UNCHANGED),
         ("lord", "defended"),
         ("lord", "closing"),
+        ("lord_mixed", UNCHANGED),
+        ("lord_mixed", "defended"),
+        ("lord_mixed", "closing"),
     }
     html = show.ablation_table(*asked, stands_out="worst").to_html()
     worst = re.findall(r'class="data [^"]*winner', html)
-    assert len(worst) == 2 * 3 * 3  # domains, defences, metrics
+    assert len(worst) == 2 * 4 * 3  # domains, defences, metrics
     found = show.ablation_findings(*asked).data
     assert "; adversarial training, defended" in found and "; LoRD, closing" in found
 
@@ -558,6 +561,10 @@ def test_samples_of_an_ablation_begin_with_the_unchanged(study):
     names = [panel.get_title(loc="left") for panel in figure.axes[::2]]
     assert names[0].startswith("unchanged: ") and names[-1].startswith("r2: ")
     assert len(names) == len(set(names))
+    # Of the first attack, only defences that meet the variants under it.
+    figure = show.ablation_samples(records("adaptive"), records("main"))
+    names = [panel.get_title(loc="left") for panel in figure.axes[::2]]
+    assert "closing: LoRD (dropped)" in names and not any("mixed" in name for name in names)
 
 
 def test_what_a_profile_leaves_out_is_said(study):

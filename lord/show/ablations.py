@@ -115,7 +115,8 @@ def ablation_samples(records: Sequence[Record], compared: Sequence[Record]) -> F
     Of one subject of each domain; what can be dropped before sampling is.
     """
     same = {key: [records[0].settings[key]] for key in ("subject", "seed", "attack_name")}
-    same |= {"defence": {record.settings["defence"] for record in records}, "treatment": DROPPED}
+    first = [r.settings for r in records if r.settings["attack_name"] in same["attack_name"]]
+    same |= {"defence": {own["defence"] for own in first}, "treatment": DROPPED}
     rows: dict[tuple[str, str, str], dict[str, Record]] = {}
     for record in [*(r for r in compared if r.kind == "main"), *records]:
         own = record.settings
