@@ -77,7 +77,7 @@ def ablation_figure(records: Sequence[Record], compared: Sequence[Record]) -> Fi
     places = list(dict.fromkeys(zip(table["attack"], table["variant"], strict=True)))
     kinds = list(dict.fromkeys(zip(table["defence"], table["treatment"], strict=True)))
     domains = list(table["domain"].unique())
-    each = 0.15 + 0.1 * len(kinds)
+    each, apart = 0.15 + 0.1 * len(kinds), min(0.3, 0.75 / len(kinds))
     height = len(JUDGED) * (each * len(places) + 0.5) + 0.5
     figure, axes = panels(len(JUDGED), len(domains), height, sharex="row", sharey=True)
     for row, name in zip(axes, JUDGED, strict=True):
@@ -89,7 +89,7 @@ def ablation_figure(records: Sequence[Record], compared: Sequence[Record]) -> Fi
                 if cell["attack"] != "none":
                     attacked = cell[f"{name}_attacked"]
                     _tick(panel, attacked, place, VERMILION, "LoRA, attacked photos")
-                place += 0.3 * (kind - (len(kinds) - 1) / 2)
+                place += apart * (kind - (len(kinds) - 1) / 2)
                 colour = condition_colour(cell["attack"], cell["defence"])
                 interval(panel, cell, name, place, colour, label=_who(cell))
             panel.set_xlabel(metric_label(keys[name]))
