@@ -74,8 +74,8 @@ show.stranger_findings(profile)
 # landscapes, adversarial training there under ACE as well ({numref}`fig-rival-table`). Wide LoRD
 # ({doc}`08_lord_stage1`) holds under ACE and ACE+, but not under AdvDM; ASPL was not tried. It differs from
 # LoRD in rank and in layers; which of the two is to blame was not tried either. With pictures
-# of both attacks in stage 1 the same adapter repairs most of the damage of both ({doc}`10_results`); so what
-# limits it is what it has seen.
+# of both attacks in stage 1 the same adapter repairs most of the damage of both, and of ACE+, which it has not
+# seen ({doc}`10_results`); so what limits it is what it has seen.
 #
 # ## Larger and smaller budgets
 #
