@@ -140,27 +140,30 @@ def _untrusted(table: pd.DataFrame) -> bool:
 
 def _rivals(records: Sequence[Record]) -> str:
     """Which defences LoRD is ahead of or behind under ACE, and which each of its variants is."""
-    keys, against = metric_keys(records), _standing(records, OURS)
+    keys, leads = metric_keys(records), tables.rival_table(records)
+    against = _standing(leads)
     if not len(against):
         return NOT_MEASURED
     text = f"**Of {against['everywhere'].sum()} of {len(against)}, everywhere.** By "
     text += f"{_listed([metric_name(keys[name]) for name in JUDGED])}, on the same subjects and "
     text += f"seeds, it is {_ahead_and_behind(against)}."
     for variant in VARIANTS:
-        if len(of_variant := _standing(records, variant)):
+        if len(of_variant := _standing(tables.rival_table(records, variant))):
             text += f" {_capitalised(DEFENCE_NAMES[variant])} is {_ahead_and_behind(of_variant)}."
-    if tables.rival_table(records)["lead_low"].notna().any():
+    if leads["lead_low"].notna().any():
         text += " A difference counts if its interval does not contain 0."
     return text
 
 
-def _standing(records: Sequence[Record], ours: str) -> pd.DataFrame:
+def _standing(leads: pd.DataFrame) -> pd.DataFrame:
     """A row for every rival of a defence under ACE, with three truth values.
 
     The defence is ahead of it in every domain and metric (``everywhere``), in at least one
     (``ahead``), or behind it in at least one (``behind``).
+
+    Args:
+        leads: a `tables.rival_table`.
     """
-    leads = tables.rival_table(records, ours)
     # A LoRA alone and variants of LoRD are no rivals.
     leads = leads[(leads["attack"] == "ace") & ~leads["defence"].isin(("none", OURS, *VARIANTS))]
     leads = leads[leads["metric"].isin(JUDGED)]
@@ -312,8 +315,7 @@ def _variants(gaps: pd.DataFrame, records: Sequence[Record]) -> str:
     if not len(closed):
         return NOT_MEASURED
     ahead = [(closed[name] > closed[OURS])[closed[name].notna()] for name in variants]
-    verdict = "Yes" if any(a.all() for a in ahead) else "In part"
-    verdict = verdict if any(a.any() for a in ahead) else "No"
+    verdict = "Yes" if any(a.all() for a in ahead) else "In part" if any(map(any, ahead)) else "No"
     said = []
     for attack in (name for name in ATTACK_NAMES if name in closed.index.unique("attack")):
         rows = closed.xs(attack).dropna(axis="columns", how="all")
