@@ -3,7 +3,12 @@
 import numpy as np
 import pytest
 
-from lord.metrics.interval import mean_interval, ratio_interval
+from lord.metrics.interval import (
+    design_effect,
+    intraclass_correlation,
+    mean_interval,
+    ratio_interval,
+)
 
 
 def test_same_seed_same_interval():
@@ -65,3 +70,49 @@ def test_bad_arguments_are_named():
         mean_interval([1.0, float("nan")])
     with pytest.raises(ValueError, match="level"):
         mean_interval([1.0, 2.0], level=95)
+
+
+def clustered(correlation, generator, clusters=3, size=3):
+    """Standard normal values, ``size`` in each cluster and as alike as ``correlation`` says."""
+    shared = generator.normal(0, correlation**0.5, (clusters, 1))
+    values = shared + generator.normal(0, (1 - correlation) ** 0.5, (clusters, size))
+    return values.ravel(), np.repeat(range(clusters), size)
+
+
+@pytest.mark.parametrize("correlation", [0.3, 0.6, 0.8])
+def test_nominal_95_percent_covers_if_cells_are_alike(correlation):
+    generator = np.random.default_rng(7)
+    covered = np.zeros(2)
+    for trial in range(1000):
+        values, clusters = clustered(correlation, generator)
+        effects = (1, design_effect(clusters, correlation))
+        ends = [mean_interval(values, effect, resamples=2000, seed=trial) for effect in effects]
+        covered += [interval.low <= 0 <= interval.high for interval in ends]
+    independent, alike = covered / 1000
+    assert independent < 0.9  # what it would be if seeds were taken for subjects
+    assert 0.92 <= alike <= 0.98
+
+
+@pytest.mark.parametrize("correlation", [0, 0.5, 1])
+def test_how_alike_cells_are_is_found_from_many_groups(correlation):
+    generator = np.random.default_rng(7)
+    groups = [clustered(correlation, generator, clusters=8) for _ in range(200)]
+    assert intraclass_correlation(groups) == pytest.approx(correlation, abs=0.05)
+
+
+def test_groups_that_tell_nothing_are_left_out():
+    values, clusters = [1.0, 1.0, 5.0, 5.0], [0, 0, 1, 1]
+    nothing = [([1.0, 2.0], [0, 0]), ([1.0, 2.0], [0, 1]), ([1.0] * 4, clusters), ([], [])]
+    assert intraclass_correlation(nothing) == 0
+    assert intraclass_correlation([*nothing, (values, clusters)]) == pytest.approx(1)
+    assert design_effect(clusters, 0.5) == pytest.approx(1.5)
+    assert design_effect([0, 1, 2], 0.5) == 1
+
+
+def test_a_design_effect_widens_a_ratio_as_it_does_a_mean():
+    parts, sizes = np.array([3.0, 2.0, 4.0, 3.5, 2.5, 3.0]), np.ones(6)
+    ratio, mean = ratio_interval(parts, sizes, 1.5), mean_interval(parts, 1.5)
+    assert ratio == pytest.approx(mean)
+    assert mean.low < mean_interval(parts).low < mean_interval(parts).high < mean.high
+    with pytest.raises(ValueError, match="effect must lie"):
+        mean_interval([1.0, 2.0], 2)

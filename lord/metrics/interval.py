@@ -4,11 +4,16 @@ The study averages over few cells (subjects times seeds), where the ordinary per
 is too narrow. Hesterberg's *expanded percentile* interval repairs most of that: it resamples as
 usual, but reads the quantiles further out, where the t distribution and the factor n / (n - 1)
 say they should be [Hesterberg, What Teachers Should Know About the Bootstrap, The American
-Statistician 69(4), 2015, section 4.2]. The interval is for independent cells.
+Statistician 69(4), 2015, section 4.2].
+
+That is for independent cells. Seeds of one subject share its photographs, and n cells with m seeds
+of each subject say no more than n / (1 + (m - 1) ρ) independent ones, where ρ is their intraclass
+correlation [Kish, Survey Sampling, 1965, section 5.4]. The denominator is the *design effect*; the
+interval is as wide as so many independent cells would make it.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -25,39 +30,78 @@ class Interval(NamedTuple):
     high: float
 
 
-def _tail(count: int, level: float) -> float:
+def intraclass_correlation(groups: Iterable[tuple[Sequence[float], Sequence[int]]]) -> float:
+    """How alike values of one cluster are: the share of the variance that lies between clusters.
+
+    Estimated from mean squares in every group (one-way analysis of variance) and pooled by the
+    median over groups, since so few clusters as one group has do not tell it; within [0, 1].
+
+    Args:
+        groups: the values of each group, and for every value the cluster that it belongs to. A
+            group that has one cluster, one value in each, or no variance tells nothing.
+
+    Returns:
+        0 if no group tells anything.
+    """
+    estimates = []
+    for values, clusters in groups:
+        data, (names, places) = np.asarray(values, float), np.unique(clusters, return_inverse=True)
+        sizes = np.bincount(places)
+        if len(names) < 2 or len(data) == len(names) or np.ptp(data) == 0:
+            continue
+        means = np.bincount(places, data) / sizes
+        between = (sizes * (means - data.mean()) ** 2).sum() / (len(names) - 1)
+        within = ((data - means[places]) ** 2).sum() / (len(data) - len(names))
+        size = (len(data) - (sizes**2).sum() / len(data)) / (len(names) - 1)
+        estimates.append((between - within) / (between + (size - 1) * within))
+    return float(np.clip(np.median(estimates), 0, 1)) if estimates else 0.0
+
+
+def design_effect(clusters: Sequence[int], correlation: float) -> float:
+    """How many values count as one, for the cluster of each value and their correlation within."""
+    return 1 + (len(clusters) / len(np.unique(clusters)) - 1) * correlation
+
+
+def _tail(count: float, level: float) -> float:
     """Probability to cut off on each side: Φ(-√(n / (n - 1)) · t), Hesterberg 2015, section 4.2."""
     t = stats.t.ppf((1 + level) / 2, count - 1)
     return float(stats.norm.cdf(-math.sqrt(count / (count - 1)) * t))
 
 
 def mean_interval(
-    values: Sequence[float], level: float = 0.95, resamples: int = 20_000, seed: int = 0
+    values: Sequence[float],
+    effect: float = 1.0,
+    level: float = 0.95,
+    resamples: int = 20_000,
+    seed: int = 0,
 ) -> Interval:
-    """The mean of independent values with an expanded percentile bootstrap interval.
+    """The mean of values with an expanded percentile bootstrap interval.
 
     Args:
-        values: one number per independent cell, at least two.
+        values: one number per cell, at least two.
+        effect: their `design_effect`; 1 for independent cells.
         level: nominal coverage.
         resamples: bootstrap samples; the tails at n = 6 need many.
         seed: the same seed and values give the same interval.
 
     Raises:
-        ValueError: fewer than two values, a value that is not finite, or a level outside (0, 1).
+        ValueError: fewer than two values, a value that is not finite, a level outside (0, 1), or an
+            effect that leaves no two independent cells.
     """
     data = np.asarray(values, dtype=np.float64).ravel()
-    low, high = _ends(_resampled_means(data, level, resamples, seed)[0], len(data), level)
-    return Interval(float(data.mean()), low, high)
+    resampled, mean = _resampled_means(data, level, resamples, seed)[0], float(data.mean())
+    return Interval(mean, *_ends(resampled, mean, len(data), effect, level))
 
 
 def ratio_interval(
     numerators: Sequence[float],
     denominators: Sequence[float],
+    effect: float = 1.0,
     level: float = 0.95,
     resamples: int = 20_000,
     seed: int = 0,
 ) -> Interval:
-    """The ratio of two means over the same independent cells, which are resampled together.
+    """The ratio of two means over the same cells, which are resampled together.
 
     Where the mean of the denominators is not surely above 0, by the same interval, a ratio can be
     anything: the ends are then NaN.
@@ -74,11 +118,11 @@ def ratio_interval(
     above, below = _resampled_means(data, level, resamples, seed)
     if data[1].mean() <= 0:
         raise ValueError(f"the mean of the denominators must be above 0, not {data[1].mean()}")
-    low, high = float("nan"), float("nan")
-    if _ends(below, data.shape[1], level)[0] > 0:
+    ratio, ends = float(data[0].mean() / data[1].mean()), (float("nan"), float("nan"))
+    if _ends(below, data[1].mean(), data.shape[1], effect, level)[0] > 0:
         with np.errstate(divide="ignore", invalid="ignore"):
-            low, high = _ends(above / below, data.shape[1], level)
-    return Interval(float(data[0].mean() / data[1].mean()), low, high)
+            ends = _ends(above / below, ratio, data.shape[1], effect, level)
+    return Interval(ratio, *ends)
 
 
 def _resampled_means(data: np.ndarray, level: float, resamples: int, seed: int) -> np.ndarray:
@@ -96,7 +140,12 @@ def _resampled_means(data: np.ndarray, level: float, resamples: int, seed: int) 
     return data[:, draws].mean(axis=2)
 
 
-def _ends(resampled: np.ndarray, count: int, level: float) -> tuple[float, float]:
-    tail = _tail(count, level)
-    low, high = np.quantile(resampled, [tail, 1 - tail])
+def _ends(
+    resampled: np.ndarray, centre: float, count: int, effect: float, level: float
+) -> tuple[float, float]:
+    """Where a resampled statistic ends, about its value on the data, for ``count`` values."""
+    if not 1 <= effect < count:
+        raise ValueError(f"effect must lie between 1 and the {count} values, got {effect}")
+    tail = _tail(count / effect, level)
+    low, high = centre + math.sqrt(effect) * (np.quantile(resampled, [tail, 1 - tail]) - centre)
     return float(low), float(high)

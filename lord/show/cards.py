@@ -77,7 +77,8 @@ def numbers(records: Sequence[Record]) -> dict[str, float | int | str]:
     """Numbers for the text of a chapter by name, ``<kind>_<metric>``, averaged over domains.
 
     Of the results (main records and those that chose the treatments) the text needs the numbers of
-    subjects and seeds, the shares ``main_<domain>_gap_<metric>`` and ``main_treatment``.
+    subjects and seeds, the shares ``main_<domain>_gap_<metric>``, how alike seeds are, as
+    ``main_correlation_<metric>``, and ``main_treatment``.
     """
     found: dict[str, float | int | str] = {}
     for kind in dict.fromkeys(record.kind for record in records):
@@ -120,6 +121,8 @@ def _of_results(records: Sequence[Record]) -> dict[str, float | int | str]:
         "main_seeds": int(table["seeds"].max()),
         "main_treatment": chosen_treatments(records, table["domain"].unique()),
     }
+    for name, correlation in tables.correlations(records).items():
+        found[f"main_correlation_{name}"] = correlation
     for gap in tables.gaps_closed(records).to_dict("records"):
         if (gap["attack"], gap["defence"], gap["selected"]) == ("ace", OURS, True):
             found[f"main_{gap['domain']}_gap_{gap['metric']}"] = float(gap["closed"])

@@ -1,6 +1,6 @@
 """Tables made from records: the data behind what the book shows."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import product
 from pathlib import Path
 
@@ -11,7 +11,12 @@ from PIL import Image
 
 from lord.attacks import NOISE
 from lord.files import save_png, write_text
-from lord.metrics.interval import mean_interval, ratio_interval
+from lord.metrics.interval import (
+    design_effect,
+    intraclass_correlation,
+    mean_interval,
+    ratio_interval,
+)
 from lord.metrics.validation import HIGHER_IS_BETTER
 from lord.purification import PURIFIERS
 from lord.record import Record, read_record
@@ -25,7 +30,8 @@ AS_TRAINED = {"adversarial": "kept"} | dict.fromkeys((OURS, *VARIANTS), "learned
 # The harm to clean photographs that is tolerated, as a share of the damage of ACE.
 TOLERATED = 0.1
 
-# Columns of the main table after domain, attack and defence.
+# Columns of the main table: what names a row, and what is measured, after the record's suffix.
+CONDITION = ["domain", "attack", "defence", "treatment", "selected"]
 METRICS = {"fid": "_round_trip", "clip_iqa": "", "identity": ""}
 
 
@@ -97,25 +103,57 @@ def condition_rows(records: Sequence[Record], *stages: str) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def summarise(rows: pd.DataFrame) -> dict[str, float | int]:
-    """Means over cells (subject × seed) with 95 % intervals, and how many cells there are."""
-    summary: dict[str, float | int] = {}
-    for name in METRICS:
-        summary |= _mean_with_interval(name, rows[name].dropna().tolist())
-    return summary | {"subjects": rows["subject"].nunique(), "seeds": rows["seed"].nunique()}
+def correlations(records: Sequence[Record]) -> dict[str, float]:
+    """The intraclass correlation of each metric: how alike seeds of one subject come out.
+
+    Over the rows of the main table; `lord.metrics.interval` says what it is for.
+    """
+    return _correlations(main_rows(records), CONDITION)
 
 
-def _mean_with_interval(name: str, values: Sequence[float]) -> dict[str, float]:
-    """The mean and the ends of its 95 % interval, NaN for one value alone; all NaN for none."""
+def _correlations(rows: pd.DataFrame, keys: list[str]) -> dict[str, float]:
+    """Of each metric, over the groups of rows that agree in the columns ``keys``."""
+    groups = [cells for _, cells in rows.groupby(keys)]
+    return {name: _correlation((c[name], c["subject"]) for c in groups) for name in METRICS}
+
+
+def _correlation(groups: Iterable[tuple[pd.Series, pd.Series]]) -> float:
+    return intraclass_correlation(
+        (values.dropna(), subjects[values.notna()]) for values, subjects in groups
+    )
+
+
+def _summaries(
+    rows: pd.DataFrame, keys: list[str], correlation: Mapping[str, float]
+) -> pd.DataFrame:
+    """A row for every value of the columns ``keys``: means over cells (subject × seed).
+
+    With 95 % intervals, and how many subjects and seeds there are.
+    """
+    table = []
+    for key, cells in rows.groupby(keys, sort=False):
+        row = dict(zip(keys, key, strict=True))
+        for name in METRICS:
+            row |= _mean_with_interval(name, cells[name], cells["subject"], correlation[name])
+        counts = {f"{name}s": cells[name].nunique() for name in ("subject", "seed")}
+        table.append(row | counts)
+    return pd.DataFrame(table)
+
+
+def _mean_with_interval(
+    name: str, values: pd.Series, subjects: pd.Series, correlation: float
+) -> dict[str, float]:
+    """The mean and the ends of its 95 % interval, NaN for one value alone; all NaN for none.
+
+    Args:
+        subjects: whom each value is of.
+        correlation: of the values of one subject.
+    """
+    subjects, values = subjects[values.notna()], values.dropna()
     low = high = float("nan")
     if len(values) > 1:
-        interval = mean_interval(values)
-        low, high = interval.low, interval.high
-    return {
-        name: float(np.mean(values)) if values else low,
-        f"{name}_low": low,
-        f"{name}_high": high,
-    }
+        _, low, high = mean_interval(values, design_effect(subjects, correlation))
+    return {name: values.mean(), f"{name}_low": low, f"{name}_high": high}
 
 
 def main_table(records: Sequence[Record]) -> pd.DataFrame:
@@ -124,13 +162,7 @@ def main_table(records: Sequence[Record]) -> pd.DataFrame:
     A defence with several test-time treatments has a row for itself as trained and a row for the
     treatment that was selected, if that is another; the column ``selected`` tells them apart.
     """
-    rows = main_rows(records)
-    keys = ["domain", "attack", "defence", "treatment", "selected"]
-    table = [
-        dict(zip(keys, key, strict=True)) | summarise(cells)
-        for key, cells in rows.groupby(keys, sort=False)
-    ]
-    return pd.DataFrame(table)
+    return _summaries(main_rows(records), CONDITION, correlations(records))
 
 
 def main_rows(records: Sequence[Record]) -> pd.DataFrame:
@@ -161,10 +193,12 @@ def rival_table(records: Sequence[Record], ours: str = OURS) -> pd.DataFrame:
     difference ``lead``, above 0 where it is the better, with a 95 % interval if there are several
     cells (else NaN).
     """
-    rows = main_rows(records)
+    rows, shared, rival = main_rows(records), ["domain", "attack"], ["defence", "treatment"]
+    lords = rows[rows["defence"].isin((OURS, *VARIANTS)) & rows["selected"]]
+    # Over the rivals of all of these, so that two of them compare alike whichever is ours.
+    alike = _correlations(_differences(rows, lords, shared), [*shared, *rival, "defence_reference"])
     own = rows["defence"] == ours
-    selected = rows[own & rows["selected"]]
-    return _worse(rows[~own], selected, ["domain", "attack"], ["defence", "treatment"], "lead")
+    return _worse(rows[~own], lords[lords["defence"] == ours], shared, rival, "lead", alike)
 
 
 def clean_harm(records: Sequence[Record]) -> pd.DataFrame:
@@ -187,25 +221,41 @@ def clean_harm(records: Sequence[Record]) -> pd.DataFrame:
 
 
 def _worse(
-    rows: pd.DataFrame, reference: pd.DataFrame, shared: list[str], own: list[str], name: str
+    rows: pd.DataFrame,
+    reference: pd.DataFrame,
+    shared: list[str],
+    own: list[str],
+    name: str,
+    alike: Mapping[str, float] | None = None,
 ) -> pd.DataFrame:
     """By how much rows are worse than the reference on the same subject and seed.
 
     One row for each metric and each value of the columns ``shared``, in which row and reference
     agree, and ``own``: the mean difference under ``name``, above 0 where it is worse, with a 95 %
     interval if there are several cells (else NaN).
+
+    Args:
+        alike: the intraclass correlation of the differences; None: as estimated from them.
     """
-    pairs = rows.merge(reference, on=[*shared, "subject", "seed"], suffixes=("", "_reference"))
-    table = []
+    pairs, table = _differences(rows, reference, shared), []
+    alike = alike or _correlations(pairs, [*shared, *own])
     for (key, cells), metric in product(pairs.groupby([*shared, *own], sort=False), METRICS):
-        above = cells[metric] - cells[f"{metric}_reference"]
-        worse = (-above if metric.startswith(HIGHER_IS_BETTER) else above).dropna().tolist()
-        if worse:
+        if cells[metric].notna().any():
             head = dict(zip([*shared, *own], key, strict=True)) | {"metric": metric}
-            table.append(head | _mean_with_interval(name, worse))
+            values, subjects = cells[metric], cells["subject"]
+            table.append(head | _mean_with_interval(name, values, subjects, alike[metric]))
     return pd.DataFrame(
         table, columns=[*shared, *own, "metric", name, f"{name}_low", f"{name}_high"]
     )
+
+
+def _differences(rows: pd.DataFrame, reference: pd.DataFrame, shared: list[str]) -> pd.DataFrame:
+    """Rows with, for each metric, by how much they are worse than the reference beside them."""
+    pairs = rows.merge(reference, on=[*shared, "subject", "seed"], suffixes=("", "_reference"))
+    for metric in METRICS:
+        above = pairs[metric] - pairs[f"{metric}_reference"]
+        pairs[metric] = -above if metric.startswith(HIGHER_IS_BETTER) else above
+    return pairs
 
 
 def treatment_table(records: Sequence[Record], stage: str = "main") -> pd.DataFrame:
@@ -215,14 +265,11 @@ def treatment_table(records: Sequence[Record], stage: str = "main") -> pd.DataFr
     """
     rows = condition_rows(records, stage)
     rows = rows[(rows["attack"] == "ace") & rows["defence"].isin((OURS, *VARIANTS))]
-    table = []
     keys = ["domain", "defence", "treatment"]
-    for key, cells in rows.groupby(keys, sort=False):
-        domain, defence, treatment = key
-        selected = treatment == selected_treatment(records, domain, defence)
-        head = dict(zip(keys, key, strict=True)) | {"selected": selected}
-        table.append(head | summarise(cells))
-    return pd.DataFrame(table)
+    table = _summaries(rows, keys, correlations(records))
+    best = [selected_treatment(records, *pair) for pair in table[keys[:2]].to_numpy()]
+    table.insert(len(keys), "selected", table["treatment"] == best)
+    return table
 
 
 def attack_table(records: Sequence[Record]) -> pd.DataFrame:
@@ -235,17 +282,20 @@ def attack_table(records: Sequence[Record]) -> pd.DataFrame:
     rows = condition_rows(records, "main", "damage", "steps")
     rows = rows[rows["defence"] == "none"]
     places = pd.MultiIndex.from_frame(rows[["domain", "subject", "seed"]])
-    table = []
+    keys = ["domain", "attack", "eps_levels", "steps", "rounds"]
+    alike, parts = _correlations(rows, keys), []
     for experiment in ("damage", "steps"):
         own = rows["stage"] == experiment
         chosen = rows["stage"].isin(("main", experiment)) & places.isin(places[own])
         if experiment == "steps":
             chosen &= rows["attack"].isin(("none", *rows["attack"][own]))
-        keys = ["domain", "attack", "eps_levels", "steps", "rounds"]
-        for key, cells in rows[chosen].groupby(keys, sort=False):
-            head = {"experiment": experiment} | dict(zip(keys, key, strict=True))
-            table.append(head | summarise(cells) | {"ssim": cells["ssim"].mean()})
-    return pd.DataFrame(table)
+        if not chosen.any():
+            continue
+        table = _summaries(rows[chosen], keys, alike)
+        table["ssim"] = rows[chosen].groupby(keys, sort=False)["ssim"].mean().to_numpy()
+        table.insert(0, "experiment", experiment)
+        parts.append(table)
+    return pd.concat(parts, ignore_index=True)
 
 
 def noise_margins(records: Sequence[Record]) -> pd.DataFrame:
@@ -435,23 +485,41 @@ def gaps_closed(records: Sequence[Record]) -> pd.DataFrame:
     pairs = pairs.merge(clean[[*places, *METRICS]], on=places, suffixes=("", "_clean"))
     places.append("attack")
     pairs = pairs.merge(undefended[[*places, *METRICS]], on=places, suffixes=("", "_attacked"))
-    keys = ["domain", "attack", "defence", "treatment", "selected"]
-    table = []
-    for (key, cells), metric in product(pairs.groupby(keys, sort=False), METRICS):
+    for metric in METRICS:
         sign = -1 if metric.startswith(HIGHER_IS_BETTER) else 1
-        damage = sign * (cells[f"{metric}_attacked"] - cells[f"{metric}_clean"])
-        repair = sign * (cells[f"{metric}_attacked"] - cells[metric])
-        head = dict(zip(keys, key, strict=True)) | {"metric": metric}
-        table.append(head | _share_with_interval(repair, damage))
+        attacked = sign * pairs[f"{metric}_attacked"]
+        pairs[f"{metric}_damage"] = attacked - sign * pairs[f"{metric}_clean"]
+        pairs[f"{metric}_repair"] = attacked - sign * pairs[metric]
+    groups = list(pairs.groupby(CONDITION, sort=False))
+    alike = {m: _correlation(_left_of_share(cells, m) for _, cells in groups) for m in METRICS}
+    table = [
+        dict(zip(CONDITION, key, strict=True))
+        | {"metric": metric}
+        | _share_with_interval(cells, metric, alike[metric])
+        for (key, cells), metric in product(groups, METRICS)
+    ]
     return pd.DataFrame(table)
 
 
-def _share_with_interval(repair: pd.Series, damage: pd.Series) -> dict[str, float]:
+def _left_of_share(cells: pd.DataFrame, metric: str) -> tuple[pd.Series, pd.Series]:
+    """What the share of the means leaves unexplained of each cell's repair, and its subject.
+
+    That is what the interval of a ratio comes from; nothing where there was no damage.
+    """
+    repair, damage = cells[f"{metric}_repair"], cells[f"{metric}_damage"]
+    share = repair.mean() / damage.mean() if damage.mean() > 0 else float("nan")
+    return repair - share * damage, cells["subject"]
+
+
+def _share_with_interval(cells: pd.DataFrame, metric: str, correlation: float) -> dict[str, float]:
+    repair, damage = cells[f"{metric}_repair"], cells[f"{metric}_damage"]
     share = low = high = float("nan")
     if damage.mean() > 0:
         share = repair.mean() / damage.mean()
         if len(damage) > 1:
-            _, low, high = ratio_interval(repair, damage)
+            _, low, high = ratio_interval(
+                repair, damage, design_effect(cells["subject"], correlation)
+            )
     return {"closed": share, "closed_low": low, "closed_high": high}
 
 
