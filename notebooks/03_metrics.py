@@ -36,7 +36,7 @@ compute = True
 
 # %%
 from lord import show, study
-from lord.metrics import clip_iqa, fid
+from lord.metrics import clip_iqa, fid, interval
 
 records = study.run(profile, "metrics", compute=compute)
 show.run_card(records)
@@ -94,3 +94,15 @@ show.metric_curves(records)
 # bootstrap, in the expanded percentile form {cite}`hesterberg2015bootstrap`. With few cells that falls
 # less short of 95 % than the plain percentiles do, but still short: with two cells it is no more than
 # the lowest and the highest.
+#
+# Seeds of one subject share its photographs and come out alike, so they tell less than as many subjects would:
+# $n$ cells with $m$ seeds of each subject tell no more than
+#
+# $$ n_\text{effective} = \frac{n}{1 + (m - 1) \rho} $$ (eq-effective)
+#
+# independent ones {cite}`kish1965survey`, where $\rho$ is the correlation of seeds of one subject. An interval is as
+# wide as so many cells would make it. Three subjects do not tell their $\rho$, so it is the median over all
+# rows of a table.
+
+# %% tags=["hide-input"]
+show.source(interval.design_effect)

@@ -59,7 +59,7 @@ show.audit_matrix(records)
 # %% [markdown]
 # In the published study, from half of the budget of the main table on, nearly every attacked photograph
 # scores above the clean ones, whether stage 1 has seen its attack or not, but for two attacks. PhotoGuard's
-# attack on the whole diffusion is found reliably at twice that budget only. SDS− passes for cleaner than
+# attack on the whole diffusion is found reliably at twice the budget of the main table only. SDS− passes for cleaner than
 # clean; so do photographs that were blurred. Noise and JPEG raise hardly a
 # suspicion.
 

@@ -99,8 +99,7 @@ show.sampled_gates(sampled)
 # {numref}`fig-lambda-table` also has a gate per token, and one with the timestep as a further input, so that
 # it can learn where noise hides the perturbation. Fixed stands for the $\lambda$ of stage 2. With the adapter
 # dropped, the FID puts none of these ahead of the learned $\lambda$, or behind it, in every cell of both
-# domains. CLIP-IQA puts a fixed $\lambda = ¼$ ahead in every cell; on landscapes all of them are ahead in
-# the mean, and all but the gate with the timestep in every cell.
+# domains. CLIP-IQA puts a fixed $\lambda = ¼$ ahead in every cell of both, and on landscapes all of them.
 
 # %% tags=["hide-input"]
 show.ablation_findings(records, compared)

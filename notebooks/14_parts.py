@@ -108,7 +108,8 @@ show.ablation_findings(learned_from, compared)
 # adapter that knows attacked pictures. Which attack matters less: a stage 1 that has seen ACE alone closes
 # most of the FID gap of AdvDM, and the other way round; each is ahead of the other against its
 # own, by FID in every cell. Two steps of ACE in place of ten do as well by FID: better in the mean on
-# portraits, somewhat worse on landscapes. Even an eighth of the pictures repairs most of the damage.
+# portraits, somewhat worse on landscapes. Even an eighth of the pictures repairs most of the damage to
+# FID.
 
 # %% tags=["hide-input"] mystnb={"figure": {"caption": "What stage 1 learns from, with the lowest and the highest subject in brackets and the share of the damage that is repaired. Highlighted: the best against each attack.", "name": "fig-stage1-data-table"}}
 show.ablation_table(learned_from, compared)

@@ -25,6 +25,10 @@ from lord.study.run import results_root, run
 
 CLEAN, ATTACKED = ("none", "none"), ("ace", "none")
 
+# The attacks under which defences are compared, as far as there are any: in the published study
+# every defence faces these.
+COMPARED = ("ace", "ace_plus")
+
 # The share that must be repaired of every gap for a verdict; the first is the goal of the study.
 VERDICTS = {"Yes": 0.85, "Largely": 0.5}
 
@@ -52,7 +56,7 @@ def summary(profile: str) -> str:
         "Does ACE ruin a LoRA?": _damage(table, records),
         "Does LoRD repair it?": _repair(gaps, records),
         "What should be done with its gate at test time?": _gate(table, gaps, records),
-        "Is LoRD ahead of other defences against ACE?": _rivals(records),
+        "Is LoRD ahead of other defences?": _rivals(records),
         "Does it hold against attacks that it has not seen?": _strangers(gaps, records),
         "Does it hold against an attacker who knows it?": _knowing(adaptive, records),
         "Is it the second branch that repairs?": _branch(parts, records),
@@ -69,7 +73,7 @@ def _reading(profile: str, table: pd.DataFrame) -> str:
     text += f"{_count(seeds, 'seed')} in each domain, "
     text += "no intervals" if subjects * seeds == 1 else "95 % intervals in brackets"
     if seeds > 1:
-        text += "; they take the seeds of a subject as independent, and are rather too narrow"
+        text += ", in which seeds of a subject, alike as they are, count for fewer"
     shares = ", ".join(f"“{word}” at least {share:.0%}" for word, share in VERDICTS.items())
     return (
         f"{text}. What is closed is a share of the gap between LoRAs on attacked and on clean "
@@ -139,14 +143,15 @@ def _untrusted(table: pd.DataFrame) -> bool:
 
 
 def _rivals(records: Sequence[Record]) -> str:
-    """Which defences LoRD is ahead of or behind under ACE, and which each of its variants is."""
+    """Which defences LoRD is ahead of or behind, and which each of its variants is."""
     keys, leads = metric_keys(records), tables.rival_table(records)
     against = _standing(leads)
     if not len(against):
         return NOT_MEASURED
-    text = f"**Of {against['everywhere'].sum()} of {len(against)}, everywhere.** By "
-    text += f"{_listed([metric_name(keys[name]) for name in JUDGED])}, on the same subjects and "
-    text += f"seeds, it is {_ahead_and_behind(against)}."
+    attacks = [ATTACK_NAMES[name] for name in COMPARED if name in set(leads["attack"])]
+    text = f"**Of {against['everywhere'].sum()} of {len(against)}, everywhere.** Under "
+    text += f"{_listed(attacks)}, by {_listed([metric_name(keys[name]) for name in JUDGED])}, on "
+    text += f"the same subjects and seeds, it is {_ahead_and_behind(against)}."
     for variant in VARIANTS:
         if len(of_variant := _standing(tables.rival_table(records, variant))):
             text += f" {_capitalised(DEFENCE_NAMES[variant])} is {_ahead_and_behind(of_variant)}."
@@ -156,23 +161,23 @@ def _rivals(records: Sequence[Record]) -> str:
 
 
 def _standing(leads: pd.DataFrame) -> pd.DataFrame:
-    """A row for every rival of a defence under ACE, with three truth values.
+    """A row for every rival of a defence, with three truth values.
 
-    The defence is ahead of it in every domain and metric (``everywhere``), in at least one
-    (``ahead``), or behind it in at least one (``behind``).
+    The defence is ahead of it under every attack of `COMPARED`, in every domain and metric
+    (``everywhere``), in at least one (``ahead``), or behind it in at least one (``behind``).
 
     Args:
         leads: a `tables.rival_table`.
     """
     # A LoRA alone and variants of LoRD are no rivals.
-    leads = leads[(leads["attack"] == "ace") & ~leads["defence"].isin(("none", OURS, *VARIANTS))]
-    leads = leads[leads["metric"].isin(JUDGED)]
+    leads = leads[leads["attack"].isin(COMPARED) & leads["metric"].isin(JUDGED)]
+    leads = leads[~leads["defence"].isin(("none", OURS, *VARIANTS))]
     leads = leads.assign(
         ahead=leads["lead_low"].fillna(leads["lead"]) > 0,
         behind=leads["lead_high"].fillna(leads["lead"]) < 0,
     )
     # A rival counts with the better of its treatments.
-    against = leads.groupby(["defence", "domain", "metric"], sort=False)
+    against = leads.groupby(["defence", "attack", "domain", "metric"], sort=False)
     against = against.agg({"ahead": "all", "behind": "any"}).groupby("defence", sort=False)
     return against.any().assign(everywhere=against["ahead"].all())
 
@@ -284,7 +289,8 @@ def _branch(parts: Sequence[Record], records: Sequence[Record]) -> str:
     if not parts:
         return NOT_MEASURED
     table = tables.ablation_table([*parts, *records], "parts")
-    rows = table[table["attack"] == "ace"].set_index(["domain", "treatment"])
+    rows = table[(table["attack"] == "ace") & (table["defence"] == OURS)]
+    rows = rows.set_index(["domain", "treatment"])
     plain, lord = (rows[rows["variant"] == name] for name in ("one_branch", UNCHANGED))
     lord = lord.loc[lord["fid_closed"] > 0, "fid_closed"].reindex(plain.index).dropna()
     if not len(lord):
