@@ -16,9 +16,6 @@ PIP       := $(BIN)/python -m pip --disable-pip-version-check --retries 1 --time
 # Each job computes on one thread, so that results do not depend on the number of cores.
 SNAKEMAKE := PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/snakemake --cores $(CORES) --scheduler greedy \
              --nolock --rerun-incomplete --rerun-triggers mtime --quiet progress host
-# `make book` falls back on the committed records where the profile has none of its own.
-TABLES = main_table attacks performance
-BOOK_PROFILE = $(if $(filter-out $(words $(TABLES)),$(words $(wildcard $(TABLES:%=results/$(PROFILE)/%.csv)))),full,$(PROFILE))
 
 .PHONY: study book test test-slow bench lint format notebooks clean help
 
@@ -26,9 +23,11 @@ study: $(INSTALLED)  ## run the study at PROFILE (default quick) and build the b
 	$(SNAKEMAKE) --config profile=$(PROFILE) strict=$(STRICT) -- book
 	@echo "The book is at book/_build/html/index.html"
 
+# It falls back on the committed records where some of the profile's own are missing.
 book: $(INSTALLED)  ## rebuild the book from the records that are there; computes nothing
-	$(SNAKEMAKE) --config profile=$(BOOK_PROFILE) compute=False strict=$(STRICT) -- book
-	@echo "The book shows the records of profile $(BOOK_PROFILE): book/_build/html/index.html"
+	@shown=full; $(BIN)/lord study status --profile $(PROFILE) | grep -q ' 0 missing$$' && shown=$(PROFILE); \
+	$(SNAKEMAKE) --config profile=$$shown compute=False strict=$(STRICT) -- book && \
+	echo "The book shows the records of profile $$shown: book/_build/html/index.html"
 
 test: $(INSTALLED)  ## run the tests
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto

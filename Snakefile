@@ -7,6 +7,7 @@ Settings (`--config`): profile (default quick), compute (default True; False sho
 are there and computes nothing), strict (default False; True makes warnings of the book errors).
 """
 
+import os
 from pathlib import Path
 
 from lord.study.notebooks import notebook_names
@@ -22,7 +23,8 @@ SETTINGS = f"lord/study/profiles/{PROFILE}.yaml"
 # A change of the code redraws every figure and marks stale records; it recomputes nothing.
 CODE = sorted(str(path) for path in Path("lord").rglob("*.py"))
 # Stamps say that a job has been done; what it found is in the records beside them. `lord study run`
-# recognises finished records itself, so a lost stamp costs seconds.
+# recognises finished records itself, so a lost stamp costs seconds; a stamp whose record is lost is
+# taken away.
 STAMPS = f"{RESULTS}/.done"
 # One thread for each job: results do not depend on the number of cores, and jobs run side by side.
 ONE_THREAD = "OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 "
@@ -32,7 +34,10 @@ CELLS = {}
 for job in jobs(load_profile(PROFILE)):
     place = {name: getattr(job, name) for name in ("stage", "domain", "subject", "seed", "attack")}
     place = {name: str(value) for name, value in place.items() if value is not None}
-    CELLS["-".join(place.values())] = place
+    cell = "-".join(place.values())
+    CELLS[cell] = place
+    if not all(Path(RESULTS, f"{name}.json").exists() for name in job.outputs):
+        Path(STAMPS, cell).unlink(missing_ok=True)
 
 # The stages whose records a notebook shows.
 SHOWN = {
@@ -77,9 +82,9 @@ def needed_before(cell):
 
 
 def threads_of(cell):
-    """One; but what measures time has the machine for itself."""
+    """One; but what measures time has the machine for itself: no more are taken than there are."""
     timed = ("performance", "cost", "rank_cost")
-    return workflow.cores if CELLS[cell]["stage"] in timed else 1
+    return os.cpu_count() if CELLS[cell]["stage"] in timed else 1
 
 
 def options_of(cell):

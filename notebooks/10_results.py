@@ -137,9 +137,9 @@ show.gap_closed(profile)
 # %% [markdown]
 # ## Against the goals
 #
-# A defence to rely on would close 85 % of the gaps of FID and CLIP-IQA under ACE and ACE+ in both domains, be ahead
-# of its rivals, do no harm, and keep half of what it repairs against an attacker who knows it. In the published
-# study LoRD reaches the first goal by FID and falls short of it by CLIP-IQA; GrIDPure and wide LoRD
+# A defence to rely on would close so much of the gaps of FID and CLIP-IQA under ACE and ACE+, in both domains, that
+# the first page says “Yes”, be ahead of its rivals, do no harm, and close half of the gaps against an attacker who
+# knows it. In the published study LoRD reaches the first goal by FID and falls short of it by CLIP-IQA; GrIDPure and wide LoRD
 # reach it, mixed wide LoRD and adversarial training, dropped, under ACE. It is ahead of most filters but of none of
 # its best rivals: with DiffPure and GrIDPure there is a way to clean photographs that leaves a defence of the
 # training little to add, and what sets LoRD apart from adversarial training, the second branch and its gate, is not

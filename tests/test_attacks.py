@@ -450,7 +450,7 @@ def test_options_change_what_they_say(pipeline, images):
         assert (levels(changed) - levels(images)).abs().max() <= 8
 
 
-def test_several_draws_average_their_gradients(pipeline, images):
+def test_several_draws_average_their_gradients(images):
     def first(x):
         return (x * images).sum(dim=(1, 2, 3))
 

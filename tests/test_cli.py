@@ -19,6 +19,7 @@ import lord
 from lord import attacks
 from lord.attacks import NOISE, AttackSettings, denoising_loss
 from lord.cli import app
+from lord.cli.images import attack_table
 from lord.cli.options import Domain, Method, Purifier, parse_number
 from lord.data.folder import load_folder, read_image
 from lord.data.subjects import DOMAINS, Subject
@@ -29,10 +30,13 @@ from lord.model.embedded import TINY
 from lord.model.pipeline import load_pipeline
 from lord.objectives import OBJECTIVES
 from lord.purification import PURIFIERS
+from lord.sample import generate
 from lord.study import notebooks
+from lord.study.notebooks import REPOSITORY
 from lord.study.plan import STAGES, jobs
 from lord.study.profile import load_profile
 from lord.tiles import split
+from lord.workflow import fine_tune
 
 COMMANDS = typer.main.get_command(app).commands
 PATHS = [
@@ -134,14 +138,10 @@ def test_version():
 
 
 @pytest.mark.parametrize(
-    ("command", "settings", "other_names"),
-    [
-        ("finetune", FinetuneSettings, {}),
-        ("defend", Stage1Settings, {}),
-        ("attack", AttackSettings, {}),
-    ],
+    ("command", "settings"),
+    [("finetune", FinetuneSettings), ("defend", Stage1Settings), ("attack", AttackSettings)],
 )
-def test_every_setting_is_an_option_with_its_default(command, settings, other_names):
+def test_every_setting_is_an_option_with_its_default(command, settings):
     options = {parameter.name: parameter for parameter in COMMANDS[command].params}
     defaults = settings().model_dump()
     assert set(defaults) <= set(options)
@@ -194,7 +194,7 @@ def test_rendered_strangers_are_described_and_differ_by_seed(tmp_path):
     assert all("portrait" in caption and "sks" not in caption for caption in first.captions)
 
 
-def test_from_images_to_numbers(trained, model, album, defence, tmp_path):
+def test_from_images_to_numbers(model, album, defence, tmp_path):
     attacked, lora, samples = (
         tmp_path / "attacked",
         tmp_path / "s.safetensors",
@@ -413,6 +413,9 @@ def error(*arguments) -> str:
         (["attack", ".", "out", "--target", "cat.png"], "cat.png: no such file"),
         (["attack", ".", "out", "--model", "./nowhere"], "no diffusers pipeline there"),
         (["attack", ".", "out", "--device", "abacus"], "--device abacus"),
+        (["attack", ".", "out", "--norm", "l2"], "eps: Field required"),
+        (["attack", ".", "a.png"], "a.png: is a file"),
+        (["attack", "empty.safetensors", "out"], "no images in it"),
         (["purify", "nowhere", "out"], "nowhere: no such folder"),
         (["purify", ".", "."], "give another folder than that of the originals"),
         (["finetune", "nowhere", "x.safetensors"], "nowhere: no such folder"),
@@ -420,11 +423,15 @@ def error(*arguments) -> str:
         (["audit", ".", "--defence", "nowhere"], "a defence that `lord defend`"),
         (["generate", "a", "out", "--defence", "nowhere"], "a defence that `lord defend`"),
         (["finetune", ".", "x.pt"], "must end in .safetensors"),
+        (["finetune", ".", "empty.safetensors"], "the LoRA is a file"),
+        (["finetune", ".", "x.safetensors", "--prior", "."], "--prior-weight: give both"),
         (["finetune", ".", "x.safetensors", "--rank", "0"], "rank: Input should be greater"),
         (["defend", "out"], "either --images FOLDER or --domain"),
         (["generate", "a", "out", "--lora", "x.safetensors"], "x.safetensors: no such file"),
         (["generate", "a", "out", "--treatment", "merged"], "none is given"),
         (["evaluate", "nowhere", "--reference", "."], "nowhere: no such folder"),
+        (["generate", "a", "a.png"], "a.png: is a file"),
+        (["render", "a.png"], "a.png: is a file"),
         (["render", "out", "--references"], "give the --subject"),
         (["pretrain", "out", "--settings", "no.yaml"], "no.yaml"),
         (["study", "status", "--profile", "huge"], "unknown profile 'huge'"),
@@ -434,8 +441,10 @@ def error(*arguments) -> str:
 )
 def test_bad_input_is_one_line(arguments, message, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    Image.new("RGB", (SIZE, SIZE)).save("a.png")
+    (tmp_path / "empty.safetensors").mkdir()
     assert message in error(*arguments)
-    assert not list(tmp_path.iterdir())
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.png", "empty.safetensors"]
 
 
 @pytest.mark.parametrize(
@@ -452,13 +461,20 @@ def test_an_unknown_option_value_names_the_known_ones(arguments, message):
     assert message in run(*arguments, code=2).output
 
 
-def test_a_corrupt_image_is_named(model, album, tmp_path):
+def test_a_corrupt_image_is_named_before_a_model_is_loaded(tmp_path, monkeypatch):
+    monkeypatch.delattr("lord.model.pipeline.load_pipeline")
     Image.new("RGB", (SIZE, SIZE)).save(tmp_path / "good.png")
     (tmp_path / "bad.png").write_bytes(b"no image")
-    assert "bad.png: not a readable image" in error("attack", tmp_path, tmp_path / "out", *model)
+    assert "bad.png: not a readable image" in error("attack", tmp_path, tmp_path / "out")
 
 
-def test_a_file_of_another_kind_is_refused(model, album, defence, tmp_path):
+def test_what_an_attack_used_is_said_in_its_norm():
+    entry = dict.fromkeys(("eps", "ssim", "loss_before", "loss_after", "seconds"), 1.0)
+    used = {norm: [*attack_table({"a": entry}, norm).columns[1].cells] for norm in ("linf", "l2")}
+    assert used == {"linf": ["255.0/255"] * 2, "l2": ["1.00"] * 2}
+
+
+def test_a_file_of_another_kind_is_refused(model, defence, tmp_path):
     weights = defence / "adapter_model.safetensors"
     assert "adapter" in error("generate", "a", tmp_path, "--lora", weights, *model)
     broken = tmp_path / "broken.safetensors"
@@ -474,6 +490,12 @@ def test_unknown_treatment_and_sections_are_refused(model, defence, tmp_path):
     assert "model, features, clip" in error("pretrain", tmp_path / "out", "--settings", settings)
     settings.write_text("clip: {stepz: 3}")
     assert "stepz" in error("pretrain", tmp_path / "out", "--settings", settings)
+    settings.write_text("clip: 3")
+    assert "clip: expected settings" in error("pretrain", tmp_path / "out", "--settings", settings)
+    settings.write_bytes(b"\xff")
+    assert "settings.yaml: not a YAML" in error(
+        "pretrain", tmp_path / "out", "--settings", settings
+    )
     assert not (tmp_path / "out").exists()
 
 
@@ -484,6 +506,8 @@ def test_a_hub_that_cannot_be_reached_is_one_line(album, tmp_path, monkeypatch):
     monkeypatch.setattr("lord.model.pipeline.load_pipeline", unreachable)
     text = error("attack", album, tmp_path, "--model", "somebody/model")
     assert "--model somebody/model: not a folder here" in text
+    text = error("attack", album, tmp_path / "out", "--model", tmp_path)
+    assert f"--model {tmp_path}: a part is missing or damaged" in text
 
 
 def test_debug_shows_the_traceback():
@@ -528,7 +552,7 @@ def test_study_run_and_notebook_pass_their_options(monkeypatch):
 
 
 def test_study_status_counts_states(monkeypatch, tmp_path):
-    monkeypatch.setattr(importlib.import_module("lord.study.run"), "RESULTS", tmp_path)
+    monkeypatch.setenv("LORD_RESULTS", str(tmp_path))
     last = run("study", "status", "--profile", "smoke").output.splitlines()[-1]
     count = sum(len(job.outputs) for job in jobs(load_profile("smoke")))
     assert f"0 finished, 0 stale, {count} missing" in last
@@ -545,27 +569,28 @@ def test_every_name_of_the_package_is_there():
         _ = lord.nothing
 
 
-def test_five_lines(trained, album, defence, capsys):
-    from lord import (
-        AttackSettings,
-        attack,
-        evaluate,
-        fine_tune,
-        generate,
-        load_folder,
-        load_pipeline,
-    )
+def test_the_example_of_the_readme_runs(trained, album, defence, monkeypatch, capsys):
+    """As it is printed, on a tiny model and with few steps."""
+    pages = [(REPOSITORY / name).read_text() for name in ("README.md", "book/own_images.md")]
+    example, same = (re.search(r"```python\n(.*?)```", page, re.S)[1] for page in pages)
+    assert example == same
+    few = FinetuneSettings(steps=2, batch_size=2, rank=2)
 
-    settings = FinetuneSettings(steps=2, batch_size=2, rank=2)
-    quick = AttackSettings(steps=1, rounds=1)
+    def tune(pipeline, images, captions, defence):
+        return fine_tune(pipeline, images, captions, few, defence=defence)
 
-    pipeline, photos = load_pipeline(trained / "embedded"), load_folder(album, size=SIZE)
-    attacked = attack(pipeline, photos.images, photos.captions, quick, range(len(photos)))
-    for folder in (None, defence):
-        fine_tune(pipeline, attacked, photos.captions, settings, defence=folder)
-        samples = generate(pipeline, "a portrait of sks person", range(4), steps=2)
-        print(evaluate(pipeline, samples, photos.images))
-
+    small = {
+        "load_pipeline": lambda: load_pipeline(trained / "embedded"),
+        "load_folder": lambda folder, size, **options: load_folder(folder, SIZE, **options),
+        "AttackSettings": lambda: AttackSettings(steps=1, rounds=1),
+        "fine_tune": tune,
+        "generate": lambda pipeline, prompt, seeds: generate(pipeline, prompt, seeds[:4], steps=2),
+    }
+    for name, function in small.items():
+        monkeypatch.setattr(lord, name, function, raising=False)
+    (album.parent / "defence").symlink_to(defence)
+    monkeypatch.chdir(album.parent)
+    exec(example, {})
     lines = capsys.readouterr().out.splitlines()
     assert len(set(lines)) == 2 and all("fid_embedded" in line for line in lines)
 

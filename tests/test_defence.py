@@ -208,7 +208,7 @@ def test_saved_and_loaded(pipeline, untouched, defence_folder, tmp_path):
     assert torch.equal(probe(pipeline), probe(untouched))
 
 
-def test_treatments(pipeline, defence_folder, clean, attacked):
+def test_treatments(pipeline, defence_folder, clean):
     load_defence(pipeline, defence_folder)
     finetune(pipeline, clean, CAPTIONS, FinetuneSettings(steps=2, batch_size=2))
     unet, outputs = pipeline.unet, {}

@@ -3,6 +3,8 @@
 import ast
 import os
 import re
+import subprocess
+import sys
 import tomllib
 from pathlib import Path
 
@@ -83,6 +85,31 @@ def test_every_stage_is_shown_by_the_notebook_that_waits_for_it():
     assert shown == {job.stage for job in jobs(load_profile("full"))}
 
 
+def test_a_stamp_whose_record_is_lost_counts_for_nothing(tmp_path):
+    stamp = tmp_path / "smoke" / ".done" / "data"
+    stamp.parent.mkdir(parents=True)
+    stamp.touch()
+    command = [
+        sys.executable,
+        "-m",
+        "snakemake",
+        "--dry-run",
+        "--printshellcmds",
+        "--nolock",
+        "--cores",
+        "1",
+    ]
+    planned = subprocess.run(
+        [*command, "--config", "profile=smoke", "--", str(stamp)],
+        cwd=REPOSITORY,
+        env=os.environ | {"LORD_RESULTS": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert "lord study run --profile smoke --stage data" in planned.stdout + planned.stderr
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_notebook_pair_matches(name):
     """`make notebooks` writes the .ipynb of a changed script."""
@@ -125,33 +152,41 @@ def test_no_number_with_decimals_or_percent_is_typed_in_prose(name):
             assert not re.search(r"\d\.\d|\d ?%", prose), prose
 
 
-def test_an_unknown_parameter_is_an_error(tmp_path):
-    with pytest.raises(ValueError, match=r"no parameter profle.* it has: profile, compute"):
-        execute_notebook("01_data", parameters={"profle": "smoke"}, output_dir=tmp_path)
+@pytest.mark.parametrize(
+    ("name", "parameters", "message"),
+    [
+        ("01_data", {"profle": "smoke"}, r"no parameter profle.* it has: profile, compute"),
+        ("01_data", {"profile": "smoke"}, "use --profile"),
+        ("08_more", {}, "unknown notebook '08_more'"),
+    ],
+)
+def test_a_mistake_is_found_before_anything_is_executed(
+    name, parameters, message, tmp_path, monkeypatch
+):
+    monkeypatch.setattr("lord.study.notebooks.BOOK", tmp_path)
+    with pytest.raises(ValueError, match=message):
+        execute_notebook(name, parameters=parameters)
     assert not list(tmp_path.iterdir())
-
-
-def test_an_unknown_notebook_is_an_error(tmp_path):
-    with pytest.raises(ValueError, match="unknown notebook '08_more'"):
-        execute_notebook("08_more", output_dir=tmp_path)
 
 
 def test_a_profile_of_ones_own_is_found_from_the_folder_of_the_notebook(tmp_path, monkeypatch):
     given = {}
     monkeypatch.setattr("papermill.execute_notebook", lambda *_, **options: given.update(options))
+    monkeypatch.setattr("lord.study.notebooks.BOOK", tmp_path)
     monkeypatch.chdir(tmp_path)
     (tmp_path / "mine.yaml").touch()
     with pytest.raises(FileNotFoundError, match="failed"):  # nothing was executed
-        execute_notebook("01_data", profile="mine.yaml", output_dir=tmp_path)
+        execute_notebook("01_data", profile="mine.yaml")
     assert given["parameters"]["profile"] == str(tmp_path / "mine.yaml")
     assert executed_folder("mine.yaml") == executed_folder("mine")
 
 
 def test_parameters_are_read_as_yaml():
-    parsed = parse_parameters(["compute=false", "profile=smoke", "name=a=b"])
-    assert parsed == {"compute": False, "profile": "smoke", "name": "a=b"}
-    with pytest.raises(ValueError, match="key=value"):
-        parse_parameters(["compute"])
+    parsed = parse_parameters(["compute=false", "name=a=b"])
+    assert parsed == {"compute": False, "name": "a=b"}
+    for wrong, message in (("compute", "key=value"), ("compute=[", "is not YAML")):
+        with pytest.raises(ValueError, match=message):
+            parse_parameters([wrong])
 
 
 def test_status_page_lists_run_time_device_and_versions():

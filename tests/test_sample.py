@@ -53,7 +53,7 @@ def test_one_prompt_for_all_and_other_schedulers(pipeline):
     assert pipeline.scheduler is before and isinstance(before, DDIMScheduler)
 
 
-def test_half_precision(pipeline):
+def test_half_precision():
     torch.manual_seed(0)
     half = build_pipeline(TINY).to(torch.bfloat16)
     images = generate(half, PROMPTS[:1], [1], steps=2)

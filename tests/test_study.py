@@ -4,18 +4,18 @@ import json
 import random
 import shutil
 import socket
-from pathlib import Path
 from statistics import fmean
 
 import pandas as pd
 import pytest
 import torch
 import yaml
+from pydantic import ValidationError
 
 from lord.attacks import NOISE
 from lord.data.subjects import Subject
 from lord.objectives import OBJECTIVES
-from lord.study import main_table, missing, run, status
+from lord.study import run
 from lord.study.bench import Bench, Outcome
 from lord.study.defences import SELECTION_START, stage1_images, with_gate
 from lord.study.experiments import condition, cost, known_diffpure
@@ -23,14 +23,23 @@ from lord.study.experiments.scenario import scenario_photographs
 from lord.study.mixed import mix
 from lord.study.photographs import photographs_of
 from lord.study.plan import jobs
-from lord.study.profile import ABLATIONS, OURS, PROFILES, TRAINED, load_profile, profile_names
-from lord.study.run import RESULTS
+from lord.study.profile import (
+    ABLATIONS,
+    OURS,
+    PROFILES,
+    TRAINED,
+    Profile,
+    load_profile,
+    profile_names,
+)
+from lord.study.run import missing, results_root, status
 from lord.study.tables import (
     AS_TRAINED,
     METRICS,
     ablation_table,
     gaps_closed,
     load_records,
+    main_table,
     rival_table,
 )
 
@@ -105,6 +114,19 @@ def test_an_unknown_profile_or_stage_is_an_error():
         run("smoke", "stage3")
     with pytest.raises(ValueError, match="nothing for"):
         run("smoke", "main", subject=99)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"treatments": ["learnd", "dropped"]}, "treatments.0"),
+        ({"further_treatments": ["lambda=much"]}, "further_treatments.0"),
+        ({"conditions": {"none": ["none"], "advdm": ["none"]}}, "without the attack 'ace'"),
+    ],
+)
+def test_what_could_not_be_run_or_shown_is_found_in_the_profile(changes, message):
+    with pytest.raises(ValidationError, match=message):
+        Profile.model_validate(SMOKE.model_dump() | changes)
 
 
 def test_a_setting_touches_exactly_the_records_that_depend_on_it():
@@ -514,11 +536,12 @@ def _fails_at_call(number, function):
 @pytest.mark.slow
 def test_committed_results_can_be_computed_again(tmp_path):
     """One subject and seed of a random domain, from stage 1 on, against the committed records."""
-    table = RESULTS / "full" / "main_table.csv"
+    folder = results_root() / "full"
+    table = folder / "main_table.csv"
     if not table.is_file():
         pytest.skip("the full study has not been run")
     domain = random.choice(sorted(pd.read_csv(table)["domain"].unique()))
     again = run("full", "main", domain=domain, subject=0, seed=0, results=tmp_path)
     for record in again:
-        committed = json.loads(Path(RESULTS / "full" / f"{record.name}.json").read_text())
+        committed = json.loads((folder / f"{record.name}.json").read_text())
         assert record.metrics == pytest.approx(committed["metrics"], rel=0.05)

@@ -7,6 +7,7 @@ from pydantic import ValidationError
 from typer.core import TyperGroup
 
 from lord.progress import console
+from lord.settings import described
 
 # What the package raises for bad input or numbers; anything else is a bug and keeps its traceback.
 EXPECTED = (ValueError, OSError, FloatingPointError, ModuleNotFoundError)
@@ -36,11 +37,6 @@ class ReportingGroup(TyperGroup):
 
 def describe(error: Exception) -> str:
     """What the error says; of settings, each field with what is wrong with it."""
-    if not isinstance(error, ValidationError):
-        return str(error) or type(error).__name__
-    problems = []
-    for problem in error.errors():
-        field = ".".join(map(str, problem["loc"]))
-        message = problem["msg"].removeprefix("Value error, ")
-        problems.append(f"{field}: {message}, not {problem['input']!r}" if field else message)
-    return "; ".join(problems)
+    if isinstance(error, ValidationError):
+        return described(error)
+    return str(error) or type(error).__name__

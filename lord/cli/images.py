@@ -26,9 +26,10 @@ from lord.cli.options import (
     native_size,
     open_pipeline,
     parse_number,
+    require_album,
     require_defence,
-    require_folder,
     require_folders,
+    require_out,
 )
 from lord.progress import console, track
 
@@ -77,6 +78,7 @@ def render(
     lord render reference --subject 0 --references --count 256
     ```
     """
+    require_out(out)
     from lord.data.folder import save_images
     from lord.data.subjects import Subject, sample_domain
     from lord.seeding import derive_seed
@@ -271,11 +273,11 @@ def attack(
     settings = AttackSettings(**{name: v for name, v in given.items() if v is not None})
     if settings.target not in (None, PATTERN):
         read_image(settings.target, (1, 1))  # a missing one is found before a model is loaded
-    pipeline = open_pipeline(model, device, dtype)
     album = load_folder(images, size, caption) if size else load_originals(images, caption)
+    pipeline = open_pipeline(model, device, dtype)
     side = size or native_size(pipeline)
     entries = attack_folder(pipeline, album, side, out, settings, seed, batch_size)
-    Console().print(attack_table(entries))
+    Console().print(attack_table(entries, norm))
 
 
 def purify(
@@ -318,7 +320,7 @@ def purify(
 
     pipeline = open_pipeline(model, device, dtype)
     album = load_folder(images, size or native_size(pipeline), caption)
-    names = unique_names(album)
+    names = [path.stem for path in album.paths]
     common = {
         "model": pipeline.name_or_path,
         "weights": weights_checksum(str(pipeline.name_or_path)),
@@ -380,7 +382,7 @@ def audit(
     lord audit album --defence defence --prior 0.1
     ```
     """
-    require_folder(images)
+    require_album(images)
     require_defence(defence)
     import torch
 
@@ -415,18 +417,6 @@ def scores_of(
     )
 
 
-def unique_names(album: "ImageSet") -> list[str]:
-    """The names of images without their endings.
-
-    Raises:
-        ValueError: two images have the same name but for its ending.
-    """
-    names = [path.stem for path in album.paths]
-    if twice := sorted({name for name in names if names.count(name) > 1}):
-        raise ValueError(f"{twice[0]}: several images have this name; rename them")
-    return names
-
-
 def attack_folder(
     pipeline: "StableDiffusionPipeline",
     album: "ImageSet",
@@ -447,8 +437,7 @@ def attack_folder(
         most), the denoising loss before and after, and the seconds it took.
 
     Raises:
-        ValueError: two images have the same name but for its ending, or an image is larger than
-            ``side`` and the budget is one of a whole image (l2).
+        ValueError: an image is larger than ``side`` and the budget is one of a whole image (l2).
     """
     from torchmetrics.functional.image import structural_similarity_index_measure
 
@@ -457,7 +446,7 @@ def attack_folder(
     from lord.model.card import weights_checksum
     from lord.tiles import split
 
-    names = unique_names(album)
+    names = [path.stem for path in album.paths]
     contents = []
     for name, image in zip(names, album.images, strict=True):
         if settings.norm == "l2" and max(image.shape[1:]) > side:
@@ -560,7 +549,7 @@ def attack_originals(
     return attacked
 
 
-def attack_table(entries: dict[str, dict[str, Any]]) -> Table:
+def attack_table(entries: dict[str, dict[str, Any]], norm: str = "linf") -> Table:
     """What was done to each image, if there are not too many, and the mean over all."""
     columns = ("eps", "ssim", "loss_before", "loss_after", "seconds")
     table = Table("image", "eps used", "SSIM", "loss before", "loss after", "seconds")
@@ -569,5 +558,6 @@ def attack_table(entries: dict[str, dict[str, Any]]) -> Table:
     for name, entry in {**shown, f"mean of {len(entries)}": mean}.items():
         eps, ssim, before, after, seconds = (entry[column] for column in columns)
         losses = (f"{before:.4f}", f"{after:.4f}")
-        table.add_row(name, f"{eps * 255:.1f}/255", f"{ssim:.3f}", *losses, f"{seconds:.1f}")
+        used = f"{eps * 255:.1f}/255" if norm == "linf" else f"{eps:.2f}"
+        table.add_row(name, used, f"{ssim:.3f}", *losses, f"{seconds:.1f}")
     return table

@@ -26,8 +26,8 @@ class Ledger:
         self.entries: dict[str, dict[str, Any]] = {}
         if self.path.is_file():
             try:
-                self.entries = json.loads(self.path.read_text(encoding="utf-8"))
-            except ValueError as error:
+                self.entries = dict(json.loads(self.path.read_text(encoding="utf-8")))
+            except (ValueError, TypeError) as error:
                 raise ValueError(f"{self.path}: damaged; delete it to start over") from error
 
     def answers(self, name: str, request: str) -> bool:

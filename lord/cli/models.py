@@ -21,8 +21,9 @@ from lord.cli.options import (
     native_size,
     open_pipeline,
     parse_number,
+    require_album,
     require_defence,
-    require_folder,
+    require_out,
 )
 from lord.cli.provenance import name_of, save_with_note
 from lord.progress import console
@@ -83,6 +84,7 @@ def pretrain(
     lord generate "a portrait of a person" samples --model mine/embedded
     ```
     """
+    require_out(out)
     sections = read_sections(settings, ("model", "features", "clip"))
     from lord.metrics.clip import ClipSettings, train_clip
     from lord.metrics.features import FeatureSettings, train_features
@@ -118,11 +120,15 @@ def read_sections(path: Path | None, names: tuple[str, ...]) -> dict[str, dict[s
 
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ValueError(f"{path}: not a YAML file ({error})") from error
     if not isinstance(content, dict) or not set(content) <= set(names):
         raise ValueError(f"{path}: expected the sections {', '.join(names)}, and no others")
-    return {name: content.get(name) or {} for name in names}
+    sections = {name: content.get(name) or {} for name in names}
+    for name, section in sections.items():
+        if not isinstance(section, dict):
+            raise ValueError(f"{path}: {name}: expected settings with names, not {section!r}")
+    return sections
 
 
 def remember_settings(out: Path, settings: "dict[str, BaseModel]") -> None:
@@ -228,8 +234,9 @@ def defend(
     """
     if (images is None) == (domain is None):
         raise ValueError("say what to learn from: either --images FOLDER or --domain portraits")
+    require_out(out)
     if images is not None:
-        require_folder(images)
+        require_album(images)
     import torch
 
     from lord.attacks import AttackSettings
@@ -320,7 +327,7 @@ def finetune(
         Path | None,
         typer.Option(
             help="Folder with images of the class, which keep the model from forgetting it (prior "
-            "preservation).",
+            "preservation), with --prior-weight.",
             rich_help_panel=FINER,
         ),
     ] = None,
@@ -353,11 +360,13 @@ def finetune(
     """
     for folder in (images, prior):
         if folder is not None:
-            require_folder(folder)
+            require_album(folder)
     if defence is not None:
         require_defence(defence)
-    if out.suffix != ".safetensors":
-        raise ValueError(f"{out}: the LoRA's file must end in .safetensors")
+    if out.suffix != ".safetensors" or out.is_dir():
+        raise ValueError(f"{out}: the LoRA is a file, and its name must end in .safetensors")
+    if (prior is None) != (prior_weight == 0):
+        raise ValueError("--prior and --prior-weight: give both, or neither")
     from lord.data.folder import load_folder
     from lord.finetune import FinetuneSettings
     from lord.workflow import fine_tune

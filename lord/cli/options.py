@@ -87,25 +87,40 @@ def parse_number(text: str | float) -> float:
 
 
 def require_folders(images: Path, out: Path) -> None:
-    """As `require_folder`, for a command that writes images of the same names to another folder.
+    """As `require_album` and `require_out`, for images of the same names in another folder.
 
     Raises:
         FileNotFoundError: there is no folder ``images``.
-        ValueError: ``out`` is the same folder.
+        ValueError: it holds no images, or two of one name; ``out`` is the same folder, or a file.
     """
-    require_folder(images)
+    require_album(images)
+    require_out(out)
     if out.resolve() == images.resolve():
         raise ValueError(f"{out}: give another folder than that of the originals")
 
 
-def require_folder(folder: Path) -> None:
-    """Find a mistyped path before a model is loaded for it.
+def require_album(folder: Path) -> None:
+    """Find a mistyped path, or a folder without images, before a model is loaded for it.
 
     Raises:
         FileNotFoundError: there is no such folder.
+        ValueError: there are no images in it, or two with the same name but for its ending.
     """
-    if not folder.is_dir():
-        raise FileNotFoundError(f"{folder}: no such folder. Give a folder of images.")
+    from lord.data.folder import list_images
+
+    names = [path.stem for path in list_images(folder)]
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise ValueError(f"{folder / twice[0]}: several images have this name; rename them")
+
+
+def require_out(folder: Path) -> None:
+    """Find out that nothing can be written to a folder before there is something to write.
+
+    Raises:
+        ValueError: it is a file.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise ValueError(f"{folder}: is a file; give a folder")
 
 
 def require_defence(folder: Path) -> None:
@@ -152,6 +167,11 @@ def open_pipeline(model: str, device: str | None, dtype: str | None) -> "StableD
         except FileNotFoundError:  # says itself what is wrong with a folder
             raise
         except OSError as error:
+            if model == "embedded" or Path(model).is_dir():
+                reason = str(error).partition("\n")[0]
+                raise OSError(
+                    f"--model {model}: a part is missing or damaged ({reason})"
+                ) from error
             raise OSError(
                 f"--model {model}: not a folder here, and not to be had from the Hugging Face hub; "
                 "check the spelling and the network. `lord --debug` shows what the hub answered."

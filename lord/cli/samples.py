@@ -16,8 +16,9 @@ from lord.cli.options import (
     Size,
     native_size,
     open_pipeline,
+    require_album,
     require_defence,
-    require_folder,
+    require_out,
 )
 from lord.cli.provenance import check_note
 from lord.progress import console, track
@@ -80,6 +81,7 @@ def generate(
     --defence defence
     ```
     """
+    require_out(out)
     if defence is not None:
         require_defence(defence)
     elif treatment != "dropped":
@@ -176,8 +178,8 @@ def evaluate(
     lord evaluate samples --reference reference
     ```
     """
-    require_folder(samples)
-    require_folder(reference)
+    require_album(samples)
+    require_album(reference)
     from lord.data.folder import load_folder
     from lord.workflow import evaluate as measure
 

@@ -85,7 +85,7 @@ def run(
     lord study run --profile full --domain portraits --subject 0 --seed 1
     ```
     """
-    from lord.study.run import RESULTS
+    from lord.study.run import results_root
     from lord.study.run import run as compute
 
     records = compute(
@@ -97,8 +97,12 @@ def run(
         attack=attack,
         defence=defence,
     )
+    if not records:
+        typer.echo(f"profile {profile} leaves the stage {stage} out")
+        return
     seconds = sum(record.seconds for record in records)
-    typer.echo(f"{len(records)} records are in {RESULTS}; they took {seconds:.0f} s")
+    folder = results_root() / Path(profile).stem
+    typer.echo(f"{len(records)} records are in {folder}; they took {seconds:.0f} s")
 
 
 @app.command()

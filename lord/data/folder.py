@@ -49,7 +49,7 @@ def load_folder(folder: str | Path, size: int, default_caption: str = DEFAULT_CA
         ValueError: the folder has no images, or some files are not images, are broken, or are
             smaller than ``size``; one message names them all.
     """
-    paths = _list_images(folder)
+    paths = list_images(folder)
     images, captions, problems = [], [], []
     for path in paths:
         try:
@@ -85,7 +85,7 @@ def load_originals(folder: str | Path, default_caption: str = DEFAULT_CAPTION) -
     Raises:
         FileNotFoundError, ValueError: as `load_folder`, with at least `SMALLEST` pixels a side.
     """
-    paths = _list_images(folder)
+    paths = list_images(folder)
     captions, problems = [], []
     for path in paths:
         try:
@@ -103,7 +103,13 @@ def load_originals(folder: str | Path, default_caption: str = DEFAULT_CAPTION) -
     return ImageSet(ImageFiles(paths), captions, paths)
 
 
-def _list_images(folder: str | Path) -> list[Path]:
+def list_images(folder: str | Path) -> list[Path]:
+    """The files of a folder that should be images: all but captions and hidden files, by name.
+
+    Raises:
+        FileNotFoundError: there is no such folder.
+        ValueError: there is nothing in it.
+    """
     folder = Path(folder)
     if not folder.is_dir():
         raise FileNotFoundError(f"{folder}: no such folder. Give a folder of images.")

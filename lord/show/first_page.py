@@ -21,7 +21,7 @@ from lord.show.style import (
 )
 from lord.study import tables
 from lord.study.profile import DEFENCES, OURS, UNCHANGED, VARIANTS
-from lord.study.run import results_root, run
+from lord.study.run import run
 
 CLEAN, ATTACKED = ("none", "none"), ("ace", "none")
 
@@ -45,10 +45,7 @@ def summary(profile: str) -> str:
     """
     records = result_records(profile)
     table, gaps = tables.main_table(records), tables.gaps_closed(records)
-    parts, adaptive = (
-        run(profile, stage, compute=False, results=results_root())
-        for stage in ("parts", "adaptive")
-    )
+    parts, adaptive = (run(profile, stage, compute=False) for stage in ("parts", "adaptive"))
     warnings = []
     for title, text in (caveat.split(": ") for caveat in caveats(records)):
         warnings.append(f":::{{admonition}} {title}\n:class: warning\n\n{text.capitalize()}\n:::\n")

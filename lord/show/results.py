@@ -36,7 +36,7 @@ from lord.show.style import (
 )
 from lord.study import tables
 from lord.study.profile import OURS
-from lord.study.run import results_root, run
+from lord.study.run import run
 from lord.study.tables import METRICS
 
 # The metrics on which attacks and defences are judged.
@@ -50,7 +50,7 @@ def result_records(profile: str) -> list[Record]:
         FileNotFoundError: some are missing; the message says how to compute them.
     """
     stages = ("stage2", "main")
-    found = [run(profile, s, compute=False, results=results_root()) for s in stages]
+    found = [run(profile, s, compute=False) for s in stages]
     return [record for records in found for record in records]
 
 

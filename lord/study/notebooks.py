@@ -4,7 +4,6 @@ import json
 import os
 import platform
 import re
-import shutil
 import subprocess
 import sys
 from collections.abc import Iterable, Mapping
@@ -13,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+
+from lord.files import write_text
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 NOTEBOOKS = REPOSITORY / "notebooks"
@@ -45,15 +46,21 @@ def executed_folder(profile: str) -> Path:
 def parse_parameters(assignments: Iterable[str]) -> dict[str, Any]:
     """Parameters from ``key=value`` strings; the values are read as YAML.
 
-    >>> parse_parameters(["compute=false", "profile=smoke"])
-    {'compute': False, 'profile': 'smoke'}
+    >>> parse_parameters(["compute=false"])
+    {'compute': False}
+
+    Raises:
+        ValueError: a string is not of that form, or its value no YAML.
     """
     parameters = {}
     for assignment in assignments:
         key, separator, value = assignment.partition("=")
         if not separator or not key:
             raise ValueError(f"parameter {assignment!r} is not of the form key=value")
-        parameters[key] = yaml.safe_load(value)
+        try:
+            parameters[key] = yaml.safe_load(value)
+        except yaml.YAMLError as error:
+            raise ValueError(f"parameter {assignment!r}: the value is not YAML") from error
     return parameters
 
 
@@ -61,7 +68,6 @@ def execute_notebook(
     name: str,
     profile: str = "quick",
     parameters: Mapping[str, Any] | None = None,
-    output_dir: str | Path | None = None,
 ) -> Path:
     """Execute one notebook and return the path of the executed copy.
 
@@ -73,10 +79,10 @@ def execute_notebook(
         name: stem of the notebook's file, for example ``"03_metrics"``.
         profile: the study's profile, handed to the notebook.
         parameters: further values for names in the notebook's ``parameters`` cell.
-        output_dir: folder of the executed copy; by default ``book/_executed/<profile>``.
 
     Raises:
-        ValueError: unknown notebook, or a parameter that its ``parameters`` cell does not declare.
+        ValueError: unknown notebook, a parameter that its ``parameters`` cell does not declare, or
+            a profile among them.
         papermill.exceptions.PapermillExecutionError: a cell failed.
     """
     import papermill
@@ -86,6 +92,10 @@ def execute_notebook(
     source = NOTEBOOKS / f"{name}.ipynb"
     if profile.endswith((".yaml", ".yml")):  # the notebook runs in another folder
         profile = str(Path(profile).resolve())
+    if "profile" in (parameters or {}):
+        raise ValueError(
+            "profile: not a parameter here, the folder of the copy depends on it; use --profile"
+        )
     parameters = {"profile": profile, **(parameters or {})}
     # Papermill itself only warns of a misspelt parameter and runs with the default.
     declared = papermill.inspect_notebook(str(source))
@@ -97,7 +107,7 @@ def execute_notebook(
 
     if "LORD_RESULTS" in os.environ:
         os.environ["LORD_RESULTS"] = str(Path(os.environ["LORD_RESULTS"]).resolve())
-    folder = Path(output_dir or executed_folder(profile))
+    folder = executed_folder(profile)
     folder.mkdir(parents=True, exist_ok=True)
     unfinished = folder / f"{name}.failed.ipynb"
     papermill.execute_notebook(
@@ -132,9 +142,8 @@ def build_book(profile: str, strict: bool = False) -> Path:
 
     notebooks = _gather_notebooks(profile)
     generated = BOOK / "_generated"
-    generated.mkdir(exist_ok=True)
-    (generated / "status.md").write_text(status_tables(notebooks), encoding="utf-8")
-    (generated / "summary.md").write_text(show.summary(profile), encoding="utf-8")
+    write_text(generated / "status.md", status_tables(notebooks))
+    write_text(generated / "summary.md", show.summary(profile))
     # The build program of this environment, whatever the search path says.
     program = Path(sys.executable).with_name("jupyter-book")
     command = [str(program), "build", str(BOOK), "--all", "--path-output", str(BOOK)]
@@ -173,7 +182,6 @@ def status_tables(notebooks: Mapping[str, Mapping[str, Any]]) -> str:
 def _gather_notebooks(profile: str) -> dict[str, Any]:
     """Copy a profile's executed notebooks to where the book expects them; return them by name."""
     folder = BOOK / "notebooks"
-    folder.mkdir(exist_ok=True)
     notebooks = {}
     for name in notebook_names():
         executed = executed_folder(profile) / f"{name}.ipynb"
@@ -181,8 +189,9 @@ def _gather_notebooks(profile: str) -> dict[str, Any]:
             raise FileNotFoundError(
                 f"{executed} is missing: run `lord study notebook {name} --profile {profile}`"
             )
-        shutil.copyfile(executed, folder / executed.name)
-        notebooks[name] = json.loads(executed.read_text(encoding="utf-8"))
+        text = executed.read_text(encoding="utf-8")
+        write_text(folder / executed.name, text)
+        notebooks[name] = json.loads(text)
     return notebooks
 
 

@@ -20,6 +20,7 @@ from lord.defence import Stage1Settings
 from lord.finetune import FinetuneSettings
 from lord.objectives import OBJECTIVES
 from lord.purification import PURIFIERS
+from lord.settings import described
 
 TRAINED = {
     "adversarial": ("adversarial", "adversarial_data"),
@@ -126,6 +127,11 @@ def _known(conditions: dict[str, tuple[str, ...]]) -> dict[str, tuple[str, ...]]
     return conditions
 
 
+Treatment = Annotated[
+    str, Field(pattern=r"^(learned|dropped|merged|(lambda|merged|prior)=\d*\.?\d+)$")
+]
+"""What becomes of LoRD's gate at test time, see `lord.defence.apply_treatment`."""
+
 Conditions = Annotated[dict[str, tuple[str, ...]], AfterValidator(_known)]
 """For each attack, or ``"none"``, the defences that face it, among them ``"none"``."""
 
@@ -159,7 +165,7 @@ class Ablation(BaseModel):
     conditions: Conditions = Field(
         description="without those under a variant's attacker who cannot know the defence"
     )
-    treatments: tuple[str, ...] = Field(description="of LoRD's gate at test time")
+    treatments: tuple[Treatment, ...] = Field(description="of LoRD's gate at test time")
     split: Literal["evaluation", "stage1"] = Field(
         "evaluation", description="'stage1': the subjects are those that decide, by number"
     )
@@ -200,11 +206,11 @@ class Profile(BaseModel):
         1, description="further stage-1 identities that choose the test-time treatment"
     )
     sampling: SamplingSettings
-    treatments: tuple[str, ...] = Field(
+    treatments: tuple[Treatment, ...] = Field(
         description="of the gate at test time, on every subject; which of them the results report "
         "is decided on stage-1 identities"
     )
-    further_treatments: tuple[str, ...] = Field(
+    further_treatments: tuple[Treatment, ...] = Field(
         (), description="treatments of the paper's LoRD, behind ACE only, to see what λ does"
     )
 
@@ -253,8 +259,11 @@ class Profile(BaseModel):
     def _comparable(self) -> "Profile":
         if not all("none" in defences for defences in self.conditions.values()):
             raise ValueError("conditions: without the defence 'none' there is nothing to compare")
-        if "none" not in self.conditions:
-            raise ValueError("conditions: without the attack 'none' there is nothing to compare")
+        for attack in ("none", "ace"):
+            if attack not in self.conditions:
+                raise ValueError(
+                    f"conditions: without the attack {attack!r} there is nothing to compare"
+                )
         asked = [self.conditions, *(a.conditions for a in self.ablations.values())]
         if not self.mixed_data and any("lord_mixed" in d for c in asked for d in c.values()):
             raise ValueError("mixed_data: lord_mixed needs to know what it learns from")
@@ -375,10 +384,7 @@ def load_profile(name: str) -> Profile:
     try:
         values = yaml.safe_load(path.read_text(encoding="utf-8"))
         return Profile.model_validate({"name": path.stem, **values})
-    except (yaml.YAMLError, TypeError) as error:
+    except (yaml.YAMLError, UnicodeDecodeError, TypeError) as error:
         raise ValueError(f"{path}: not a YAML mapping of settings: {error}") from error
     except ValidationError as error:
-        problems = "; ".join(
-            f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}" for problem in error.errors()
-        )
-        raise ValueError(f"{path}: {problems}") from error
+        raise ValueError(f"{path}: {described(error)}") from error

@@ -31,9 +31,6 @@ def results_root() -> Path:
     return (REPOSITORY if (REPOSITORY / "notebooks").is_dir() else Path.cwd()) / "results"
 
 
-RESULTS = results_root()
-
-
 @dataclass(frozen=True)
 class Status:
     """The state of one record: ``finished``, ``stale`` (older code) or ``missing``."""
@@ -68,7 +65,7 @@ def run(
         FileNotFoundError: records are missing and ``compute`` is false.
     """
     profile = load_profile(profile) if isinstance(profile, str) else profile
-    folder = (results or RESULTS) / profile.name
+    folder = (results or results_root()) / profile.name
     if stage is not None and stage not in STAGES:
         raise ValueError(f"unknown stage {stage!r}: choose one of {', '.join(STAGES)}")
     planned = jobs(profile)
@@ -100,13 +97,13 @@ def run(
 
 def missing(profile: Profile, results: Path | None = None) -> list[str]:
     """Names of the records a profile still lacks."""
-    folder = (results or RESULTS) / profile.name
+    folder = (results or results_root()) / profile.name
     return [name for job in jobs(profile) for name in _missing(job, folder)]
 
 
 def status(profile: Profile, results: Path | None = None) -> list[Status]:
     """The state of every record of a profile, in the order they are computed."""
-    folder = (results or RESULTS) / profile.name
+    folder = (results or results_root()) / profile.name
     states = []
     planned = jobs(profile)
     current = {modules: code_hash(modules) for modules in {job.modules for job in planned}}
