@@ -98,7 +98,9 @@ show.main_figure(profile, "ace")
 #
 # Between mixed wide LoRD and DiffPure, GrIDPure or adversarial training, dropped, nothing is measurable by FID or
 # CLIP-IQA under any of the attacks that both face, but for DiffPure under ACE+, which is ahead by the FID of
-# portraits. That is not to say that they are equal: with three subjects the intervals are wide.
+# portraits. That is not to say that they are equal: with three subjects the intervals are wide. Nor did adversarial
+# training have the width and the AdvDM pictures of mixed wide LoRD; a plain LoRA that has both does as well as that
+# ({doc}`14_parts`).
 #
 # The paper reports LoRD ahead of its baselines, among them adversarial training. In the published study it is so
 # against adversarial training that stays in place while sampling; but then LoRD that stays in place, gate and

@@ -282,27 +282,31 @@ def _known_rivals(table: pd.DataFrame, keys: Mapping[str, str]) -> str:
 
 
 def _branch(parts: Sequence[Record], records: Sequence[Record]) -> str:
-    """Whether a plain LoRA that stage 1 has trained repairs as much."""
+    """Whether a plain LoRA that stage 1 has trained in place of a LoRD repairs as much."""
     if not parts:
         return NOT_MEASURED
     table = tables.ablation_table([*parts, *records], "parts")
-    rows = table[(table["attack"] == "ace") & (table["defence"] == OURS)]
-    rows = rows.set_index(["domain", "treatment"])
+    rows = table[table["attack"] == "ace"].set_index(["defence", "domain", "treatment"])
     plain, lord = (rows[rows["variant"] == name] for name in ("one_branch", UNCHANGED))
     lord = lord.loc[lord["fid_closed"] > 0, "fid_closed"].reindex(plain.index).dropna()
     if not len(lord):
         return NOT_MEASURED
     kept = plain["fid_closed"].loc[lord.index] / lord
     verdict = "No" if kept.min() >= 0.9 else "In part" if kept.max() >= 0.5 else "Yes"
-    shares = [
-        f"{row['fid_closed']:z.0%} on {domain} (LoRD {lord[domain, treatment]:z.0%}; worse in "
-        f"{row['fid_worse']:.0f} of {_count(row['cells'], 'cell')})"
-        for (domain, treatment), row in plain.loc[lord.index].iterrows()
-    ]
+    said = []
+    for defence, replaced in lord.groupby("defence", sort=False):
+        shares = [
+            f"{row['fid_closed']:z.0%} on {domain} ({DEFENCE_NAMES[defence]} {share:z.0%}; worse "
+            f"in {row['fid_worse']:.0f} of {_count(row['cells'], 'cell')})"
+            for ((_, domain, _), row), share in zip(
+                plain.loc[replaced.index].iterrows(), replaced, strict=True
+            )
+        ]
+        said.append(f"in place of {DEFENCE_NAMES[defence]} {_listed(shares)}")
     treatments = " or ".join(map(treatment_name, lord.index.unique("treatment")))
     return (
-        f"**{verdict}.** A plain LoRA that stage 1 has trained in its place, {treatments} as LoRD "
-        f"is here, closes by {metric_name(metric_keys(records)['fid'])} {_listed(shares)}. "
+        f"**{verdict}.** A plain LoRA that stage 1 has trained, {treatments} as LoRD is here, "
+        f"closes by {metric_name(metric_keys(records)['fid'])} {'; '.join(said)}. "
         "{doc}`notebooks/14_parts` takes LoRD apart."
     )
 
