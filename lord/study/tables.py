@@ -162,7 +162,8 @@ def main_table(records: Sequence[Record]) -> pd.DataFrame:
     A defence with several test-time treatments has a row for itself as trained and a row for the
     treatment that was selected, if that is another; the column ``selected`` tells them apart.
     """
-    return _summaries(main_rows(records), CONDITION, correlations(records))
+    rows = main_rows(records)
+    return _summaries(rows, CONDITION, _correlations(rows, CONDITION))
 
 
 def main_rows(records: Sequence[Record]) -> pd.DataFrame:
