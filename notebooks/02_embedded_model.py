@@ -34,7 +34,7 @@ compute = True
 
 # %%
 from lord import show, study
-from lord.model.pipeline import load_pipeline
+from lord.models.pipeline import load_pipeline
 
 records = study.run(profile, "model", compute=compute)
 show.run_card(records)

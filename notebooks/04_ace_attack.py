@@ -35,7 +35,8 @@ profile = "quick"
 compute = True
 
 # %%
-from lord import attacks, objectives, show, study
+from lord import show, study
+from lord.attacks import objectives, pgd
 
 records = study.run(profile, "ace", compute=compute)
 show.run_card(records)
@@ -64,7 +65,7 @@ show.source(objectives.ace)
 # $$ x \leftarrow \Pi_{\lVert x - x_0 \rVert_\infty \le \varepsilon,\; x \in [0, 1]} \bigl( x + a \operatorname{sign} \nabla_x L(x) \bigr). $$ (eq-pgd)
 
 # %% tags=["hide-input"]
-show.source(attacks.pgd_step)
+show.source(pgd.pgd_step)
 
 # %% [markdown]
 # ## What it looks like

@@ -35,7 +35,8 @@ profile = "quick"
 compute = True
 
 # %%
-from lord import objectives, show, study
+from lord import show, study
+from lord.attacks import objectives
 
 records = study.run(profile, "main", defence="none", compute=compute)
 records += study.run(profile, "damage", compute=compute)

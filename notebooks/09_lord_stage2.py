@@ -34,7 +34,7 @@ compute = True
 
 # %%
 from lord import show, study
-from lord.defence import apply_treatment
+from lord.defences.treatments import apply_treatment
 
 chosen_on = study.run(profile, "stage2", compute=compute)
 records = chosen_on + study.run(profile, "main", compute=compute)

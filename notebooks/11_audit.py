@@ -37,7 +37,8 @@ profile = "quick"
 compute = True
 
 # %%
-from lord import audit, show, study
+from lord import show, study
+from lord.defences import audit
 
 records = study.run(profile, "audit", compute=compute)
 show.run_card(records)

@@ -51,7 +51,7 @@ compute = True
 
 # %%
 from lord import show, study
-from lord.defence import train_defence
+from lord.defences.stage1 import train_defence
 
 records = study.run(profile, "parts", compute=compute)
 learned_from = study.run(profile, "stage1_data", compute=compute)

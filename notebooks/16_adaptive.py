@@ -37,7 +37,9 @@ profile = "quick"
 compute = True
 
 # %%
-from lord import adaptive, adaptive_diffpure, show, study
+from lord import show, study
+from lord.attacks import through_gate as adaptive
+from lord.attacks import through_purifier as adaptive_diffpure
 
 records = study.run(profile, "adaptive", compute=compute)
 masking = study.run(profile, "masking", compute=compute)

@@ -24,7 +24,7 @@ from lord.adapter import (
     unmerge,
     without_adapters,
 )
-from lord.model.embedded import TINY, build_pipeline
+from lord.models.embedded import TINY, build_pipeline
 
 TARGETS = ["to_q", "to_k", "to_v", "to_out.0"]
 

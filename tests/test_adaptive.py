@@ -4,10 +4,11 @@ import pytest
 import torch
 
 from lord.adapter import LordConfig, add_adapter, remove_adapters
-from lord.adaptive import attack_and_close
-from lord.attacks import AttackSettings, attack
-from lord.audit import gate_scores
-from lord.model.embedded import TINY, build_pipeline
+from lord.attacks.pgd import attack
+from lord.attacks.settings import AttackSettings
+from lord.attacks.through_gate import attack_and_close
+from lord.defences.audit import gate_scores
+from lord.models.embedded import TINY, build_pipeline
 
 SEEDS, PROMPTS = [1, 2], ["a portrait", "a landscape"]
 SETTINGS = AttackSettings(eps=8 / 255, step_size=2 / 255, steps=6, rounds=1, surrogate="none")
@@ -46,6 +47,20 @@ def test_it_shuts_the_gates_within_its_budget(pipeline, images):
 def test_without_the_second_term_it_is_the_attack(pipeline, images):
     closing = attack_and_close(pipeline, images, PROMPTS, SETTINGS, SEEDS, weight=0.0)
     assert torch.equal(closing, attack(pipeline, images, PROMPTS, SETTINGS, SEEDS))
+
+
+def test_an_image_may_have_any_size(pipeline):
+    """The target is as large as the image that is continued to what the VAE takes."""
+    images = torch.rand(1, 3, 33, 35, generator=torch.Generator().manual_seed(3))
+    attacked = attack_and_close(pipeline, images, PROMPTS[:1], SETTINGS, SEEDS[:1])
+    assert attacked.shape == images.shape and not torch.equal(attacked, images)
+
+
+@pytest.mark.parametrize("change", [{"step_decay": True}, {"draws": 2}])
+def test_every_setting_of_the_attack_counts(pipeline, images, change):
+    changed = SETTINGS.model_copy(update=change)
+    results = [attack_and_close(pipeline, images, PROMPTS, s, SEEDS) for s in (SETTINGS, changed)]
+    assert not torch.equal(*results)
 
 
 def test_bad_use_is_refused(pipeline, images):

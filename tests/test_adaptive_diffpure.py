@@ -3,14 +3,14 @@
 import pytest
 import torch
 
-import lord.adaptive_diffpure
 from lord import load_pipeline
-from lord.adaptive_diffpure import attack_purified
-from lord.attacks import AttackSettings, attack, load_target, objective_values
+from lord.attacks.pgd import attack, load_target, objective_values
+from lord.attacks.settings import AttackSettings
+from lord.attacks.through_purifier import attack_purified
 from lord.data.subjects import Subject
-from lord.model.embedded import TINY, build_pipeline
-from lord.model.pipeline import encode_prompts
-from lord.purification import purify
+from lord.models.embedded import TINY, build_pipeline
+from lord.models.pipeline import encode_prompts
+from lord.purifiers import purify
 
 SEEDS = [1, 2]
 SETTINGS = AttackSettings(eps=8 / 255, step_size=2 / 255, steps=8, rounds=1, surrogate="none")
@@ -54,7 +54,9 @@ def test_it_outlives_purification_within_its_budget(pipeline, album):
 
 
 def test_through_nothing_it_is_the_attack(pipeline, album, monkeypatch):
-    monkeypatch.setattr(lord.adaptive_diffpure, "PURIFY", lambda pipeline, x, *_, **__: x)
+    monkeypatch.setattr(
+        "lord.attacks.through_purifier.noise_and_denoise", lambda pipeline, x, *_, **__: x
+    )
     knowing = attack_purified(pipeline, album.images, album.captions, SETTINGS, SEEDS)
     plain = attack(pipeline, album.images, album.captions, SETTINGS, SEEDS)
     assert torch.equal(knowing, plain)
@@ -73,8 +75,8 @@ def test_what_it_cannot_do_is_refused(pipeline, album):
     images, prompts = album.images, album.captions
     with pytest.raises(ValueError, match="surrogate"):
         attack_purified(pipeline, images, prompts, AttackSettings(), SEEDS)
-    shrinking = SETTINGS.model_copy(update={"step_decay": True})
-    with pytest.raises(ValueError, match="step_decay"):
-        attack_purified(pipeline, images, prompts, shrinking, SEEDS)
+    seen_small = SETTINGS.model_copy(update={"transformations": ("resize",)})
+    with pytest.raises(ValueError, match="transformations"):
+        attack_purified(pipeline, images, prompts, seen_small, SEEDS)
     with pytest.raises(ValueError, match="seeds"):
         attack_purified(pipeline, images, prompts, SETTINGS, SEEDS[:1])

@@ -8,10 +8,10 @@ from diffusers import StableDiffusionPipeline
 
 from lord.data.subjects import DOMAINS, sample_domain
 from lord.metrics.features import load_features, recognise
-from lord.model.card import sha256
-from lord.model.embedded import build_tokenizer
-from lord.model.pipeline import EMBEDDED, load_pipeline, round_trip
-from lord.sample import generate
+from lord.models.card import sha256
+from lord.models.embedded import build_tokenizer
+from lord.models.pipeline import EMBEDDED, load_pipeline, round_trip
+from lord.models.sample import generate
 
 ASSETS = EMBEDDED.parent
 

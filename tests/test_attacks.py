@@ -7,22 +7,18 @@ from diffusers import DDPMScheduler
 from peft import LoraConfig
 from PIL import Image
 
-from lord import attacks, seeding
+from lord import seeding
 from lord.adapter import LordConfig, add_adapter
-from lord.attacks import (
-    NOISE,
-    PUBLISHED,
-    AttackSettings,
-    attack,
-    load_target,
-    objective_values,
-)
+from lord.attacks import pgd, surrogates
+from lord.attacks.objectives import OBJECTIVES, advdm, make_draw
+from lord.attacks.pgd import attack, load_target, objective_values
+from lord.attacks.settings import NOISE, PUBLISHED, AttackSettings
+from lord.attacks.transformations import TRANSFORMATIONS, transform
 from lord.data.folder import read_image, save_images
 from lord.data.pattern import target_pattern
-from lord.model.embedded import TINY, build_pipeline
-from lord.model.pipeline import encode_prompts
-from lord.objectives import OBJECTIVES, TARGETED, advdm, make_draw
-from lord.transformations import TRANSFORMATIONS, transform
+from lord.models.embedded import TINY, build_pipeline
+from lord.models.pipeline import encode_prompts
+from lord.names import TARGETED
 
 N, SIZE = 3, 16
 SEEDS = [11, 12, 13]
@@ -166,7 +162,7 @@ def test_steps_raise_the_objective_beyond_noise(pipeline, images, method):
 
     attacked = images
     for _ in range(5):
-        attacked = attacks.pgd_step([values], attacked, images, 8 / 255, 2 / 255)
+        attacked = pgd.pgd_step([values], attacked, images, 8 / 255, 2 / 255)
     noisy = (images + 8 / 255 * random_signs(images)).clamp(0, 1)
     before, after, control = values(images), values(attacked), values(noisy)
     assert (after > before).all()
@@ -260,7 +256,7 @@ def test_score_distillation_moves_along_the_encoder_alone(images):
 
 
 def test_denoising_loss_is_the_mean_objective_of_advdm(pipeline, images):
-    losses = attacks.denoising_loss(pipeline, images, PROMPTS, draws=2, batch_size=2)
+    losses = pgd.denoising_loss(pipeline, images, PROMPTS, draws=2, batch_size=2)
     text = encode_prompts(pipeline, PROMPTS)
     expected = [
         advdm(make_draw(pipeline, images, text, [seed] * N))
@@ -355,7 +351,7 @@ def test_fresh_surrogate_predicts_what_the_unet_predicts(state):
         unet.disable_adapters()
     if state == "merged":
         unet.fuse_lora()
-    surrogate = attacks.make_surrogate(unet, rank=4)
+    surrogate = surrogates.make_surrogate(unet, rank=4)
     latents = torch.randn(2, 4, 16, 16)
     text = torch.randn(2, 7, unet.config.cross_attention_dim)
     t = torch.tensor([10, 700])
@@ -371,14 +367,14 @@ def test_fresh_surrogate_predicts_what_the_unet_predicts(state):
 def test_surrogate_learns_the_images_and_changes_the_attack(pipeline, images):
     settings = quick(rounds=2, surrogate_steps=15, surrogate_learning_rate=1e-2)
     text = encode_prompts(pipeline, PROMPTS).clone()
-    surrogate = attacks.make_surrogate(pipeline.unet, rank=4)
+    surrogate = surrogates.make_surrogate(pipeline.unet, rank=4)
 
     def loss():
         with torch.no_grad():
             return advdm(make_draw(pipeline, images, text, SEEDS, surrogate)).mean()
 
     before = loss()
-    attacks.train_surrogate(pipeline, surrogate, images, text, settings, SEEDS, "test")
+    surrogates.train_surrogate(pipeline, surrogate, images, text, settings, SEEDS, "test")
     assert loss() < before
     assert not any(weight.requires_grad for weight in surrogate.parameters())
     changed = {
@@ -433,7 +429,7 @@ def test_overflow_is_met_with_a_smaller_scale(images):
     def steep(x):  # 10³⁵ · 2¹⁴ is more than single precision holds
         return (x * 1e35).sum(dim=(1, 2, 3))
 
-    moved = attacks.pgd_step([steep], images, images, 8 / 255, 2 / 255)
+    moved = pgd.pgd_step([steep], images, images, 8 / 255, 2 / 255)
     torch.testing.assert_close(moved, (images + 2 / 255).clamp(0, 1))
 
 
@@ -457,7 +453,7 @@ def test_several_draws_average_their_gradients(images):
     def second(x):
         return -(x * images).sum(dim=(1, 2, 3)) + x.sum(dim=(1, 2, 3)) * 1e-3
 
-    moved = attacks.pgd_step([first, second], images, images, 8 / 255, 2 / 255)
+    moved = pgd.pgd_step([first, second], images, images, 8 / 255, 2 / 255)
     torch.testing.assert_close(moved, (images + 2 / 255).clamp(0, 1))
 
 

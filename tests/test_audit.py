@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from lord.adapter import LordConfig, add_adapter, set_gate
-from lord.audit import (
+from lord.defences.audit import (
     AUDIT_FILE,
     Calibration,
     calibrate,
@@ -12,7 +12,7 @@ from lord.audit import (
     load_calibration,
     save_calibration,
 )
-from lord.model.embedded import TINY, build_pipeline
+from lord.models.embedded import TINY, build_pipeline
 
 CAPTIONS = ["a portrait", "a landscape", "a portrait"]
 

@@ -16,27 +16,29 @@ from PIL import Image
 from typer.testing import CliRunner
 
 import lord
-from lord import attacks
-from lord.attacks import NOISE, AttackSettings, denoising_loss
+from lord.api import fine_tune
+from lord.attacks import pgd as attacks
+from lord.attacks.objectives import OBJECTIVES
+from lord.attacks.pgd import denoising_loss
+from lord.attacks.settings import NOISE, AttackSettings
 from lord.cli import app
 from lord.cli.images import attack_table
 from lord.cli.options import Domain, Method, Purifier, parse_number
 from lord.data.folder import load_folder, read_image
 from lord.data.subjects import DOMAINS, Subject
-from lord.defence import Stage1Settings
+from lord.data.tiles import split
+from lord.defences.settings import Stage1Settings
 from lord.files import save_tensors
-from lord.finetune import FinetuneSettings, read_safetensors
-from lord.model.embedded import TINY
-from lord.model.pipeline import load_pipeline
-from lord.objectives import OBJECTIVES
-from lord.purification import PURIFIERS
-from lord.sample import generate
+from lord.models.embedded import TINY
+from lord.models.pipeline import load_pipeline
+from lord.models.sample import generate
+from lord.purifiers import PURIFIERS
 from lord.study import notebooks
 from lord.study.notebooks import REPOSITORY
 from lord.study.plan import STAGES, jobs
 from lord.study.profile import load_profile
-from lord.tiles import split
-from lord.workflow import fine_tune
+from lord.training.lora_file import read_safetensors
+from lord.training.settings import FinetuneSettings
 
 COMMANDS = typer.main.get_command(app).commands
 PATHS = [
@@ -462,7 +464,7 @@ def test_an_unknown_option_value_names_the_known_ones(arguments, message):
 
 
 def test_a_corrupt_image_is_named_before_a_model_is_loaded(tmp_path, monkeypatch):
-    monkeypatch.delattr("lord.model.pipeline.load_pipeline")
+    monkeypatch.delattr("lord.models.pipeline.load_pipeline")
     Image.new("RGB", (SIZE, SIZE)).save(tmp_path / "good.png")
     (tmp_path / "bad.png").write_bytes(b"no image")
     assert "bad.png: not a readable image" in error("attack", tmp_path, tmp_path / "out")
@@ -503,7 +505,7 @@ def test_a_hub_that_cannot_be_reached_is_one_line(album, tmp_path, monkeypatch):
     def unreachable(*arguments):
         raise OSError("a page of text\nabout the network")
 
-    monkeypatch.setattr("lord.model.pipeline.load_pipeline", unreachable)
+    monkeypatch.setattr("lord.models.pipeline.load_pipeline", unreachable)
     text = error("attack", album, tmp_path, "--model", "somebody/model")
     assert "--model somebody/model: not a folder here" in text
     text = error("attack", album, tmp_path / "out", "--model", tmp_path)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from lord.data.canvas import uniform
 from lord.data.subjects import DOMAINS, SPLITS, Subject, sample_domain
-from lord.model.embedded import build_tokenizer, vocabulary
+from lord.models.embedded import build_tokenizer, vocabulary
 
 domains = pytest.mark.parametrize("domain", DOMAINS)
 

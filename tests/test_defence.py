@@ -8,7 +8,6 @@ import torch
 from diffusers import StableDiffusionPipeline
 from torch import Tensor
 
-from lord import training
 from lord.adapter import (
     active_adapters,
     adapter_tensors,
@@ -17,20 +16,17 @@ from lord.adapter import (
     record_gates,
     remove_adapters,
 )
-from lord.defence import (
-    TREATMENTS,
-    GateProfile,
-    Stage1Settings,
-    apply_treatment,
-    gate_profile,
-    load_defence,
-    save_defence,
-    train_defence,
-)
-from lord.finetune import FinetuneSettings, finetune
-from lord.model.diffusion import noised, training_schedule
-from lord.model.embedded import TINY, build_pipeline
-from lord.model.pipeline import encode_prompts
+from lord.defences.gates import GateProfile, gate_profile
+from lord.defences.saved import load_defence, save_defence
+from lord.defences.settings import Stage1Settings
+from lord.defences.stage1 import train_defence
+from lord.defences.treatments import TREATMENTS, apply_treatment
+from lord.models.diffusion import noised, training_schedule
+from lord.models.embedded import TINY, build_pipeline
+from lord.models.pipeline import encode_prompts
+from lord.training import loop as training
+from lord.training.lora import finetune
+from lord.training.settings import FinetuneSettings
 
 SETTINGS = Stage1Settings(
     rank=2, alpha=2, target_modules=("to_q", "to_v"), steps=4, batch_size=2, checkpoint_every=2

@@ -9,19 +9,14 @@ from diffusers import StableDiffusionPipeline
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from lord import training
 from lord.adapter import LordConfig, activate, active_adapters, adapter_tensors, add_adapter
-from lord.finetune import (
-    FinetuneSettings,
-    finetune,
-    load_lora,
-    remove_adapters,
-    rows_of_step,
-    save_lora,
-    seeds_of_step,
-)
-from lord.model.embedded import TINY, build_pipeline
-from lord.model.pipeline import encode_prompts
+from lord.models.embedded import TINY, build_pipeline
+from lord.models.pipeline import encode_prompts
+from lord.training import loop as training
+from lord.training.adapters import rows_of_step, seeds_of_step
+from lord.training.lora import finetune, remove_adapters
+from lord.training.lora_file import load_lora, save_lora
+from lord.training.settings import FinetuneSettings
 
 SETTINGS = FinetuneSettings(
     rank=2, alpha=3, target_modules=("to_q", "to_v"), steps=6, batch_size=2, checkpoint_every=2

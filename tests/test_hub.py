@@ -9,21 +9,21 @@ import torch
 from diffusers import AutoencoderKL, PNDMScheduler, StableDiffusionPipeline, UNet2DConditionModel
 from transformers import CLIPTextConfig, CLIPTextModel
 
-from lord.attacks import AttackSettings, attack
+from lord.api import fine_tune
+from lord.attacks.pgd import attack
+from lord.attacks.settings import AttackSettings
 from lord.data.subjects import Subject
-from lord.defence import (
-    Stage1Settings,
-    apply_treatment,
-    load_defence,
-    save_defence,
-    train_defence,
-)
-from lord.finetune import FinetuneSettings, load_lora, remove_adapters, save_lora
-from lord.model.embedded import build_tokenizer
-from lord.model.pipeline import load_pipeline
-from lord.sample import generate
+from lord.defences.saved import load_defence, save_defence
+from lord.defences.settings import Stage1Settings
+from lord.defences.stage1 import train_defence
+from lord.defences.treatments import apply_treatment
+from lord.models.embedded import build_tokenizer
+from lord.models.pipeline import load_pipeline
+from lord.models.sample import generate
 from lord.study.profile import load_profile
-from lord.workflow import fine_tune
+from lord.training.lora import remove_adapters
+from lord.training.lora_file import load_lora, save_lora
+from lord.training.settings import FinetuneSettings
 
 SIZE = 64
 # What tells the U-Nets of these versions of Stable Diffusion apart, beside their widths.

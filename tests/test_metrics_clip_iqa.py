@@ -5,7 +5,7 @@ import torch
 
 from lord.metrics.clip import ClipSettings, build_clip
 from lord.metrics.clip_iqa import CLIP_MEAN, CLIP_STD, PROMPTS, clip_iqa
-from lord.model.embedded import build_tokenizer
+from lord.models.embedded import build_tokenizer
 
 
 @pytest.fixture(scope="module")

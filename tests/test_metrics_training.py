@@ -6,12 +6,12 @@ import pytest
 import torch
 from transformers import CLIPModel
 
-from lord import training
 from lord.data.subjects import DOMAINS
 from lord.metrics.clip import ClipSettings, load_clip, train_clip
 from lord.metrics.features import FeatureSettings, load_features, train_features
 from lord.metrics.pool import attribute_names, render_pool, training_view
-from lord.model.embedded import TINY, build_pipeline
+from lord.models.embedded import TINY, build_pipeline
+from lord.training import loop as training
 
 TOY = {
     "steps": 6,

@@ -5,6 +5,7 @@ from itertools import product
 import pytest
 import torch
 
+from lord.api import instruments_for
 from lord.data.subjects import DOMAINS, Subject
 from lord.metrics.clip import ASSETS as CLIP_ASSETS
 from lord.metrics.features import ASSETS as FEATURE_ASSETS
@@ -16,8 +17,7 @@ from lord.metrics.validation import (
     monotonicity,
     severity_curves,
 )
-from lord.model.pipeline import EMBEDDED, load_pipeline
-from lord.workflow import instruments_for
+from lord.models.pipeline import EMBEDDED, load_pipeline
 
 SHIPPED = (
     FEATURE_ASSETS / "config.json",

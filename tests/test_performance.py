@@ -3,10 +3,10 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from lord.attacks import load_target
-from lord.model.embedded import TINY, build_pipeline
-from lord.model.pipeline import encode_prompts
-from lord.objectives import ace_plus, make_draw
+from lord.attacks.objectives import ace_plus, make_draw
+from lord.attacks.pgd import load_target
+from lord.models.embedded import TINY, build_pipeline
+from lord.models.pipeline import encode_prompts
 from lord.study.experiments import performance
 
 SEEDS = [1, 2, 3]

@@ -6,11 +6,12 @@ import torch
 from kornia.losses import total_variation
 from PIL import Image
 
-from lord import purification
 from lord.data.subjects import sample_domain
-from lord.model.embedded import TINY, build_pipeline
-from lord.model.pipeline import decode_latents, encode_images, load_pipeline, round_trip
-from lord.purification import PURIFIERS, diffpure, purify
+from lord.models.embedded import TINY, build_pipeline
+from lord.models.pipeline import decode_latents, encode_images, load_pipeline, round_trip
+from lord.purifiers import PURIFIERS, autoencoder, filters, latent_diffusion, purify
+from lord.purifiers.latent_diffusion import diffpure
+from lord.purifiers.minimise import minimise
 
 SIZE, SEEDS, PROMPTS = 32, [3, 4, 5], ["a portrait", "a landscape", "a portrait"]
 
@@ -35,12 +36,14 @@ def images():
 @pytest.fixture(autouse=True)
 def quick(monkeypatch):
     """Few steps where the default is a hundred."""
-    real = purification._minimise
-    monkeypatch.setattr(
-        purification,
-        "_minimise",
-        lambda objective, images, steps, learning_rate: real(objective, images, 20, learning_rate),
-    )
+    for module in (autoencoder, filters):
+        monkeypatch.setattr(
+            module,
+            "minimise",
+            lambda objective, images, steps, learning_rate: minimise(
+                objective, images, 20, learning_rate
+            ),
+        )
 
 
 @pytest.mark.parametrize("method", PURIFIERS)
@@ -63,9 +66,9 @@ def test_a_size_that_the_model_cannot_halve_is_kept(pipeline, images, method):
 
 def test_strength_is_the_share_of_the_schedule(pipeline, images, monkeypatch):
     seen = []
-    real = purification.predict
+    real = latent_diffusion.predict
     monkeypatch.setattr(
-        purification,
+        latent_diffusion,
         "predict",
         lambda unet, z, times, text: seen.append(int(times[0])) or real(unet, z, times, text),
     )

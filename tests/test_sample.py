@@ -4,8 +4,8 @@ import pytest
 import torch
 from diffusers import DDIMScheduler, DPMSolverMultistepScheduler, StableDiffusionPipeline
 
-from lord.model.embedded import TINY, build_pipeline
-from lord.sample import generate
+from lord.models.embedded import TINY, build_pipeline
+from lord.models.sample import generate
 from lord.seeding import generators
 
 PROMPTS = ["a portrait of a person", "a landscape", "a portrait of a person"]

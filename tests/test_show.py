@@ -16,9 +16,9 @@ from lord import show
 from lord.data.subjects import DOMAINS
 from lord.files import save_png
 from lord.metrics.validation import SEVERITIES, VALIDATED
-from lord.model.embedded import TINY, build_pipeline
+from lord.models.embedded import TINY, build_pipeline
+from lord.models.sample import generate
 from lord.record import Record, make_record, measure, write_record
-from lord.sample import generate
 from lord.show import first_page
 from lord.show.first_page import _verdict, is_worse
 from lord.show.results import metric_keys

@@ -12,9 +12,9 @@ import torch
 import yaml
 from pydantic import ValidationError
 
-from lord.attacks import NOISE
+from lord.attacks.objectives import OBJECTIVES
+from lord.attacks.settings import NOISE
 from lord.data.subjects import Subject
-from lord.objectives import OBJECTIVES
 from lord.study import run
 from lord.study.bench import Bench, Outcome
 from lord.study.defences import SELECTION_START, stage1_images, with_gate
@@ -150,7 +150,7 @@ def test_shared_intermediates_are_named_after_what_they_depend_on(tmp_path):
     assert path() == path(subjects=(3,))
     assert path() != path(steps=6)
     assert path() != path(size=32)
-    assert path() != path(modules=("lord.sample",))
+    assert path() != path(modules=("lord.models.sample",))
 
 
 def test_attacks_are_compared_at_equal_budgets():

@@ -2,7 +2,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lord.tiles import join, split
+from lord.data.tiles import join, split
 
 
 @given(height=st.integers(1, 40), width=st.integers(1, 40), side=st.integers(1, 16))

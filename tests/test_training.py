@@ -6,10 +6,10 @@ from diffusers import StableDiffusionPipeline
 from torch import nn
 
 from lord.data.subjects import DOMAINS, sample_domain
-from lord.model.embedded import TINY
-from lord.model.pipeline import decode_latents, encode_images, encode_prompts, load_pipeline
-from lord.model.pretrain import PretrainSettings, _encode_pool, pretrain, vary_caption
-from lord.training import train
+from lord.models.embedded import TINY
+from lord.models.pipeline import decode_latents, encode_images, encode_prompts, load_pipeline
+from lord.models.pretrain import PretrainSettings, _encode_pool, pretrain, vary_caption
+from lord.training.loop import train
 
 
 class Interrupted(Exception):

@@ -17,18 +17,11 @@ from lord.adapter.attach import (
     unmerge,
     without_adapters,
 )
-from lord.adapter.config import GATES, LordConfig
-from lord.adapter.gate import (
-    GateRecord,
-    announce_timesteps,
-    lord_layers,
-    record_gates,
-    set_gate,
-)
+from lord.adapter.config import LordConfig
+from lord.adapter.gate import GateRecord, announce_timesteps, lord_layers, record_gates, set_gate
 from lord.adapter.layer import LordConv2d, LordLinear
 
 __all__ = [
-    "GATES",
     "GateRecord",
     "LordConfig",
     "LordConv2d",

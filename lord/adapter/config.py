@@ -6,7 +6,7 @@ from typing import Any
 from peft import LoraConfig
 from torch import nn
 
-GATES = ("sample", "token", "timestep")
+from lord.names import GATES
 
 
 @dataclass
@@ -39,7 +39,7 @@ class LordConfig(LoraConfig):
             raise ValueError(f"gate_hidden: expected a positive width, not {self.gate_hidden}")
         if self.use_dora or self.lora_bias or self.fan_in_fan_out:
             raise ValueError("LoRD does not combine with use_dora, lora_bias or fan_in_fan_out")
-        from lord.adapter.layer import LordConv2d, LordLinear  # the layers import this module
+        from lord.adapter.layer import LordConv2d, LordLinear
 
         self._register_custom_module({nn.Linear: LordLinear, nn.Conv2d: LordConv2d})
 

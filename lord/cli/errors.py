@@ -6,8 +6,8 @@ import typer
 from pydantic import ValidationError
 from typer.core import TyperGroup
 
+from lord.errors import described
 from lord.progress import console
-from lord.settings import described
 
 # What the package raises for bad input or numbers; anything else is a bug and keeps its traceback.
 EXPECTED = (ValueError, OSError, FloatingPointError, ModuleNotFoundError)

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from diffusers import StableDiffusionPipeline
     from torch import Tensor
 
-    from lord.attacks import AttackSettings
+    from lord.attacks.settings import AttackSettings
     from lord.data.folder import ImageSet
 
 ROWS_SHOWN = 24
@@ -249,7 +249,7 @@ def attack(
     ```
     """
     require_folders(images, out)
-    from lord.attacks import PATTERN, AttackSettings
+    from lord.attacks.settings import PATTERN, AttackSettings
     from lord.data.folder import load_folder, load_originals, read_image
 
     given = {
@@ -313,9 +313,9 @@ def purify(
     """
     require_folders(images, out)
     from lord.data.folder import load_folder, save_images
-    from lord.model.card import weights_checksum
-    from lord.purification import TOGETHER
-    from lord.purification import purify as purified
+    from lord.models.card import weights_checksum
+    from lord.purifiers import TOGETHER
+    from lord.purifiers import purify as purified
     from lord.seeding import derive_seed
 
     pipeline = open_pipeline(model, device, dtype)
@@ -386,9 +386,9 @@ def audit(
     require_defence(defence)
     import torch
 
-    from lord.audit import load_calibration
     from lord.data.folder import load_folder
-    from lord.defence import load_defence
+    from lord.defences.audit import load_calibration
+    from lord.defences.saved import load_defence
 
     calibration = load_calibration(defence)
     calibration.probability(torch.empty(0), prior)  # finds a bad prior before a model is loaded
@@ -406,10 +406,10 @@ def audit(
 def scores_of(
     pipeline: "StableDiffusionPipeline", images: "Tensor", captions: Sequence[str]
 ) -> "Tensor":
-    """The scores of `lord.audit.gate_scores`, some images at a time: an album may be large."""
+    """The scores of `lord.defences.audit.gate_scores`, in batches."""
     import torch
 
-    from lord.audit import gate_scores
+    from lord.defences.audit import gate_scores
 
     batches = [slice(start, start + 16) for start in range(0, len(images), 16)]
     return torch.cat(
@@ -441,10 +441,11 @@ def attack_folder(
     """
     from torchmetrics.functional.image import structural_similarity_index_measure
 
-    from lord.attacks import PATTERN, denoising_loss
+    from lord.attacks.pgd import denoising_loss
+    from lord.attacks.settings import PATTERN
     from lord.data.folder import save_images
-    from lord.model.card import weights_checksum
-    from lord.tiles import split
+    from lord.data.tiles import split
+    from lord.models.card import weights_checksum
 
     names = [path.stem for path in album.paths]
     contents = []
@@ -520,16 +521,16 @@ def attack_originals(
     seed: int,
     batch_size: int,
 ) -> list["Tensor"]:
-    """Images (3, H, W) of any sizes, attacked in parts of at most ``side`` (see `lord.tiles`).
+    """Images (3, H, W) of any sizes, attacked in parts of at most ``side`` (see `lord.data.tiles`).
 
     Parts of one shape go through the attack together. An image's random numbers depend on its name.
     """
     import numpy as np
     import torch
 
-    from lord.attacks import attack as perturb
+    from lord.attacks.pgd import attack as perturb
+    from lord.data.tiles import join, split
     from lord.seeding import derive_seed
-    from lord.tiles import join, split
 
     parts = [split(image, side) for image in images]
     attacked = list(images)

@@ -66,7 +66,7 @@ def pretrain(
         Path | None,
         typer.Option(
             help="YAML file with the sections model, features and clip, see "
-            "lord.model.pretrain.PretrainSettings, lord.metrics.features.FeatureSettings and "
+            "lord.models.pretrain.PretrainSettings, lord.metrics.features.FeatureSettings and "
             "lord.metrics.clip.ClipSettings.",
             show_default="as the model of the package",
         ),
@@ -88,9 +88,9 @@ def pretrain(
     sections = read_sections(settings, ("model", "features", "clip"))
     from lord.metrics.clip import ClipSettings, train_clip
     from lord.metrics.features import FeatureSettings, train_features
-    from lord.model.pipeline import load_pipeline
-    from lord.model.pretrain import PretrainSettings
-    from lord.model.pretrain import pretrain as train_model
+    from lord.models.pipeline import load_pipeline
+    from lord.models.pretrain import PretrainSettings
+    from lord.models.pretrain import pretrain as train_model
 
     # All three are checked before the first is used.
     of_model = PretrainSettings(**sections["model"])
@@ -239,11 +239,13 @@ def defend(
         require_album(images)
     import torch
 
-    from lord.attacks import AttackSettings
-    from lord.audit import AUDIT_FILE, calibrate, save_calibration
+    from lord.attacks.settings import AttackSettings
     from lord.data.folder import ImageSet, load_folder, read_image
     from lord.data.subjects import sample_domain
-    from lord.defence import Stage1Settings, save_defence, train_defence
+    from lord.defences.audit import AUDIT_FILE, calibrate, save_calibration
+    from lord.defences.saved import save_defence
+    from lord.defences.settings import Stage1Settings
+    from lord.defences.stage1 import train_defence
 
     of_attack = AttackSettings(
         method=method, eps=eps, step_size=step_size, steps=attack_steps, rounds=1
@@ -367,9 +369,9 @@ def finetune(
         raise ValueError(f"{out}: the LoRA is a file, and its name must end in .safetensors")
     if (prior is None) != (prior_weight == 0):
         raise ValueError("--prior and --prior-weight: give both, or neither")
+    from lord.api import fine_tune
     from lord.data.folder import load_folder
-    from lord.finetune import FinetuneSettings
-    from lord.workflow import fine_tune
+    from lord.training.settings import FinetuneSettings
 
     settings = FinetuneSettings(
         rank=rank,

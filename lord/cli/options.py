@@ -140,7 +140,7 @@ def open_pipeline(model: str, device: str | None, dtype: str | None) -> "StableD
     """The pipeline that ``--model``, ``--device`` and ``--dtype`` ask for.
 
     Raises:
-        FileNotFoundError, OSError: see `lord.model.pipeline.load_pipeline`.
+        FileNotFoundError, OSError: see `lord.models.pipeline.load_pipeline`.
         ValueError: there is no such device.
     """
     with console.status(f"Loading {model} …"):
@@ -148,7 +148,7 @@ def open_pipeline(model: str, device: str | None, dtype: str | None) -> "StableD
         import torch
         import transformers
 
-        from lord.model.pipeline import load_pipeline
+        from lord.models.pipeline import load_pipeline
 
         # Theirs count the parts of a pipeline, which load in a moment.
         diffusers.utils.logging.disable_progress_bar()

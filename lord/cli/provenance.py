@@ -15,13 +15,13 @@ NOTE = "lord_defence"
 
 
 def save_with_note(pipeline: "StableDiffusionPipeline", out: Path, note: str) -> None:
-    """Write a LoRA as `lord.finetune.save_lora` does, with a note of the defence underneath.
+    """Write a LoRA as `save_lora` does, with a note of the defence underneath.
 
     Args:
         note: the `name_of` the defence, taken before the training.
     """
     from lord.files import replacing, save_tensors
-    from lord.finetune import read_safetensors, save_lora
+    from lord.training.lora_file import read_safetensors, save_lora
 
     with replacing(out) as temporary:
         save_lora(pipeline, temporary)
@@ -38,7 +38,7 @@ def check_note(lora: Path, defence: Path) -> None:
         FileNotFoundError: there is no such file.
         ValueError: it has learned behind another one or none, or is broken.
     """
-    from lord.finetune import lora_file, read_safetensors
+    from lord.training.lora_file import lora_file, read_safetensors
 
     path = lora_file(lora)
     _, metadata = read_safetensors(path)
@@ -56,6 +56,6 @@ def check_note(lora: Path, defence: Path) -> None:
 
 def name_of(defence: Path | None) -> str:
     """A short name for the weights of a defence, ``none`` without one."""
-    from lord.defence import WEIGHTS_FILE
+    from lord.defences.saved import WEIGHTS_FILE
 
     return digest_files(defence / WEIGHTS_FILE) if defence else "none"

@@ -90,9 +90,10 @@ def generate(
         raise FileNotFoundError(f"{lora}: no such file. Give a LoRA from `lord finetune`.")
     if lora is not None and defence is not None and treatment != "dropped":
         check_note(lora, defence)
-    from lord.defence import apply_treatment, load_defence
-    from lord.finetune import load_lora
-    from lord.model.card import weights_checksum
+    from lord.defences.saved import load_defence
+    from lord.defences.treatments import apply_treatment
+    from lord.models.card import weights_checksum
+    from lord.training.lora_file import load_lora
 
     pipeline = open_pipeline(model, device, dtype)
     if defence is not None:
@@ -129,7 +130,7 @@ def generate_folder(
         asked: what the images depend on beside their seeds.
     """
     from lord.data.folder import save_images
-    from lord.sample import generate as sample
+    from lord.models.sample import generate as sample
 
     names = [f"{seed:05d}" for seed in seeds]
     requests = [request_of(asked | {"seed": seed}) for seed in seeds]
@@ -180,8 +181,8 @@ def evaluate(
     """
     require_album(samples)
     require_album(reference)
+    from lord.api import evaluate as measure
     from lord.data.folder import load_folder
-    from lord.workflow import evaluate as measure
 
     pipeline = open_pipeline(model, device, dtype)
     side = size or native_size(pipeline)

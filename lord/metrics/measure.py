@@ -16,7 +16,7 @@ from lord.metrics.clip_iqa import ClipEncoder, clip_iqa, openai_clip
 from lord.metrics.features import FeatureNet
 from lord.metrics.fid import extract, fid, inception
 from lord.metrics.identity import identity_match
-from lord.model.pipeline import round_trip
+from lord.models.pipeline import round_trip
 
 
 @dataclass(frozen=True)

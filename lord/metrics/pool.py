@@ -20,7 +20,7 @@ from torch import Tensor
 from lord.data.subjects import DOMAINS, sample_domain
 from lord.files import save_tensors
 from lord.metrics.degradations import degrade_at_random
-from lord.model.pipeline import round_trip
+from lord.models.pipeline import round_trip
 from lord.progress import track
 from lord.seeding import derive_seed
 

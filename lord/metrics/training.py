@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
 from lord.seeding import derive_seed
-from lord.training import train
+from lord.training.loop import train
 
 Draw = Callable[[int], tuple[Tensor, ...]]
 

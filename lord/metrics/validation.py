@@ -19,7 +19,7 @@ from lord.data.subjects import DOMAINS, Batch, Subject
 from lord.metrics.degradations import degrade
 from lord.metrics.features import FeatureNet
 from lord.metrics.measure import Instruments, measure, reference_features
-from lord.model.pipeline import round_trip
+from lord.models.pipeline import round_trip
 from lord.seeding import derive_seed
 
 SEVERITIES = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)

@@ -12,7 +12,7 @@ from typing import Any
 
 from IPython.display import HTML, Markdown
 
-from lord.model.pipeline import EMBEDDED
+from lord.models.pipeline import EMBEDDED
 from lord.record import Record
 from lord.show.curves import validated_metrics
 from lord.show.style import caveats, treatment_name, where_planned

@@ -13,9 +13,9 @@ from PIL import Image
 from torch import Tensor
 
 from lord.data.subjects import DOMAINS, Subject, sample_domain
-from lord.model.pipeline import round_trip
+from lord.models.pipeline import round_trip
+from lord.models.sample import generate
 from lord.record import Record, read_record
-from lord.sample import generate
 from lord.seeding import derive_seed
 from lord.show.style import WIDTH, condition_name, mark, panels, plain, styled
 from lord.study.profile import OURS

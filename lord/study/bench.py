@@ -16,14 +16,14 @@ from diffusers import StableDiffusionPipeline
 from safetensors.torch import load_file
 from torch import Tensor
 
+from lord.api import instruments_for
 from lord.data.subjects import Subject
 from lord.files import save_tensors
 from lord.metrics.measure import Instruments, Reference, reference_features
-from lord.model.card import weights_checksum
-from lord.model.pipeline import load_pipeline
+from lord.models.card import weights_checksum
+from lord.models.pipeline import load_pipeline
 from lord.record import code_hash, record_key
 from lord.study.profile import Profile
-from lord.workflow import instruments_for
 
 # The code that results depend on, by what is done. What only trains the shipped networks is left
 # out: their weights are known by their checksums.
@@ -45,23 +45,23 @@ MEASURING = (
     "lord.metrics.identity",
     "lord.metrics.measure",
     "lord.metrics.validation",
-    "lord.model.diffusion",
-    "lord.model.pipeline",
-    "lord.sample",
+    "lord.models.diffusion",
+    "lord.models.pipeline",
+    "lord.models.sample",
     "lord.study.bench",
-    "lord.workflow",
+    "lord.api",
 )
 ATTACKING = (
     *RENDERING,
     "lord.adapter.attach",
     "lord.attacks",
-    "lord.model.diffusion",
-    "lord.model.pipeline",
-    "lord.objectives",
+    "lord.models.diffusion",
+    "lord.models.pipeline",
+    "lord.attacks.objectives",
     "lord.study.photographs",
-    "lord.transformations",
+    "lord.attacks.transformations",
 )
-FINE_TUNING = ("lord.adapter.attach", "lord.finetune", "lord.training")
+FINE_TUNING = ("lord.adapter.attach", "lord.finetune", "lord.training.loop")
 DEFENDING = (*ATTACKING, *FINE_TUNING, "lord.adapter", "lord.defence", "lord.study.defences")
 
 

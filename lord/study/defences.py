@@ -8,14 +8,15 @@ from filelock import FileLock
 from torch import Tensor
 
 from lord.data.subjects import Subject, sample_domain
-from lord.defence import CONFIG_FILE, WEIGHTS_FILE, save_defence, train_defence
+from lord.defences.saved import CONFIG_FILE, WEIGHTS_FILE, save_defence
+from lord.defences.stage1 import train_defence
 from lord.files import write_text
-from lord.finetune import remove_adapters
 from lord.seeding import derive_seed
 from lord.study.bench import DEFENDING, Bench
 from lord.study.photographs import attacked_once
 from lord.study.profile import TRAINED
 from lord.study.purified import purified
+from lord.training.lora import remove_adapters
 
 # Identities of the stage-1 split beyond any that stage 1 trains on.
 SELECTION_START = 1_000_000

@@ -13,12 +13,12 @@ import torch
 from filelock import FileLock
 from torch import Tensor
 
-from lord.attacks import attack
+from lord.attacks.pgd import attack
 from lord.data.subjects import sample_domain
-from lord.finetune import remove_adapters
 from lord.seeding import derive_seed
 from lord.study.bench import ATTACKING, Bench, made_once
 from lord.study.profile import TRAINED, MixedData
+from lord.training.lora import remove_adapters
 
 
 @dataclass(frozen=True)

@@ -197,7 +197,7 @@ def _gather_notebooks(profile: str) -> dict[str, Any]:
 
 def _circumstances(profile: str, notebook: Mapping[str, Any]) -> dict[str, Any]:
     """What the status page tells of one run."""
-    from lord.model.pipeline import best_device
+    from lord.models.pipeline import best_device
 
     run = notebook["metadata"]["papermill"]
     versions = {"python": platform.python_version()}

@@ -3,11 +3,12 @@
 import torch
 from torch import Tensor
 
-from lord.attacks import AttackSettings, attack
+from lord.attacks.pgd import attack
+from lord.attacks.settings import AttackSettings
 from lord.data.subjects import Subject
-from lord.finetune import remove_adapters
 from lord.seeding import derive_seed
 from lord.study.bench import ATTACKING, Bench, made_once
+from lord.training.lora import remove_adapters
 
 
 def photographs_of(

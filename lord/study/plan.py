@@ -5,21 +5,13 @@ from dataclasses import dataclass, replace
 from itertools import product
 from typing import Any
 
-from lord.attacks import AttackSettings
+from lord.attacks.settings import AttackSettings
 from lord.data.subjects import Subject
-from lord.model.card import weights_checksum
-from lord.purification import PURIFIERS
+from lord.models.card import weights_checksum
+from lord.purifiers import PURIFIERS
 from lord.record import record_key
 from lord.study import mixed
-from lord.study.bench import (
-    ATTACKING,
-    DEFENDING,
-    FINE_TUNING,
-    MEASURING,
-    RENDERING,
-    Bench,
-    Outcome,
-)
+from lord.study.bench import ATTACKING, DEFENDING, FINE_TUNING, MEASURING, RENDERING, Bench, Outcome
 from lord.study.defences import SELECTION_START
 from lord.study.experiments import (
     ace,
@@ -73,19 +65,19 @@ MODULES = {
     "metrics": (*MEASURING, metrics.__name__),
     "ace": (*MEASURING, *ATTACKING, ace.__name__),
     "stage1": (*MEASURING, *DEFENDING, stage1.__name__),
-    "audit": (*DEFENDING, "lord.audit", "lord.purification", audit.__name__),
+    "audit": (*DEFENDING, "lord.defences.audit", "lord.purification", audit.__name__),
     "masking": (*DEFENDING, scenario.__name__, masking.__name__),
     "masking_diffpure": (
         *ATTACKING,
         *PURIFYING,
-        "lord.adaptive_diffpure",
+        "lord.attacks.through_purifier",
         known_diffpure.__name__,
         masking.__name__,
         masking_diffpure.__name__,
     ),
-    "sampled_gates": (*DEFENDING, "lord.sample", sampled_gates.__name__),
+    "sampled_gates": (*DEFENDING, "lord.models.sample", sampled_gates.__name__),
     "rank_cost": (*DEFENDING, cost.__name__, rank_cost.__name__),
-    "cost": (*DEFENDING, "lord.purification", "lord.sample", cost.__name__),
+    "cost": (*DEFENDING, "lord.purification", "lord.models.sample", cost.__name__),
     "performance": (*ATTACKING, "lord.study.bench", performance.__name__),
 }
 
@@ -342,10 +334,10 @@ def _condition(
         label += f"-{stage}_{variant}"
         attacker = profile.scenario.attacker
         if attacker == "through_diffpure":
-            modules += ("lord.adaptive_diffpure", known_diffpure.__name__)
+            modules += ("lord.attacks.through_purifier", known_diffpure.__name__)
             experiment = known_diffpure.measure_known_diffpure
         elif attacker != "base":
-            modules += (*DEFENDING, "lord.adaptive")
+            modules += (*DEFENDING, "lord.attacks.through_gate")
             depends_on += TRAINED[defence]
     if defence in TRAINED:
         modules += DEFENDING

@@ -15,12 +15,12 @@ from pydantic import (
     model_validator,
 )
 
-from lord.attacks import NOISE, PUBLISHED, AttackSettings
-from lord.defence import Stage1Settings
-from lord.finetune import FinetuneSettings
-from lord.objectives import OBJECTIVES
-from lord.purification import PURIFIERS
-from lord.settings import described
+from lord.attacks.objectives import OBJECTIVES
+from lord.attacks.settings import NOISE, PUBLISHED, AttackSettings
+from lord.defences.settings import Stage1Settings
+from lord.errors import described
+from lord.purifiers import PURIFIERS
+from lord.training.settings import FinetuneSettings
 
 TRAINED = {
     "adversarial": ("adversarial", "adversarial_data"),
@@ -130,7 +130,7 @@ def _known(conditions: dict[str, tuple[str, ...]]) -> dict[str, tuple[str, ...]]
 Treatment = Annotated[
     str, Field(pattern=r"^(learned|dropped|merged|(lambda|merged|prior)=\d*\.?\d+)$")
 ]
-"""What becomes of LoRD's gate at test time, see `lord.defence.apply_treatment`."""
+"""What becomes of LoRD's gate at test time, see `lord.defences.treatments.apply_treatment`."""
 
 Conditions = Annotated[dict[str, tuple[str, ...]], AfterValidator(_known)]
 """For each attack, or ``"none"``, the defences that face it, among them ``"none"``."""

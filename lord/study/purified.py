@@ -3,7 +3,7 @@
 from torch import Tensor
 
 from lord.data.subjects import Subject
-from lord.purification import purify
+from lord.purifiers import purify
 from lord.seeding import derive_seed
 from lord.study.bench import Bench
 

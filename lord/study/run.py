@@ -6,20 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lord.files import save_png
-from lord.finetune import remove_adapters
 from lord.progress import console
-from lord.record import (
-    Record,
-    code_hash,
-    make_record,
-    measure,
-    read_record,
-    write_record,
-)
+from lord.record import Record, code_hash, make_record, measure, read_record, write_record
 from lord.study.bench import Bench
 from lord.study.plan import STAGES, Job, jobs
 from lord.study.profile import Profile, load_profile
 from lord.study.tables import is_finished, write_tables
+from lord.training.lora import remove_adapters
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 

@@ -9,7 +9,7 @@ import pandas as pd
 import torch
 from PIL import Image
 
-from lord.attacks import NOISE
+from lord.attacks.settings import NOISE
 from lord.files import save_png, write_text
 from lord.metrics.interval import (
     design_effect,
@@ -18,7 +18,7 @@ from lord.metrics.interval import (
     ratio_interval,
 )
 from lord.metrics.validation import HIGHER_IS_BETTER
-from lord.purification import PURIFIERS
+from lord.purifiers import PURIFIERS
 from lord.record import Record, read_record
 from lord.study.experiments.cost import STAGE1
 from lord.study.plan import Job, jobs

@@ -1,6 +1,7 @@
 """What the attack does to photographs."""
 
-from lord.attacks import NOISE, denoising_loss
+from lord.attacks.pgd import denoising_loss
+from lord.attacks.settings import NOISE
 from lord.data.subjects import Subject
 from lord.study.bench import Bench, Outcome, psnr, rows
 from lord.study.photographs import photographs_of

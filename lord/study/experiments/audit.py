@@ -5,17 +5,18 @@ from torch import Tensor
 from torchmetrics.functional.classification import binary_auroc
 
 from lord.adapter import record_gates
-from lord.attacks import NOISE, AttackSettings
-from lord.audit import calibrate, gate_scores
+from lord.attacks.settings import NOISE, AttackSettings
 from lord.data.subjects import Subject
-from lord.defence import load_defence
-from lord.finetune import encode, remove_adapters
-from lord.model.diffusion import predict, training_schedule
-from lord.purification import purify
+from lord.defences.audit import calibrate, gate_scores
+from lord.defences.saved import load_defence
+from lord.models.diffusion import predict, training_schedule
+from lord.purifiers import purify
 from lord.seeding import derive_seed, noise
 from lord.study.bench import Bench, Outcome
 from lord.study.defences import SELECTION_START, defence_of
 from lord.study.photographs import photographs_of
+from lord.training.adapters import encode
+from lord.training.lora import remove_adapters
 
 LEVELS = 20
 BINS = 10

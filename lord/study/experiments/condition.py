@@ -4,17 +4,17 @@ from collections.abc import Iterable, Sequence
 
 from torchmetrics.functional.image import structural_similarity_index_measure
 
-from lord.attacks import AttackSettings
+from lord.api import fine_tune
+from lord.attacks.settings import AttackSettings
 from lord.data.subjects import Subject
-from lord.defence import apply_treatment
+from lord.defences.treatments import apply_treatment
 from lord.metrics import validation
 from lord.metrics.measure import measure
-from lord.sample import generate
+from lord.models.sample import generate
 from lord.seeding import derive_seed
 from lord.study.bench import Bench, Outcome, reference_of, rows
 from lord.study.defences import protect
 from lord.study.photographs import photographs_of
-from lord.workflow import fine_tune
 
 
 def measure_condition(

@@ -8,22 +8,20 @@ from tempfile import TemporaryDirectory
 import torch
 from torch import Tensor
 
+from lord.api import fine_tune
 from lord.data.subjects import Subject
-from lord.defence import (
-    Stage1Settings,
-    apply_treatment,
-    load_defence,
-    save_defence,
-    train_defence,
-)
-from lord.finetune import load_lora, remove_adapters, save_lora
-from lord.purification import PURIFIERS, purify
+from lord.defences.saved import load_defence, save_defence
+from lord.defences.settings import Stage1Settings
+from lord.defences.stage1 import train_defence
+from lord.defences.treatments import apply_treatment
+from lord.models.sample import generate
+from lord.purifiers import PURIFIERS, purify
 from lord.record import measure
-from lord.sample import generate
 from lord.study.bench import Bench, Outcome
 from lord.study.experiments.performance import fastest_turns
 from lord.study.profile import TRAINED
-from lord.workflow import fine_tune
+from lord.training.lora import remove_adapters
+from lord.training.lora_file import load_lora, save_lora
 
 # One step is the difference between so many steps, shared by them: what is done once cancels.
 FEW, MANY = 1, 9

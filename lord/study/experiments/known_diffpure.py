@@ -1,4 +1,4 @@
-"""A cell of the results where the attacker knows of DiffPure (`lord.adaptive_diffpure`).
+"""A cell of the results where the attacker knows of DiffPure (`lord.attacks.through_purifier`).
 
 Apart from `scenario`, so that what is measured there does not depend on this attack.
 """
@@ -10,14 +10,14 @@ import torch
 from torch import Tensor
 from torchmetrics.functional.image import structural_similarity_index_measure
 
-from lord.adaptive_diffpure import attack_purified
-from lord.attacks import AttackSettings
+from lord.attacks.settings import AttackSettings
+from lord.attacks.through_purifier import attack_purified
 from lord.data.subjects import Subject
-from lord.finetune import remove_adapters
 from lord.seeding import derive_seed
 from lord.study.bench import ATTACKING, Bench, Outcome, made_once
 from lord.study.experiments.scenario import Photographed, measure_scenario
 from lord.study.photographs import photographs_of
+from lord.training.lora import remove_adapters
 
 
 def measure_known_diffpure(
@@ -53,6 +53,6 @@ def attacked_through(bench: Bench, subject: Subject, seed: int, settings: Attack
 
     name = f"{subject.domain}-{subject.split}-{subject.index}-seed{seed}-through_diffpure"
     asked = {"attack": settings.model_dump(mode="json"), "photographs": len(clean)}
-    modules = (*ATTACKING, "lord.adaptive_diffpure", "lord.purification", __name__)
+    modules = (*ATTACKING, "lord.attacks.through_purifier", "lord.purification", __name__)
     path = bench.shared(name, asked, modules)
     return made_once(path.with_suffix(".safetensors"), make)["images"].float() / 255

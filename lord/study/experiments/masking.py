@@ -6,18 +6,19 @@ import torch
 from diffusers import StableDiffusionPipeline
 from torch import Tensor
 
-from lord.attacks import NOISE, AttackSettings, load_target, objective_values
+from lord.attacks.pgd import load_target, objective_values
+from lord.attacks.settings import NOISE, AttackSettings
 from lord.data.subjects import Subject
-from lord.defence import load_defence
-from lord.finetune import remove_adapters
-from lord.model.pipeline import encode_prompts
-from lord.objectives import TARGETED
+from lord.defences.saved import load_defence
+from lord.models.pipeline import encode_prompts
+from lord.names import TARGETED
 from lord.seeding import derive_seed
 from lord.study.bench import Bench, Outcome
 from lord.study.defences import defence_of
 from lord.study.experiments.scenario import attacked_knowingly
 from lord.study.photographs import photographs_of
 from lord.study.profile import OURS
+from lord.training.lora import remove_adapters
 
 # Draws of timestep and noise, which the attacks have not seen, that an objective is the mean of.
 DRAWS = 32

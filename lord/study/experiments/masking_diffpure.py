@@ -2,15 +2,15 @@
 
 from dataclasses import replace
 
-from lord.attacks import NOISE
+from lord.attacks.settings import NOISE
 from lord.data.subjects import Subject
-from lord.finetune import remove_adapters
 from lord.study.bench import Bench, Outcome
 from lord.study.experiments.known_diffpure import attacked_through
 from lord.study.experiments.masking import objective
 from lord.study.photographs import photographs_of
 from lord.study.profile import Profile
 from lord.study.purified import purified
+from lord.training.lora import remove_adapters
 
 
 def attacks_through(profile: Profile) -> list[str]:

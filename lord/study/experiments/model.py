@@ -4,8 +4,8 @@ import torch
 
 from lord.data.subjects import sample_domain
 from lord.metrics.features import FeatureNet, recognise
-from lord.model.pipeline import round_trip
-from lord.sample import generate
+from lord.models.pipeline import round_trip
+from lord.models.sample import generate
 from lord.seeding import derive_seed
 from lord.study.bench import Bench, Outcome, psnr, rows
 

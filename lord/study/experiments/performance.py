@@ -7,11 +7,12 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from lord.attacks import PATTERN, frozen, load_target, objective_values, pgd_step
+from lord.attacks.objectives import ENCODER_WEIGHT, OBJECTIVES
+from lord.attacks.pgd import frozen, load_target, objective_values, pgd_step
+from lord.attacks.settings import PATTERN
 from lord.data.subjects import Subject
-from lord.model.diffusion import noised, predict, training_schedule
-from lord.model.pipeline import encode_images, encode_prompts
-from lord.objectives import ENCODER_WEIGHT, OBJECTIVES
+from lord.models.diffusion import noised, predict, training_schedule
+from lord.models.pipeline import encode_images, encode_prompts
 from lord.study.bench import Bench, Outcome
 
 BATCH = 16

@@ -4,12 +4,14 @@ from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from lord.defence import save_defence, train_defence
-from lord.finetune import FinetuneSettings, remove_adapters
+from lord.api import fine_tune
+from lord.defences.saved import save_defence
+from lord.defences.stage1 import train_defence
 from lord.study.bench import Bench, Outcome
 from lord.study.experiments.cost import FEW, album, seconds_of_one
 from lord.study.profile import UNCHANGED
-from lord.workflow import fine_tune
+from lord.training.lora import remove_adapters
+from lord.training.settings import FinetuneSettings
 
 
 def measure_rank_cost(bench: Bench) -> Outcome:

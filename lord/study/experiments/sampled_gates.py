@@ -4,14 +4,15 @@ from diffusers import DDIMScheduler
 from torch import Tensor
 
 from lord.adapter import record_gates
+from lord.api import fine_tune
 from lord.data.subjects import Subject
-from lord.defence import apply_treatment, gate_profile
-from lord.sample import generate
+from lord.defences.gates import gate_profile
+from lord.defences.treatments import apply_treatment
+from lord.models.sample import generate
 from lord.seeding import derive_seed
 from lord.study.bench import Bench, Outcome
 from lord.study.defences import defence_of
 from lord.study.photographs import photographs_of
-from lord.workflow import fine_tune
 
 
 def measure_sampled_gates(bench: Bench, domain: str) -> Outcome:

@@ -7,17 +7,18 @@ import torch
 from torch import Tensor
 from torchmetrics.functional.image import structural_similarity_index_measure
 
-from lord.adaptive import attack_and_close
-from lord.attacks import AttackSettings, attack
+from lord.attacks.pgd import attack
+from lord.attacks.settings import AttackSettings
+from lord.attacks.through_gate import attack_and_close
 from lord.data.subjects import Batch, Subject
-from lord.defence import load_defence
-from lord.finetune import remove_adapters
+from lord.defences.saved import load_defence
 from lord.seeding import derive_seed
 from lord.study.bench import DEFENDING, Bench, Outcome, made_once
 from lord.study.defences import defence_of
 from lord.study.experiments.condition import measure_condition
 from lord.study.photographs import photographs_of
 from lord.study.profile import TRAINED
+from lord.training.lora import remove_adapters
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,5 +97,5 @@ def attacked_knowingly(
     name = f"{subject.domain}-{subject.index}-seed{seed}-{profile.scenario.attacker}"
     asked = profile.model_dump(mode="json", include={*TRAINED[defence], "photographs"})
     asked["attack"] = settings.model_dump(mode="json")
-    path = bench.shared(name, asked, (*DEFENDING, "lord.adaptive", __name__))
+    path = bench.shared(name, asked, (*DEFENDING, "lord.attacks.through_gate", __name__))
     return made_once(path.with_suffix(".safetensors"), make)["images"].float() / 255

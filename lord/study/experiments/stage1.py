@@ -3,11 +3,12 @@
 import json
 
 from lord.data.subjects import Subject
-from lord.defence import gate_profile, load_defence
-from lord.finetune import remove_adapters
+from lord.defences.gates import gate_profile
+from lord.defences.saved import load_defence
 from lord.study.bench import Bench, Outcome, rows
 from lord.study.defences import HISTORY, SELECTION_START, defence_of, stage1_images
 from lord.study.photographs import photographs_of
+from lord.training.lora import remove_adapters
 
 
 def run_stage1(bench: Bench, domain: str, defence: str) -> Outcome:

@@ -6,7 +6,7 @@ import torch
 from diffusers import DDIMScheduler, SchedulerMixin, StableDiffusionPipeline
 from torch import Tensor
 
-from lord.model.pipeline import encode_prompts
+from lord.models.pipeline import encode_prompts
 from lord.progress import track
 from lord.seeding import generators
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import diffusers
 import torch
+import torch.nn.functional as F
 import transformers
 from diffusers import StableDiffusionPipeline
 from torch import Tensor
@@ -138,3 +139,10 @@ def encode_prompts(pipeline: StableDiffusionPipeline, prompts: Sequence[str]) ->
     embeddings = pipeline.text_encoder(tokens)[0]
     rows = torch.tensor([distinct.index(prompt) for prompt in prompts], device=embeddings.device)
     return embeddings[rows]
+
+
+def pad(pipeline: StableDiffusionPipeline, images: Tensor) -> Tensor:
+    """Images whose height and width the VAE can halve: the last row and column are repeated."""
+    factor = pipeline.vae_scale_factor
+    height, width = (-side % factor for side in images.shape[2:])
+    return F.pad(images, (0, width, 0, height), mode="replicate") if height or width else images

@@ -17,13 +17,13 @@ from torch import Tensor, nn
 
 from lord.data.subjects import DOMAINS, domain_module, sample_domain
 from lord.files import save_tensors, write_text
-from lord.model.card import write_card
-from lord.model.embedded import EmbeddedConfig, build_pipeline
-from lord.model.pipeline import best_device, encode_images, load_pipeline
+from lord.models.card import write_card
+from lord.models.embedded import EmbeddedConfig, build_pipeline
+from lord.models.pipeline import best_device, encode_images, load_pipeline
 from lord.progress import track
 from lord.record import describe_device
 from lord.seeding import derive_seed
-from lord.training import train
+from lord.training.loop import train
 
 
 class PretrainSettings(BaseModel):

@@ -13,8 +13,8 @@ import torch
 from diffusers import DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel
 from torch import Tensor
 
-from lord.model.diffusion import noised, predict, row_errors, training_schedule
-from lord.model.pipeline import decode_latents, encode_images, encode_prompts
+from lord.models.diffusion import noised, predict, row_errors, training_schedule
+from lord.models.pipeline import decode_latents, encode_images, encode_prompts
 
 ENCODER_WEIGHT = 1e2
 """α of ACE+, in front of the mean squared distance of latents; no primary source confirms it."""
@@ -171,9 +171,6 @@ OBJECTIVES: dict[str, Callable[[Draw], Tensor]] = {
     "mist_v2_fused": mist_v2_fused,
 }
 """The objective of every attack, each from a `Draw` to shape (N,)."""
-
-TARGETED = frozenset({"encoder", "diffusion", "mist", "ace", "ace_plus", "mist_v2_fused"})
-"""The attacks that need a target."""
 
 
 def edit(draw: Draw) -> Tensor:

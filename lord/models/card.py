@@ -5,7 +5,7 @@ from functools import cache
 from pathlib import Path
 
 from lord.files import write_text
-from lord.model.pipeline import EMBEDDED
+from lord.models.pipeline import EMBEDDED
 
 
 def write_card(folder: Path, settings: str, seconds: dict[str, float], device: str) -> None:

@@ -6,11 +6,13 @@ from pathlib import Path
 from diffusers import StableDiffusionPipeline
 from torch import Tensor
 
-from lord.defence import load_defence
-from lord.finetune import FinetuneSettings, History, finetune, remove_adapters
+from lord.defences.saved import load_defence
 from lord.metrics.clip import load_clip
 from lord.metrics.features import load_features
 from lord.metrics.measure import Instruments, hub_instruments, measure, reference_features
+from lord.training.adapters import History
+from lord.training.lora import finetune, remove_adapters
+from lord.training.settings import FinetuneSettings
 
 
 def fine_tune(
@@ -31,8 +33,8 @@ def fine_tune(
     Args:
         images: float, shape (N, 3, H, W) in [0, 1].
         captions: one per image.
-        defence: a folder written by `lord.defence.save_defence`.
-        prior, checkpoint: see `lord.finetune.finetune`.
+        defence: a folder written by `lord.defences.saved.save_defence`.
+        prior, checkpoint: see `lord.training.lora.finetune`.
 
     Returns:
         The parts of the loss at every step.

@@ -19,10 +19,10 @@ from torch import Tensor
 
 from lord.adapter import record_gates, set_gate
 from lord.files import write_text
-from lord.finetune import encode
-from lord.model.diffusion import predict, training_schedule
-from lord.model.pipeline import check_captions, check_images
+from lord.models.diffusion import predict, training_schedule
+from lord.models.pipeline import check_captions, check_images
 from lord.seeding import derive_seed, noise
+from lord.training.adapters import encode
 
 AUDIT_FILE = "audit.json"
 

@@ -1,0 +1,1 @@
+"""Attacks that make images unlearnable, and attackers who know the defence."""

@@ -1,0 +1,53 @@
+"""An attack on LoRD by someone who knows it: fool the denoiser, and keep the gate shut.
+
+The plain attacks of `lord.attacks.pgd` already attack a defended model, gates included, if its
+adapter is on the pipeline. This one wants λ → 0 besides, so that the defence branch does not take
+the perturbation upon itself while a LoRA is trained.
+"""
+
+from collections.abc import Sequence
+from functools import partial
+
+import torch
+import torch.nn.functional as F
+from diffusers import StableDiffusionPipeline
+from torch import Tensor
+
+from lord.adapter import record_gates
+from lord.attacks.pgd import attack, objective_values
+from lord.attacks.settings import AttackSettings
+
+
+def attack_and_close(
+    pipeline: StableDiffusionPipeline,
+    images: Tensor,
+    prompts: Sequence[str],
+    settings: AttackSettings,
+    seeds: Sequence[int],
+    weight: float = 1.0,
+) -> Tensor:
+    """Attacked images, as from `lord.attacks.pgd.attack`, that raise
+
+        L(x) + weight · mean log(1 − λ),
+
+    the attack's own objective and, averaged over the layers, the log-probability that each gate
+    gives to the image being clean. For a defence whose gates are learned; without surrogate.
+
+    Raises:
+        ValueError: the pipeline has no LoRD adapter, the attack has a surrogate, or as `attack`.
+    """
+    if settings.surrogate != "none":
+        raise ValueError("surrogate: expected 'none', the defended model itself is attacked")
+    objective = partial(closing_values, weight=weight)
+    return attack(pipeline, images, prompts, settings, seeds, objective=objective)
+
+
+def closing_values(
+    pipeline: StableDiffusionPipeline, images: Tensor, *, weight: float, **draw: object
+) -> Tensor:
+    """L(x) + weight · mean log(1 − λ) at one draw per image, shape (N,)."""
+    with record_gates(pipeline.unet) as gates:
+        objective = objective_values(pipeline, images, **draw)
+    logits = [layer for passes in gates.logits.values() for layer in passes]
+    shut = torch.stack([F.logsigmoid(-layer).mean(1) for layer in logits])
+    return objective + weight * shut.mean(0)

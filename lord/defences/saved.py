@@ -1,0 +1,80 @@
+"""The files of a defence, in peft's format."""
+
+import json
+from pathlib import Path
+
+from diffusers import StableDiffusionPipeline
+from peft import LoraConfig
+
+from lord.adapter import (
+    LordConfig,
+    adapter_tensors,
+    announce_timesteps,
+    load_tensors,
+    set_gate,
+)
+from lord.files import save_tensors, write_text
+from lord.training.lora_file import check_effect, read_safetensors
+
+WEIGHTS_FILE = "adapter_model.safetensors"
+
+
+CONFIG_FILE = "adapter_config.json"
+
+
+def save_defence(
+    pipeline: StableDiffusionPipeline, folder: str | Path, adapter: str = "lord"
+) -> Path:
+    """Write the defence in peft's format: ``adapter_model.safetensors``, ``adapter_config.json``.
+
+    Raises:
+        ValueError: the pipeline has no adapter of that name.
+    """
+    folder = Path(folder)
+    config = getattr(pipeline.unet, "peft_config", {}).get(adapter)
+    if config is None:
+        raise ValueError(f"the pipeline has no defence named {adapter!r} to save")
+    save_tensors(adapter_tensors(pipeline.unet, adapter), folder / WEIGHTS_FILE, {"format": "pt"})
+    settings = json.dumps(config.to_dict(), indent=2, sort_keys=True, default=sorted)
+    write_text(folder / CONFIG_FILE, settings + "\n")
+    return folder
+
+
+def load_defence(
+    pipeline: StableDiffusionPipeline, folder: str | Path, adapter: str = "lord"
+) -> None:
+    """Put a saved defence on the pipeline: active, frozen, in float32, with the gate it asks for.
+
+    That is the learned one, unless its settings fix λ to a number.
+
+    Load it before any LoRA; the two then share layers.
+
+    Raises:
+        FileNotFoundError: a file of the defence is missing.
+        ValueError: a file is broken, the defence belongs to another model or has no effect, or an
+            adapter is in the way. The pipeline is then as it was.
+    """
+    folder = Path(folder)
+    tensors, _ = read_safetensors(folder / WEIGHTS_FILE)
+    config = _read_config(folder / CONFIG_FILE)
+    load_tensors(pipeline.unet, config, tensors, adapter, str(folder))
+    if isinstance(config, LordConfig):
+        set_gate(pipeline.unet, "learned" if config.fixed_gate is None else config.fixed_gate)
+        if config.gate == "timestep":
+            announce_timesteps(pipeline.unet)
+    check_effect(pipeline.unet, adapter, str(folder))
+
+
+def _read_config(path: Path) -> LoraConfig:
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such file")
+    try:
+        settings = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path}: not a JSON file ({error})") from None
+    if not isinstance(settings, dict) or "lora_alpha" not in settings:
+        raise ValueError(f"{path}: these are not the settings of a defence")
+    try:
+        return (LordConfig if "gate_hidden" in settings else LoraConfig)(**settings)
+    except TypeError as error:
+        raise ValueError(f"{path}: {error}") from None

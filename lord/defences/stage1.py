@@ -1,0 +1,129 @@
+"""LoRD, the low-rank defense (arXiv 2602.10319): Stage 1, its file, and its use at test time.
+
+Stage 1 trains A, B, B′ and the gate λ of `lord.adapter` on clean and attacked images of many
+people or places. Stage 2 is `lord.training.lora.finetune` with the Stage-1 adapter on the pipeline,
+frozen. At test time there are several ways to treat the gate, see `apply_treatment`.
+"""
+
+from collections.abc import Sequence
+from contextlib import nullcontext
+from pathlib import Path
+
+import torch
+from diffusers import StableDiffusionPipeline
+from peft import LoraConfig
+from torch import Tensor, nn
+
+from lord.adapter import (
+    LordConfig,
+    add_adapter,
+    announce_timesteps,
+    lora_layers,
+    record_gates,
+    without_adapters,
+)
+from lord.defences.settings import Stage1Settings
+from lord.models.diffusion import (
+    check_predicts_noise,
+    noised,
+    predict,
+    row_errors,
+    training_schedule,
+)
+from lord.models.pipeline import check_captions, check_images
+from lord.seeding import derive_seed
+from lord.training.adapters import (
+    History,
+    encode,
+    fingerprint,
+    rows_of_step,
+    seeds_of_step,
+    train_adapter,
+)
+
+
+def train_defence(
+    pipeline: StableDiffusionPipeline,
+    clean_images: Tensor,
+    attacked_images: Tensor,
+    captions: Sequence[str],
+    settings: Stage1Settings | None = None,
+    *,
+    adapter: str = "lord",
+    checkpoint: Path | None = None,
+) -> History:
+    """Stage 1 of LoRD: train the defence; it ends on the pipeline, active and frozen.
+
+    Each step takes clean images and their attacked versions, with the same timestep and noise, so
+    that the perturbation is all that tells them apart, and minimises
+
+        ½ (L_clean + L_attacked) + w · BCE(λ, attacked?)
+
+    over A, B, B′ and the gates. L_attacked = mean‖ε_θ(z_t) − ϵ‖² is the denoising loss. L_clean
+    is the same with ``clean_target="noise"``, as in the paper. With ``"distill"``, the default, it
+    is mean‖ε_θ(z_t) − ε_base(z_t)‖²: the defence has to leave clean images alone instead of
+    learning them as well, which is meant to keep it from drifting towards the images of Stage 1.
+
+    With ``kind="lora"`` a plain LoRA learns the same, without the last term: what remains of LoRD
+    without its second branch and, on PGD-2 images, adversarial training (Madry et al., 2018).
+
+    Args:
+        clean_images, attacked_images: float, shape (N, 3, H, W) in [0, 1]; row i of the one is
+            the attacked row i of the other.
+        captions: one per pair.
+        checkpoint: where work in progress is kept, see `lord.training.adapters.train_adapter`.
+
+    Returns:
+        ``"clean"``, ``"attacked"`` (L_clean, L_attacked) and, of LoRD, ``"gate"`` (BCE) at every
+        step.
+
+    Raises:
+        ValueError: images or captions are not as above, or the pipeline already has an adapter.
+        FloatingPointError: the loss is not finite. The adapter is then gone again.
+    """
+    settings = settings or Stage1Settings()
+    check_predicts_noise(pipeline)
+    check_images(clean_images)
+    check_images(attacked_images)
+    check_captions(captions, clean_images)
+    if clean_images.shape != attacked_images.shape:
+        raise ValueError("attacked_images: expected one of the same size for each clean image")
+    if lora_layers(pipeline.unet):
+        raise ValueError("Stage 1 starts from the base model: remove the pipeline's adapters first")
+    clean, text = encode(pipeline, clean_images, captions)
+    attacked, _ = encode(pipeline, attacked_images, captions)
+    schedule, gated = training_schedule(pipeline), settings.kind == "lord"
+
+    def loss(unet: nn.Module, step: int) -> tuple[Tensor, dict[str, Tensor]]:
+        rows = rows_of_step(len(clean), settings, step)
+        seeds = seeds_of_step(settings, step, "stage 1")
+        pairs = torch.cat((clean[rows], attacked[rows]))
+        noisy, times, target = noised(schedule, pairs, [*seeds, *seeds])
+        embeddings, half = text[rows].repeat(2, 1, 1), len(rows)
+        if settings.clean_target == "distill":
+            with torch.no_grad(), without_adapters(pipeline.unet):
+                undefended = predict(unet, noisy[:half], times[:half], embeddings[:half])
+            target = torch.cat((undefended, target[half:]))
+        with record_gates(pipeline.unet) if gated else nullcontext() as gates:
+            prediction = predict(unet, noisy, times, embeddings)
+        errors = row_errors(prediction, target)
+        parts = {"clean": errors[:half].mean(), "attacked": errors[half:].mean()}
+        if not gated:
+            return errors.mean(), parts
+        parts["gate"] = gates.cross_entropy(torch.arange(2 * half) >= half)
+        return errors.mean() + settings.bce_weight * parts["gate"], parts
+
+    name = fingerprint(settings, pipeline.unet, clean, attacked, text)
+    low_rank = {
+        "r": settings.rank,
+        "lora_alpha": settings.alpha,
+        "target_modules": settings.targets(),
+    }
+    if gated:
+        config = LordConfig(**low_rank, gate=settings.gate, gate_hidden=settings.gate_hidden)
+    else:
+        config = LoraConfig(**low_rank)
+    add_adapter(pipeline.unet, config, adapter, derive_seed(settings.seed, "initialisation"))
+    if gated and settings.gate == "timestep":
+        announce_timesteps(pipeline.unet)
+    return train_adapter(pipeline, adapter, loss, settings, checkpoint, name, "LoRD, stage 1")

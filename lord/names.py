@@ -1,0 +1,65 @@
+"""The components that numbers depend on, by name, each with the version of its numbers.
+
+A record keeps the versions of the components that took part in it, and is finished as long as these
+are the versions here. Whoever changes the numbers that a component gives raises its version; a
+golden test fails until that is done. Whoever adds a component adds a line and touches no record.
+
+Nothing here imports torch, so that plans, the command line's help and the book load at once.
+"""
+
+ATTACKS = {
+    "noise": 1,
+    "advdm": 1,
+    "encoder": 1,
+    "diffusion": 1,
+    "mist": 1,
+    "sds_minus": 1,
+    "sds_plus": 1,
+    "fsmg": 1,
+    "aspl": 1,
+    "ace": 1,
+    "ace_plus": 1,
+    "mist_v2_fused": 1,
+}
+"""Perturbations of training images, see `lord.attacks`; ``noise`` is the control."""
+
+TARGETED = frozenset({"encoder", "diffusion", "mist", "ace", "ace_plus", "mist_v2_fused"})
+"""The attacks that need a target."""
+
+ATTACKERS = {"defended": 1, "closing": 1, "through_diffpure": 1}
+"""Attackers who know the defence, see `lord.attacks.through_gate` and ``through_purifier``."""
+
+PURIFIERS = {
+    "jpeg": 1,
+    "blur": 1,
+    "total_variation": 1,
+    "adverse_cleaner": 1,
+    "diffpure": 1,
+    "gridpure": 1,
+    "impress": 1,
+    "cat": 1,
+}
+"""What makes images harmless before anyone trains on them, see `lord.purifiers`."""
+
+DEFENCES = {"lora": 1, "lord": 1}
+"""Kinds of adapter that stage 1 trains, see `lord.defences.stage1`."""
+
+GATES = ("sample", "token", "timestep")
+"""What shares one λ of LoRD, and what its gate reads, see `lord.adapter`."""
+
+METRICS = {
+    "fid": 1,
+    "clip_iqa": 1,
+    "identity": 1,
+    "ssim": 1,
+    "denoising_loss": 1,
+    "psnr": 1,
+    "gates": 1,
+}
+"""Measures of images and networks, see `lord.metrics`, `lord.defences.gates` and ``audit``."""
+
+STEPS = {"renderer": 1, "finetune": 1, "sampler": 1}
+"""What every chain from photographs to samples goes through."""
+
+DOMAINS = ("portraits", "landscapes")
+"""What is rendered, see `lord.data`."""

@@ -1,0 +1,1 @@
+"""The training loop, and LoRA fine-tuning on top of it."""

@@ -1,0 +1,151 @@
+"""Training the weights of one adapter: inputs encoded once, batches by step, a resumable run."""
+
+import hashlib
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import torch
+from accelerate import PartialState
+from accelerate.utils import extract_model_from_parallel
+from diffusers import StableDiffusionPipeline, UNet2DConditionModel
+from torch import Tensor, nn
+
+from lord import adapter as adapters
+from lord.adapter import (
+    activate,
+    active_adapters,
+    lora_layers,
+)
+from lord.files import write_text
+from lord.models.pipeline import encode_images, encode_prompts
+from lord.seeding import derive_seed
+from lord.training.loop import train
+from lord.training.settings import AdapterSettings
+
+History = dict[str, list[float]]
+"""The parts of a loss, each with its value at every step."""
+
+
+def train_adapter(
+    pipeline: StableDiffusionPipeline,
+    adapter: str,
+    loss: Callable[[nn.Module, int], tuple[Tensor, dict[str, Tensor]]],
+    settings: AdapterSettings,
+    checkpoint: Path | None,
+    run: str,
+    description: str,
+) -> History:
+    """Minimise the loss over the weights of a new adapter, which ends frozen.
+
+    Args:
+        loss: from the U-Net and a step, what to minimise, and its parts to record.
+        checkpoint: a ``.safetensors`` path, to whose name ``run`` is added, for the weights and the
+            optimizer's state; the parts lie beside it as JSON. A killed run that is started again
+            goes on from there and ends as if it had not been killed. Both may be removed once the
+            result is saved.
+        run: a name for everything the result depends on, so that a checkpoint of other settings or
+            data is never taken for this run's.
+
+    Returns:
+        Every part of the loss at every step.
+
+    Raises:
+        FloatingPointError: the loss is not finite. Then, and when the run is interrupted, the
+            half-trained adapter is taken off again.
+    """
+    unet = pipeline.unet
+    half_on_gpu = unet.dtype == torch.float16 and unet.device.type == "cuda"
+    history: list[dict[str, float]] = []
+    diary = None
+    if checkpoint:
+        checkpoint = checkpoint.with_stem(f"{checkpoint.stem}-{run}")
+        diary = checkpoint.with_suffix(".json")
+        if checkpoint.exists():
+            history = json.loads(diary.read_text(encoding="utf-8"))
+
+    def recorded(unet: nn.Module, step: int) -> Tensor:
+        value, parts = loss(unet, step)
+        del history[step:]  # steps since the checkpoint are done again
+        history.append({name: part.item() for name, part in parts.items()})
+        # Just before the checkpoint of this step, so that no checkpoint is ever without it.
+        if diary and (step + 1) % settings.checkpoint_every == 0 and PartialState().is_main_process:
+            write_text(diary, json.dumps(history))
+        return value
+
+    try:
+        train(
+            unet,
+            recorded,
+            steps=settings.steps,
+            learning_rate=settings.learning_rate,
+            weight_decay=settings.weight_decay,
+            warmup=0,
+            max_grad_norm=settings.max_grad_norm,
+            # float16 gradients underflow without the loss scaling that comes with this.
+            mixed_precision="fp16" if half_on_gpu else "no",
+            checkpoint=checkpoint,
+            checkpoint_every=settings.checkpoint_every,
+            description=description,
+        )
+    except BaseException:
+        adapters.remove_adapter(unet, adapter)
+        raise
+    finally:
+        # Mixed precision has wrapped the forward pass, which samplers expect in its own precision.
+        extract_model_from_parallel(unet, keep_fp32_wrapper=False)
+        unet.eval()
+    activate(unet, active_adapters(unet))
+    return {name: [parts[name] for parts in history] for name in history[0]}
+
+
+def slots_of_process(batch_size: int) -> range:
+    """This process's share of a batch; all of it unless several were launched together.
+
+    Raises:
+        ValueError: the batch cannot be shared equally.
+    """
+    state = PartialState()
+    if batch_size % state.num_processes:
+        raise ValueError(
+            f"batch_size: {batch_size} cannot be shared equally by {state.num_processes} processes"
+        )
+    return range(state.process_index, batch_size, state.num_processes)
+
+
+def rows_of_step(count: int, settings: AdapterSettings, step: int) -> list[int]:
+    """Which of ``count`` images a step trains on. Each is seen once before any is seen again."""
+    rows = []
+    for slot in slots_of_process(settings.batch_size):
+        epoch, place = divmod(step * settings.batch_size + slot, count)
+        generator = torch.Generator().manual_seed(derive_seed(settings.seed, "order", epoch))
+        rows.append(int(torch.randperm(count, generator=generator)[place]))
+    return rows
+
+
+def seeds_of_step(settings: AdapterSettings, step: int, purpose: str) -> list[int]:
+    """One seed per image of a step's batch, for its timestep and noise."""
+    slots = slots_of_process(settings.batch_size)
+    return [derive_seed(settings.seed, purpose, step, slot) for slot in slots]
+
+
+@torch.no_grad()
+def encode(
+    pipeline: StableDiffusionPipeline, images: Tensor, captions: Sequence[str]
+) -> tuple[Tensor, Tensor]:
+    """Latents (N, C, h, w) in float32 and text embeddings (N, L, D) in the U-Net's precision."""
+    unet = pipeline.unet
+    latents = torch.cat([encode_images(pipeline, batch) for batch in images.split(16)])
+    text = encode_prompts(pipeline, captions)
+    return latents.to(unet.device, torch.float32), text.to(unet.device, unet.dtype)
+
+
+def fingerprint(settings: AdapterSettings, unet: UNet2DConditionModel, *inputs: Tensor) -> str:
+    """A name for a training run, from everything its result depends on."""
+    digest = hashlib.blake2b(settings.model_dump_json().encode(), digest_size=8)
+    gates = sorted({str(getattr(layer, "gate", "")) for layer in lora_layers(unet)})
+    digest.update(repr((active_adapters(unet), gates)).encode())
+    for tensor in [*unet.state_dict().values(), *inputs]:
+        flat = tensor.detach().cpu().contiguous().flatten()
+        digest.update(flat.view(torch.uint8).numpy())
+    return digest.hexdigest()

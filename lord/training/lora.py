@@ -1,0 +1,108 @@
+"""LoRA fine-tuning on photographs of one subject.
+
+With a defence on the pipeline (see `lord.defences`) the same function is Stage 2 of LoRD: the
+defence takes part in every forward pass, frozen, and only the new LoRA learns.
+"""
+
+from collections.abc import Sequence
+from itertools import chain
+from pathlib import Path
+
+import torch
+from diffusers import StableDiffusionPipeline
+from peft import LoraConfig
+from torch import Tensor, nn
+
+from lord import adapter as adapters
+from lord.adapter import add_adapter
+from lord.models.diffusion import (
+    check_predicts_noise,
+    noised,
+    predict,
+    row_errors,
+    training_schedule,
+)
+from lord.models.pipeline import check_captions, check_images
+from lord.seeding import derive_seed
+from lord.training.adapters import (
+    History,
+    encode,
+    fingerprint,
+    rows_of_step,
+    seeds_of_step,
+    train_adapter,
+)
+from lord.training.settings import FinetuneSettings
+
+
+def finetune(
+    pipeline: StableDiffusionPipeline,
+    images: Tensor,
+    captions: Sequence[str],
+    settings: FinetuneSettings | None = None,
+    *,
+    prior: tuple[Tensor, Sequence[str]] | None = None,
+    adapter: str = "subject",
+    checkpoint: Path | None = None,
+) -> History:
+    """Train a new LoRA of the U-Net on images of a subject; it ends on the pipeline, active.
+
+    Minimises mean‖ε_θ(z_t, t, c) − ϵ‖² over the LoRA's weights alone (Hu et al., arXiv 2106.09685),
+    with a fresh timestep and noise per image and step. Adapters that are active on the U-Net stay
+    so, frozen: after `lord.defences.saved.load_defence` this is Stage 2 of LoRD (arXiv 2602.10319).
+
+    Args:
+        images: float, shape (N, 3, H, W) in [0, 1].
+        captions: one per image.
+        prior: images of the class and their captions, which keep the class as it was (Ruiz et
+            al., arXiv 2208.12242). Needed exactly when ``settings.prior_weight`` is above zero.
+        adapter: the name of the new LoRA.
+        checkpoint: where work in progress is kept, see `train_adapter`.
+
+    Returns:
+        ``"loss"`` of every step, and ``"prior"`` where there is one.
+
+    Raises:
+        ValueError: images, captions or prior are not as above; the adapter's name is taken; or the
+            model does not predict noise.
+        FloatingPointError: the loss is not finite. The new LoRA is then gone again.
+    """
+    settings = settings or FinetuneSettings()
+    check_predicts_noise(pipeline)
+    check_images(images)
+    check_captions(captions, images)
+    if (prior is not None) != (settings.prior_weight > 0):
+        raise ValueError("prior: give class images exactly when prior_weight is above zero")
+    sources = [encode(pipeline, images, captions)]
+    if prior is not None:
+        class_images, class_captions = prior
+        check_images(class_images)
+        check_captions(class_captions, class_images)
+        sources.append(encode(pipeline, class_images, class_captions))
+    schedule = training_schedule(pipeline)
+
+    def loss(unet: nn.Module, step: int) -> tuple[Tensor, dict[str, Tensor]]:
+        batch = []
+        for kind, (latents, text) in zip(("subject", "prior"), sources, strict=False):
+            rows = rows_of_step(len(latents), settings, step)
+            batch.append((latents[rows], text[rows], seeds_of_step(settings, step, kind)))
+        latents, text, seeds = zip(*batch, strict=True)
+        noisy, times, epsilon = noised(schedule, torch.cat(latents), list(chain(*seeds)))
+        prediction = predict(unet, noisy, times, torch.cat(text))
+        errors = row_errors(prediction, epsilon).chunk(len(sources))
+        if prior is None:
+            return errors[0].mean(), {"loss": errors[0].mean()}
+        parts = {"loss": errors[0].mean(), "prior": errors[1].mean()}
+        return parts["loss"] + settings.prior_weight * parts["prior"], parts
+
+    name = fingerprint(settings, pipeline.unet, *(tensor for pair in sources for tensor in pair))
+    config = LoraConfig(
+        r=settings.rank, lora_alpha=settings.alpha, target_modules=settings.targets()
+    )
+    add_adapter(pipeline.unet, config, adapter, derive_seed(settings.seed, "initialisation"))
+    return train_adapter(pipeline, adapter, loss, settings, checkpoint, name, "fine-tuning")
+
+
+def remove_adapters(pipeline: StableDiffusionPipeline) -> None:
+    """Take every adapter off the pipeline, which is then its base model again, to the last bit."""
+    adapters.remove_adapters(pipeline.unet)

@@ -1,0 +1,116 @@
+"""The LoRA's file, in the format of diffusers: `pipeline.load_lora_weights(path)` reads it too."""
+
+import json
+from pathlib import Path
+
+import torch
+from diffusers import StableDiffusionPipeline, UNet2DConditionModel
+from diffusers.loaders.lora_base import LORA_ADAPTER_METADATA_KEY
+from peft import LoraConfig
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from lord import adapter as adapters
+from lord.adapter import activate, active_adapters, adapter_tensors, load_tensors
+from lord.files import save_tensors
+from lord.seeding import derive_seed, noise
+
+LORA_FILE = "pytorch_lora_weights.safetensors"
+
+
+def save_lora(
+    pipeline: StableDiffusionPipeline, path: str | Path, adapter: str = "subject"
+) -> Path:
+    """Write a LoRA as diffusers does, its rank and alpha included, in one atomic step.
+
+    Args:
+        path: a ``.safetensors`` file, or a folder, in which diffusers' usual name is taken.
+
+    Returns:
+        The file.
+
+    Raises:
+        ValueError: the pipeline has no such adapter.
+    """
+    unet = pipeline.unet
+    config = getattr(unet, "peft_config", {}).get(adapter)
+    if config is None:
+        raise ValueError(f"the pipeline has no adapter named {adapter!r} to save")
+    tensors = {f"unet.{key}": value for key, value in adapter_tensors(unet, adapter).items()}
+    settings = {f"unet.{key}": value for key, value in config.to_dict().items()}
+    metadata = {
+        "format": "pt",
+        LORA_ADAPTER_METADATA_KEY: json.dumps(settings, sort_keys=True, default=sorted),
+    }
+    path = lora_file(path)
+    save_tensors(tensors, path, metadata)
+    return path
+
+
+def load_lora(
+    pipeline: StableDiffusionPipeline, path: str | Path, adapter: str = "subject"
+) -> None:
+    """Put a saved LoRA on the pipeline, active, frozen and in float32.
+
+    It is proved to have been loaded: every weight in the file has found its place, and the U-Net
+    answers differently with it.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: the file is broken or of another kind, the LoRA belongs to another model or has
+            no effect, or the adapter's name is taken. The pipeline is then as it was.
+    """
+    path = lora_file(path)
+    tensors, metadata = read_safetensors(path)
+    if LORA_ADAPTER_METADATA_KEY not in metadata:
+        raise ValueError(f"{path}: no adapter settings in the file, so it was not written here")
+    if foreign := [key for key in tensors if not key.startswith("unet.")]:
+        raise ValueError(f"{path}: {foreign[0]} is not a weight of the U-Net; nothing was loaded")
+    settings = json.loads(metadata[LORA_ADAPTER_METADATA_KEY])
+    settings = {key.removeprefix("unet."): value for key, value in settings.items()}
+    tensors = {key.removeprefix("unet."): value for key, value in tensors.items()}
+    try:
+        config = LoraConfig(**settings)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{path}: adapter settings that peft does not take ({error})") from None
+    load_tensors(pipeline.unet, config, tensors, adapter, str(path))
+    check_effect(pipeline.unet, adapter, str(path))
+
+
+def lora_file(path: str | Path) -> Path:
+    """The file itself, or the file of diffusers' usual name in a folder."""
+    path = Path(path)
+    return path if path.suffix == ".safetensors" else path / LORA_FILE
+
+
+def read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """The tensors and the metadata of a file.
+
+    Raises:
+        FileNotFoundError, ValueError: the file is missing or broken.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such file")
+    try:
+        with safe_open(path, framework="pt") as file:
+            names = file.keys()
+            return {name: file.get_tensor(name) for name in names}, file.metadata() or {}
+    except SafetensorError as error:
+        raise ValueError(f"{path}: not a safetensors file, or a broken one ({error})") from None
+
+
+@torch.no_grad()
+def check_effect(unet: UNet2DConditionModel, adapter: str, source: str) -> None:
+    """Raise ValueError, and remove the adapter, if the U-Net answers the same without it."""
+    side = 2 ** len(unet.config.block_out_channels)  # divisible as often as the U-Net halves it
+    seed = derive_seed("probe")
+    latents = noise([seed], (unet.config.in_channels, side, side), unet.device, unet.dtype)
+    text = noise([seed], (4, unet.config.cross_attention_dim), unet.device, unet.dtype)
+    names = active_adapters(unet)
+    with_adapter = unet(latents, 500, text).sample
+    activate(unet, [name for name in names if name != adapter])
+    without = unet(latents, 500, text).sample
+    activate(unet, names)
+    if torch.equal(with_adapter, without):
+        adapters.remove_adapter(unet, adapter)
+        raise ValueError(f"{source}: the adapter changes nothing; was it trained and saved?")

@@ -1,0 +1,39 @@
+"""Settings of the training of adapters."""
+
+from pydantic import BaseModel, ConfigDict, Field
+
+ATTENTION = ("to_q", "to_k", "to_v", "to_out.0")
+LEARNING_RATE = "of AdamW at the start; a cosine takes it down to 2 % of that"
+
+
+class AdapterSettings(BaseModel):
+    """What the training of any adapter needs. Unknown keys are an error."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    rank: int = Field(4, ge=1)
+    alpha: float = Field(4, gt=0, description="the adapter's update is scaled by alpha / rank")
+    target_modules: tuple[str, ...] | str = Field(
+        ATTENTION, description="ends of layer names, or one regular expression for whole names"
+    )
+    learning_rate: float = Field(1e-3, gt=0, description=LEARNING_RATE)
+    steps: int = Field(300, ge=1, description="optimizer steps")
+    batch_size: int = Field(8, ge=1, description="images per step")
+    weight_decay: float = Field(0.01, ge=0)
+    max_grad_norm: float = Field(1.0, gt=0)
+    checkpoint_every: int = Field(100, ge=1, description="steps between checkpoints")
+    seed: int = 0
+
+    def targets(self) -> list[str] | str:
+        """``target_modules`` as peft wants it."""
+        targets = self.target_modules
+        return targets if isinstance(targets, str) else list(targets)
+
+
+class FinetuneSettings(AdapterSettings):
+    """Settings of one fine-tuning; the defaults suit the embedded model."""
+
+    learning_rate: float = Field(4e-3, gt=0, description=LEARNING_RATE)
+    prior_weight: float = Field(
+        0.0, ge=0, description="weight of the loss on class images (prior preservation); 0: none"
+    )
