@@ -13,14 +13,14 @@ from pathlib import Path
 from lord.study.notebooks import notebook_names
 from lord.study.plan import jobs
 from lord.study.profile import ABLATIONS, load_profile
-from lord.study.run import results_root
+from lord.study.run import results_root, state_of, store_of
 
 PROFILE = config.get("profile", "quick")
 COMPUTE = config.get("compute", True)
 STRICT = config.get("strict", False)
 RESULTS = f"{results_root()}/{PROFILE}"
 SETTINGS = f"lord/study/profiles/{PROFILE}.yaml"
-# A change of the code redraws every figure and marks stale records; it recomputes nothing.
+# A change of the code draws every figure again; it recomputes nothing.
 CODE = sorted(str(path) for path in Path("lord").rglob("*.py"))
 # Stamps say that a job has been done; what it found is in the records beside them. `lord study run`
 # recognises finished records itself, so a lost stamp costs seconds; a stamp whose record is lost is
@@ -31,12 +31,14 @@ ONE_THREAD = "OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 "
 
 # A cell is what one process computes: all experiments of one stage, domain, subject, seed, attack.
 CELLS = {}
+STORE = store_of(load_profile(PROFILE))
 for job in jobs(load_profile(PROFILE)):
     place = {name: getattr(job, name) for name in ("stage", "domain", "subject", "seed", "attack")}
     place = {name: str(value) for name, value in place.items() if value is not None}
     cell = "-".join(place.values())
     CELLS[cell] = place
-    if not all(Path(RESULTS, f"{name}.json").exists() for name in job.outputs):
+    records = STORE.records(job.stage)
+    if any(state_of(job, name, records) != "finished" for name in job.outputs):
         Path(STAMPS, cell).unlink(missing_ok=True)
 
 # The stages whose records a notebook shows.
@@ -95,15 +97,16 @@ def records_of(notebook):
     """The cells a notebook waits for or, where nothing is computed, the records as they are."""
     if COMPUTE:
         return stamps_of(SHOWN[notebook])
-    return sorted(str(path) for path in Path(RESULTS).rglob("*.json"))
+    return sorted(str(path) for path in Path(RESULTS).glob("*.jsonl"))
 
 
 wildcard_constraints:
-    cell="[a-z0-9_-]+",
+    cell="(?!tables$)[a-z0-9_-]+",
 
 
 localrules:
     book,
+    tables,
 
 
 rule book:
@@ -113,6 +116,7 @@ rule book:
         "_toc.yml",
         [str(path) for path in Path("book").glob("*.*")],
         "book/_static/custom.css",
+        [f"{STAMPS}/tables"] if COMPUTE else [],
     output:
         f"book/_build/{PROFILE}.built",
         "book/_build/html/index.html",
@@ -122,6 +126,16 @@ rule book:
         # The book holds one profile at a time: another one's stamp is void now.
         "rm -f book/_build/*.built && lord study book --profile {PROFILE} {params.strict}"
         " && touch {output[0]}"
+
+
+rule tables:
+    input:
+        stamps_of({place["stage"] for place in CELLS.values()}),
+        CODE,
+    output:
+        f"{STAMPS}/tables",
+    shell:
+        ONE_THREAD + "lord study tables --profile {PROFILE} > {output}"
 
 
 rule notebook:

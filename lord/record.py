@@ -1,13 +1,12 @@
-"""One JSON record for each experiment: what was asked, what came out, and what it came out of.
+"""One record for each experiment: what was asked, what came out, and what it came out of.
 
-A record's key is a hash of what was asked (kind, settings, seed), so changed settings are another
-experiment. It also keeps a hash of the code it ran, so a result from older code is known as stale.
+A record's key is a hash of what was asked (the settings that differ from their defaults, the
+weights) and of the versions of the components that took part (`lord.names`). Changed settings are
+another experiment; a raised version makes a record stale. Commit and source are kept as provenance
+and decide nothing, so that code may be moved, renamed and added to.
 """
 
-import ast
 import hashlib
-import importlib.util
-import io
 import json
 import os
 import platform
@@ -16,8 +15,7 @@ import resource
 import subprocess
 import sys
 import time
-import tokenize
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -26,9 +24,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from pydantic import BaseModel, ConfigDict, FiniteFloat, NonNegativeFloat, ValidationError
+from pydantic import BaseModel, ConfigDict, FiniteFloat, NonNegativeFloat
 
-from lord.files import write_text
+from lord.names import version_of
 
 PACKAGES = (
     "torch",
@@ -53,8 +51,13 @@ class Record(BaseModel):
 
     name: str
     kind: str
+    key: str
+    """`record_key` of what was asked, with the components' versions."""
     settings: dict[str, Any]
+    """As resolved, defaults included."""
     seed: int
+    components: dict[str, int]
+    """What took part, such as ``"attack:ace"``, each with the version of its numbers."""
     evidence: bool
     """False for runs at a scale that shows only that the code works."""
     metrics: dict[str, FiniteFloat]
@@ -67,16 +70,17 @@ class Record(BaseModel):
     versions: dict[str, str]
     commit: str
     """Git revision of the code, ``"unknown"`` outside a checkout."""
-    dirty: bool
+    dirty: bool = False
     """Whether the package had uncommitted changes."""
-    modules: tuple[str, ...]
-    code_hash: str
-    """`code_hash` of ``modules`` when the experiment ran."""
+    lost: bool = False
+    """Whether the commit is not in the history of the repository."""
+    source: str = ""
+    """Hash of the package's source."""
 
     @property
-    def key(self) -> str:
-        """The `record_key` of what was asked."""
-        return record_key(self.kind, self.settings, self.seed)
+    def is_stale(self) -> bool:
+        """Whether a component has another version now, or is no longer there."""
+        return any(version_of(name) != version for name, version in self.components.items())
 
 
 @dataclass
@@ -126,11 +130,12 @@ def peak_of_process() -> int:
 def make_record(
     name: str,
     kind: str,
-    settings: BaseModel | Mapping[str, Any],
+    settings: Mapping[str, Any],
     seed: int,
     metrics: Mapping[str, float],
     measurement: Measurement,
-    modules: Sequence[str],
+    components: Iterable[str],
+    key: str,
     series: Mapping[str, Sequence[float]] | None = None,
     evidence: bool = True,
     device: torch.device | str = "cpu",
@@ -139,8 +144,9 @@ def make_record(
 
     Args:
         name: what people call the experiment; two records may share a kind, not a name.
-        settings: fully resolved, JSON values only; a pydantic model is dumped to them.
-        modules: names of the ``lord`` modules and packages the outcome depends on.
+        settings: fully resolved, JSON values only.
+        components: what took part.
+        key: see `record_key`.
         series: curves for figures.
         evidence: False for runs at a scale that shows only that the code works.
         device: where it ran.
@@ -148,12 +154,14 @@ def make_record(
     Raises:
         pydantic.ValidationError: a metric, or a point of a series, is not a finite number.
     """
-    commit, dirty = git_state()
+    commit, dirty, source = git_state()
     return Record(
         name=name,
         kind=kind,
-        settings=_plain(settings),
+        key=key,
+        settings=json.loads(json.dumps(dict(settings))),
         seed=seed,
+        components={name: version_of(name) for name in sorted(components)},
         evidence=evidence,
         metrics=dict(metrics),
         series={key: list(values) for key, values in (series or {}).items()},
@@ -165,86 +173,25 @@ def make_record(
         | {package: metadata.version(package) for package in PACKAGES},
         commit=commit,
         dirty=dirty,
-        modules=tuple(sorted(modules)),
-        code_hash=code_hash(modules),
+        source=source,
     )
 
 
-def record_key(kind: str, settings: BaseModel | Mapping[str, Any], seed: int) -> str:
-    """Twelve hexadecimal digits that change with the kind, any setting or the seed."""
-    asked = {"kind": kind, "settings": _plain(settings), "seed": seed}
-    return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()[:12]
+def record_key(kind: str, asked: Mapping[str, Any], seed: int, versions: Mapping[str, int]) -> str:
+    """Twelve hexadecimal digits that change with the kind, any setting, the seed or a version.
 
-
-def write_record(record: Record, path: str | Path) -> None:
-    """Write a record as JSON, whole or not at all."""
-    write_text(path, record.model_dump_json(indent=2) + "\n")
-
-
-def read_record(path: str | Path) -> Record:
-    """Read and validate a record.
-
-    Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: the file is no record, or a damaged one.
+    Args:
+        asked: the settings that differ from their defaults, and the checksums of weights.
+        versions: of the components that take part.
     """
-    try:
-        return Record.model_validate_json(Path(path).read_bytes())
-    except ValidationError as error:
-        first = error.errors()[0]
-        field = ".".join(map(str, first["loc"]))
-        raise ValueError(
-            f"{path}: not a valid record ({field + ': ' if field else ''}{first['msg']}). Delete "
-            "the file and run its experiment again."
-        ) from error
+    content = {"kind": kind, "asked": asked, "seed": seed, "versions": versions}
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:12]
 
 
-def is_stale(record: Record) -> bool:
-    """Whether the code a record depends on is another one now (or is no longer there)."""
-    try:
-        return code_hash(record.modules) != record.code_hash
-    except ModuleNotFoundError:
-        return True
+def git_state() -> tuple[str, bool, str]:
+    """The git revision of this package's code, whether that has uncommitted changes, and its hash.
 
-
-def code_hash(modules: Sequence[str]) -> str:
-    """Twelve hexadecimal digits of the source of modules; of a package, all modules in it.
-
-    Comments, docstrings and blank lines do not count: they cannot change a result.
-
-    Raises:
-        ModuleNotFoundError: a module does not exist.
-    """
-    digest = hashlib.sha256()
-    for name in sorted(set(modules)):
-        for path in _sources(name):
-            code = strip_comments(path.read_text(encoding="utf-8"))
-            digest.update(f"{name}\n{path.name}\n{code}\n".encode())
-    return digest.hexdigest()[:12]
-
-
-def strip_comments(source: str) -> str:
-    """Python source without comments, docstrings, blank lines and trailing spaces."""
-    lines = source.splitlines()
-    for token in tokenize.generate_tokens(io.StringIO(source).readline):
-        if token.type == tokenize.COMMENT:
-            row, column = token.start
-            lines[row - 1] = lines[row - 1][:column]
-    for node in ast.walk(ast.parse(source)):
-        # A string that is a statement of its own is a docstring, or does nothing either.
-        if not isinstance(node, ast.Expr) or not isinstance(node.value, ast.Constant):
-            continue
-        first, last = node.lineno - 1, node.end_lineno
-        alone = not lines[first][: node.col_offset].strip()
-        if isinstance(node.value.value, str) and alone:
-            lines[first:last] = [""] * (last - first)
-    return "\n".join(line.rstrip() for line in lines if line.strip())
-
-
-def git_state() -> tuple[str, bool]:
-    """The git revision this package's code is at, and whether the code has uncommitted changes.
-
-    ``("unknown", False)`` where the package is not part of a checkout.
+    ``("unknown", False, "")`` where the package is not part of a checkout.
     """
     here = Path(__file__)
 
@@ -255,9 +202,10 @@ def git_state() -> tuple[str, bool]:
     try:
         # A package installed below some other project's checkout is not part of that one.
         git("ls-files", "--error-unmatch", here.name)
-        return git("rev-parse", "HEAD"), bool(git("status", "--porcelain", "--", "."))
+        dirty = bool(git("status", "--porcelain", "--", "."))
+        return git("rev-parse", "HEAD"), dirty, git("rev-parse", "HEAD:./")[:12]
     except (OSError, subprocess.CalledProcessError):
-        return "unknown", False
+        return "unknown", False, ""
 
 
 def describe_device(device: torch.device | str) -> str:
@@ -268,19 +216,3 @@ def describe_device(device: torch.device | str) -> str:
     if device.type == "cpu":
         return f"cpu ({platform.machine()}, {torch.get_num_threads()} threads)"
     return f"{device.type} ({platform.machine()})"
-
-
-def _plain(settings: BaseModel | Mapping[str, Any]) -> dict[str, Any]:
-    """Settings as they come back from JSON, so that a key does not change on the way."""
-    if isinstance(settings, BaseModel):
-        return settings.model_dump(mode="json")
-    return json.loads(json.dumps(dict(settings)))
-
-
-def _sources(name: str) -> list[Path]:
-    spec = importlib.util.find_spec(name)
-    if spec is None or spec.origin is None:
-        raise ModuleNotFoundError(f"{name}: no such module.", name=name)
-    if spec.submodule_search_locations:
-        return sorted(Path(spec.origin).parent.rglob("*.py"))
-    return [Path(spec.origin)]

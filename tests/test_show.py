@@ -14,11 +14,11 @@ from matplotlib.figure import Figure
 import lord
 from lord import show
 from lord.data.subjects import DOMAINS
-from lord.files import save_png
 from lord.metrics.validation import SEVERITIES, VALIDATED
 from lord.models.embedded import TINY, build_pipeline
 from lord.models.sample import generate
-from lord.record import Record, make_record, measure, write_record
+from lord.names import version_of
+from lord.record import Record, make_record, measure
 from lord.show import first_page
 from lord.show.first_page import _verdict, is_worse
 from lord.show.results import metric_keys
@@ -27,7 +27,7 @@ from lord.study import tables
 from lord.study.experiments.cost import STAGE1
 from lord.study.plan import Job, jobs
 from lord.study.profile import SamplingSettings, load_profile
-from lord.study.run import results_root, run
+from lord.study.run import load_records, results_root, run, store_of
 from lord.study.tables import (
     UNCHANGED,
     ablation_table,
@@ -241,15 +241,19 @@ def study(request, tmp_path_factory):
     with measure() as measurement:
         pass
     number = random.Random(0)
-    blank = make_record("", "", {}, 0, {}, measurement, ["lord.seeding"])
+    blank = make_record("", "", {}, 0, {}, measurement, [], "")
     profile = load_profile(str(path))
+    store, made = store_of(profile, folder / "results"), {}
     for job in jobs(profile):
+        versions = {name: version_of(name) for name in (*job.components, *job.measured)}
         for name, settings in job.outputs.items():
             metrics, series = made_up(job, settings, number)
             record = blank.model_copy(
                 update={
                     "name": name,
                     "kind": job.stage,
+                    "key": job.key(name, versions),
+                    "components": versions,
                     "settings": settings,
                     "seed": job.seed or 0,
                     "evidence": profile.evidence,
@@ -257,11 +261,13 @@ def study(request, tmp_path_factory):
                     "series": series,
                 }
             )
-            target = folder / "results" / profile.name / name
-            write_record(record, target.with_name(f"{name}.json"))
+            made.setdefault(job.stage, []).append(record)
             if job.stage in SHEET_ROWS:
-                picture = torch.rand(3, SHEET_ROWS[job.stage] * SIZE, 8 * SIZE)
-                save_png(picture, target.with_name(f"{name}.png"))
+                shape = (SHEET_ROWS[job.stage] * SIZE, 8 * SIZE, 3)
+                picture = torch.rand(shape, generator=torch.Generator().manual_seed(len(made)))
+                store.write_sheet(name, (picture * 255).to(torch.uint8).numpy())
+    for stage, found in made.items():
+        store.write_all(stage, found)
     patch = pytest.MonkeyPatch()
     patch.setenv("LORD_RESULTS", str(folder / "results"))
 
@@ -305,7 +311,7 @@ def test_the_card_of_a_run_warns_when_numbers_mean_nothing(study):
 
 def test_results_of_older_code_are_marked(study):
     _, records = study
-    old = [r.model_copy(update={"code_hash": "0" * 12}) for r in records("ace")]
+    old = [r.model_copy(update={"components": {"attack:ace": 0}}) for r in records("ace")]
     assert (
         f"Stale: {len(old)} of {len(old) + 1} results"
         in show.run_card([*old, *records("data")]).data
@@ -313,7 +319,7 @@ def test_results_of_older_code_are_marked(study):
     assert (
         "Stale"
         in show.attribute_accuracy(
-            [records("model")[0].model_copy(update={"code_hash": "0" * 12})]
+            [records("model")[0].model_copy(update={"components": {"attack:ace": 0}})]
         ).get_suptitle()
     )
 
@@ -659,7 +665,7 @@ def test_speed_is_a_ratio_beside_the_time(study):
     table = show.performance_table(records("performance")).data
     assert list(table.index) == ["floor", "ACE+, naive loop", "ACE", "AdvDM", "ACE+"]
     assert table.loc["ACE+", "ms per image"] == 1500
-    assert show.numbers(records("performance"))["performance_speedup"] == 2.5
+    assert "2.5 times as fast" in show.performance_findings(records("performance")).data
 
 
 @pytest.mark.parametrize("draw", [show.main_figure, show.gap_closed])
@@ -761,7 +767,7 @@ def test_what_a_defence_takes(study):
         seconds += data.identities * data.attack.steps * data.attack.rounds * gradient
         assert costs.loc[defence, "defence_seconds"] == pytest.approx(seconds)
 
-    write_tables(profile, results_root() / profile.name)
+    write_tables(profile, store_of(profile), load_records(profile))
     table = pd.read_csv(results_root() / profile.name / "main_table.csv").set_index("defence")
     columns = list(costs)
     assert table.drop(index="none")[columns].notna().all(axis=None)

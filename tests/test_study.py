@@ -1,9 +1,14 @@
 """The study end to end at the smoke profile: complete, offline, repeatable and resumable."""
 
+import ast
 import json
+import os
 import random
 import shutil
 import socket
+import subprocess
+import sys
+from pathlib import Path
 from statistics import fmean
 
 import pandas as pd
@@ -12,15 +17,16 @@ import torch
 import yaml
 from pydantic import ValidationError
 
+from lord import names
 from lord.attacks.objectives import OBJECTIVES
 from lord.attacks.settings import NOISE
 from lord.data.subjects import Subject
-from lord.study import run
+from lord.names import PURIFIERS
+from lord.study import plan, run
 from lord.study.bench import Bench, Outcome
 from lord.study.defences import SELECTION_START, stage1_images, with_gate
-from lord.study.experiments import condition, cost, known_diffpure
+from lord.study.experiments import condition, cost
 from lord.study.experiments.scenario import scenario_photographs
-from lord.study.mixed import mix
 from lord.study.photographs import photographs_of
 from lord.study.plan import jobs
 from lord.study.profile import (
@@ -32,18 +38,20 @@ from lord.study.profile import (
     load_profile,
     profile_names,
 )
-from lord.study.run import missing, results_root, status
+from lord.study.run import load_records, missing, results_root, status, store_of
+from lord.study.store import Store
 from lord.study.tables import (
     AS_TRAINED,
     METRICS,
     ablation_table,
     gaps_closed,
-    load_records,
     main_table,
     rival_table,
+    write_tables,
 )
 
 SMOKE = load_profile("smoke")
+REPOSITORY = Path(names.__file__).parents[1]
 
 
 @pytest.fixture(autouse=True)
@@ -143,14 +151,14 @@ def test_a_setting_touches_exactly_the_records_that_depend_on_it():
 
 
 def test_shared_intermediates_are_named_after_what_they_depend_on(tmp_path):
-    def path(modules=("lord.seeding",), steps=5, **change):
+    def path(components=("step:renderer",), steps=5, **change):
         bench = Bench(SMOKE.model_copy(update=change), tmp_path)
-        return bench.shared("name", {"steps": steps}, modules)
+        return bench.shared("name", {"steps": steps}, components)
 
     assert path() == path(subjects=(3,))
     assert path() != path(steps=6)
     assert path() != path(size=32)
-    assert path() != path(modules=("lord.models.sample",))
+    assert path() != path(components=("attack:ace",))
 
 
 def test_attacks_are_compared_at_equal_budgets():
@@ -201,12 +209,14 @@ def test_a_choice_sees_nobody_who_is_evaluated():
     assert settings and all(own["subject"] >= SELECTION_START > trained_on for own in settings)
 
 
-def test_what_has_no_defence_does_not_depend_on_the_code_of_one():
+def test_what_has_no_defence_does_not_depend_on_one():
     for job in jobs(SMOKE):
         if job.stage in ("main", "damage", "steps"):
+            parts = {component.split(":")[0] for component in job.components}
             defended = job.defence in TRAINED
-            assert ("lord.defence" in job.modules) == defended
-            assert ("lord.attacks" in job.modules) == (job.attack != "none" or defended)
+            assert ("defence" in parts) == defended
+            assert ("attack" in parts) == (job.attack != "none" or defended)
+            assert ("purifier" in parts) == (job.defence in PURIFIERS)
 
 
 def test_a_scenario_mixes_photographs(tmp_path):
@@ -245,18 +255,11 @@ def test_an_attacker_without_a_surrogate_has_none(method, rounds):
         SMOKE.model_validate(SMOKE.model_dump() | {"ablations": {"adaptive": asked}})
 
 
-def test_photographs_through_diffpure_are_attacked_by_the_share(tmp_path, monkeypatch):
+def test_photographs_through_diffpure_are_attacked_by_the_share(tmp_path):
     half = SMOKE.varied({"scenario": {"attacker": "through_diffpure", "attacked_share": 0.5}})
-    subject, bench, seen = Subject("portraits", "evaluation", 0), Bench(half, tmp_path), []
-
-    def measure(bench, photographed, *_):
-        seen.append(photographed.images)
-        return ()
-
-    monkeypatch.setattr(known_diffpure, "measure_scenario", measure)
-    asked = (bench, subject, 0, SMOKE.attack_of("ace"), "diffpure", ("none",))
-    assert not list(known_diffpure.measure_known_diffpure(*asked))
-    changed = seen[0] != photographs_of(bench, subject, 0, None)
+    subject, bench = Subject("portraits", "evaluation", 0), Bench(half, tmp_path)
+    images = scenario_photographs(bench, subject, 0, SMOKE.attack_of("ace"), "diffpure")
+    changed = images != photographs_of(bench, subject, 0, None)
     assert changed.flatten(1).any(1).tolist() == [True, True, False, False]
 
 
@@ -283,9 +286,9 @@ def test_an_ablation_is_measured_against_undefended_loras(records, stage):
     for record in found:
         changed = record.settings["attack_name"] != "none"
         assert (record.metrics["ssim"] < 0.999) == changed
-    table = ablation_table(load_records(SMOKE, results / "smoke"), stage)
+    table = ablation_table(load_records(SMOKE, results), stage)
     rows = table.set_index(["variant", "attack", "defence", "treatment"])
-    main = main_table(load_records(SMOKE, results / "smoke")).set_index(["attack", "defence"])
+    main = main_table(load_records(SMOKE, results)).set_index(["attack", "defence"])
     if stage == "rank":  # which has undefended LoRAs of its own
         clean, attacked = (rows["fid"]["r2", attack, "none", "none"] for attack in ("none", "ace"))
         defended = rows.loc["r2", "ace", "lord", "dropped"]
@@ -349,23 +352,15 @@ def test_who_knows_of_diffpure_raises_the_objective_after_it(records):
 
 def test_mixed_attacks_take_turns_in_the_pictures(tmp_path):
     bench = Bench(SMOKE, tmp_path)
-    with pytest.raises(KeyError, match="mixed"):  # rather than something else in silence
-        stage1_images(bench, "portraits", "lord_mixed")
-    mixed = stage1_images(mix(bench, "portraits", "lord_mixed"), "portraits", "lord_mixed")[1]
+    mixed = stage1_images(bench, "portraits", "lord_mixed")[1]
     for turn, method in enumerate(SMOKE.mixed_data.attack.methods):
         alone = Bench(SMOKE.varied({"stage1_data": {"attack": {"method": method}}}), tmp_path)
         alone = stage1_images(alone, "portraits", "lord")[1]
         changed = (mixed - alone).abs().mean(dim=(1, 2, 3))
         assert changed[turn::2].max() < 0.1 * changed[1 - turn :: 2].min()
 
-    assert mix(bench, "portraits", "lord") is bench
-    other = Bench(SMOKE.varied({"scenario": {"stage1_domain": "other"}}), tmp_path)
-    stage1_images(mix(other, "portraits", "lord_mixed"), "landscapes", "lord_mixed")
-
 
 def test_mixed_attacks_are_settled_before_anything_runs():
-    for job in jobs(SMOKE):
-        assert (job.defence == "lord_mixed") == ("lord.study.mixed" in job.modules)
     values = SMOKE.model_dump()
     with pytest.raises(ValueError, match="mixed_data: lord_mixed needs"):
         SMOKE.model_validate(values | {"mixed_data": None})
@@ -395,7 +390,7 @@ def test_where_nobody_attacks_it_does_not_matter_who_would():
 
 def test_every_variant_is_another_experiment():
     ablated = [job for job in jobs(SMOKE) if job.stage in SMOKE.ablations]
-    keys = [job.key(name) for job in ablated for name in job.outputs]
+    keys = [job.key(name, {}) for job in ablated for name in job.outputs]
     assert {job.stage for job in ablated} == set(ABLATIONS)
     assert len(set(keys)) == len(keys)
 
@@ -424,21 +419,22 @@ def test_a_run_measures_every_condition(records):
             "clip_iqa_embedded",
             "identity",
             "ssim",
+            "adapter_thousands",
         }
         changed = record.settings["attack_name"] != "none"
         assert (record.metrics["ssim"] < 0.999) == changed
-        assert (results / "smoke" / f"{record.name}.png").is_file()
+        assert store_of(SMOKE, results).has_sheet(record)
     states = {s.name: s.state for s in status(SMOKE, results)}
     assert all(states[record.name] == "finished" for record in found)
 
 
 def test_the_tables_follow_from_the_records(records):
     _, results = records
-    table = main_table(load_records(SMOKE, results / "smoke"))
+    table = main_table(load_records(SMOKE, results))
     as_trained = table[~table["selected"]]
     assert len(table) - len(as_trained) == len(SMOKE.pairs)
     assert set(as_trained["defence"]) <= set(AS_TRAINED)
-    gaps = gaps_closed(load_records(SMOKE, results / "smoke"))
+    gaps = gaps_closed(load_records(SMOKE, results))
     assert set(gaps["metric"]) == set(METRICS)
     fid = table.set_index(["attack", "defence", "selected"])["fid"]
     damage = fid["ace", "none", True] - fid["none", "none", True]
@@ -447,24 +443,21 @@ def test_the_tables_follow_from_the_records(records):
     ]
     repaired = fid["ace", "none", True] - fid["ace", "jpeg", True]
     assert share == pytest.approx(repaired / damage) if damage > 0 else share != share
-    leads = rival_table(load_records(SMOKE, results / "smoke")).set_index(
+    leads = rival_table(load_records(SMOKE, results)).set_index(
         ["attack", "defence", "treatment", "metric"]
     )["lead"]
     ahead = fid["ace", "jpeg", True] - fid["ace", OURS, True]
     assert leads["ace", "jpeg", "none", "fid"] == pytest.approx(ahead)
 
 
-def test_lost_tables_are_written_again_from_the_records(tmp_path, monkeypatch):
-    """Also if the run was killed after its last record; and none is written by halves."""
-    table = tmp_path / "smoke" / "performance.csv"
+def test_a_table_is_written_when_all_its_records_are_there(tmp_path, monkeypatch):
+    table, store = tmp_path / "smoke" / "performance.csv", store_of(SMOKE, tmp_path)
     run("smoke", "performance", results=tmp_path)
-    assert not table.exists()
+    assert not write_tables(SMOKE, store, load_records(SMOKE, tmp_path))
     monkeypatch.setattr(cost, "measure_cost", lambda bench: Outcome({"a step/seconds": 0.5}))
     run("smoke", "cost", results=tmp_path)
-    written = table.read_bytes()
-    table.unlink()
-    run("smoke", "performance", results=tmp_path)
-    assert table.read_bytes() == written
+    assert not table.exists()  # running does not depend on reporting
+    assert write_tables(SMOKE, store, load_records(SMOKE, tmp_path)) == [table]
     rows = pd.read_csv(table).set_index("step")
     assert rows.loc["a step", "experiment"] == "cost"
     (record,) = run("smoke", "performance", results=tmp_path, compute=False)
@@ -477,6 +470,7 @@ def test_lost_tables_are_written_again_from_the_records(tmp_path, monkeypatch):
 def test_only_a_defence_needs_stage_1(tmp_path):
     run("smoke", "main", domain="portraits", attack="none", defence="none", results=tmp_path)
     assert not list((tmp_path / "smoke").rglob("*stage1*"))
+    assert not list((tmp_path / "smoke").rglob("*lord*"))
 
 
 def test_finished_experiments_are_not_run_again(records, monkeypatch):
@@ -500,7 +494,9 @@ def test_of_a_cell_that_lost_a_treatment_only_that_is_run_again(records, tmp_pat
     names = [r.name for r in found if "-ace-lord-" in r.name]
     lost = next(name for name in names if name.endswith("-lambda=0"))
     shutil.copytree(results, tmp_path, dirs_exist_ok=True)
-    (tmp_path / "smoke" / f"{lost}.json").unlink()
+    path = tmp_path / "smoke" / "main.jsonl"
+    lines = path.read_text().splitlines(keepends=True)
+    path.write_text("".join(line for line in lines if f'"{lost}"' not in line))
     again = run("smoke", "main", domain="portraits", results=tmp_path)
     assert [r.metrics for r in again] == [r.metrics for r in found]
     assert len(names) > 1 and [r.name for r in again if r not in found] == [lost]
@@ -516,7 +512,7 @@ def test_a_killed_run_goes_on_and_ends_with_the_same_numbers(records, tmp_path, 
     with pytest.raises(Killed):
         run("smoke", "main", domain="portraits", results=tmp_path)
     assert not list((tmp_path / "smoke").glob(".*-*"))  # nothing half-written
-    assert 0 < len(list((tmp_path / "smoke").glob("*.json"))) < len(found)
+    assert 0 < len(store_of(SMOKE, tmp_path).records("main")) < len(found)
     monkeypatch.undo()
     resumed = run("smoke", "main", domain="portraits", results=tmp_path)
     assert [r.metrics for r in resumed] == [r.metrics for r in found]
@@ -536,12 +532,155 @@ def _fails_at_call(number, function):
 @pytest.mark.slow
 def test_committed_results_can_be_computed_again(tmp_path):
     """One subject and seed of a random domain, from stage 1 on, against the committed records."""
-    folder = results_root() / "full"
-    table = folder / "main_table.csv"
-    if not table.is_file():
-        pytest.skip("the full study has not been run")
-    domain = random.choice(sorted(pd.read_csv(table)["domain"].unique()))
-    again = run("full", "main", domain=domain, subject=0, seed=0, results=tmp_path)
+    full = load_profile("full")
+    committed = store_of(full).records("main")
+    domain = random.choice(full.domains)
+    again = run(full, "main", domain=domain, subject=0, seed=0, results=tmp_path)
     for record in again:
-        committed = json.loads((folder / f"{record.name}.json").read_text())
-        assert record.metrics == pytest.approx(committed["metrics"], rel=0.05)
+        values = {name: record.metrics[name] for name in committed[record.name].metrics}
+        assert values == pytest.approx(committed[record.name].metrics, rel=0.05)
+
+
+# The published records.
+
+
+def test_the_store_is_small():
+    folder = results_root() / "full"
+    files = [path for path in folder.rglob("*") if path.is_file() and ".work" not in path.parts]
+    files = [path for path in files if ".done" not in path.parts]
+    assert len(files) <= 60 and sum(path.stat().st_size for path in files) <= 20e6
+
+
+def test_every_committed_record_is_finished():
+    assert {entry.state for entry in status(load_profile("full"))} == {"finished"}
+
+
+def test_every_record_cites_a_commit_of_the_history_or_says_that_it_does_not():
+    def git(*arguments):
+        command = ["git", "-C", str(REPOSITORY), *arguments]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
+    if git("rev-parse", "--is-shallow-repository").strip() == "true":
+        pytest.skip("a shallow clone has no history")
+    history = set(git("rev-list", "HEAD").split())
+    for record in load_records(load_profile("full")):
+        assert record.lost == (record.commit not in history), record.name
+
+
+def test_the_committed_tables_are_those_of_the_records(tmp_path):
+    full = load_profile("full")
+    folder = store_of(full).folder
+    for path in write_tables(full, Store(tmp_path), load_records(full)):
+        assert path.read_bytes() == (folder / path.name).read_bytes(), path.name
+
+
+# What leaves records finished, and what does not.
+
+
+@pytest.mark.parametrize(
+    "catalogue", [names.ATTACKS, names.PURIFIERS, names.DEFENCES, names.METRICS]
+)
+def test_a_new_component_leaves_every_record_finished(catalogue, monkeypatch):
+    monkeypatch.setitem(catalogue, "new", 1)
+    assert {entry.state for entry in status(load_profile("full"))} == {"finished"}
+
+
+def test_a_further_metric_in_every_cell_leaves_every_record_finished(monkeypatch):
+    monkeypatch.setitem(names.METRICS, "new", 1)
+    monkeypatch.setattr(plan, "MEASURED", (*plan.MEASURED, "metric:new"))
+    assert {entry.state for entry in status(load_profile("full"))} == {"finished"}
+
+
+@pytest.mark.parametrize(
+    "model", ["SamplingSettings", "Budget", "Scenario", "Stage1Settings", "AttackSettings"]
+)
+def test_an_optional_setting_with_a_default_leaves_every_record_finished(tmp_path, model):
+    """In a copy of the package, which knows a setting more."""
+    homes = {"Stage1Settings": "defences/settings.py", "AttackSettings": "attacks/settings.py"}
+    homes = dict.fromkeys(("SamplingSettings", "Budget", "Scenario"), "study/profile.py") | homes
+    marker = '    model_config = ConfigDict(extra="forbid", frozen=True)\n'
+
+    def further(text: str) -> str:
+        head, tail = text.split(f"class {model}(", 1)
+        if model == "Stage1Settings":
+            marked = "    learning_rate: float = Field(4e-3, gt=0, description=LEARNING_RATE)\n"
+            return f"{head}class {model}(" + tail.replace(marked, f"{marked}    more: int = 7\n", 1)
+        return f"{head}class {model}(" + tail.replace(marker, f"{marker}    more: int = 7\n", 1)
+
+    assert states_of_a_copy(tmp_path, {homes[model]: further}) == {"finished"}
+
+
+def states_of_a_copy(folder: Path, changes: dict) -> set[str]:
+    """The states of the published records in a copy of the package with changed files."""
+    copy = folder / "copy"
+    shutil.copytree(REPOSITORY / "lord", copy / "lord", ignore=shutil.ignore_patterns("assets"))
+    (copy / "lord" / "assets").symlink_to(REPOSITORY / "lord" / "assets")
+    for name, change in changes.items():
+        path = copy / "lord" / name
+        before = path.read_text() if path.exists() else ""
+        path.write_text(change(before))
+        assert path.read_text() != before, name
+    code = "from lord.study.profile import load_profile; from lord.study.run import status; "
+    code += "print(*{entry.state for entry in status(load_profile('full'))})"
+    environment = os.environ | {"LORD_RESULTS": str(results_root()), "PYTHONPATH": str(copy)}
+    shown = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, cwd=copy
+    )
+    assert shown.returncode == 0, shown.stderr
+    return set(shown.stdout.split())
+
+
+def test_code_may_be_renamed_reformatted_moved_and_added_to(tmp_path):
+    def renamed(text: str) -> str:
+        return text.replace("decay", "shrinking_of_the_step")
+
+    def reformatted(text: str) -> str:
+        return ast.unparse(ast.parse(text))
+
+    def with_a_domain(text: str) -> str:
+        known = '"landscapes": landscapes}'
+        return text.replace(known, '"landscapes": landscapes, "places": landscapes}')
+
+    ball = (REPOSITORY / "lord" / "attacks" / "ball.py").read_text()
+    moved = "from lord.attacks.sphere import _unit, project, quantise, start  # noqa: F401"
+    changes = {
+        "attacks/pgd.py": renamed,
+        "training/loop.py": reformatted,
+        "attacks/sphere.py": lambda _: ball,
+        "attacks/ball.py": lambda _: moved,
+        "data/subjects.py": with_a_domain,
+    }
+    assert states_of_a_copy(tmp_path, changes) == {"finished"}
+
+
+@pytest.mark.parametrize(
+    ("catalogue", "name", "stages"),
+    [
+        (
+            names.STEPS,
+            "finetune",
+            {"main", "cost", "rank_cost", "sampled_gates", "rank", "adaptive"},
+        ),
+        (names.ATTACKS, "ace", {"ace", "stage1", "main", "audit", "masking", "parts"}),
+        (names.PURIFIERS, "jpeg", {"main", "cost", "audit"}),
+        (names.METRICS, "fid", {"metrics", "main", "damage", "steps"}),
+        (names.DEFENCES, "lord", {"stage1", "main", "cost", "rank_cost", "masking", "audit"}),
+        (names.ATTACKERS, "closing", {"adaptive"}),
+        (names.EXPERIMENTS, "main", {"main"}),
+    ],
+)
+def test_a_raised_version_makes_stale_what_took_part(catalogue, name, stages, monkeypatch):
+    monkeypatch.setitem(catalogue, name, catalogue[name] + 1)
+    found = status(load_profile("full"))
+    stale = {entry.stage for entry in found if entry.state == "stale"}
+    assert stages <= stale and {entry.state for entry in found} <= {"finished", "stale"}
+    assert "data" not in stale
+
+
+def test_masking_is_computed_again_when_the_attackers_grow():
+    full = load_profile("full")
+    adaptive = full.ablations["adaptive"]
+    grown = adaptive.model_copy(update={"conditions": adaptive.conditions | {"mist": ("lord",)}})
+    grown = full.model_copy(update={"ablations": full.ablations | {"adaptive": grown}})
+    lacking = {entry.stage for entry in status(grown) if entry.state == "missing"}
+    assert {"masking", "adaptive"} <= lacking

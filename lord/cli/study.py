@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from lord.cli.options import Domain
+from lord.names import EXPERIMENTS
 
 app = typer.Typer(no_args_is_help=True)
 
@@ -59,12 +60,7 @@ def profiles() -> None:
 def run(
     profile: Profile = "quick",
     stage: Annotated[
-        str | None,
-        typer.Option(
-            help="Only this: data, model, metrics, ace, performance, cost, stage1, stage2, audit, "
-            "main, damage, steps, rank, lambda, lambda_choice, parts, stage1_data, transfer, "
-            "adaptive, masking, masking_diffpure, rank_cost or sampled_gates."
-        ),
+        str | None, typer.Option(help=f"Only this experiment: {', '.join(EXPERIMENTS)}.")
     ] = None,
     domain: Annotated[Domain | None, typer.Option(help="Only this domain.")] = None,
     subject: Annotated[int | None, typer.Option(help="Only this evaluation subject.")] = None,
@@ -107,7 +103,10 @@ def run(
 
 @app.command()
 def status(profile: Profile = "quick") -> None:
-    """Show which records are finished, stale (made by older code) or missing."""
+    """Show which records are finished, stale (by older versions) or missing.
+
+    And how many finished ones were computed with local changes, or by code that is gone.
+    """
     from lord.study.profile import load_profile
     from lord.study.run import status as states
 
@@ -118,7 +117,50 @@ def status(profile: Profile = "quick") -> None:
         table.add_row(entry.name, entry.stage, entry.state, seconds, style=STYLES[entry.state])
     Console().print(table)
     counts = Counter(entry.state for entry in found)
+    records = [entry.record for entry in found if entry.record]
+    typer.echo(
+        f"Of code that cannot be had again: {sum(r.dirty for r in records)} with local changes, "
+        f"{sum(r.lost for r in records)} of commits that are not in the history"
+    )
     typer.echo(", ".join(f"{counts[state]} {state}" for state in STYLES))
+
+
+@app.command()
+def tables(profile: Profile = "quick") -> None:
+    """Write the CSV tables and the overview from the records, and keep the pictures shown.
+
+    A table that lacks a record is left out.
+    """
+    from lord.study.profile import load_profile
+    from lord.study.run import load_records, store_of
+    from lord.study.tables import shown_sheets, write_tables
+
+    settings = load_profile(profile)
+    store, records = store_of(settings), load_records(settings)
+    for path in write_tables(settings, store, records):
+        typer.echo(path)
+    shown = shown_sheets(settings, records)
+    for experiment in dict.fromkeys(record.kind for record in shown):
+        store.pack(experiment, [record for record in shown if record.kind == experiment])
+
+
+@app.command(no_args_is_help=True)
+def sheet(
+    name: Annotated[str, typer.Argument(help="The record's name, see `lord study status`.")],
+    profile: Profile = "full",
+) -> None:
+    """Compute a record again for its picture, when that is not among those that are kept.
+
+    **Example**: samples that no chapter shows.
+
+    ```
+    lord study sheet portraits-subject1-seed2-ace-gridpure --profile full
+    ```
+    """
+    from lord.study.profile import load_profile
+    from lord.study.run import compute_sheet
+
+    typer.echo(compute_sheet(load_profile(profile), name))
 
 
 @app.command(no_args_is_help=True)

@@ -32,20 +32,25 @@ def sha256(path: Path) -> str:
 
 
 @cache
-def weights_checksum(model: str, judged: bool = True) -> str:
-    """Twelve hexadecimal digits of a model's weights, and of the metric networks beside it.
-
-    A hub model is known by its id alone: ``""``.
-
-    Args:
-        judged: whether the metric networks count.
-    """
+def weights_checksum(model: str) -> str:
+    """Twelve hexadecimal digits of a model's weights; of a hub model, known by its id, ``""``."""
     folder = EMBEDDED if model == "embedded" else Path(model)
-    if not folder.is_dir():
-        return ""
-    judges = [folder.parent / "features", folder.parent / "clip"] if judged else []
-    folders = [folder, *judges]
-    files = [path for place in folders for path in sorted(place.rglob("*.safetensors"))]
+    return _checksum(folder) if folder.is_dir() else ""
+
+
+@cache
+def weights_of(model: str, judged: bool) -> dict[str, str]:
+    """The checksum of a model and, with ``judged``, of the metric networks that lie beside it."""
+    checksums = {"model": weights_checksum(model)}
+    folder = EMBEDDED if model == "embedded" else Path(model)
+    if judged and (folder.parent / "features").is_dir():
+        checksums["judges"] = _checksum(folder.parent / "features", folder.parent / "clip")
+    return checksums
+
+
+@cache
+def _checksum(*folders: Path) -> str:
+    files = [path for folder in folders for path in sorted(folder.rglob("*.safetensors"))]
     digest = "".join(sha256(path) for path in files if ".work" not in path.parts)
     return hashlib.sha256(digest.encode()).hexdigest()[:12]
 

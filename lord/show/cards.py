@@ -31,7 +31,10 @@ def run_card(records: Sequence[Record]) -> HTML:
     ]
     days = sorted({f"{record.started:%Y-%m-%d}" for record in records})
     seconds = round(sum(record.seconds for record in records))
-    commits = {r.commit[:7] + (" with local changes" if r.dirty else "") for r in records}
+    commits = {
+        r.commit[:7] + " with local changes" * r.dirty + " no longer in the history" * r.lost
+        for r in records
+    }
     lines = {
         "results": str(len(records)),
         "computed": " to ".join(dict.fromkeys((days[0], days[-1]))),
@@ -96,8 +99,6 @@ def _of_kind(kind: str, records: Sequence[Record]) -> dict[str, float | int]:
             if "/" not in name:
                 values.setdefault(f"{kind}_{name}", []).append(value)
     found = {name: fmean(of_records) for name, of_records in values.items()}
-    if kind == "performance":
-        found["performance_speedup"] = records[0].metrics["ace_plus/faster_than_naive"]
     if kind == "model":
         found["model_megabytes"] = sum(f.stat().st_size for f in EMBEDDED.rglob("*.*")) / 1e6
     if kind == "metrics":

@@ -2,24 +2,23 @@
 
 import textwrap
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 import numpy as np
 import torch
 from diffusers import StableDiffusionPipeline
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
-from PIL import Image
 from torch import Tensor
 
 from lord.data.subjects import DOMAINS, Subject, sample_domain
 from lord.models.pipeline import round_trip
 from lord.models.sample import generate
-from lord.record import Record, read_record
+from lord.record import Record
 from lord.seeding import derive_seed
 from lord.show.style import WIDTH, condition_name, mark, panels, plain, styled
 from lord.study.profile import OURS
 from lord.study.run import results_root
+from lord.study.store import Store
 from lord.study.tables import selected_treatment
 
 TILES = 6
@@ -153,10 +152,9 @@ def sample_tiles(record: Record) -> Tensor:
     """The pictures on a record's sheet, shape (rows, up to `TILES`, 3, H, W) in [0, 1].
 
     Raises:
-        FileNotFoundError: the sheet is not there.
+        FileNotFoundError: the sheet is not kept.
     """
-    with Image.open(_sheet_path(record)) as image:
-        pixels = torch.from_numpy(np.array(image.convert("RGB"))).permute(2, 0, 1) / 255
+    pixels = torch.from_numpy(_store_of(record).sheet(record)).permute(2, 0, 1) / 255
     size = record.settings["size"]
     tiles = pixels.unfold(1, size, size).unfold(2, size, size)  # (3, rows, columns, H, W)
     return tiles.permute(1, 2, 0, 3, 4)[:, :TILES]
@@ -169,13 +167,14 @@ def mosaic(images: Tensor) -> NDArray[np.float32]:
     return _array(torch.cat(pieces[:-1], dim=2))
 
 
-def _sheet_path(record: Record) -> Path:
-    # A record does not know its profile: the picture lies beside the file that holds it.
-    for path in results_root().glob(f"*/{record.name}.json"):
-        if read_record(path) == record and path.with_suffix(".png").exists():
-            return path.with_suffix(".png")
+def _store_of(record: Record) -> Store:
+    # A record does not know its profile.
+    for folder in results_root().iterdir():
+        store = Store(folder)
+        if store.records(record.kind).get(record.name) == record:
+            return store
     raise FileNotFoundError(
-        f"no picture of {record.name} in {results_root()}: delete its record and run it again"
+        f"{results_root()}: no picture of {record.name}; no profile there has this record"
     )
 
 

@@ -192,12 +192,14 @@ def in_book_order(table: pd.DataFrame) -> pd.DataFrame:
     return table.iloc[np.lexsort(keys)].reset_index(drop=True)
 
 
-def cost_table(records: Sequence[Record]) -> Styler:
+def cost_table(records: Sequence[Record]) -> Styler | HTML:
     """How a step with a defence compares with the same without.
 
     Args:
         records: among them that of the stage cost.
     """
+    if all(record.kind != "cost" for record in records):
+        return HTML(LEFT_OUT)
     table = tables.performance_table(records)
     table = table[(table["experiment"] == "cost") & ~table["step"].isin(DEFENCE_NAMES)]
     shown = pd.DataFrame(
@@ -209,12 +211,14 @@ def cost_table(records: Sequence[Record]) -> Styler:
     return _styled_table(shown, shown.map(lambda _: ""), records)
 
 
-def defence_cost_table(records: Sequence[Record]) -> Styler:
+def defence_cost_table(records: Sequence[Record]) -> Styler | HTML:
     """What each defence takes before a LoRA can learn behind it.
 
     Args:
         records: of the stages cost, performance and stage1.
     """
+    if all(record.kind != "cost" for record in records):
+        return HTML(LEFT_OUT)
     table = tables.defence_costs(records)
     table = table.sort_values("defence", key=lambda names: names.map(list(DEFENCE_NAMES).index))
     shown = pd.DataFrame(

@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from lord.metrics.validation import HIGHER_IS_BETTER
-from lord.record import Record, is_stale
+from lord.record import Record
 
 WIDTH = 5.2
 """Width of every figure, in inches."""
@@ -144,17 +144,9 @@ def caveats(records: Sequence[Record]) -> list[str]:
     warnings = []
     if not all(record.evidence for record in records):
         warnings.append("No evidence: a run at toy scale that only shows that the code works.")
-    if count := stale_count(records):
-        warnings.append(f"Stale: {count} of {len(records)} results are from older code.")
+    if count := sum(record.is_stale for record in records):
+        warnings.append(f"Stale: {count} of {len(records)} results are by older versions.")
     return warnings
-
-
-def stale_count(records: Sequence[Record]) -> int:
-    """How many of the records were computed by code that has changed since."""
-    # Hashing the code takes a moment and most records share it.
-    sources = {(record.modules, record.code_hash): record for record in records}
-    stale = {source for source, record in sources.items() if is_stale(record)}
-    return sum((record.modules, record.code_hash) in stale for record in records)
 
 
 def metric_name(key: str) -> str:

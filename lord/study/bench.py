@@ -2,10 +2,11 @@
 
 Data flows one way: photographs → attack → fine-tune → sample → measure. What several experiments
 need (attacked photographs, reference features, a stage-1 adapter) is made by the first of them and
-kept in a work folder, named after all that it depends on: settings, weights and code.
+kept in a work folder, named after all that it depends on: settings, weights and the versions of
+components.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -20,49 +21,11 @@ from lord.api import instruments_for
 from lord.data.subjects import Subject
 from lord.files import save_tensors
 from lord.metrics.measure import Instruments, Reference, reference_features
-from lord.models.card import weights_checksum
+from lord.models.card import weights_of
 from lord.models.pipeline import load_pipeline
-from lord.record import code_hash, record_key
+from lord.names import version_of
+from lord.record import record_key
 from lord.study.profile import Profile
-
-# The code that results depend on, by what is done. What only trains the shipped networks is left
-# out: their weights are known by their checksums.
-RENDERING = (
-    "lord.data.canvas",
-    "lord.data.landscapes",
-    "lord.data.pattern",
-    "lord.data.portraits",
-    "lord.data.subjects",
-    "lord.seeding",
-)
-MEASURING = (
-    *RENDERING,
-    "lord.metrics.clip",
-    "lord.metrics.clip_iqa",
-    "lord.metrics.degradations",
-    "lord.metrics.features",
-    "lord.metrics.fid",
-    "lord.metrics.identity",
-    "lord.metrics.measure",
-    "lord.metrics.validation",
-    "lord.models.diffusion",
-    "lord.models.pipeline",
-    "lord.models.sample",
-    "lord.study.bench",
-    "lord.api",
-)
-ATTACKING = (
-    *RENDERING,
-    "lord.adapter.attach",
-    "lord.attacks",
-    "lord.models.diffusion",
-    "lord.models.pipeline",
-    "lord.attacks.objectives",
-    "lord.study.photographs",
-    "lord.attacks.transformations",
-)
-FINE_TUNING = ("lord.adapter.attach", "lord.finetune", "lord.training.loop")
-DEFENDING = (*ATTACKING, *FINE_TUNING, "lord.adapter", "lord.defence", "lord.study.defences")
 
 
 @dataclass(frozen=True)
@@ -92,21 +55,18 @@ class Bench:
         return _instruments(self.profile.model)
 
     def shared(
-        self, name: str, asked: dict[str, Any], modules: Sequence[str], judged: bool = False
+        self, name: str, asked: dict[str, Any], components: Iterable[str], judged: bool = False
     ) -> Path:
-        """Where an intermediate result lies that depends on these settings and this code.
+        """Where an intermediate result lies that depends on these settings and components.
 
-        Other settings, weights or code give another path; other metric networks do if the result
-        is theirs (``judged``).
+        Other settings, weights or versions give another path; other metric networks do if the
+        result is theirs (``judged``).
         """
         profile = self.profile
-        asked = asked | {
-            "model": profile.model,
-            "size": profile.size,
-            "weights": weights_checksum(profile.model, judged),
-            "code": code_hash(modules),
-        }
-        return self.work / f"{name}-{record_key(name, asked, 0)}"
+        asked = asked | {"model": profile.model, "size": profile.size}
+        asked["weights"] = weights_of(profile.model, judged)
+        versions = {component: version_of(component) for component in components}
+        return self.work / f"{name}-{record_key(name, asked, 0, versions)}"
 
 
 @cache
@@ -146,5 +106,7 @@ def reference_of(bench: Bench, subject: Subject) -> Reference:
         return {"raw": reference.raw, "round_trip": reference.round_trip}
 
     name = f"{subject.domain}-{subject.split}-{subject.index}-references"
-    path = bench.shared(name, {"references": profile.references}, MEASURING, judged=True)
+    path = bench.shared(
+        name, {"references": profile.references}, ["step:renderer", "metric:fid"], judged=True
+    )
     return Reference(**made_once(path.with_suffix(".safetensors"), make))

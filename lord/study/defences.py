@@ -12,9 +12,9 @@ from lord.defences.saved import CONFIG_FILE, WEIGHTS_FILE, save_defence
 from lord.defences.stage1 import train_defence
 from lord.files import write_text
 from lord.seeding import derive_seed
-from lord.study.bench import DEFENDING, Bench
+from lord.study.bench import Bench
 from lord.study.photographs import attacked_once
-from lord.study.profile import TRAINED
+from lord.study.profile import TRAINED, defence_components
 from lord.study.purified import purified
 from lord.training.lora import remove_adapters
 
@@ -66,7 +66,8 @@ def stage1_images(
 def defence_of(bench: Bench, domain: str, defence: str = "lord") -> Path:
     """The folder of a domain's adapter, trained once, with the history of its losses."""
     settings = bench.profile.model_dump(mode="json", include=set(TRAINED[defence]))
-    folder = bench.shared(f"{domain}-{defence}", settings, DEFENDING)
+    components = ["step:renderer", *defence_components(bench.profile, defence)]
+    folder = bench.shared(f"{domain}-{defence}", settings, components)
     folder.mkdir(parents=True, exist_ok=True)
     with FileLock(folder.with_suffix(".lock")):  # of several processes one trains, the others wait
         if not (folder / HISTORY).exists():

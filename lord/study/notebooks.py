@@ -4,6 +4,7 @@ import json
 import os
 import platform
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterable, Mapping
@@ -139,11 +140,16 @@ def build_book(profile: str, strict: bool = False) -> Path:
         subprocess.CalledProcessError: jupyter-book failed.
     """
     from lord import show
+    from lord.study.run import results_root
 
     notebooks = _gather_notebooks(profile)
     generated = BOOK / "_generated"
     write_text(generated / "status.md", status_tables(notebooks))
     write_text(generated / "summary.md", show.summary(profile))
+    overview = results_root() / Path(profile).stem / "overview.png"
+    if not overview.exists():
+        overview = REPOSITORY / "results" / "full" / "overview.png"
+    shutil.copyfile(overview, generated / "overview.png")
     # The build program of this environment, whatever the search path says.
     program = Path(sys.executable).with_name("jupyter-book")
     command = [str(program), "build", str(BOOK), "--all", "--path-output", str(BOOK)]

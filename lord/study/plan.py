@@ -5,13 +5,12 @@ from dataclasses import dataclass, replace
 from itertools import product
 from typing import Any
 
-from lord.attacks.settings import AttackSettings
+from lord.attacks.settings import NOISE, AttackSettings
 from lord.data.subjects import Subject
-from lord.models.card import weights_checksum
-from lord.purifiers import PURIFIERS
-from lord.record import record_key
-from lord.study import mixed
-from lord.study.bench import ATTACKING, DEFENDING, FINE_TUNING, MEASURING, RENDERING, Bench, Outcome
+from lord.models.card import weights_of
+from lord.names import ATTACKS, PURIFIERS
+from lord.record import Record, record_key
+from lord.study.bench import Bench, Outcome
 from lord.study.defences import SELECTION_START
 from lord.study.experiments import (
     ace,
@@ -19,7 +18,6 @@ from lord.study.experiments import (
     condition,
     cost,
     data,
-    known_diffpure,
     masking,
     masking_diffpure,
     metrics,
@@ -30,56 +28,18 @@ from lord.study.experiments import (
     scenario,
     stage1,
 )
-from lord.study.profile import ABLATIONS, OURS, TRAINED, Ablation, Profile, Scenario
-
-STAGES = (
-    "data",
-    "model",
-    "metrics",
-    "ace",
-    "performance",
-    "cost",
-    "stage1",
-    "stage2",
-    "audit",
-    "main",
-    "damage",
-    "steps",
-    *ABLATIONS,
-    "masking",
-    "masking_diffpure",
-    "rank_cost",
-    "sampled_gates",
+from lord.study.profile import (
+    OURS,
+    TRAINED,
+    Ablation,
+    Profile,
+    Scenario,
+    attack_components,
+    defence_components,
 )
 
-# What a purifier adds to the code that a cell without defence depends on.
-PURIFYING = ("lord.purification", "lord.study.purified")
-
-# What a stage 1 on several attacks adds to the code of one on one.
-MIXING = (mixed.__name__,)
-
-# The code that the records of an overview depend on; drawing and reporting are left out.
-MODULES = {
-    "data": (*RENDERING, data.__name__),
-    "model": (*MEASURING, model.__name__),
-    "metrics": (*MEASURING, metrics.__name__),
-    "ace": (*MEASURING, *ATTACKING, ace.__name__),
-    "stage1": (*MEASURING, *DEFENDING, stage1.__name__),
-    "audit": (*DEFENDING, "lord.defences.audit", "lord.purification", audit.__name__),
-    "masking": (*DEFENDING, scenario.__name__, masking.__name__),
-    "masking_diffpure": (
-        *ATTACKING,
-        *PURIFYING,
-        "lord.attacks.through_purifier",
-        known_diffpure.__name__,
-        masking.__name__,
-        masking_diffpure.__name__,
-    ),
-    "sampled_gates": (*DEFENDING, "lord.models.sample", sampled_gates.__name__),
-    "rank_cost": (*DEFENDING, cost.__name__, rank_cost.__name__),
-    "cost": (*DEFENDING, "lord.purification", "lord.models.sample", cost.__name__),
-    "performance": (*ATTACKING, "lord.study.bench", performance.__name__),
-}
+# What was measured in a cell; a further metric leaves the records as they are.
+MEASURED = ("metric:fid", "metric:clip_iqa", "metric:identity", "metric:ssim")
 
 # Rounds among which the gradient steps of ACE are shared if it has a surrogate.
 ROUNDS = 5
@@ -94,7 +54,11 @@ class Job:
             none.
         outputs: for the name of each record the settings it depends on, and nothing else, so that
             a changed setting makes exactly those records that it affects unfinished.
-        modules: the code the records depend on.
+        asked: for the name of each record those of its settings that differ from their defaults,
+            and the checksums of the weights.
+        components: what takes part in all of its records, see `lord.names`.
+        measured: what else a record measures at present, such as metrics; a further one leaves
+            the records as they are.
         compute: given the names of the records that are wanted, yields name and outcome of each.
             Records that share a LoRA share its fine-tune if they are computed together; those that
             are added later repeat it.
@@ -107,12 +71,20 @@ class Job:
     attack: str | None
     defence: str | None
     outputs: dict[str, dict[str, Any]]
-    modules: tuple[str, ...]
+    asked: dict[str, dict[str, Any]]
+    components: tuple[str, ...]
+    measured: tuple[str, ...]
     compute: Callable[[Bench, Collection[str]], Iterable[tuple[str, Outcome]]]
 
-    def key(self, name: str) -> str:
-        """The key of one of the records."""
-        return record_key(self.stage, self.outputs[name], self.seed or 0)
+    def key(self, name: str, versions: Mapping[str, int]) -> str:
+        """The key of one of the records, with these versions of components."""
+        return record_key(self.stage, self.asked[name], self.seed or 0, versions)
+
+    def matches(self, record: Record) -> bool:
+        """Whether a record answers what is asked, by these components or by older versions."""
+        return self.key(record.name, record.components) == record.key and set(
+            self.components
+        ) <= set(record.components)
 
 
 def jobs(profile: Profile) -> list[Job]:
@@ -134,35 +106,104 @@ def _overviews(profile: Profile) -> Iterator[Job]:
     validated = ["subjects", "held_out", "references"]
     known = ["subjects", "seeds", "photographs", "budget", *TRAINED[OURS]]
     asked = ["subjects", "seeds", "photographs", "budget", "finetune", "sampling", *TRAINED["lord"]]
-    yield _single("data", profile, data.measure_data, ["domains"])
-    yield _single("model", profile, model.measure_model, ["domains", *judged])
-    yield _single("performance", profile, performance.measure_performance, ["subjects", "budget"])
-    used = ["subjects", "photographs", "finetune", "stage1"]
-    purifiers = {"purifiers": list(filter(PURIFIERS.get, profile.faced))}
+    render, ace_alone = ["step:renderer"], ["attack:ace"]
+    ours = defence_components(profile, OURS)
+    yield _single("data", profile, data.measure_data, ["domains"], render, weights=False)
     yield _single(
-        "cost", profile, cost.measure_cost, [*used, "wide", "adversarial"], further=purifiers
+        "model",
+        profile,
+        model.measure_model,
+        ["domains", *judged],
+        [*render, "step:sampler", "metric:psnr", "metric:identity"],
+        judged=True,
+    )
+    if profile.timing:
+        yield from _timings(profile)
+    for domain in profile.domains:
+        yield _single(
+            "metrics",
+            profile,
+            metrics.validate_metrics,
+            validated,
+            [*render, *MEASURED[:3]],
+            domain,
+            judged=True,
+        )
+        control = [*render, *ace_alone, f"attack:{NOISE}"]
+        yield _single(
+            "ace",
+            profile,
+            ace.demonstrate_attack,
+            attacked,
+            [*control, "metric:denoising_loss", "metric:psnr"],
+            domain,
+        )
+        for defence in filter(TRAINED.get, profile.faced):
+            own = [*defended, *TRAINED[defence]]
+            parts = [*render, *ace_alone, *defence_components(profile, defence), "metric:gates"]
+            yield _single("stage1", profile, stage1.run_stage1, own, parts, domain, defence)
+        audited = [*defended, "comparison", "selection_subjects", *TRAINED[OURS]]
+        parts = [*control, *ours, "metric:gates", *(f"purifier:{m}" for m in audit.HARMLESS)]
+        parts += [f"attack:{method}" for method in profile.comparison.attacks]
+        yield _single("audit", profile, audit.audit_images, audited, parts, domain, OURS)
+        if "adaptive" in profile.ablations:
+            methods = masking.attacks_of(profile)
+            parts = [*control, *ours, "attacker:defended", *(f"attack:{m}" for m in methods)]
+            yield _single(
+                "masking",
+                profile,
+                masking.measure_masking,
+                known,
+                parts,
+                domain,
+                further={"attacks": methods},
+            )
+        if through := masking_diffpure.attacks_through(profile):
+            photographs = masking_diffpure.photographs(profile)
+            parts = [*control, "purifier:diffpure", "attacker:through_diffpure"]
+            yield _single(
+                "masking_diffpure",
+                profile,
+                masking_diffpure.measure_masking_diffpure,
+                attacked,
+                [*parts, *(f"attack:{method}" for method in through)],
+                domain,
+                further={"attacks": through, "photographs": photographs},
+            )
+        if "lambda" in profile.ablations:
+            parts = [*render, *ace_alone, *defence_components(profile, "lord"), "metric:gates"]
+            experiment = sampled_gates.measure_sampled_gates
+            parts += ["step:finetune", "step:sampler"]
+            yield _single("sampled_gates", profile, experiment, asked, parts, domain)
+
+
+def _timings(profile: Profile) -> Iterator[Job]:
+    """What measures time, and has the machine for itself."""
+    attacks = [f"attack:{name}" for name in ATTACKS if name != NOISE]
+    yield _single(
+        "performance",
+        profile,
+        performance.measure_performance,
+        ["subjects", "budget"],
+        ["step:renderer"],
+        measured=attacks,
+    )
+    used = ["subjects", "photographs", "finetune", "stage1"]
+    trained = ["step:finetune", "defence:lord", "defence:lora"]
+    purifiers = [name for name in profile.faced if name in PURIFIERS]
+    yield _single(
+        "cost",
+        profile,
+        cost.measure_cost,
+        [*used, "wide", "adversarial"],
+        [*trained, "step:sampler", *(f"purifier:{name}" for name in purifiers)],
+        further={"purifiers": purifiers},
     )
     if "rank" in profile.ablations:
         ranks = {"variants": profile.ablations["rank"].variants}
-        yield _single("rank_cost", profile, rank_cost.measure_rank_cost, used, further=ranks)
-    for domain in profile.domains:
-        yield _single("metrics", profile, metrics.validate_metrics, validated, domain)
-        yield _single("ace", profile, ace.demonstrate_attack, attacked, domain)
-        for defence in filter(TRAINED.get, profile.faced):
-            own = [*defended, *TRAINED[defence]]
-            yield _single("stage1", profile, stage1.run_stage1, own, domain, defence)
-        audited = [*defended, "comparison", "selection_subjects", *TRAINED[OURS]]
-        yield _single("audit", profile, audit.audit_images, audited, domain, OURS)
-        if "adaptive" in profile.ablations:
-            yield _single("masking", profile, masking.measure_masking, known, domain)
-        if through := masking_diffpure.attacks_through(profile):
-            experiment = masking_diffpure.measure_masking_diffpure
-            photographs = masking_diffpure.photographs(profile)
-            further = {"attacks": through, "photographs": photographs}
-            yield _single("masking_diffpure", profile, experiment, attacked, domain, None, further)
-        if "lambda" in profile.ablations:
-            experiment = sampled_gates.measure_sampled_gates
-            yield _single("sampled_gates", profile, experiment, asked, domain)
+        yield _single(
+            "rank_cost", profile, rank_cost.measure_rank_cost, used, trained[:2], further=ranks
+        )
 
 
 def _main(profile: Profile) -> Iterator[Job]:
@@ -259,9 +300,14 @@ def _variant(
     return _condition(stage, profile, subject, seed, attack, defence, treatments, variant=variant)
 
 
-def _settings(profile: Profile, names: Iterable[str]) -> dict[str, Any]:
-    asked = profile.model_dump(mode="json", include={"model", "size", *names})
-    return asked | {"weights": weights_checksum(profile.model)}
+def _settings(
+    profile: Profile, names: Iterable[str], weights: Mapping[str, str]
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Settings of the profile as resolved, and those of them that differ from their defaults."""
+    included = {"model", "size", *names}
+    resolved = profile.model_dump(mode="json", include=included)
+    asked = profile.model_dump(mode="json", include=included, exclude_defaults=True)
+    return resolved | {"weights": dict(weights)}, asked | {"weights": dict(weights)}
 
 
 def _single(
@@ -269,28 +315,50 @@ def _single(
     profile: Profile,
     experiment: Callable[..., Outcome],
     depends_on: list[str],
+    components: Iterable[str],
     domain: str | None = None,
     defence: str | None = None,
     further: Mapping[str, Any] | None = None,
+    judged: bool = False,
+    weights: bool = True,
+    measured: Iterable[str] = (),
 ) -> Job:
     """A job with one record, of the whole study, of one domain, or of one defence in it.
 
     Args:
         depends_on: settings of the profile.
+        components: what takes part.
         further: what else it depends on, by name.
+        judged: whether the metric networks take part.
+        weights: whether any network does.
+        measured: what is compared; a further one leaves the record as it is.
     """
     name = "-".join(filter(None, (domain, stage, defence)))
     arguments = {"domain": domain, "defence": defence}
     arguments = {key: value for key, value in arguments.items() if value}
-    modules = (*MODULES[stage], *(MIXING if profile.is_mixed(defence) else ()))
 
     def compute(bench: Bench, _: Collection[str]) -> Iterable[tuple[str, Outcome]]:
-        yield name, experiment(mixed.mix(bench, domain, defence), **arguments)
+        yield name, experiment(bench, **arguments)
 
-    settings = _settings(profile, depends_on) | arguments | dict(further or {})
+    checksums = weights_of(profile.model, judged) if weights else {}
+    settings, asked = _settings(profile, depends_on, checksums)
     # Where there are several subjects and seeds, these experiments show the first.
-    settings |= {key[:-1]: settings.pop(key)[0] for key in ("subjects", "seeds") if key in settings}
-    return Job(stage, domain, None, None, None, defence, {name: settings}, modules, compute)
+    for own in (settings, asked):
+        own |= arguments | dict(further or {})
+        own |= {key[:-1]: own.pop(key)[0] for key in ("subjects", "seeds") if key in own}
+    return Job(
+        stage,
+        domain,
+        None,
+        None,
+        None,
+        defence,
+        {name: settings},
+        {name: asked},
+        (f"experiment:{stage}", *dict.fromkeys(components)),
+        tuple(measured),
+        compute,
+    )
 
 
 def _condition(
@@ -313,8 +381,7 @@ def _condition(
     evaluated = subject.split == "evaluation"
     method = attack.method if attack else "none"
     depends_on = ["photographs", "references", "finetune", "sampling"]
-    modules = (*MEASURING, *FINE_TUNING, "lord.study.photographs", condition.__name__)
-    experiment = condition.measure_condition
+    components = [f"experiment:{stage}", "step:renderer", "step:finetune", "step:sampler"]
     cell = {
         "domain": subject.domain,
         "split": subject.split,
@@ -323,42 +390,41 @@ def _condition(
         "attack_name": method,
         "defence": defence,
     }
+    differing = dict(cell)
     if attack:
-        modules += ATTACKING
+        components += attack_components(attack)
         cell["attack"] = attack.model_dump(mode="json")
+        differing["attack"] = attack.model_dump(mode="json", exclude_defaults=True)
     if variant:
-        modules += (scenario.__name__,)
-        experiment = scenario.measure_scenario
         depends_on += ["scenario"] if attack else []
-        cell["variant"] = variant
+        cell["variant"] = differing["variant"] = variant
         label += f"-{stage}_{variant}"
         attacker = profile.scenario.attacker
-        if attacker == "through_diffpure":
-            modules += ("lord.attacks.through_purifier", known_diffpure.__name__)
-            experiment = known_diffpure.measure_known_diffpure
-        elif attacker != "base":
-            modules += (*DEFENDING, "lord.attacks.through_gate")
+        if attacker != "base" and attack:
+            components.append(f"attacker:{attacker}")
+        if attacker in ("defended", "closing"):
             depends_on += TRAINED[defence]
     if defence in TRAINED:
-        modules += DEFENDING
+        components += defence_components(profile, defence)
         depends_on += [*TRAINED[defence], "scenario"]
-        modules += MIXING if profile.is_mixed(defence) else ()
     elif defence != "none":
-        modules += PURIFYING
-    settings = _settings(profile, depends_on) | cell
+        components.append(f"purifier:{defence}")
+    settings, asked = _settings(profile, depends_on, weights_of(profile.model, judged=True))
     place = f"{subject.domain}-{'subject' if evaluated else 'selection'}{subject.index}-seed{seed}"
     prefix = f"{place}-{method}{label}-{defence}"
     names = {t: prefix if t == "none" else f"{prefix}-{t}" for t in treatments}
     candidates = set(profile.treatments_of(defence)) - {"none"}
-    outputs = {
-        name: settings | {"treatment": treatment, "candidate": treatment in candidates}
+    treated = {
+        name: {"treatment": treatment, "candidate": treatment in candidates}
         for treatment, name in names.items()
     }
 
     def compute(bench: Bench, absent: Collection[str]) -> Iterable[tuple[str, Outcome]]:
-        own = mixed.mix(replace(bench, profile=profile), subject.domain, defence)
-        asked = tuple(treatment for treatment, name in names.items() if name in absent)
-        for treatment, outcome in experiment(own, subject, seed, attack, defence, asked):
+        own = replace(bench, profile=profile)
+        images = scenario.scenario_photographs(own, subject, seed, attack, defence)
+        wanted = tuple(treatment for treatment, name in names.items() if name in absent)
+        found = condition.measure_condition(own, subject, seed, images, defence, wanted)
+        for treatment, outcome in found:
             yield names[treatment], outcome
 
     return Job(
@@ -368,7 +434,9 @@ def _condition(
         seed if evaluated else None,
         method,
         defence,
-        outputs,
-        tuple(sorted(set(modules))),
+        {name: settings | cell | own for name, own in treated.items()},
+        {name: asked | differing | own for name, own in treated.items()},
+        tuple(dict.fromkeys(components)),
+        MEASURED,
         compute,
     )

@@ -15,11 +15,10 @@ from pydantic import (
     model_validator,
 )
 
-from lord.attacks.objectives import OBJECTIVES
 from lord.attacks.settings import NOISE, PUBLISHED, AttackSettings
 from lord.defences.settings import Stage1Settings
 from lord.errors import described
-from lord.purifiers import PURIFIERS
+from lord.names import ATTACKS, PURIFIERS
 from lord.training.settings import FinetuneSettings
 
 TRAINED = {
@@ -70,7 +69,7 @@ class MixedAttack(AttackSettings):
     """Several attacks with the same settings, which take turns in the pictures."""
 
     method: Literal["mixed"]
-    methods: tuple[Literal[(*OBJECTIVES,)], ...] = Field(min_length=2)
+    methods: tuple[Literal[(*ATTACKS,)], ...] = Field(min_length=2)
 
     @model_validator(mode="after")
     def _fit(self) -> "MixedAttack":
@@ -108,7 +107,7 @@ class Comparison(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    attacks: tuple[Literal[(*OBJECTIVES, NOISE)], ...]
+    attacks: tuple[Literal[(*ATTACKS,)], ...]
     eps_levels: tuple[PositiveFloat, ...] = Field(description="budgets, in grey levels of 255")
     steps: tuple[int, ...] = Field(
         (), description="numbers of gradient steps of ACE, with and without surrogate rounds"
@@ -118,7 +117,7 @@ class Comparison(BaseModel):
 
 
 def _known(conditions: dict[str, tuple[str, ...]]) -> dict[str, tuple[str, ...]]:
-    attacks = ("none", *OBJECTIVES)
+    attacks = ("none", *(name for name in ATTACKS if name != NOISE))
     for name, defences in conditions.items():
         if name not in attacks:
             raise ValueError(f"unknown attack {name!r}: choose of {', '.join(attacks)}")
@@ -179,6 +178,7 @@ class Profile(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     name: str
+    timing: bool = Field(True, description="whether what measures time takes part")
     evidence: bool = Field(description="False marks numbers that are no evidence of anything")
     model: str = Field("embedded", description="'embedded', a hub id or a diffusers folder")
     size: PositiveInt = Field(64, description="side of the images, in pixels")
@@ -353,6 +353,18 @@ class Profile(BaseModel):
             raise ValueError(f"steps: {steps} cannot be shared equally by {rounds} rounds")
         values["steps"] = steps // rounds
         return AttackSettings(**values)
+
+
+def attack_components(attack: AttackSettings) -> list[str]:
+    """The attacks that take part in one, as `lord.names` calls them."""
+    methods = attack.methods if isinstance(attack, MixedAttack) else (attack.method,)
+    return [f"attack:{method}" for method in methods]
+
+
+def defence_components(profile: Profile, defence: str) -> list[str]:
+    """What takes part in a trained defence: its kind, and the attacks that it learns from."""
+    training, data = (getattr(profile, name) for name in TRAINED[defence])
+    return [f"defence:{training.kind}", *attack_components(data.attack)]
 
 
 def _merge(settings: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:

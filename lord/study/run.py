@@ -1,17 +1,22 @@
 """Running the study: compute the records that are missing, and return those that were asked for."""
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from lord.files import save_png
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from lord.names import EXPERIMENTS, version_of
 from lord.progress import console
-from lord.record import Record, code_hash, make_record, measure, read_record, write_record
+from lord.record import Record, make_record, measure
 from lord.study.bench import Bench
-from lord.study.plan import STAGES, Job, jobs
+from lord.study.plan import Job, jobs
 from lord.study.profile import Profile, load_profile
-from lord.study.tables import is_finished, write_tables
+from lord.study.store import Store
 from lord.training.lora import remove_adapters
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -24,9 +29,14 @@ def results_root() -> Path:
     return (REPOSITORY if (REPOSITORY / "notebooks").is_dir() else Path.cwd()) / "results"
 
 
+def store_of(profile: Profile, results: Path | None = None) -> Store:
+    """The store of a profile's records."""
+    return Store((results or results_root()) / profile.name)
+
+
 @dataclass(frozen=True)
 class Status:
-    """The state of one record: ``finished``, ``stale`` (older code) or ``missing``."""
+    """The state of one record: ``finished``, ``stale`` (by older versions) or ``missing``."""
 
     name: str
     stage: str
@@ -48,8 +58,8 @@ def run(
 ) -> list[Record]:
     """The records of a profile, or of one stage, domain, subject, seed, attack or defence of it.
 
-    What is missing is computed first, together with what it needs; a finished record is computed
-    again only if its settings changed. ``stage2`` compares test-time treatments on stage-1
+    What is missing or stale is computed first, together with what it needs; without ``compute``
+    stale records are returned as they are. ``stage2`` compares test-time treatments on stage-1
     identities, ``main`` measures every condition on the evaluation subjects, ``damage`` compares
     attacks and ``steps`` how long they run. A stage that the profile leaves out has no records.
 
@@ -58,9 +68,9 @@ def run(
         FileNotFoundError: records are missing and ``compute`` is false.
     """
     profile = load_profile(profile) if isinstance(profile, str) else profile
-    folder = (results or results_root()) / profile.name
-    if stage is not None and stage not in STAGES:
-        raise ValueError(f"unknown stage {stage!r}: choose one of {', '.join(STAGES)}")
+    store = store_of(profile, results)
+    if stage is not None and stage not in EXPERIMENTS:
+        raise ValueError(f"unknown stage {stage!r}: choose one of {', '.join(EXPERIMENTS)}")
     planned = jobs(profile)
     asked = {"stage": stage, "domain": domain, "subject": subject, "seed": seed}
     asked |= {"attack": attack, "defence": defence}
@@ -73,46 +83,72 @@ def run(
             f"profile {profile.name} has nothing for "
             + ", ".join(f"{name}={value}" for name, value in asked.items())
         )
-    unfinished = [job for job in wanted if _missing(job, folder)]
+    accepted = ("finished",) if compute else ("finished", "stale")
+    unfinished = [job for job in wanted if _lacking(job, store, accepted)]
     if unfinished and not compute:
         raise FileNotFoundError(
-            f"{folder}: {len(unfinished)} jobs have no records, the first is "
+            f"{store.folder}: {len(unfinished)} jobs have no records, the first is "
             f"{next(iter(unfinished[0].outputs))}; run: lord study run --profile {profile.name}"
         )
     if unfinished:
-        bench = Bench(profile, folder / ".work")
+        bench = Bench(profile, store.work)
         for job in _with_prerequisites(unfinished, planned):
-            _compute(job, bench, folder)
-    if compute:  # also if nothing was: a run may have been killed before it came to this
-        write_tables(profile, folder)
-    return [read_record(folder / f"{name}.json") for job in wanted for name in job.outputs]
+            _compute(job, bench, store)
+    records = {job.stage: store.records(job.stage) for job in wanted}
+    return [records[job.stage][name] for job in wanted for name in job.outputs]
+
+
+def compute_sheet(profile: Profile, name: str, results: Path | None = None) -> Path:
+    """Compute one record again for its picture, which is not kept; the record stays as it is.
+
+    Raises:
+        ValueError: the profile has no such record.
+    """
+    for job in jobs(profile):
+        if name in job.outputs:
+            store = store_of(profile, results)
+            bench = Bench(profile, store.work)
+            remove_adapters(bench.pipeline)
+            for produced, outcome in job.compute(bench, [name]):
+                if produced == name and outcome.sheet is not None:
+                    return store.write_sheet(name, pixels(outcome.sheet))
+            raise ValueError(f"{name}: this experiment has no picture")
+    raise ValueError(f"profile {profile.name} has no record {name!r}; see lord study status")
 
 
 def missing(profile: Profile, results: Path | None = None) -> list[str]:
-    """Names of the records a profile still lacks."""
-    folder = (results or results_root()) / profile.name
-    return [name for job in jobs(profile) for name in _missing(job, folder)]
+    """Names of the records a profile still lacks, or has of other settings."""
+    return [entry.name for entry in status(profile, results) if entry.state == "missing"]
 
 
 def status(profile: Profile, results: Path | None = None) -> list[Status]:
     """The state of every record of a profile, in the order they are computed."""
-    folder = (results or results_root()) / profile.name
+    store = store_of(profile, results)
     states = []
-    planned = jobs(profile)
-    current = {modules: code_hash(modules) for modules in {job.modules for job in planned}}
-    for job in planned:
-        absent = _missing(job, folder)
+    for job in jobs(profile):
+        records = store.records(job.stage)
         for name in job.outputs:
-            record = None if name in absent else read_record(folder / f"{name}.json")
-            fresh = record is not None and record.code_hash == current[job.modules]
-            state = "missing" if record is None else "finished" if fresh else "stale"
-            states.append(Status(name, job.stage, state, record))
+            states.append(Status(name, job.stage, state_of(job, name, records), records.get(name)))
     return states
 
 
-def _missing(job: Job, folder: Path) -> list[str]:
-    """The records of a job that are not there, or belong to other settings."""
-    return [name for name in job.outputs if not is_finished(job, name, folder)]
+def state_of(job: Job, name: str, records: Mapping[str, Record]) -> str:
+    """The state of one record of a job among those of its experiment, see `Status`."""
+    record = records.get(name)
+    if record is None or not job.matches(record):
+        return "missing"
+    return "stale" if record.is_stale else "finished"
+
+
+def _lacking(job: Job, store: Store, accepted: Iterable[str]) -> list[str]:
+    """The records of a job in another state than those accepted."""
+    records = store.records(job.stage)
+    return [name for name in job.outputs if state_of(job, name, records) not in accepted]
+
+
+def load_records(profile: Profile, results: Path | None = None) -> list[Record]:
+    """The records that are there, finished or stale, in planned order."""
+    return [entry.record for entry in status(profile, results) if entry.state != "missing"]
 
 
 def _with_prerequisites(wanted: list[Job], planned: Iterable[Job]) -> list[Job]:
@@ -123,9 +159,9 @@ def _with_prerequisites(wanted: list[Job], planned: Iterable[Job]) -> list[Job]:
     ]
 
 
-def _compute(job: Job, bench: Bench, folder: Path) -> None:
+def _compute(job: Job, bench: Bench, store: Store) -> None:
     """Compute the records of a job that are missing; each is written as soon as it is known."""
-    absent = _missing(job, folder)
+    absent = _lacking(job, store, ("finished",))
     if not absent:
         return
     console.print(f"{bench.profile.name}: {', '.join(absent)}")
@@ -137,6 +173,8 @@ def _compute(job: Job, bench: Bench, folder: Path) -> None:
         if produced is None:
             return
         name, outcome = produced
+        components = [*job.components, *job.measured]
+        versions = {component: version_of(component) for component in components}
         record = make_record(
             name=name,
             kind=job.stage,
@@ -146,10 +184,14 @@ def _compute(job: Job, bench: Bench, folder: Path) -> None:
             series=outcome.series,
             evidence=bench.profile.evidence,
             measurement=measurement,
-            modules=job.modules,
+            components=components,
+            key=job.key(name, versions),
             device=bench.pipeline.device,
         )
-        # The picture first: the record says that the experiment is finished.
-        if outcome.sheet is not None:
-            save_png(outcome.sheet, folder / f"{name}.png")
-        write_record(record, folder / f"{name}.json")
+        store.write(record, None if outcome.sheet is None else pixels(outcome.sheet))
+
+
+def pixels(sheet: Tensor) -> NDArray[np.uint8]:
+    """A picture (3, H, W) in [0, 1] as bytes (H, W, 3)."""
+    levels = (sheet.detach().cpu().clamp(0, 1) * 255).round()
+    return levels.permute(1, 2, 0).to(torch.uint8).numpy()

@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
-from PIL import Image
 
 from lord.attacks.settings import NOISE
 from lord.files import save_png, write_text
@@ -18,11 +17,12 @@ from lord.metrics.interval import (
     ratio_interval,
 )
 from lord.metrics.validation import HIGHER_IS_BETTER
-from lord.purifiers import PURIFIERS
-from lord.record import Record, read_record
+from lord.names import PURIFIERS
+from lord.record import Record
 from lord.study.experiments.cost import STAGE1
-from lord.study.plan import Job, jobs
+from lord.study.plan import jobs
 from lord.study.profile import OURS, TRAINED, UNCHANGED, VARIANTS, Profile
+from lord.study.store import Store
 
 # A defence that leaves a choice at test time, left as it was trained.
 AS_TRAINED = {"adversarial": "kept"} | dict.fromkeys((OURS, *VARIANTS), "learned")
@@ -33,23 +33,6 @@ TOLERATED = 0.1
 # Columns of the main table: what names a row, and what is measured, after the record's suffix.
 CONDITION = ["domain", "attack", "defence", "treatment", "selected"]
 METRICS = {"fid": "_round_trip", "clip_iqa": "", "identity": ""}
-
-
-def load_records(profile: Profile, folder: Path, stage: str | None = None) -> list[Record]:
-    """The finished records, of the whole profile or of one stage, in planned order."""
-    wanted = [job for job in jobs(profile) if stage in (None, job.stage)]
-    return [
-        read_record(folder / f"{name}.json")
-        for job in wanted
-        for name in job.outputs
-        if is_finished(job, name, folder)
-    ]
-
-
-def is_finished(job: Job, name: str, folder: Path) -> bool:
-    """Whether a record of a job is there, and belongs to the settings as they are."""
-    path = folder / f"{name}.json"
-    return path.exists() and read_record(path).key == job.key(name)
 
 
 def metric(record: Record, name: str) -> float:
@@ -524,22 +507,28 @@ def _share_with_interval(cells: pd.DataFrame, metric: str, correlation: float) -
     return {"closed": share, "closed_low": low, "closed_high": high}
 
 
-def write_tables(profile: Profile, folder: Path) -> None:
-    """Write each table, and the overview, once all records it needs are there."""
-    records = load_records(profile, folder)
+def write_tables(profile: Profile, store: Store, records: Sequence[Record]) -> list[Path]:
+    """Write each table all of whose records are there, and the overview; return the files.
+
+    Args:
+        records: those of the profile that are there, in planned order.
+    """
     finished = {record.name for record in records}
 
     def complete(*stages: str) -> bool:
         return all(finished.issuperset(job.outputs) for job in jobs(profile) if job.stage in stages)
 
+    timed = complete("performance", "cost", "stage1") and profile.timing
+
     tables = {}
-    if complete("performance", "cost"):
+    if profile.timing and complete("performance", "cost"):
         tables["performance"] = performance_table(records)
     if complete("main", "damage", "steps"):
         tables["attacks"] = attack_table(records)
-    if complete("ace", "stage2", "main"):
+    results = complete("ace", "stage2", "main")
+    if results:
         tables["main_table"] = main_table(records)
-        if complete("cost", "performance", "stage1"):
+        if timed:
             costs = defence_costs(records)
             tables["main_table"] = tables["main_table"].merge(costs, how="left", on="defence")
         tables["rivals"] = rival_table(records)
@@ -548,20 +537,23 @@ def write_tables(profile: Profile, folder: Path) -> None:
     for stage in profile.ablations:
         if complete(stage, f"{stage}_cost", "stage2", "main"):
             tables[f"ablation_{stage}"] = ablation_table(records, stage)
+    written = []
     for name, table in tables.items():
-        write_text(folder / f"{name}.csv", table.to_csv(index=False, float_format="%.6g"))
-    if complete("ace", "stage2", "main"):
-        write_overview(profile, folder, records)
+        written.append(store.folder / f"{name}.csv")
+        write_text(written[-1], table.to_csv(index=False, float_format="%.6g"))
+    if results and all(map(store.has_sheet, overview_records(profile, records))):
+        written.append(write_overview(profile, store, records))
+    return written
 
 
-def write_overview(profile: Profile, folder: Path, records: Sequence[Record]) -> None:
-    """Write ``overview.png``: for each domain, photographs and samples of every condition.
+def overview_records(profile: Profile, records: Sequence[Record]) -> list[Record]:
+    """For each domain, the attacked photographs and the samples of every condition.
 
-    The first subject and seed, the first samples: nothing is chosen by its looks.
+    The first subject and seed: nothing is chosen by its looks.
     """
-    strips = []
+    shown = []
     for domain in profile.domains:
-        strips.append(_first_row(folder / f"{domain}-ace.png", profile.size))
+        shown.append(next(r for r in records if r.name == f"{domain}-ace"))
         for attack, defence in (("none", "none"), ("ace", "none"), ("ace", OURS)):
             treatment = selected_treatment(records, domain) if defence == OURS else "none"
             condition = {
@@ -572,16 +564,48 @@ def write_overview(profile: Profile, folder: Path, records: Sequence[Record]) ->
                 "defence": defence,
                 "treatment": treatment,
             }
-            matching = [
-                r for r in records if r.kind == "main" and condition.items() <= r.settings.items()
-            ]
-            strips.append(_first_row(folder / f"{matching[0].name}.png", profile.size))
-    width = min(strip.width for strip in strips)  # there may be fewer photographs than samples
-    picture = np.concatenate([np.asarray(strip)[:, :width] for strip in strips])
+            shown.append(
+                next(
+                    r
+                    for r in records
+                    if r.kind == "main" and condition.items() <= r.settings.items()
+                )
+            )
+    return shown
+
+
+def write_overview(profile: Profile, store: Store, records: Sequence[Record]) -> Path:
+    """Write ``overview.png``: the first row of each of the `overview_records`, twice as large."""
+    rows = [store.sheet(r)[: profile.size] for r in overview_records(profile, records)]
+    width = min(row.shape[1] for row in rows)  # there may be fewer photographs than samples
+    picture = np.concatenate([row[:, :width] for row in rows])
     pixels = torch.from_numpy(picture).permute(2, 0, 1) / 255
-    save_png(pixels.repeat_interleave(2, 1).repeat_interleave(2, 2), folder / "overview.png")
+    path = store.folder / "overview.png"
+    save_png(pixels.repeat_interleave(2, 1).repeat_interleave(2, 2), path)
+    return path
 
 
-def _first_row(sheet: Path, size: int) -> Image.Image:
-    picture = Image.open(sheet)
-    return picture.crop((0, 0, picture.width, size))
+def shown_sheets(profile: Profile, records: Sequence[Record]) -> list[Record]:
+    """The records whose pictures chapters show; the others are not kept.
+
+    The results' samples (every subject at the first seed), each attack at the budget, each
+    attacker who knows the defence, and the attacked photographs.
+    """
+    first = (profile.subjects[0], profile.seeds[0])
+    shown = [r for r in records if r.kind == "ace"]
+    for record in records:
+        own = record.settings
+        if record.kind not in ("main", "damage", "adaptive") or own["seed"] != first[1]:
+            continue
+        attack, defence, treatment = (own[k] for k in ("attack_name", "defence", "treatment"))
+        here = (own["subject"], own["seed"]) == first
+        chosen = defence == "none" and attack in ("none", "ace")
+        if defence == OURS and attack == "ace":
+            chosen = treatment == selected_treatment(records, own["domain"])
+        elsewhere = record.kind == "main" and chosen
+        undefended = here and defence == "none" and record.kind in ("main", "damage")
+        at_budget = "attack" not in own or own["attack"]["eps"] == profile.budget.eps_levels / 255
+        compared = here and attack == "ace" and treatment in ("none", "dropped")
+        if elsewhere or (undefended and at_budget) or (compared and record.kind != "damage"):
+            shown.append(record)
+    return shown

@@ -2,10 +2,10 @@
 
 from collections.abc import Iterable, Sequence
 
+from torch import Tensor
 from torchmetrics.functional.image import structural_similarity_index_measure
 
 from lord.api import fine_tune
-from lord.attacks.settings import AttackSettings
 from lord.data.subjects import Subject
 from lord.defences.treatments import apply_treatment
 from lord.metrics import validation
@@ -21,19 +21,21 @@ def measure_condition(
     bench: Bench,
     subject: Subject,
     seed: int,
-    attack: AttackSettings | None,
+    images: Tensor,
     defence: str,
     treatments: Sequence[str],
 ) -> Iterable[tuple[str, Outcome]]:
-    """Fine-tune on the subject's photographs under one condition, sample and measure.
+    """Fine-tune on a subject's photographs behind a defence, sample and measure.
 
     Yields one outcome for every test-time treatment of the gate; without a defence there is one
     treatment, ``"none"``. All share the same fine-tune and the same sampling seeds. The sheet has
     samples and, below them, the photographs they were learned from.
+
+    Args:
+        images: the photographs as the attacker left them, shape (N, 3, H, W) in [0, 1].
     """
     profile, pipeline = bench.profile, bench.pipeline
     clean = photographs_of(bench, subject, seed, None)
-    images = photographs_of(bench, subject, seed, attack)
     # 1 for clean photographs: how little an attack changes what people see.
     ssim = structural_similarity_index_measure(images, clean, data_range=1.0).item()
     settings = profile.finetune.model_copy(update={"seed": seed})
@@ -54,7 +56,9 @@ def measure_condition(
             steps=profile.sampling.steps,
             guidance_scale=profile.sampling.guidance_scale,
         )
+        adapters = [w for name, w in pipeline.unet.named_parameters() if ".lora_" in name]
+        own = {"ssim": ssim, "adapter_thousands": sum(w.numel() for w in adapters) / 1000}
         metrics = measure(bench.instruments, samples, reference, subject.domain, identity)
         count = min(8, len(images))
         sheet = rows(samples[:count], images[:count])
-        yield treatment, Outcome(metrics | {"ssim": ssim}, sheet=sheet)
+        yield treatment, Outcome(metrics | own, sheet=sheet)

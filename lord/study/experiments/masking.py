@@ -17,11 +17,16 @@ from lord.study.bench import Bench, Outcome
 from lord.study.defences import defence_of
 from lord.study.experiments.scenario import attacked_knowingly
 from lord.study.photographs import photographs_of
-from lord.study.profile import OURS
+from lord.study.profile import OURS, Profile
 from lord.training.lora import remove_adapters
 
 # Draws of timestep and noise, which the attacks have not seen, that an objective is the mean of.
 DRAWS = 32
+
+
+def attacks_of(profile: Profile) -> list[str]:
+    """The attacks of those who know the defence, in the adaptive ablation."""
+    return list(profile.ablations["adaptive"].conditions)
 
 
 def measure_masking(bench: Bench, domain: str) -> Outcome:
@@ -39,7 +44,7 @@ def measure_masking(bench: Bench, domain: str) -> Outcome:
     usual = profile.budget.steps
     counts = (max(1, usual // 4), usual, 4 * usual)
     outcome = Outcome({}, {"steps": list(counts)})
-    for method in profile.ablations["adaptive"].conditions:
+    for method in attacks_of(profile):
         settings = profile.attack_of(method)
         compared = {"clean": None, "noise": profile.attack_of(NOISE), "unaware": settings}
         seen = [photographs_of(bench, subject, seed, attack) for attack in compared.values()]

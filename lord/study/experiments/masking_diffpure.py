@@ -5,8 +5,8 @@ from dataclasses import replace
 from lord.attacks.settings import NOISE
 from lord.data.subjects import Subject
 from lord.study.bench import Bench, Outcome
-from lord.study.experiments.known_diffpure import attacked_through
 from lord.study.experiments.masking import objective
+from lord.study.experiments.scenario import attacked_through
 from lord.study.photographs import photographs_of
 from lord.study.profile import Profile
 from lord.study.purified import purified

@@ -1,0 +1,190 @@
+"""Where records live: one JSON-lines file per experiment, and pictures packed beside them.
+
+The first line of ``<experiment>.jsonl`` holds what all its records share, each further line one
+record, sorted by name. A file is always replaced whole, under a lock: a writer killed at any moment
+loses nothing, and neither do two at once.
+
+Pictures of finished records lie in the work folder, one lossless WebP each. Those that the book
+shows are packed into ``sheets/<experiment>.webp``, one below the other; any other comes back by
+computing its record again.
+"""
+
+import json
+from collections.abc import Iterable, Mapping
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from filelock import FileLock
+from numpy.typing import NDArray
+from PIL import Image
+from pydantic import ValidationError
+
+from lord.files import replacing, write_text
+from lord.record import Record
+
+# Fields of a record whose entries are shared one by one.
+NESTED = ("settings", "versions", "components")
+
+
+class Store:
+    """The records of one profile, in a folder.
+
+    Args:
+        folder: is made when something is written.
+    """
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+        self.work = folder / ".work"
+
+    def path(self, experiment: str) -> Path:
+        """The file of an experiment's records."""
+        return self.folder / f"{experiment}.jsonl"
+
+    def records(self, experiment: str) -> Mapping[str, Record]:
+        """The records of an experiment by name; none if there is no file.
+
+        Raises:
+            ValueError: the file is damaged; the message names it and the line.
+        """
+        path = self.path(experiment)
+        if not path.is_file():
+            return {}
+        state = path.stat()
+        return _read(path, state.st_mtime_ns, state.st_size, state.st_ino)
+
+    def write(self, record: Record, sheet: NDArray[np.uint8] | None = None) -> None:
+        """Add a record, or replace the one of its name; its picture (H, W, 3) first."""
+        if sheet is not None:
+            self.write_sheet(record.name, sheet)
+        self.write_all(record.kind, [record])
+
+    def write_all(self, experiment: str, records: Iterable[Record]) -> None:
+        """Add records of one experiment, or replace those of their names."""
+        path = self.path(experiment)
+        self.work.mkdir(parents=True, exist_ok=True)
+        with FileLock(self.work / f"{experiment}.lock"):
+            merged = {**self.records(experiment), **{record.name: record for record in records}}
+            write_text(path, _dumps([merged[name] for name in sorted(merged)]))
+
+    def write_sheet(self, name: str, sheet: NDArray[np.uint8]) -> Path:
+        """Keep the picture (H, W, 3) of a record in the work folder; return its file."""
+        _save_webp(sheet, self._sheet(name))
+        return self._sheet(name)
+
+    def _sheet(self, name: str) -> Path:
+        return self.work / "sheets" / f"{name}.webp"
+
+    def sheet(self, record: Record) -> NDArray[np.uint8]:
+        """The picture of a record, shape (H, W, 3).
+
+        Raises:
+            FileNotFoundError: it is not kept; the message says how it comes back.
+        """
+        if self._sheet(record.name).is_file():
+            with Image.open(self._sheet(record.name)) as image:
+                return np.array(image.convert("RGB"))
+        packed = self.folder / "sheets" / f"{record.kind}.json"
+        index = json.loads(packed.read_text(encoding="utf-8")) if packed.is_file() else {}
+        if record.name not in index:
+            raise FileNotFoundError(
+                f"{self.folder}: no picture of {record.name} is kept; it comes back with: "
+                f"lord study sheet {record.name} --profile {self.folder.name}"
+            )
+        top, height, width = index[record.name]
+        return _open_webp(packed.with_suffix(".webp"))[top : top + height, :width]
+
+    def has_sheet(self, record: Record) -> bool:
+        """Whether the picture of a record is kept."""
+        packed = self.folder / "sheets" / f"{record.kind}.json"
+        names = json.loads(packed.read_text(encoding="utf-8")) if packed.is_file() else {}
+        return record.name in names or self._sheet(record.name).is_file()
+
+    def pack(self, experiment: str, records: Iterable[Record]) -> None:
+        """Keep the pictures of some records of an experiment, and no others, for good."""
+        kept = [(record.name, self.sheet(record)) for record in records if self.has_sheet(record)]
+        if not kept:
+            return
+        index, top = {}, 0
+        for name, sheet in kept:
+            index[name] = (top, *sheet.shape[:2])
+            top += sheet.shape[0]
+        stack = np.full((top, max(sheet.shape[1] for _, sheet in kept), 3), 255, np.uint8)
+        for name, sheet in kept:
+            first, height, width = index[name]
+            stack[first : first + height, :width] = sheet
+        path = self.folder / "sheets" / f"{experiment}.json"
+        if path.is_file() and np.array_equal(_open_webp(path.with_suffix(".webp")), stack):
+            return
+        _save_webp(stack, path.with_suffix(".webp"))
+        write_text(path, json.dumps(index, indent=0) + "\n")
+
+
+def _save_webp(pixels: NDArray[np.uint8], path: Path) -> None:
+    with replacing(path) as temporary:
+        Image.fromarray(pixels).save(temporary, format="WEBP", lossless=True, quality=90, method=4)
+
+
+@lru_cache(maxsize=8)
+def _open_webp(path: Path) -> NDArray[np.uint8]:
+    with Image.open(path) as image:
+        return np.array(image.convert("RGB"))
+
+
+@lru_cache(maxsize=256)
+def _read(path: Path, *state: int) -> Mapping[str, Record]:
+    lines = path.read_text(encoding="utf-8").splitlines()
+    records = {}
+    for number, line in enumerate(lines, start=1):
+        try:
+            content = json.loads(line)
+            if number == 1:
+                shared = content["shared"]
+                continue
+            for field, values in shared.items():
+                if field in NESTED:
+                    content[field] = {**values, **content.get(field, {})}
+                else:
+                    content[field] = values
+            record = Record.model_validate(content)
+        except (ValueError, KeyError, TypeError) as error:
+            reason = error.errors()[0]["msg"] if isinstance(error, ValidationError) else error
+            raise ValueError(
+                f"{path}, line {number}: not a valid record ({reason}). Remove the line and run "
+                "its experiment again."
+            ) from error
+        records[record.name] = record
+    return records
+
+
+def _dumps(records: list[Record]) -> str:
+    """The text of a file: the shared fields first, then a line for each record."""
+    contents = [record.model_dump(mode="json") for record in records]
+    first, shared = contents[0], {}
+    for field, value in first.items():
+        if field in NESTED:
+            common = {
+                key: entry
+                for key, entry in value.items()
+                if all(c[field].get(key, ...) == entry for c in contents)
+            }
+            shared[field] = common
+            for content in contents:
+                content[field] = {k: v for k, v in content[field].items() if k not in common}
+        elif field not in ("name", "key") and all(c[field] == value for c in contents):
+            shared[field] = value
+    for content in contents:
+        for field in [f for f in content if f in shared and f not in NESTED]:
+            del content[field]
+        for field in NESTED:
+            if not content[field]:
+                del content[field]
+    lines = [{"experiment": first.get("kind", records[0].kind), "shared": shared}, *contents]
+    return "".join(json.dumps(_sorted(line), ensure_ascii=False) + "\n" for line in lines)
+
+
+def _sorted(content: dict[str, Any]) -> dict[str, Any]:
+    """The name first, the rest in alphabetical order."""
+    return dict(sorted(content.items(), key=lambda item: (item[0] != "name", item[0])))

@@ -1,0 +1,118 @@
+"""The store: nothing is lost by a kill or by a second writer, and damage is named."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+from lord.record import make_record, measure
+from lord.study.store import Store
+
+WRITER = """
+import sys
+from pathlib import Path
+from lord.record import make_record, measure
+from lord.study.store import Store
+store, name, count = Store(Path(sys.argv[1])), sys.argv[2], int(sys.argv[3])
+with measure() as measurement:
+    pass
+for k in range(count):
+    record = make_record(f"{name}-{k}", "ace", {"k": k}, 0, {"m": k}, measurement, [], "0" * 12)
+    store.write(record)
+    print(k, flush=True)
+"""
+
+
+def made(name: str, **changes):
+    with measure() as measurement:
+        pass
+    given = {"settings": {"eps": 0.5}, "metrics": {"fid": 1 / 3}, "series": {"loss": [0.1, 0.2]}}
+    given |= changes
+    return make_record(
+        name, "ace", seed=0, measurement=measurement, components=["attack:ace"], key="k", **given
+    )
+
+
+def start(folder, name: str, count: int) -> subprocess.Popen:
+    command = [sys.executable, "-c", WRITER, str(folder), name, str(count)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+
+
+def test_records_survive_the_disk(tmp_path):
+    store = Store(tmp_path)
+    records = [made(name, settings={"eps": 0.5, "name": name}) for name in ("b", "a")]
+    for record in records:
+        store.write(record)
+    assert store.records("ace") == {"a": records[1], "b": records[0]}
+    lines = store.path("ace").read_text().splitlines()
+    assert len(lines) == 3 and lines[1].startswith('{"name": "a"')
+    assert '"eps"' in lines[0] and not any('"eps"' in line for line in lines[1:])
+    replaced = made("a", metrics={"fid": 2.0})
+    store.write(replaced)
+    assert store.records("ace")["a"] == replaced and len(store.records("ace")) == 2
+    assert store.records("main") == {}
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda text: text[:-20], "line 2"),
+        (lambda text: text.replace('"name"', '"nmae"'), "line 2"),
+        (lambda text: text.replace('"shared"', '"shard"'), "line 1"),
+        (lambda text: text.replace("0.333", '"a third', 1), "line 2"),
+    ],
+)
+def test_a_damaged_file_is_named(tmp_path, change, message):
+    store = Store(tmp_path)
+    store.write_all("ace", [made("one"), made("two", metrics={"fid": 3})])
+    text = store.path("ace").read_text()
+    first = "\n".join(text.splitlines()[:2]) + "\n"
+    store.path("ace").write_text(change(first))
+    with pytest.raises(ValueError, match=rf"ace\.jsonl, {message}: not a valid record"):
+        store.records("ace")
+
+
+def test_two_writers_at_once_lose_nothing(tmp_path):
+    writers = [start(tmp_path, name, 40) for name in ("left", "right")]
+    assert [writer.wait(120) for writer in writers] == [0, 0]
+    assert len(Store(tmp_path).records("ace")) == 80
+
+
+def test_a_killed_writer_loses_nothing(tmp_path):
+    """Killed at moments that differ, it leaves all that it has said to have written."""
+    for turn in range(3):
+        writer = start(tmp_path, f"turn{turn}", 10_000)
+        said = [writer.stdout.readline() for _ in range(5)]
+        time.sleep(0.013 * turn)
+        os.kill(writer.pid, signal.SIGKILL)
+        said += writer.stdout.readlines()
+        kept = Store(tmp_path).records("ace")
+        whole = [line for line in said if re.fullmatch(r"\d+\n", line)]
+        assert len(whole) >= 5 and all(f"turn{turn}-{int(k)}" in kept for k in whole)
+    store = Store(tmp_path)
+    store.write(made("after"))
+    assert "after" in store.records("ace")
+
+
+def test_pictures_that_are_kept_and_others(tmp_path):
+    store, random = Store(tmp_path), np.random.default_rng(0)
+    sheets = {
+        name: random.integers(0, 256, (4, 6 + n, 3), np.uint8) for n, name in enumerate("abc")
+    }
+    records = {name: made(name) for name in sheets}
+    for name, sheet in sheets.items():
+        store.write(records[name], sheet)
+        assert np.array_equal(store.sheet(records[name]), sheet)
+    store.pack("ace", [records["a"], records["c"]])
+    for path in (store.work / "sheets").iterdir():
+        path.unlink()
+    assert np.array_equal(store.sheet(records["c"]), sheets["c"])
+    assert np.array_equal(store.sheet(records["a"]), sheets["a"])
+    assert not store.has_sheet(records["b"])
+    with pytest.raises(FileNotFoundError, match="lord study sheet b --profile"):
+        store.sheet(records["b"])
