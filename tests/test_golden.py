@@ -1,0 +1,189 @@
+"""Numbers that move without a new version: one tiny cell per component, against `golden.json`.
+
+Whoever changes numbers on purpose raises the component's version in `lord.names` and writes the new
+numbers: LORD_GOLDEN=write python -m pytest tests/test_golden.py
+"""
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+from torchmetrics.functional.image import structural_similarity_index_measure
+
+from lord.adapter import adapter_tensors, remove_adapters
+from lord.attacks.pgd import attack, denoising_loss
+from lord.attacks.settings import AttackSettings
+from lord.attacks.through_gate import attack_and_close
+from lord.attacks.through_purifier import attack_purified
+from lord.data.subjects import DOMAINS, Subject, sample_domain
+from lord.defences.gates import gate_profile
+from lord.defences.settings import Stage1Settings
+from lord.defences.stage1 import train_defence
+from lord.metrics.clip import load_clip
+from lord.metrics.clip_iqa import clip_iqa
+from lord.metrics.features import load_features
+from lord.metrics.fid import extract, fid
+from lord.metrics.identity import identity_match
+from lord.metrics.validation import identity_of
+from lord.models.embedded import TINY, build_pipeline
+from lord.models.pipeline import EMBEDDED
+from lord.models.sample import generate
+from lord.names import COMPONENTS, version_of
+from lord.purifiers import purify
+from lord.study.bench import psnr
+from lord.training import lora
+from lord.training.lora import finetune
+from lord.training.settings import FinetuneSettings
+
+GOLDEN = Path(__file__).with_name("golden.json")
+PROMPTS, SEEDS = ["a portrait of sks person", "a landscape of dunes"], [1, 2]
+# Processors round differently; what a sign or an optimizer makes of that stays far below this.
+TOLERANCE = 2e-3
+
+
+def fingerprint(*tensors: Tensor) -> list[float]:
+    """Mean, deviation and three projections on fixed noise, each of the size of the numbers."""
+    flat = torch.cat([tensor.detach().double().flatten() for tensor in tensors])
+    noise = torch.randn((3, len(flat)), generator=torch.Generator().manual_seed(0)).double()
+    spread = flat.std() if len(flat) > 1 else torch.zeros(())
+    return [flat.mean().item(), spread.item(), *(noise @ flat / len(flat) ** 0.5).tolist()]
+
+
+@pytest.fixture
+def pipeline():
+    torch.manual_seed(0)
+    return build_pipeline(TINY)
+
+
+@pytest.fixture(scope="module")
+def images():
+    return torch.cat([sample_domain(domain, "train", [3], 32).images for domain in DOMAINS])
+
+
+def attacked(pipeline, images, method):
+    surrogate = {"fsmg": "fixed", "aspl": "cloned"}.get(method, "none")
+    settings = AttackSettings(
+        method=method,
+        eps=8 / 255,
+        step_size=2 / 255,
+        steps=0 if method == "noise" else 3,
+        draws=1,
+        surrogate=surrogate,
+        rounds=2 if method == "aspl" else 1,
+        surrogate_steps=2,
+        surrogate_learning_rate=1e-2,
+    )
+    return fingerprint((attack(pipeline, images, PROMPTS, settings, SEEDS) - images) * 255)
+
+
+def defended(pipeline, images, kind):
+    settings = Stage1Settings(kind=kind, steps=3, batch_size=2, rank=2, alpha=2)
+    noisy = (images + 0.05 * torch.sin(40 * images)).clamp(0, 1)
+    train_defence(pipeline, images, noisy, PROMPTS, settings)
+    return fingerprint(*adapter_tensors(pipeline.unet, "lord").values())
+
+
+def known(pipeline, images, attacker):
+    defended(pipeline, images, "lord")
+    attacks = {"defended": attack, "closing": attack_and_close, "through_diffpure": attack_purified}
+    settings = AttackSettings(eps=8 / 255, step_size=2 / 255, steps=2, rounds=1, surrogate="none")
+    perturbed = attacks[attacker](pipeline, images, PROMPTS, settings, SEEDS)
+    return fingerprint((perturbed - images) * 255)
+
+
+def purified(pipeline, images, method):
+    return fingerprint(purify(pipeline, images, PROMPTS, SEEDS, method))
+
+
+def measured(pipeline, images, metric):
+    if metric == "gates":
+        defended(pipeline, images, "lord")
+        profile = gate_profile(pipeline, images, images.flip(-1), PROMPTS, levels=3)
+        return fingerprint(profile.clean, profile.attacked)
+    if metric == "denoising_loss":
+        return fingerprint(denoising_loss(pipeline, images, PROMPTS, draws=2))
+    if metric == "psnr":
+        return [psnr(images.square().mean(dim=(1, 2, 3)))]
+    if metric == "ssim":
+        flipped = images.flip(-1)
+        return [structural_similarity_index_measure(images, flipped, data_range=1.0).item()]
+    subject = Subject("portraits", "evaluation", 0)
+    photographs, others = subject.photographs(6), subject.references(6).images
+    if metric == "clip_iqa":
+        return fingerprint(clip_iqa(load_clip(EMBEDDED.parent / "clip"), photographs.images))
+    network = load_features(EMBEDDED.parent / "features")
+    if metric == "fid":
+        return [fid(extract(network, others), extract(network, photographs.images))]
+    assert metric == "identity"
+    identity = identity_of(subject, photographs)
+    return fingerprint(identity_match(network, photographs.images, "portraits", identity))
+
+
+def stepped(pipeline, images, step):
+    if step == "renderer":
+        return fingerprint(*(sample_domain(d, "evaluation", range(4), 32).images for d in DOMAINS))
+    if step == "sampler":
+        return fingerprint(generate(pipeline, PROMPTS, SEEDS, steps=3))
+    assert step == "finetune"
+    settings = FinetuneSettings(steps=3, batch_size=2, rank=2, alpha=2)
+    finetune(pipeline, images, PROMPTS, settings)
+    return fingerprint(*adapter_tensors(pipeline.unet, "subject").values())
+
+
+CELLS = {
+    "attack": attacked,
+    "attacker": known,
+    "purifier": purified,
+    "defence": defended,
+    "metric": measured,
+    "step": stepped,
+}
+NAMES = [f"{kind}:{name}" for kind in CELLS for name in COMPONENTS[kind]]
+
+
+def numbers_of(component, pipeline, images):
+    kind, _, name = component.partition(":")
+    return CELLS[kind](pipeline, images, name)
+
+
+def recorded() -> dict:
+    return json.loads(GOLDEN.read_text()) if GOLDEN.exists() else {}
+
+
+def is_close(found: list[float], expected: list[float]) -> bool:
+    scale = max(map(abs, expected))
+    return len(found) == len(expected) and all(
+        abs(a - b) <= TOLERANCE * scale for a, b in zip(found, expected, strict=True)
+    )
+
+
+@pytest.mark.parametrize("component", NAMES)
+def test_numbers_move_with_a_new_version_alone(component, pipeline, images):
+    found = numbers_of(component, pipeline, images)
+    if os.environ.get("LORD_GOLDEN") == "write":
+        golden = recorded() | {component: {"version": version_of(component), "numbers": found}}
+        GOLDEN.write_text(json.dumps(dict(sorted(golden.items())), indent=1) + "\n")
+    golden = recorded()[component]
+    assert golden["version"] == version_of(component), "write the numbers of the new version"
+    assert is_close(found, golden["numbers"]), "raise the version of what changed its numbers"
+
+
+def test_no_golden_number_is_of_something_gone():
+    assert set(recorded()) == set(NAMES)
+
+
+def test_mirrored_training_images_are_noticed(pipeline, images, monkeypatch):
+    """As they once were not, by three experiments that fine-tune."""
+    encode = lora.encode
+    monkeypatch.setattr(lora, "encode", lambda p, x, captions: encode(p, x.flip(-1), captions))
+    mirrored = numbers_of("step:finetune", pipeline, images)
+    assert not is_close(mirrored, recorded()["step:finetune"]["numbers"])
+
+
+def test_a_cell_leaves_nothing_behind(pipeline, images):
+    first = numbers_of("defence:lord", pipeline, images)
+    remove_adapters(pipeline.unet)
+    assert numbers_of("defence:lord", pipeline, images) == first
