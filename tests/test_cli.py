@@ -32,10 +32,11 @@ from lord.files import save_tensors
 from lord.models.embedded import TINY
 from lord.models.pipeline import load_pipeline
 from lord.models.sample import generate
+from lord.names import EXPERIMENTS
 from lord.purifiers import PURIFIERS
 from lord.study import notebooks
 from lord.study.notebooks import REPOSITORY
-from lord.study.plan import STAGES, jobs
+from lord.study.plan import jobs
 from lord.study.profile import load_profile
 from lord.training.lora_file import read_safetensors
 from lord.training.settings import FinetuneSettings
@@ -526,7 +527,7 @@ def test_study_lists_profiles():
 
 def test_help_names_every_stage():
     shown = re.split(r"[\s│,.]+", run("study", "run", "--help").output)
-    assert set(STAGES) <= set(shown)
+    assert set(EXPERIMENTS) <= set(shown)
 
 
 def test_study_run_and_notebook_pass_their_options(monkeypatch):
