@@ -20,6 +20,11 @@
 # is judged by small networks of its own, trained on renders. Their numbers carry their own names,
 # `fid_embedded` and `clip_iqa_embedded`, because they must not be compared with Inception FID or
 # with CLIP-IQA from the OpenAI model; models from the hub are judged by those.
+#
+# Read the numbers of this book with that in mind. The model has 8 million parameters and draws pictures
+# of 64 × 64 pixels. The network behind FID and identity match has learned tiles and swirls, the textures
+# that attacks leave, as classes, and the quality score was trained on how severe such damage is: both judge
+# what they were trained on. The purifiers that use the model know the distribution of the test pictures.
 
 # %% tags=["remove-cell"]
 # On Colab the package is not there yet; everywhere else this cell does nothing.
@@ -79,7 +84,7 @@ show.source(clip_iqa.clip_iqa)
 # ## Do the metrics see what the eye sees?
 #
 # A metric that is to decide between treatments must fall or rise steadily as pictures get worse.
-# {numref}`fig-monotone` degrades clean pictures in five ways, from hardly visible to severe. The
+# {numref}`fig-monotone` degrades clean pictures in five ways, from slight to severe. The
 # weakest rank correlation between severity and metric, over all curves, is
 # {glue:text}`metrics_spearman_min:.2f`. The order is right; the scale is not the same everywhere: of all
 # five, the small CLIP forgives blur most, above all on landscapes.

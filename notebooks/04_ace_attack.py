@@ -16,7 +16,7 @@
 #
 # A few photographs and LoRA {cite}`hu2022lora` are enough to teach a diffusion model a new face
 # {cite}`ruiz2023dreambooth`. Protective perturbations try to prevent that: they change the published
-# pictures so little that people do not notice and so much that a model trained on them fails
+# pictures little in every pixel, yet so that a model trained on them fails
 # {cite}`liang2023advdm,salman2023photoguard,vanle2023antidreambooth,liang2023mist`. ACE
 # {cite}`zheng2023ace` is among the strongest of them. It is called an attack here because it attacks
 # the training; its users may well be the ones in the right, see {doc}`../responsible_use`.

@@ -78,12 +78,14 @@ show.source(objectives.encoder)
 show.source(objectives.ace_plus)
 
 # %% [markdown]
-# Here $\alpha = 100$, for which no primary source was found. At that weight the second term decides: what
-# comes out is almost the encoder attack.
+# Here $\alpha = 100$, the weight in mist-v2, the repository of the authors of ACE. At that weight the second
+# term decides: what comes out is almost the encoder attack.
 #
-# The published code of its successor has a mode that looks the same and is not: the second term has the
-# opposite sign, so that latents are pushed *away* from the target, and the first is not squared. It is
-# kept apart here, as **Mist v2**, rather than under the name of ACE+.
+# That repository has a mode, fused, which looks the same and is not: the second term has the opposite sign,
+# so that latents are pushed *away* from the target. Its first term has been $-\lVert \epsilon_\theta - z_T
+# \rVert^2$ in one revision and is $-\sum \epsilon_\theta \epsilon$, a product with the sampled noise, at
+# present. **Mist v2** here is neither: its first term is the mean of $\lvert \epsilon_\theta - z_T \rvert$.
+# What is said of it holds for that variant.
 
 # %% tags=["hide-input"]
 show.source(objectives.mist_v2_fused)
@@ -128,10 +130,10 @@ show.source(objectives.sds_plus)
 # that would suit any of them, such as averaged gradients. Uniform noise within the budget is the control.
 # A quick run shows a few of the attacks, the published book all of them.
 
-# %% tags=["hide-input"] mystnb={"figure": {"caption": "The same portrait after each attack, its change magnified ten times around grey, and four samples of a LoRA trained on photographs attacked that way.", "name": "fig-walk-portraits"}, "image": {"alt": "Rows of pictures, one for each attack: a portrait that looks almost unchanged, a magnified perturbation with a texture that is typical of the attack, and generated portraits, many of them with artefacts."}}
+# %% tags=["hide-input"] mystnb={"figure": {"caption": "The same portrait after each attack, its change magnified ten times around grey, and four samples of a LoRA trained on photographs attacked that way.", "name": "fig-walk-portraits"}, "image": {"alt": "Rows of pictures, one for each attack: a portrait under a visible texture, a magnified perturbation with a texture that is typical of the attack, and generated portraits, many of them with artefacts."}}
 show.attack_pictures(records, "portraits")
 
-# %% tags=["hide-input"] mystnb={"figure": {"caption": "As above, for a landscape.", "name": "fig-walk-landscapes"}, "image": {"alt": "Rows of pictures, one for each attack: a landscape that looks almost unchanged, a magnified perturbation, and generated landscapes, many of them with artefacts."}}
+# %% tags=["hide-input"] mystnb={"figure": {"caption": "As above, for a landscape.", "name": "fig-walk-landscapes"}, "image": {"alt": "Rows of pictures, one for each attack: a landscape under a visible texture, a magnified perturbation, and generated landscapes, many of them with artefacts."}}
 show.attack_pictures(records, "landscapes")
 
 # %% [markdown]

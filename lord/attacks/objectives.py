@@ -17,7 +17,7 @@ from lord.models.diffusion import noised, predict, row_errors, training_schedule
 from lord.models.pipeline import decode_latents, encode_images, encode_prompts
 
 ENCODER_WEIGHT = 1e2
-"""α of ACE+, in front of the mean squared distance of latents; no primary source confirms it."""
+"""α of ACE+, in front of the mean squared distance of latents, as in its authors' mist-v2."""
 
 EDIT_STEPS, EDIT_GUIDANCE, EDIT_STRENGTH = 4, 7.5, 0.7
 """How PhotoGuard's diffusion attack edits an image: sampler steps, guidance, share of the noise."""
@@ -148,10 +148,11 @@ def ace_plus(draw: Draw) -> Tensor:
 
 
 def mist_v2_fused(draw: Draw) -> Tensor:
-    """−mean|ε_θ(z_t) − z_T| + α · mean‖z − z_T‖²: what the public code of Mist v2 does as "fused".
+    """−mean|ε_θ(z_t) − z_T| + α · mean‖z − z_T‖², after the "fused" mode of mist-v2.
 
     It differs from ACE+ in the sign of the second term, which drives the latents *away* from the
-    target, and in a first term that is linear; here that is the absolute error.
+    target. The first term is neither that of the public code at present, −Σ ε_θ·ϵ over the product
+    with the sampled noise, nor that of an earlier revision, −mean‖ε_θ − z_T‖².
     """
     error = (draw.prediction - draw.target.latents).abs()
     return (ENCODER_WEIGHT * draw.distance - error).mean(dim=(1, 2, 3))
