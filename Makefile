@@ -30,7 +30,7 @@ book: $(INSTALLED)  ## rebuild the book from the records that are there; compute
 	echo "The book shows the records of profile $$shown: book/_build/html/index.html"
 
 test: $(INSTALLED)  ## run the tests
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile
 
 test-slow: $(INSTALLED)  ## recompute a sample of the committed results and compare
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m slow

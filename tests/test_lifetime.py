@@ -1,0 +1,164 @@
+"""How long records live: what leaves them finished, what makes them stale, where they are from."""
+
+import ast
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from lord import names
+from lord.study import plan
+from lord.study.profile import load_profile
+from lord.study.run import load_records, results_root, status, store_of
+from lord.study.store import Store
+from lord.study.tables import write_tables
+
+REPOSITORY = Path(names.__file__).parents[1]
+
+
+# The published records.
+
+
+def test_the_store_is_small():
+    folder = results_root() / "full"
+    files = [path for path in folder.rglob("*") if path.is_file() and ".work" not in path.parts]
+    files = [path for path in files if ".done" not in path.parts]
+    assert len(files) <= 60 and sum(path.stat().st_size for path in files) <= 20e6
+
+
+def test_every_committed_record_is_finished():
+    assert {entry.state for entry in status(load_profile("full"))} == {"finished"}
+
+
+def test_every_record_cites_a_commit_of_the_history_or_says_that_it_does_not():
+    def git(*arguments):
+        command = ["git", "-C", str(REPOSITORY), *arguments]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
+    if git("rev-parse", "--is-shallow-repository").strip() == "true":
+        pytest.skip("a shallow clone has no history")
+    history = set(git("rev-list", "HEAD").split())
+    for record in load_records(load_profile("full")):
+        assert record.lost == (record.commit not in history), record.name
+
+
+def test_the_committed_tables_are_those_of_the_records(tmp_path):
+    full = load_profile("full")
+    folder = store_of(full).folder
+    for path in write_tables(full, Store(tmp_path), load_records(full)):
+        assert path.read_bytes() == (folder / path.name).read_bytes(), path.name
+
+
+# What leaves records finished, and what does not.
+
+
+@pytest.mark.parametrize(
+    "catalogue", [names.ATTACKS, names.PURIFIERS, names.DEFENCES, names.METRICS]
+)
+def test_a_new_component_leaves_every_record_finished(catalogue, monkeypatch):
+    monkeypatch.setitem(catalogue, "new", 1)
+    assert {entry.state for entry in status(load_profile("full"))} == {"finished"}
+
+
+def test_a_further_metric_in_every_cell_leaves_every_record_finished(monkeypatch):
+    monkeypatch.setitem(names.METRICS, "new", 1)
+    monkeypatch.setattr(plan, "MEASURED", (*plan.MEASURED, "metric:new"))
+    assert {entry.state for entry in status(load_profile("full"))} == {"finished"}
+
+
+@pytest.mark.parametrize(
+    "model", ["SamplingSettings", "Budget", "Scenario", "Stage1Settings", "AttackSettings"]
+)
+def test_an_optional_setting_with_a_default_leaves_every_record_finished(tmp_path, model):
+    """In a copy of the package, which knows a setting more."""
+    homes = {"Stage1Settings": "defences/settings.py", "AttackSettings": "attacks/settings.py"}
+    homes = dict.fromkeys(("SamplingSettings", "Budget", "Scenario"), "study/profile.py") | homes
+    marker = '    model_config = ConfigDict(extra="forbid", frozen=True)\n'
+
+    def further(text: str) -> str:
+        head, tail = text.split(f"class {model}(", 1)
+        if model == "Stage1Settings":
+            marked = "    learning_rate: float = Field(4e-3, gt=0, description=LEARNING_RATE)\n"
+            return f"{head}class {model}(" + tail.replace(marked, f"{marked}    more: int = 7\n", 1)
+        return f"{head}class {model}(" + tail.replace(marker, f"{marker}    more: int = 7\n", 1)
+
+    assert states_of_a_copy(tmp_path, {homes[model]: further}) == {"finished"}
+
+
+def states_of_a_copy(folder: Path, changes: dict) -> set[str]:
+    """The states of the published records in a copy of the package with changed files."""
+    copy = folder / "copy"
+    shutil.copytree(REPOSITORY / "lord", copy / "lord", ignore=shutil.ignore_patterns("assets"))
+    (copy / "lord" / "assets").symlink_to(REPOSITORY / "lord" / "assets")
+    for name, change in changes.items():
+        path = copy / "lord" / name
+        before = path.read_text() if path.exists() else ""
+        path.write_text(change(before))
+        assert path.read_text() != before, name
+    code = "from lord.study.profile import load_profile; from lord.study.run import status; "
+    code += "print(*{entry.state for entry in status(load_profile('full'))})"
+    environment = os.environ | {"LORD_RESULTS": str(results_root()), "PYTHONPATH": str(copy)}
+    shown = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, cwd=copy
+    )
+    assert shown.returncode == 0, shown.stderr
+    return set(shown.stdout.split())
+
+
+def test_code_may_be_renamed_reformatted_moved_and_added_to(tmp_path):
+    def renamed(text: str) -> str:
+        return text.replace("decay", "shrinking_of_the_step")
+
+    def reformatted(text: str) -> str:
+        return ast.unparse(ast.parse(text))
+
+    def with_a_domain(text: str) -> str:
+        known = '"landscapes": landscapes}'
+        return text.replace(known, '"landscapes": landscapes, "places": landscapes}')
+
+    ball = (REPOSITORY / "lord" / "attacks" / "ball.py").read_text()
+    moved = "from lord.attacks.sphere import _unit, project, quantise, start  # noqa: F401"
+    changes = {
+        "attacks/pgd.py": renamed,
+        "training/loop.py": reformatted,
+        "attacks/sphere.py": lambda _: ball,
+        "attacks/ball.py": lambda _: moved,
+        "data/subjects.py": with_a_domain,
+    }
+    assert states_of_a_copy(tmp_path, changes) == {"finished"}
+
+
+@pytest.mark.parametrize(
+    ("catalogue", "name", "stages"),
+    [
+        (
+            names.STEPS,
+            "finetune",
+            {"main", "cost", "rank_cost", "sampled_gates", "rank", "adaptive"},
+        ),
+        (names.ATTACKS, "ace", {"ace", "stage1", "main", "audit", "masking", "parts"}),
+        (names.PURIFIERS, "jpeg", {"main", "cost", "audit"}),
+        (names.METRICS, "fid", {"metrics", "main", "damage", "steps"}),
+        (names.DEFENCES, "lord", {"stage1", "main", "cost", "rank_cost", "masking", "audit"}),
+        (names.ATTACKERS, "closing", {"adaptive"}),
+        (names.EXPERIMENTS, "main", {"main"}),
+    ],
+)
+def test_a_raised_version_makes_stale_what_took_part(catalogue, name, stages, monkeypatch):
+    monkeypatch.setitem(catalogue, name, catalogue[name] + 1)
+    found = status(load_profile("full"))
+    stale = {entry.stage for entry in found if entry.state == "stale"}
+    assert stages <= stale and {entry.state for entry in found} <= {"finished", "stale"}
+    assert "data" not in stale
+
+
+def test_masking_is_computed_again_when_the_attackers_grow():
+    full = load_profile("full")
+    adaptive = full.ablations["adaptive"]
+    grown = adaptive.model_copy(update={"conditions": adaptive.conditions | {"mist": ("lord",)}})
+    grown = full.model_copy(update={"ablations": full.ablations | {"adaptive": grown}})
+    lacking = {entry.stage for entry in status(grown) if entry.state == "missing"}
+    assert {"masking", "adaptive"} <= lacking
