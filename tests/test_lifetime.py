@@ -11,6 +11,7 @@ import pytest
 
 from lord import names
 from lord.study import plan
+from lord.study.notebooks import provenance
 from lord.study.profile import load_profile
 from lord.study.run import load_records, results_root, status, store_of
 from lord.study.store import Store
@@ -43,6 +44,12 @@ def test_every_record_cites_a_commit_of_the_history_or_says_that_it_does_not():
     history = set(git("rev-list", "HEAD").split())
     for record in load_records(load_profile("full")):
         assert record.lost == (record.commit not in history), record.name
+
+
+def test_the_status_page_counts_records_of_code_that_is_gone():
+    records = load_records(load_profile("full"))
+    lost = sum(record.lost for record in records)
+    assert 0 < lost < len(records) and f"{lost} at commits" in provenance(records)
 
 
 def test_the_committed_tables_are_those_of_the_records(tmp_path):

@@ -7,14 +7,17 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
 
 from lord.files import write_text
+
+if TYPE_CHECKING:
+    from lord.record import Record
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 NOTEBOOKS = REPOSITORY / "notebooks"
@@ -140,11 +143,13 @@ def build_book(profile: str, strict: bool = False) -> Path:
         subprocess.CalledProcessError: jupyter-book failed.
     """
     from lord import show
-    from lord.study.run import results_root
+    from lord.study.profile import load_profile
+    from lord.study.run import load_records, results_root
 
     notebooks = _gather_notebooks(profile)
     generated = BOOK / "_generated"
-    write_text(generated / "status.md", status_tables(notebooks))
+    records = load_records(load_profile(profile))
+    write_text(generated / "status.md", status_tables(notebooks) + provenance(records))
     write_text(generated / "summary.md", show.summary(profile))
     overview = results_root() / Path(profile).stem / "overview.png"
     if not overview.exists():
@@ -182,6 +187,16 @@ def status_tables(notebooks: Mapping[str, Mapping[str, Any]]) -> str:
     packages += [f"| {package} | {number} |" for package, number in sorted(versions)]
     return "\n".join(
         ["Run times are minutes and seconds.", "", *runs, "", "## Versions", "", *packages, ""]
+    )
+
+
+def provenance(records: Sequence["Record"]) -> str:
+    """How many records cite code that cannot be had again, as Markdown."""
+    dirty, lost = (sum(getattr(r, name) for r in records) for name in ("dirty", "lost"))
+    return (
+        f"\n## Records\n\nOf {len(records)} records, {dirty} were computed with local changes and "
+        f"{lost} at commits that are no longer in the history; {sum(r.is_stale for r in records)} "
+        "are by older versions of a component.\n"
     )
 
 
