@@ -16,15 +16,19 @@
 #
 # Three questions are asked of a set of samples: does it look like clean pictures of the subject
 # (FID), do the pictures look good (CLIP-IQA), and do they show the subject at all (identity match)?
+# Before any number, three things limit what the answers say about other models:
+#
+# - The model is small: about 8 million parameters, on 64 × 64 drawings.
+# - The metrics know the damage. The network behind the FID has learned tiles and swirls, the textures that
+#   attacks leave, as classes, and the identity match uses the same network. The quality score, called
+#   CLIP-IQA here, was trained on the severity of such damage.
+# - The purifiers that use the model (DiffPure, GrIDPure, IMPRESS and CAT in {doc}`10_results`) work with one
+#   that was trained on the very distribution of the test pictures, which flatters them.
+#
 # At this size, networks trained on photographs would answer none of them well, so the embedded model
 # is judged by small networks of its own, trained on renders. Their numbers carry their own names,
 # `fid_embedded` and `clip_iqa_embedded`, because they must not be compared with Inception FID or
 # with CLIP-IQA from the OpenAI model; models from the hub are judged by those.
-#
-# Read the numbers of this book with that in mind. The model has 8 million parameters and draws pictures
-# of 64 × 64 pixels. The network behind FID and identity match has learned tiles and swirls, the textures
-# that attacks leave, as classes, and the quality score was trained on how severe such damage is: both judge
-# what they were trained on. The purifiers that use the model know the distribution of the test pictures.
 
 # %% tags=["remove-cell"]
 # On Colab the package is not there yet; everywhere else this cell does nothing.
@@ -57,8 +61,9 @@ show.glue_numbers(records)
 #
 # $$ \mathrm{FID} = \lVert \mu_1 - \mu_2 \rVert^2 + \operatorname{tr}\bigl(\Sigma_1 + \Sigma_2 - 2 (\Sigma_1 \Sigma_2)^{1/2}\bigr). $$ (eq-fid)
 #
-# The feature network was trained to recognise attributes *and* degradations. A network that knows
-# attributes only is blind to the artefacts that matter here. Two disjoint sets of clean pictures
+# The feature network was trained to recognise attributes *and* degradations, kind and severity, with tiles
+# like those of ACE and swirls like those of AdvDM among the kinds. A network that knows attributes only is
+# blind to the artefacts that matter here. Two disjoint sets of clean pictures
 # score {glue:text}`metrics_fid_floor:.2f`: no FID in this book can be expected to fall below it. Fewer
 # pictures score higher, so only sets of one size are compared; the results are of smaller sets than
 # this floor, and their own lies higher.
@@ -75,7 +80,9 @@ show.source(fid.fid)
 #
 # $$ \text{CLIP-IQA} = \frac{e^{s_1}}{e^{s_1} + e^{s_2}}, $$ (eq-clip-iqa)
 #
-# a number between 0 and 1; higher is better.
+# a number between 0 and 1; higher is better. The published CLIP-IQA takes CLIP as it is. Here the
+# small CLIP was trained on these two texts: the score of a render is to equal one minus the severity of what
+# was done to it.
 
 # %% tags=["hide-input"]
 show.source(clip_iqa.clip_iqa)

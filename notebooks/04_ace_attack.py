@@ -16,10 +16,12 @@
 #
 # A few photographs and LoRA {cite}`hu2022lora` are enough to teach a diffusion model a new face
 # {cite}`ruiz2023dreambooth`. Protective perturbations try to prevent that: they change the published
-# pictures little in every pixel, yet so that a model trained on them fails
+# pictures so that a model trained on them fails
 # {cite}`liang2023advdm,salman2023photoguard,vanle2023antidreambooth,liang2023mist`. ACE
 # {cite}`zheng2023ace` is among the strongest of them. It is called an attack here because it attacks
-# the training; its users may well be the ones in the right, see {doc}`../responsible_use`.
+# the training; its users may well be the ones in the right, see {doc}`../responsible_use`. Its change is
+# small in every pixel, at most 8 of 255 grey levels at the budget of the main table, but plainly visible as a
+# texture.
 
 # %% tags=["remove-cell"]
 # On Colab the package is not there yet; everywhere else this cell does nothing.
@@ -71,15 +73,17 @@ show.source(pgd.pgd_step)
 # ## What it looks like
 #
 # The budget is {glue:text}`ace_eps_levels:.0f` of 255 grey levels. {numref}`fig-attacked` shows
-# pictures before and after, and the difference, amplified.
+# pictures before and after, and the difference, amplified. No pixel changes by more than that, but the
+# changes line up, so that they are plainly visible as a texture.
 
-# %% tags=["hide-input"] mystnb={"figure": {"caption": "Clean pictures, the same after ACE, and their difference, amplified around grey.", "name": "fig-attacked"}, "image": {"alt": "Three rows: clean portraits and landscapes, attacked ones that look almost the same, and amplified differences with a tiled structure."}}
+# %% tags=["hide-input"] mystnb={"figure": {"caption": "Clean pictures, the same after ACE, and their difference, amplified around grey.", "name": "fig-attacked"}, "image": {"alt": "Three rows: clean portraits and landscapes, the same under a visible tiled texture, and amplified differences with a tiled structure."}}
 show.attacked_images(records)
 
 # %% [markdown]
 # To the model the change is large. Its denoising loss {eq}`eq-denoising` on these pictures is
 # {glue:text}`ace_loss_clean:.3f` before and {glue:text}`ace_loss_attacked:.3f` after the attack;
-# uniform noise within the same budget gives {glue:text}`ace_loss_noise:.3f`.
+# uniform noise within the same budget gives {glue:text}`ace_loss_noise:.3f`. That control has less energy than
+# the attack: its root mean square is about two thirds of that of ACE, which drives most pixels to the bound.
 #
 # ## What it does to a LoRA
 #

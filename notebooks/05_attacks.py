@@ -78,14 +78,20 @@ show.source(objectives.encoder)
 show.source(objectives.ace_plus)
 
 # %% [markdown]
-# Here $\alpha = 100$, the weight in mist-v2, the repository of the authors of ACE. At that weight the second
-# term decides: what comes out is almost the encoder attack.
+# Here $\alpha = 100$, the weight in the code of mist-v2, the ACE authors' own repository, whose README names
+# the paper of ACE, {cite}`zheng2023ace` on arXiv, as its own. At that weight the second term decides: what
+# comes out is almost the encoder attack.
 #
-# That repository has a mode, fused, which looks the same and is not: the second term has the opposite sign,
-# so that latents are pushed *away* from the target. Its first term has been $-\lVert \epsilon_\theta - z_T
-# \rVert^2$ in one revision and is $-\sum \epsilon_\theta \epsilon$, a product with the sampled noise, at
-# present. **Mist v2** here is neither: its first term is the mean of $\lvert \epsilon_\theta - z_T \rvert$.
-# What is said of it holds for that variant.
+# That repository also has a mode called fused. It looks like ACE+ and is not: the second term has the
+# opposite sign, so that latents are pushed *away* from the target. **Mist v2** here is a reading of that mode
+# in the public code at the time:
+#
+# $$ L_\text{Mist v2}(x) = -\operatorname{mean} \lvert \epsilon_\theta(z_t, t, c) - z_T \rvert + \alpha \lVert z - z_T \rVert^2. $$ (eq-mist-v2)
+#
+# It differs from the present public code, whose first term is $-\sum \epsilon_\theta \cdot \epsilon$, over the
+# product with the sampled noise. An earlier revision had
+# $-\operatorname{mse}(\epsilon_\theta, z_T) + 100 \operatorname{mse}(z, z_T)$. Ours is neither exactly, and the
+# numbers under this name are of ours.
 
 # %% tags=["hide-input"]
 show.source(objectives.mist_v2_fused)
@@ -127,8 +133,10 @@ show.source(objectives.sds_plus)
 #
 # In {numref}`fig-walk-portraits` and {numref}`fig-walk-landscapes` all attacks have the budget of the main
 # table: the same $\varepsilon$, the same step, the same number of gradient steps, and none of the extras
-# that would suit any of them, such as averaged gradients. Uniform noise within the budget is the control.
-# A quick run shows a few of the attacks, the published book all of them.
+# that would suit any of them, such as averaged gradients. Every change is small in every pixel, at most
+# 8 of 255 grey levels, but most are plainly visible as a texture. Uniform noise within the budget is the
+# control; it has less energy than an attack that drives pixels to their bound ({doc}`06_damage`). A quick
+# run shows a few of the attacks, the published book all of them.
 
 # %% tags=["hide-input"] mystnb={"figure": {"caption": "The same portrait after each attack, its change magnified ten times around grey, and four samples of a LoRA trained on photographs attacked that way.", "name": "fig-walk-portraits"}, "image": {"alt": "Rows of pictures, one for each attack: a portrait under a visible texture, a magnified perturbation with a texture that is typical of the attack, and generated portraits, many of them with artefacts."}}
 show.attack_pictures(records, "portraits")

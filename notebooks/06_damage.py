@@ -49,10 +49,11 @@ show.damage_findings(records)
 # ## By budget
 #
 # {numref}`fig-damage-fid` and {numref}`fig-damage-iqa` hold the whole comparison. The first row is the
-# control: uniform noise within the same $\varepsilon$. Spread evenly over the budget, it changes a pixel
-# less than an attack that drives pixels to their bound: its root mean square is about two thirds of that of ACE,
-# so the control has less energy. But an attack that is no worse than noise has found nothing that the
-# fine-tuning minds.
+# control: uniform noise within the same $\varepsilon$. It has less energy than an attack that drives pixels to
+# their bound. The root mean square of noise that is spread evenly over the budget is
+# $\varepsilon / \sqrt{3}$; that of ACE is about half as large again, which is more than twice the energy.
+# So part of an attack's lead over the control may come from its size. An attack that does no more damage
+# than the control has found nothing that the fine-tuning minds.
 
 # %% tags=["hide-input"] mystnb={"figure": {"caption": "Embedded FID of LoRAs trained on attacked photographs, for each attack and budget; the darker, the worse. Lower is better.", "name": "fig-damage-fid"}, "image": {"alt": "Two tables of coloured numbers, portraits and landscapes: attacks in rows, budgets in columns, darker cells towards larger budgets."}}
 show.damage_matrix(records, "fid")

@@ -26,6 +26,11 @@
 # IMPRESS {cite}`cao2023impress`, and the encoder's half of CAT {cite}`peng2025cat`. Adversarial training
 # {cite}`madry2018pgd` changes the model, as LoRD does. A quick run tries some of them, the published
 # study all.
+#
+# The comparison flatters the purifiers that use the model: DiffPure, GrIDPure, IMPRESS and CAT. The embedded
+# model was trained on the very distribution of the test pictures, so it knows well what a clean one looks
+# like. Nor are the metrics neutral: their networks have learned the textures that attacks leave
+# ({doc}`03_metrics`).
 
 # %% tags=["remove-cell"]
 # On Colab the package is not there yet; everywhere else this cell does nothing.
