@@ -22,8 +22,9 @@ from lord.attacks.objectives import OBJECTIVES
 from lord.attacks.pgd import denoising_loss
 from lord.attacks.settings import NOISE, AttackSettings
 from lord.cli import app
-from lord.cli.images import attack_table
-from lord.cli.options import Domain, Method, Purifier, parse_number
+from lord.cli.folders import attack_table
+from lord.cli.options import Domain, Purifier, parse_number
+from lord.cli.settings import options_from
 from lord.data.folder import load_folder, read_image
 from lord.data.subjects import DOMAINS, Subject
 from lord.data.tiles import split
@@ -166,8 +167,34 @@ def test_defence_is_learned_against_the_attack_of_the_study():
 
 def test_choices_are_those_that_the_library_has():
     assert set(Domain.__args__) == set(DOMAINS)
-    assert set(Method.__args__) == {*OBJECTIVES, NOISE}
+    for command in ("attack", "defend"):
+        options = {parameter.name: parameter for parameter in COMMANDS[command].params}
+        methods = options["method"].type_descriptor.annotation
+        assert set(methods.__args__) == {*OBJECTIVES, NOISE}
     assert set(Purifier.__args__) == set(PURIFIERS)
+
+
+def test_a_command_receives_what_its_options_say_as_settings():
+    small, seen = typer.Typer(), []
+
+    @small.command()
+    @options_from(
+        AttackSettings,
+        "settings",
+        fields=("method", "eps", "steps", "random_start", "transformations"),
+        names={"steps": "attack_steps"},
+        defaults={"eps": "4/255", "rounds": 1},
+        open_fields={"steps": "as published", "random_start": "as published"},
+    )
+    def command(*, settings: AttackSettings, more: int = 1):
+        seen.append((settings, more))
+
+    given = ["--eps", "8/255", "--attack-steps", "3", "--random-start", "--more", "2"]
+    for arguments in (given, ["--transformations", "jpeg", "--transformation", "blur"]):
+        assert CliRunner().invoke(small, arguments).exit_code == 0
+    first = AttackSettings(eps=8 / 255, steps=3, random_start=True, rounds=1)
+    second = AttackSettings(eps=4 / 255, transformations=("jpeg", "blur"), rounds=1)
+    assert seen == [(first, 2), (second, 1)]
 
 
 def test_numbers_may_be_fractions():
@@ -334,7 +361,7 @@ def test_pictures_of_any_shape_keep_it(model, tmp_path):
         pixels = random.integers(60, 190, shape, dtype=np.uint8)
         Image.fromarray(pixels).save(tmp_path / "in" / f"{name}.png")
     run("attack", tmp_path / "in", tmp_path / "out", *QUICK_ATTACK, *model)
-    ledger = json.loads((tmp_path / "out" / ".lord.json").read_text())
+    manifest = json.loads((tmp_path / "out" / ".lord.json").read_text())
     pipeline = load_pipeline(model[1])
     for name, shape in shapes.items():
         before, after = (read_image(tmp_path / d / f"{name}.png", None) for d in ("in", "out"))
@@ -343,7 +370,7 @@ def test_pictures_of_any_shape_keep_it(model, tmp_path):
         assert 0 < change.max() <= 8 + 1e-3
         assert (change > 0).float().mean() > 0.5  # to the last row and column
         assert (change[-2:] > 0).any() and (change[:, -2:] > 0).any()
-        entry = ledger[name]
+        entry = manifest[name]
         assert entry["eps"] * 255 == pytest.approx(change.max().item()) and entry["ssim"] < 1
         # The table is about the saved picture, all of it.
         losses = denoising_loss(
@@ -390,7 +417,7 @@ def test_a_killed_overwriting_is_not_taken_for_the_old_samples(model, tmp_path, 
     run("generate", "a landscape", tmp_path, *sampling)
     first = contents(tmp_path)
     with monkeypatch.context() as patch:
-        patch.setattr("lord.cli.samples.Ledger.add", lambda *_: 1 / 0)
+        patch.setattr("lord.cli.samples.Manifest.add", lambda *_: 1 / 0)
         CliRunner().invoke(app, [*map(str, ["generate", "a portrait", tmp_path, *sampling])])
     assert contents(tmp_path) != first
     run("generate", "a landscape", tmp_path, *sampling)

@@ -67,26 +67,40 @@ class AttackSettings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    method: Literal[(*ATTACKS,)] = "ace"
-    norm: Literal["linf", "l2"] = Field("linf", description="what eps bounds")
-    eps: float = Field(gt=0, description="budget, in [0, 1] pixel units; of l2, of a whole image")
-    step_size: float = Field(gt=0, description="step, in the units of eps")
-    steps: int = Field(ge=0, description="gradient steps in each round; 0 for noise alone")
+    method: Literal[(*ATTACKS,)] = Field(
+        "ace",
+        description="what the attack pursues: ace drives the model to a target image, advdm away "
+        "from the image; noise is no attack but the control of all; see lord.attacks.objectives",
+    )
+    norm: Literal["linf", "l2"] = Field(
+        "linf", description="what eps bounds: each pixel, or the length of the whole change"
+    )
+    eps: float = Field(
+        gt=0,
+        description="the most that the attack may change a pixel, of 1 (8/255 is eight grey "
+        "levels); of l2, the length of its change of a whole image",
+    )
+    step_size: float = Field(gt=0, description="change in one step of the attack, in units of eps")
+    steps: int = Field(ge=0, description="steps of the attack in each round; 0 for noise alone")
     step_decay: bool = Field(False, description="shrink the step linearly over the steps")
     random_start: bool = Field(False, description="start at a random change within the budget")
     draws: int = Field(1, ge=1, description="timesteps and noises averaged in each gradient")
     transformations: tuple[Literal["jpeg", "resize", "blur"], ...] = Field(
-        (), description="what the images go through before each gradient"
+        (), description="what images go through before each gradient: jpeg, resize or blur"
     )
     target: str | None = Field(
         PATTERN, description=f"'{PATTERN}' or the path of an image; unused by untargeted attacks"
     )
-    surrogate: Surrogate = "none"
+    surrogate: Surrogate = Field(
+        "none",
+        description="whether a copy of the model learns the images and is attacked in its place: "
+        "before the steps, between rounds, or as in ASPL",
+    )
     rounds: int = Field(1, ge=1, description="rounds of PGD, with the surrogate trained in between")
-    surrogate_steps: int = Field(10, ge=1)
-    surrogate_batch_size: int = Field(4, ge=1)
-    surrogate_rank: int = Field(4, ge=1)
-    surrogate_learning_rate: float = Field(1e-4, gt=0)
+    surrogate_steps: int = Field(10, ge=1, description="training steps of the surrogate")
+    surrogate_batch_size: int = Field(4, ge=1, description="images in each of these steps")
+    surrogate_rank: int = Field(4, ge=1, description="rank of the surrogate's LoRA")
+    surrogate_learning_rate: float = Field(1e-4, gt=0, description="its LoRA's learning rate")
 
     @model_validator(mode="before")
     @classmethod

@@ -1,23 +1,20 @@
 """Commands that make images: rendered, attacked and purified ones."""
 
-import math
-import time
-from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import typer
 from rich.console import Console
 from rich.table import Table
 
-from lord.cli.ledger import Ledger, digest, digest_files, request_of
+from lord.attacks.settings import PATTERN, PUBLISHED, AttackSettings
+from lord.cli.folders import album_requests, attack_folder, attack_table, scores_of
+from lord.cli.manifest import Manifest, identity_of
 from lord.cli.options import (
-    FINER,
     Caption,
     Device,
     Domain,
     Dtype,
-    Method,
     Model,
     Originals,
     Purifier,
@@ -31,16 +28,17 @@ from lord.cli.options import (
     require_folders,
     require_out,
 )
+from lord.cli.settings import options_from
 from lord.progress import console, track
 
-if TYPE_CHECKING:
-    from diffusers import StableDiffusionPipeline
-    from torch import Tensor
-
-    from lord.attacks.settings import AttackSettings
-    from lord.data.folder import ImageSet
-
-ROWS_SHOWN = 24
+AS_PUBLISHED = {name: "as published" for settings in PUBLISHED.values() for name in settings} | {
+    "eps": "as published, 4/255 for ace",
+    "step_size": "as published, 0.64/255 for ace",
+    "steps": "as published, 30 for ace",
+    "draws": "as published, mostly 1",
+    "rounds": "as published, 5 for ace",
+}
+"""Settings that depend on the method, with what the help says of them."""
 
 
 def render(
@@ -99,121 +97,16 @@ def render(
     console.print(f"{count} pictures with captions are in {out}")
 
 
+@options_from(
+    AttackSettings,
+    "settings",
+    open_fields=AS_PUBLISHED,
+    finer=[name for name in AttackSettings.model_fields if name.startswith("surrogate_")],
+)
 def attack(
     images: Originals,
     out: Annotated[Path, typer.Argument(help="Folder for the attacked images.")],
-    method: Annotated[
-        Method,
-        typer.Option(
-            help="What the perturbation wants: ace drives the model to a target image, advdm away "
-            "from the image; noise is no attack but their control. The others are explained, a "
-            "short function each, in lord.objectives."
-        ),
-    ] = "ace",
-    eps: Annotated[
-        float | None,
-        typer.Option(
-            parser=parse_number,
-            metavar="NUMBER",
-            help="The most a pixel may change, of 1: 8/255 is eight grey levels. With --norm l2, "
-            "the length of the change of a whole image.",
-            show_default="as published, 4/255 for ace",
-        ),
-    ] = None,
-    step_size: Annotated[
-        float | None,
-        typer.Option(
-            parser=parse_number,
-            metavar="NUMBER",
-            help="Change of a pixel in one step.",
-            show_default="as published, 0.64/255 for ace",
-        ),
-    ] = None,
-    steps: Annotated[
-        int | None,
-        typer.Option(
-            help="Steps in each round.",
-            show_default="as published, 30 for ace",
-        ),
-    ] = None,
-    target: Annotated[
-        str | None,
-        typer.Option(
-            help="Where a targeted attack leads: 'pattern', or an image file.",
-            show_default="pattern",
-        ),
-    ] = None,
-    norm: Annotated[
-        Literal["linf", "l2"],
-        typer.Option(help="What --eps bounds: every pixel, or the length of the whole change."),
-    ] = "linf",
-    random_start: Annotated[
-        bool | None,
-        typer.Option(
-            "--random-start/--no-random-start",
-            help="Start at a random change within the budget.",
-            show_default="as published",
-        ),
-    ] = None,
-    step_decay: Annotated[
-        bool | None,
-        typer.Option(
-            "--step-decay/--no-step-decay",
-            help="Shrink the step over the steps.",
-            show_default="as published",
-        ),
-    ] = None,
-    draws: Annotated[
-        int | None,
-        typer.Option(
-            help="Timesteps and noises averaged in each step.",
-            show_default="as published, mostly 1",
-        ),
-    ] = None,
-    transformations: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--transformation",
-            help="jpeg, resize or blur: what each step sees the images through; may be repeated.",
-        ),
-    ] = None,
-    surrogate: Annotated[
-        Literal["none", "fixed", "alternating", "cloned"] | None,
-        typer.Option(
-            help="Whether a copy of the model learns the images and is attacked in its place: "
-            "before the steps, between rounds, or as in ASPL.",
-            show_default="as published",
-        ),
-    ] = None,
-    rounds: Annotated[
-        int | None,
-        typer.Option(
-            help="Rounds; between them a copy of the model learns the attacked images, all "
-            "together. A killed attack of one round and no such copy goes on where it was, others "
-            "start over.",
-            show_default="as published, 5 for ace",
-        ),
-    ] = None,
-    surrogate_steps: Annotated[
-        int | None,
-        typer.Option(
-            help="Training steps of that copy.", rich_help_panel=FINER, show_default="as published"
-        ),
-    ] = None,
-    surrogate_batch_size: Annotated[
-        int | None,
-        typer.Option(
-            help="Images in each of them.", rich_help_panel=FINER, show_default="as published"
-        ),
-    ] = None,
-    surrogate_rank: Annotated[
-        int | None,
-        typer.Option(help="Rank of its LoRA.", rich_help_panel=FINER, show_default="as published"),
-    ] = None,
-    surrogate_learning_rate: Annotated[
-        float | None,
-        typer.Option(help="Its learning rate.", rich_help_panel=FINER, show_default="as published"),
-    ] = None,
+    settings: AttackSettings,
     caption: Caption = "a photograph",
     size: Annotated[
         int | None,
@@ -237,8 +130,8 @@ def attack(
     larger than the model's images is attacked part by part; a LoRA that is to fail has to see the
     pictures at this scale. With --size, pictures are cut to a square and scaled first.
 
-    Run again, the command goes on with the first batch of which something is missing. A surrogate
-    that learns all images together starts over, see --rounds.
+    Run again, the command goes on with the first batch of which something is missing. An attack
+    whose surrogate learns all images together, as ace with more than one round, starts over.
 
     **Examples**: sixty steps of one grey level, at most eight; then the attack as it was
     published, on Stable Diffusion.
@@ -249,35 +142,15 @@ def attack(
     ```
     """
     require_folders(images, out)
-    from lord.attacks.settings import PATTERN, AttackSettings
     from lord.data.folder import load_folder, load_originals, read_image
 
-    given = {
-        "method": method,
-        "norm": norm,
-        "eps": eps,
-        "step_size": step_size,
-        "steps": steps,
-        "target": target,
-        "random_start": random_start,
-        "step_decay": step_decay,
-        "draws": draws,
-        "transformations": transformations,
-        "surrogate": surrogate,
-        "rounds": rounds,
-        "surrogate_steps": surrogate_steps,
-        "surrogate_batch_size": surrogate_batch_size,
-        "surrogate_rank": surrogate_rank,
-        "surrogate_learning_rate": surrogate_learning_rate,
-    }
-    settings = AttackSettings(**{name: v for name, v in given.items() if v is not None})
     if settings.target not in (None, PATTERN):
         read_image(settings.target, (1, 1))  # a missing one is found before a model is loaded
     album = load_folder(images, size, caption) if size else load_originals(images, caption)
     pipeline = open_pipeline(model, device, dtype)
     side = size or native_size(pipeline)
     entries = attack_folder(pipeline, album, side, out, settings, seed, batch_size)
-    Console().print(attack_table(entries, norm))
+    Console().print(attack_table(entries, settings.norm))
 
 
 def purify(
@@ -287,7 +160,7 @@ def purify(
         Purifier,
         typer.Option(
             help="jpeg, blur, total_variation and adverse_cleaner are filters; diffpure, gridpure, "
-            "impress and cat use the model. Each is explained in lord.purification."
+            "impress and cat use the model. Each is explained in lord.purifiers."
         ),
     ] = "diffpure",
     caption: Caption = "a photograph",
@@ -313,7 +186,6 @@ def purify(
     """
     require_folders(images, out)
     from lord.data.folder import load_folder, save_images
-    from lord.models.card import weights_checksum
     from lord.purifiers import TOGETHER
     from lord.purifiers import purify as purified
     from lord.seeding import derive_seed
@@ -321,33 +193,17 @@ def purify(
     pipeline = open_pipeline(model, device, dtype)
     album = load_folder(images, size or native_size(pipeline), caption)
     names = [path.stem for path in album.paths]
-    common = {
-        "model": pipeline.name_or_path,
-        "weights": weights_checksum(str(pipeline.name_or_path)),
-        "dtype": str(pipeline.dtype),
-        "method": method,
-        "seed": seed,
-    }
-    contents = [digest(image.numpy().tobytes()) for image in album.images]
     together = method in TOGETHER
-    common["companions"] = sorted(contents) if together else None
-    requests = [
-        request_of(common | {"image": content, "caption": text})
-        for content, text in zip(contents, album.captions, strict=True)
-    ]
-    ledger = Ledger(out)
-    unit = len(album) if together else batch_size
-    for start in track(range(0, len(album), unit), "images"):
-        rows = slice(start, start + unit)
-        # Batches are always the same, so that a resumed run does not differ even in rounding.
-        if all(map(ledger.answers, names[rows], requests[rows])):
-            continue
+    common = identity_of(pipeline) | {"method": method, "seed": seed}
+    requests = album_requests(album, common, together)
+    manifest = Manifest(out)
+    for rows in manifest.missing(names, requests, len(album) if together else batch_size):
         captions = album.captions[rows]
         seeds = [derive_seed(seed, name) for name in names[rows]]
         clean = purified(pipeline, album.images[rows], captions, seeds, method, batch_size)
-        ledger.forget(names[rows])
+        manifest.forget(names[rows])
         save_images(clean, out, names[rows], captions)
-        ledger.add(names[rows], requests[rows], [{}] * len(clean))
+        manifest.add(names[rows], requests[rows], [{}] * len(clean))
     console.print(f"{len(album)} purified pictures with captions are in {out}")
 
 
@@ -401,164 +257,3 @@ def audit(
     for path, probability in zip(album.paths, probabilities, strict=True):
         table.add_row(path.name, f"{probability:.0%}")
     Console().print(table)
-
-
-def scores_of(
-    pipeline: "StableDiffusionPipeline", images: "Tensor", captions: Sequence[str]
-) -> "Tensor":
-    """The scores of `lord.defences.audit.gate_scores`, in batches."""
-    import torch
-
-    from lord.defences.audit import gate_scores
-
-    batches = [slice(start, start + 16) for start in range(0, len(images), 16)]
-    return torch.cat(
-        [gate_scores(pipeline, images[b], captions[b]) for b in track(batches, "images")]
-    )
-
-
-def attack_folder(
-    pipeline: "StableDiffusionPipeline",
-    album: "ImageSet",
-    side: int,
-    out: Path,
-    settings: "AttackSettings",
-    seed: int,
-    batch_size: int,
-) -> dict[str, dict[str, Any]]:
-    """Attack images and save them with their captions, leaving out those that are there already.
-
-    Args:
-        side: images that are larger are attacked in parts of this side.
-
-    Returns:
-        For each image, by name, the size of the change (``eps``, in the norm of the settings, of
-        the part where it is largest), the structural similarity to the original (``ssim``, 1 at
-        most), the denoising loss before and after, and the seconds it took.
-
-    Raises:
-        ValueError: an image is larger than ``side`` and the budget is one of a whole image (l2).
-    """
-    from torchmetrics.functional.image import structural_similarity_index_measure
-
-    from lord.attacks.pgd import denoising_loss
-    from lord.attacks.settings import PATTERN
-    from lord.data.folder import save_images
-    from lord.data.tiles import split
-    from lord.models.card import weights_checksum
-
-    names = [path.stem for path in album.paths]
-    contents = []
-    for name, image in zip(names, album.images, strict=True):
-        if settings.norm == "l2" and max(image.shape[1:]) > side:
-            raise ValueError(
-                f"{name}: larger than the model's images, {side} pixels, so that an l2 budget for "
-                "all of it cannot be kept; give --size"
-            )
-        contents.append(digest(image.numpy().tobytes()))
-    target = None if settings.target in (None, PATTERN) else digest_files(Path(settings.target))
-    common = {
-        "model": pipeline.name_or_path,
-        "weights": weights_checksum(str(pipeline.name_or_path)),
-        "dtype": str(pipeline.dtype),
-        "settings": settings.model_dump(),
-        "target": target,
-        "seed": seed,
-        "side": side,
-        # The surrogate learns from all images together.
-        "companions": sorted(contents) if settings.together else None,
-    }
-    requests = [
-        request_of(common | {"image": content, "caption": caption})
-        for content, caption in zip(contents, album.captions, strict=True)
-    ]
-    ledger = Ledger(out)
-    order = math.inf if settings.norm == "linf" else 2
-    unit = len(album) if settings.together else batch_size
-    for start in track(range(0, len(album), unit), "images"):
-        rows = slice(start, start + unit)
-        # Batches are always the same, so that a resumed run does not differ even in rounding.
-        if all(map(ledger.answers, names[rows], requests[rows])):
-            continue
-        clean, captions = list(album.images[rows]), album.captions[rows]
-        began = time.perf_counter()
-        attacked = attack_originals(
-            pipeline, clean, captions, names[rows], side, settings, seed, batch_size
-        )
-        seconds = (time.perf_counter() - began) / len(clean)
-        ledger.forget(names[rows])
-        numbers = []
-        for before, after, name, text in zip(clean, attacked, names[rows], captions, strict=True):
-            save_images(after[None], out, [name], [text])
-            change = split(after - before, side).flatten(1).norm(order, dim=1).max()
-            likeness = structural_similarity_index_measure(
-                after[None], before[None], data_range=1.0
-            )
-            fitted, unfitted = (
-                denoising_loss(pipeline, parts, [text] * len(parts), batch_size=batch_size)
-                for parts in (split(before, side), split(after, side))
-            )
-            numbers.append(
-                {
-                    "eps": change.item(),
-                    "ssim": likeness.item(),
-                    "loss_before": fitted.mean().item(),
-                    "loss_after": unfitted.mean().item(),
-                    "seconds": seconds,
-                }
-            )
-        ledger.add(names[rows], requests[rows], numbers)
-    return {name: ledger.entries[name] for name in names}
-
-
-def attack_originals(
-    pipeline: "StableDiffusionPipeline",
-    images: list["Tensor"],
-    captions: list[str],
-    names: list[str],
-    side: int,
-    settings: "AttackSettings",
-    seed: int,
-    batch_size: int,
-) -> list["Tensor"]:
-    """Images (3, H, W) of any sizes, attacked in parts of at most ``side`` (see `lord.data.tiles`).
-
-    Parts of one shape go through the attack together. An image's random numbers depend on its name.
-    """
-    import numpy as np
-    import torch
-
-    from lord.attacks.pgd import attack as perturb
-    from lord.data.tiles import join, split
-    from lord.seeding import derive_seed
-
-    parts = [split(image, side) for image in images]
-    attacked = list(images)
-    for shape in sorted({part.shape[1:] for part in parts}):
-        rows = [row for row, part in enumerate(parts) if part.shape[1:] == shape]
-        counts = [len(parts[row]) for row in rows]
-        prompts = np.repeat([captions[row] for row in rows], counts).tolist()
-        seeds = [
-            derive_seed(seed, names[row], k)
-            for row, count in zip(rows, counts, strict=True)
-            for k in range(count)
-        ]
-        stacked = torch.cat([parts[row] for row in rows])
-        perturbed = perturb(pipeline, stacked, prompts, settings, seeds, batch_size)
-        for row, part in zip(rows, perturbed.split(counts), strict=True):
-            attacked[row] = join(part, *images[row].shape[1:], side)
-    return attacked
-
-
-def attack_table(entries: dict[str, dict[str, Any]], norm: str = "linf") -> Table:
-    """What was done to each image, if there are not too many, and the mean over all."""
-    columns = ("eps", "ssim", "loss_before", "loss_after", "seconds")
-    table = Table("image", "eps used", "SSIM", "loss before", "loss after", "seconds")
-    mean = {name: sum(e[name] for e in entries.values()) / len(entries) for name in columns}
-    shown = entries if len(entries) <= ROWS_SHOWN else {}
-    for name, entry in {**shown, f"mean of {len(entries)}": mean}.items():
-        eps, ssim, before, after, seconds = (entry[column] for column in columns)
-        losses = (f"{before:.4f}", f"{after:.4f}")
-        used = f"{eps * 255:.1f}/255" if norm == "linf" else f"{eps:.2f}"
-        table.add_row(name, used, f"{ssim:.3f}", *losses, f"{seconds:.1f}")
-    return table

@@ -3,61 +3,44 @@
 import json
 import shutil
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from lord.cli.images import attack_folder, attack_table, scores_of
+from lord.attacks.settings import AttackSettings
+from lord.cli.folders import attack_folder, attack_table, scores_of
 from lord.cli.options import (
     FINER,
     Caption,
     Device,
     Domain,
     Dtype,
-    Method,
     Model,
-    Seed,
     Size,
     native_size,
     open_pipeline,
-    parse_number,
     require_album,
     require_defence,
     require_out,
 )
 from lord.cli.provenance import name_of, save_with_note
+from lord.cli.settings import options_from
+from lord.defences.settings import Stage1Settings
 from lord.progress import console
+from lord.training.settings import FinetuneSettings
 
 if TYPE_CHECKING:
+    from diffusers import StableDiffusionPipeline
     from pydantic import BaseModel
+    from torch import Tensor
 
-Rank = Annotated[int, typer.Option(help="Rank of the adapter: its capacity.")]
-Alpha = Annotated[
-    float, typer.Option(help="The adapter counts alpha / rank.", rich_help_panel=FINER)
-]
-TargetModules = Annotated[
-    list[str],
-    typer.Option(
-        help="Ends of the names of adapted layers; may be repeated.", rich_help_panel=FINER
-    ),
-]
-LearningRate = Annotated[
-    float, typer.Option(help="Learning rate at the start; a cosine takes it to 2 % of it.")
-]
-WeightDecay = Annotated[float, typer.Option(help="Of AdamW.", rich_help_panel=FINER)]
-MaxGradNorm = Annotated[
-    float, typer.Option(help="Longer gradients are cut to this.", rich_help_panel=FINER)
-]
-CheckpointEvery = Annotated[
-    int,
-    typer.Option(
-        help="Steps between checkpoints, from which a killed run goes on.", rich_help_panel=FINER
-    ),
-]
+    from lord.data.folder import ImageSet
+
 AUDITABLE = 32
 """So many images a LoRD takes to learn from, or the audit has too few to be calibrated with."""
 
-ATTENTION = ["to_q", "to_k", "to_v", "to_out.0"]
+MAIN = {"rank", "learning_rate", "steps", "batch_size", "seed"}
+"""Settings of a training that are not in the panel of finer ones."""
 
 
 def pretrain(
@@ -149,8 +132,17 @@ def remember_settings(out: Path, settings: "dict[str, BaseModel]") -> None:
     write_text(path, asked)
 
 
+@options_from(
+    AttackSettings,
+    "attack",
+    fields=("method", "eps", "step_size", "steps"),
+    names={"steps": "attack_steps"},
+    defaults={"eps": "8/255", "step_size": "3/255", "steps": 10, "rounds": 1},
+)
+@options_from(Stage1Settings, "settings", finer=Stage1Settings.model_fields.keys() - MAIN)
 def defend(
     out: Annotated[Path, typer.Argument(help="Folder for the defence.")],
+    *,
     images: Annotated[
         Path | None,
         typer.Option(help="Learn from this folder of clean images: many people or places."),
@@ -161,60 +153,10 @@ def defend(
     identities: Annotated[
         int, typer.Option(min=1, help="How many of them, one picture each, with --domain.")
     ] = 384,
-    method: Annotated[Method, typer.Option(help="The attack to defend against.")] = "ace",
-    eps: Annotated[
-        float,
-        typer.Option(
-            parser=parse_number, metavar="NUMBER", help="The most it may change a pixel, of 1."
-        ),
-    ] = "8/255",  # type: ignore[assignment]
-    step_size: Annotated[
-        float,
-        typer.Option(parser=parse_number, metavar="NUMBER", help="Its change in one step."),
-    ] = "3/255",  # type: ignore[assignment]
-    attack_steps: Annotated[int, typer.Option(help="Its steps.")] = 10,
-    steps: Annotated[int, typer.Option(help="Training steps.")] = 600,
-    batch_size: Annotated[
-        int, typer.Option(help="Pairs of a clean and an attacked image in each step.")
-    ] = 8,
-    learning_rate: LearningRate = 4e-3,
-    rank: Rank = 4,
-    alpha: Alpha = 4,
-    target_modules: TargetModules = ATTENTION,
-    kind: Annotated[
-        Literal["lord", "lora"],
-        typer.Option(
-            help="LoRD, or a plain LoRA without its second branch and gate that learns the same.",
-            rich_help_panel=FINER,
-        ),
-    ] = "lord",
-    gate: Annotated[
-        Literal["sample", "token", "timestep"],
-        typer.Option(
-            help="What shares one λ: an image, a token, or an image at a timestep, which the gate "
-            "then reads too.",
-            rich_help_panel=FINER,
-        ),
-    ] = "sample",
-    gate_hidden: Annotated[
-        int, typer.Option(help="Width of the gate's hidden layer.", rich_help_panel=FINER)
-    ] = 16,
-    bce_weight: Annotated[
-        float, typer.Option(help="Weight of the gate's loss.", rich_help_panel=FINER)
-    ] = 0.1,
-    clean_target: Annotated[
-        Literal["distill", "noise"],
-        typer.Option(
-            help="What to predict on clean images: what the base model predicts, or the noise.",
-            rich_help_panel=FINER,
-        ),
-    ] = "distill",
-    weight_decay: WeightDecay = 0.01,
-    max_grad_norm: MaxGradNorm = 1.0,
-    checkpoint_every: CheckpointEvery = 100,
+    attack: AttackSettings,
+    settings: Stage1Settings,
     caption: Caption = "a photograph",
     size: Size = None,
-    seed: Seed = 0,
     model: Model = "embedded",
     device: Device = None,
     dtype: Dtype = None,
@@ -239,92 +181,86 @@ def defend(
         require_album(images)
     import torch
 
-    from lord.attacks.settings import AttackSettings
-    from lord.data.folder import ImageSet, load_folder, read_image
-    from lord.data.subjects import sample_domain
-    from lord.defences.audit import AUDIT_FILE, calibrate, save_calibration
+    from lord.data.folder import load_folder, read_image
     from lord.defences.saved import save_defence
-    from lord.defences.settings import Stage1Settings
-    from lord.defences.stage1 import train_defence
 
-    of_attack = AttackSettings(
-        method=method, eps=eps, step_size=step_size, steps=attack_steps, rounds=1
-    )
-    settings = Stage1Settings(
-        rank=rank,
-        alpha=alpha,
-        target_modules=tuple(target_modules),
-        learning_rate=learning_rate,
-        steps=steps,
-        batch_size=batch_size,
-        weight_decay=weight_decay,
-        max_grad_norm=max_grad_norm,
-        checkpoint_every=checkpoint_every,
-        seed=seed,
-        kind=kind,
-        gate=gate,
-        gate_hidden=gate_hidden,
-        bce_weight=bce_weight,
-        clean_target=clean_target,
-    )
     pipeline = open_pipeline(model, device, dtype)
     side = size or native_size(pipeline)
     if images is not None:
         clean = load_folder(images, side, caption)
     else:
-        batch = sample_domain(domain, "stage1", range(identities), side)
-        paths = [Path(f"{domain}-{k:05d}") for k in range(identities)]
-        clean = ImageSet(batch.images, batch.captions, paths)
+        clean = render_identities(domain, identities, side)
     work = out / ".work"
-    entries = attack_folder(
-        pipeline, clean, side, work / "attacked", of_attack, seed, batch_size=16
-    )
+    folder = work / "attacked"
+    entries = attack_folder(pipeline, clean, side, folder, attack, settings.seed, batch_size=16)
     console.print(attack_table(entries))
-    attacked = torch.stack(
-        [read_image(work / "attacked" / f"{name}.png", (side, side)) for name in entries]
-    )
-    # The audit is calibrated on pairs that the gates were not trained on, if there are enough.
-    held_back = len(attacked) // 8 if kind == "lord" and len(attacked) >= AUDITABLE else 0
-    learned, kept = slice(len(attacked) - held_back), slice(len(attacked) - held_back, None)
-    history = train_defence(
-        pipeline,
-        clean.images[learned],
-        attacked[learned],
-        clean.captions[learned],
-        settings,
-        checkpoint=work / "checkpoint.safetensors",
-    )
-    (out / AUDIT_FILE).unlink(missing_ok=True)  # of an earlier defence in this folder
-    if held_back:
-        scores = [
-            scores_of(pipeline, images[kept], clean.captions[kept])
-            for images in (clean.images, attacked)
-        ]
-        save_calibration(calibrate(*scores), out)
-    elif kind == "lord":
-        console.print(
-            f"{len(attacked)} images are too few to hold some back: `lord audit`, which takes "
-            f"{AUDITABLE}, will not work with this defence"
-        )
+    attacked = torch.stack([read_image(folder / f"{name}.png", (side, side)) for name in entries])
+    history = learn_defence(pipeline, clean, attacked, settings, out)
     save_defence(pipeline, out)
     shutil.rmtree(work)
     console.print(f"The defence is in {out} ({last_losses(history)})")
 
 
+def render_identities(domain: str, count: int, side: int) -> "ImageSet":
+    """Render one picture of each of the people or places of stage 1."""
+    from lord.data.folder import ImageSet
+    from lord.data.subjects import sample_domain
+
+    batch = sample_domain(domain, "stage1", range(count), side)
+    paths = [Path(f"{domain}-{k:05d}") for k in range(count)]
+    return ImageSet(batch.images, batch.captions, paths)
+
+
+def learn_defence(
+    pipeline: "StableDiffusionPipeline",
+    clean: "ImageSet",
+    attacked: "Tensor",
+    settings: Stage1Settings,
+    out: Path,
+) -> dict[str, list[float]]:
+    """Train a defence in a pipeline, and calibrate its audit on pairs that it has not seen.
+
+    Returns:
+        The losses, by name.
+    """
+    from lord.defences.audit import AUDIT_FILE, calibrate, save_calibration
+    from lord.defences.stage1 import train_defence
+
+    enough = settings.kind == "lord" and len(attacked) >= AUDITABLE
+    count = len(attacked) - (len(attacked) // 8 if enough else 0)
+    history = train_defence(
+        pipeline,
+        clean.images[:count],
+        attacked[:count],
+        clean.captions[:count],
+        settings,
+        checkpoint=out / ".work" / "checkpoint.safetensors",
+    )
+    (out / AUDIT_FILE).unlink(missing_ok=True)  # of an earlier defence in this folder
+    if enough:
+        scores = [
+            scores_of(pipeline, images[count:], clean.captions[count:])
+            for images in (clean.images, attacked)
+        ]
+        save_calibration(calibrate(*scores), out)
+    elif settings.kind == "lord":
+        console.print(
+            f"{len(attacked)} images are too few to hold some back: `lord audit`, which takes "
+            f"{AUDITABLE}, will not work with this defence"
+        )
+    return history
+
+
+@options_from(FinetuneSettings, "settings", finer=FinetuneSettings.model_fields.keys() - MAIN)
 def finetune(
     images: Annotated[
         Path, typer.Argument(help="Folder with images of one subject, captions in .txt files.")
     ],
     out: Annotated[Path, typer.Argument(help="The LoRA's file, ending in .safetensors.")],
+    *,
     defence: Annotated[
         Path | None, typer.Option(help="Train on top of this defence, from `lord defend`.")
     ] = None,
-    steps: Annotated[int, typer.Option(help="Training steps.")] = 300,
-    batch_size: Annotated[int, typer.Option(help="Images in each step.")] = 8,
-    learning_rate: LearningRate = 4e-3,
-    rank: Rank = 4,
-    alpha: Alpha = 4,
-    target_modules: TargetModules = ATTENTION,
     prior: Annotated[
         Path | None,
         typer.Option(
@@ -333,15 +269,9 @@ def finetune(
             rich_help_panel=FINER,
         ),
     ] = None,
-    prior_weight: Annotated[
-        float, typer.Option(help="Their weight, with --prior.", rich_help_panel=FINER)
-    ] = 0.0,
-    weight_decay: WeightDecay = 0.01,
-    max_grad_norm: MaxGradNorm = 1.0,
-    checkpoint_every: CheckpointEvery = 100,
+    settings: FinetuneSettings,
     caption: Caption = "a photograph",
     size: Size = None,
-    seed: Seed = 0,
     model: Model = "embedded",
     device: Device = None,
     dtype: Dtype = None,
@@ -367,25 +297,11 @@ def finetune(
         require_defence(defence)
     if out.suffix != ".safetensors" or out.is_dir():
         raise ValueError(f"{out}: the LoRA is a file, and its name must end in .safetensors")
-    if (prior is None) != (prior_weight == 0):
+    if (prior is None) != (settings.prior_weight == 0):
         raise ValueError("--prior and --prior-weight: give both, or neither")
     from lord.api import fine_tune
     from lord.data.folder import load_folder
-    from lord.training.settings import FinetuneSettings
 
-    settings = FinetuneSettings(
-        rank=rank,
-        alpha=alpha,
-        target_modules=tuple(target_modules),
-        learning_rate=learning_rate,
-        steps=steps,
-        batch_size=batch_size,
-        weight_decay=weight_decay,
-        max_grad_norm=max_grad_norm,
-        checkpoint_every=checkpoint_every,
-        seed=seed,
-        prior_weight=prior_weight,
-    )
     pipeline = open_pipeline(model, device, dtype)
     side = size or native_size(pipeline)
     album = load_folder(images, side, caption)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from lord.names import DOMAINS, PURIFIERS
 from lord.progress import console
 
 if TYPE_CHECKING:
@@ -46,36 +47,13 @@ Size = Annotated[
         show_default="the model's own",
     ),
 ]
-Method = Literal[
-    "advdm",
-    "encoder",
-    "diffusion",
-    "mist",
-    "sds_minus",
-    "sds_plus",
-    "fsmg",
-    "aspl",
-    "ace",
-    "ace_plus",
-    "mist_v2_fused",
-    "noise",
-]
-Purifier = Literal[
-    "jpeg",
-    "blur",
-    "total_variation",
-    "adverse_cleaner",
-    "diffpure",
-    "gridpure",
-    "impress",
-    "cat",
-]
+Domain = Literal[DOMAINS]
+Purifier = Literal[(*PURIFIERS,)]
 Originals = Annotated[Path, typer.Argument(help="Folder of images, captions in .txt files.")]
 Seed = Annotated[int, typer.Option(help="The same seed gives the same result.")]
 Caption = Annotated[
     str, typer.Option(help="The caption of images that have no .txt file beside them.")
 ]
-Domain = Literal["portraits", "landscapes"]
 
 
 def parse_number(text: str | float) -> float:

@@ -6,7 +6,7 @@ On top of another one it does something nobody has trained, and does it without 
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lord.cli.ledger import digest_files
+from lord.cli.manifest import digest_files
 
 if TYPE_CHECKING:
     from diffusers import StableDiffusionPipeline

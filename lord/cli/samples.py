@@ -5,10 +5,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from pydantic import BaseModel, Field
 from rich.console import Console
 from rich.table import Table
 
-from lord.cli.ledger import Ledger, digest_files, request_of
+from lord.cli.manifest import Manifest, digest_files, identity_of, request_of
 from lord.cli.options import (
     Device,
     Dtype,
@@ -21,7 +22,8 @@ from lord.cli.options import (
     require_out,
 )
 from lord.cli.provenance import check_note
-from lord.progress import console, track
+from lord.cli.settings import options_from
+from lord.progress import console
 
 if TYPE_CHECKING:
     from diffusers import StableDiffusionPipeline
@@ -33,9 +35,22 @@ MEANINGS = {
 }
 
 
+class Sampling(BaseModel):
+    """Settings of the sampler."""
+
+    steps: int = Field(25, ge=1, description="steps of the sampler (DDIM)")
+    guidance_scale: float = Field(
+        3.0,
+        description="how closely to follow the prompt; 1 is no guidance, Stable Diffusion likes "
+        "7.5",
+    )
+
+
+@options_from(Sampling, "sampling")
 def generate(
     prompt: Annotated[str, typer.Argument(help="What the images should show, in words.")],
     out: Annotated[Path, typer.Argument(help="Folder for the images.")],
+    *,
     lora: Annotated[
         Path | None, typer.Option(help="A LoRA from `lord finetune`: a .safetensors file.")
     ] = None,
@@ -54,13 +69,7 @@ def generate(
     seed: Annotated[
         int, typer.Option(min=0, help="Of the first image; each further one has the next.")
     ] = 0,
-    steps: Annotated[int, typer.Option(help="Steps of the sampler (DDIM).")] = 25,
-    guidance_scale: Annotated[
-        float,
-        typer.Option(
-            help="How closely to follow the prompt; 1 is no guidance, Stable Diffusion likes 7.5."
-        ),
-    ] = 3.0,
+    sampling: Sampling,
     batch_size: Annotated[
         int, typer.Option(min=1, help="Images at a time: memory and speed.")
     ] = 16,
@@ -92,7 +101,6 @@ def generate(
         check_note(lora, defence)
     from lord.defences.saved import load_defence
     from lord.defences.treatments import apply_treatment
-    from lord.models.card import weights_checksum
     from lord.training.lora_file import load_lora
 
     pipeline = open_pipeline(model, device, dtype)
@@ -102,16 +110,12 @@ def generate(
         load_lora(pipeline, lora)
     if defence is not None:
         apply_treatment(pipeline, treatment)
-    asked = {
-        "model": pipeline.name_or_path,
-        "weights": weights_checksum(str(pipeline.name_or_path)),
-        "dtype": str(pipeline.dtype),
+    asked = identity_of(pipeline) | {
+        **sampling.model_dump(),
         "prompt": prompt,
         "lora": lora and digest_files(lora),
         "defence": defence and digest_files(defence),
         "treatment": treatment,
-        "steps": steps,
-        "guidance_scale": guidance_scale,
     }
     generate_folder(pipeline, out, range(seed, seed + count), asked, batch_size)
     console.print(f"{count} images are in {out}")
@@ -134,13 +138,9 @@ def generate_folder(
 
     names = [f"{seed:05d}" for seed in seeds]
     requests = [request_of(asked | {"seed": seed}) for seed in seeds]
-    ledger = Ledger(out)
-    for start in track(range(0, len(seeds), batch_size), "images"):
-        rows = slice(start, start + batch_size)
-        # Batches are always the same, so that a resumed run does not differ even in rounding.
-        if all(map(ledger.answers, names[rows], requests[rows])):
-            continue
-        ledger.forget(names[rows])  # a picture may answer another request from here on
+    manifest = Manifest(out)
+    for rows in manifest.missing(names, requests, batch_size):
+        manifest.forget(names[rows])  # a picture may answer another request from here on
         images = sample(
             pipeline,
             asked["prompt"],
@@ -150,7 +150,7 @@ def generate_folder(
             batch_size,
         )
         save_images(images, out, names[rows], [asked["prompt"]] * len(images))
-        ledger.add(names[rows], requests[rows], ({} for _ in images))
+        manifest.add(names[rows], requests[rows], ({} for _ in images))
 
 
 def evaluate(

@@ -17,7 +17,11 @@ class Stage1Settings(AdapterSettings):
     kind: Literal["lord", "lora"] = Field(
         "lord", description="LoRD, or a plain LoRA, without B′ and gate, trained on the same"
     )
-    gate: Literal[GATES] = Field("sample", description="what shares one λ, and what it reads")
+    gate: Literal[GATES] = Field(
+        "sample",
+        description="what shares one λ: an image, a token, or an image at a timestep, which the "
+        "gate then reads too",
+    )
     gate_hidden: int = Field(16, ge=1, description="width of the gate's hidden layer")
     bce_weight: float = Field(0.1, ge=0, description="weight of the gate's cross-entropy")
     clean_target: Literal["distill", "noise"] = Field(

@@ -11,18 +11,21 @@ class AdapterSettings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    rank: int = Field(4, ge=1)
+    rank: int = Field(4, ge=1, description="rank of the adapter: its capacity")
     alpha: float = Field(4, gt=0, description="the adapter's update is scaled by alpha / rank")
     target_modules: tuple[str, ...] | str = Field(
-        ATTENTION, description="ends of layer names, or one regular expression for whole names"
+        ATTENTION,
+        description="ends of the names of adapted layers, in Python also one regular expression",
     )
     learning_rate: float = Field(1e-3, gt=0, description=LEARNING_RATE)
     steps: int = Field(300, ge=1, description="optimizer steps")
     batch_size: int = Field(8, ge=1, description="images per step")
-    weight_decay: float = Field(0.01, ge=0)
-    max_grad_norm: float = Field(1.0, gt=0)
-    checkpoint_every: int = Field(100, ge=1, description="steps between checkpoints")
-    seed: int = 0
+    weight_decay: float = Field(0.01, ge=0, description="of AdamW")
+    max_grad_norm: float = Field(1.0, gt=0, description="longer gradients are cut to this")
+    checkpoint_every: int = Field(
+        100, ge=1, description="steps between checkpoints, where a killed run goes on"
+    )
+    seed: int = Field(0, description="the same seed gives the same result")
 
     def targets(self) -> list[str] | str:
         """``target_modules`` as peft wants it."""

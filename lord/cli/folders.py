@@ -1,0 +1,195 @@
+"""Work on folders of images: attacking and scoring them, and the table of what an attack did."""
+
+import math
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.table import Table
+
+from lord.attacks.settings import PATTERN, AttackSettings
+from lord.cli.manifest import Manifest, digest, digest_files, identity_of, request_of
+from lord.progress import track
+
+if TYPE_CHECKING:
+    from diffusers import StableDiffusionPipeline
+    from torch import Tensor
+
+    from lord.data.folder import ImageSet
+
+ROWS_SHOWN = 24
+
+
+def attack_folder(
+    pipeline: "StableDiffusionPipeline",
+    album: "ImageSet",
+    side: int,
+    out: Path,
+    settings: AttackSettings,
+    seed: int,
+    batch_size: int,
+) -> dict[str, dict[str, Any]]:
+    """Attack images and save them with their captions, leaving out those that are there already.
+
+    Args:
+        side: images that are larger are attacked in parts of this side.
+
+    Returns:
+        For each image, by name, what `measure_change` returns, and the ``seconds`` it took.
+
+    Raises:
+        ValueError: an image is larger than ``side`` and the budget is one of a whole image (l2).
+    """
+    from lord.data.folder import save_images
+
+    names = [path.stem for path in album.paths]
+    for name, image in zip(names, album.images, strict=True):
+        if settings.norm == "l2" and max(image.shape[1:]) > side:
+            raise ValueError(
+                f"{name}: larger than the model's images, {side} pixels, so that an l2 budget for "
+                "all of it cannot be kept; give --size"
+            )
+    target = None if settings.target in (None, PATTERN) else digest_files(Path(settings.target))
+    common = identity_of(pipeline) | {
+        "settings": settings.model_dump(),
+        "target": target,
+        "seed": seed,
+        "side": side,
+    }
+    # The surrogate learns from all images together.
+    requests = album_requests(album, common, settings.together)
+    manifest = Manifest(out)
+    for rows in manifest.missing(names, requests, len(album) if settings.together else batch_size):
+        clean, captions = list(album.images[rows]), album.captions[rows]
+        began = time.perf_counter()
+        attacked = attack_originals(
+            pipeline, clean, captions, names[rows], side, settings, seed, batch_size
+        )
+        seconds = (time.perf_counter() - began) / len(clean)
+        manifest.forget(names[rows])
+        numbers = []
+        for before, after, name, text in zip(clean, attacked, names[rows], captions, strict=True):
+            save_images(after[None], out, [name], [text])
+            measured = measure_change(
+                pipeline, before, after, text, side, settings.norm, batch_size
+            )
+            numbers.append(measured | {"seconds": seconds})
+        manifest.add(names[rows], requests[rows], numbers)
+    return {name: manifest.entries[name] for name in names}
+
+
+def album_requests(album: "ImageSet", common: dict[str, Any], together: bool) -> list[str]:
+    """Name what each image of an album depends on: ``common``, itself and its caption.
+
+    Args:
+        together: whether it depends on all the other images, too.
+    """
+    contents = [digest(image.numpy().tobytes()) for image in album.images]
+    common = common | {"companions": sorted(contents) if together else None}
+    return [
+        request_of(common | {"image": content, "caption": caption})
+        for content, caption in zip(contents, album.captions, strict=True)
+    ]
+
+
+def attack_originals(
+    pipeline: "StableDiffusionPipeline",
+    images: list["Tensor"],
+    captions: list[str],
+    names: list[str],
+    side: int,
+    settings: AttackSettings,
+    seed: int,
+    batch_size: int,
+) -> list["Tensor"]:
+    """Attack images (3, H, W) of any sizes in parts of at most ``side`` (see `lord.data.tiles`).
+
+    Parts of one shape go through the attack together. An image's random numbers depend on its name.
+    """
+    import numpy as np
+    import torch
+
+    from lord.attacks.pgd import attack as perturb
+    from lord.data.tiles import join, split
+    from lord.seeding import derive_seed
+
+    parts = [split(image, side) for image in images]
+    attacked = list(images)
+    for shape in sorted({part.shape[1:] for part in parts}):
+        rows = [row for row, part in enumerate(parts) if part.shape[1:] == shape]
+        counts = [len(parts[row]) for row in rows]
+        prompts = np.repeat([captions[row] for row in rows], counts).tolist()
+        seeds = [
+            derive_seed(seed, names[row], k)
+            for row, count in zip(rows, counts, strict=True)
+            for k in range(count)
+        ]
+        stacked = torch.cat([parts[row] for row in rows])
+        perturbed = perturb(pipeline, stacked, prompts, settings, seeds, batch_size)
+        for row, part in zip(rows, perturbed.split(counts), strict=True):
+            attacked[row] = join(part, *images[row].shape[1:], side)
+    return attacked
+
+
+def measure_change(
+    pipeline: "StableDiffusionPipeline",
+    before: "Tensor",
+    after: "Tensor",
+    caption: str,
+    side: int,
+    norm: str,
+    batch_size: int,
+) -> dict[str, float]:
+    """Measure what an attack did to an image.
+
+    Returns:
+        The size of the change (``eps``, in the norm, of the part where it is largest), the
+        structural similarity (``ssim``, 1 at most), and the denoising loss before and after.
+    """
+    from torchmetrics.functional.image import structural_similarity_index_measure
+
+    from lord.attacks.pgd import denoising_loss
+    from lord.data.tiles import split
+
+    order = math.inf if norm == "linf" else 2
+    change = split(after - before, side).flatten(1).norm(order, dim=1).max()
+    likeness = structural_similarity_index_measure(after[None], before[None], data_range=1.0)
+    fitted, unfitted = (
+        denoising_loss(pipeline, parts, [caption] * len(parts), batch_size=batch_size)
+        for parts in (split(before, side), split(after, side))
+    )
+    return {
+        "eps": change.item(),
+        "ssim": likeness.item(),
+        "loss_before": fitted.mean().item(),
+        "loss_after": unfitted.mean().item(),
+    }
+
+
+def attack_table(entries: dict[str, dict[str, Any]], norm: str = "linf") -> Table:
+    """Show what was done to each image, if there are not too many, and the mean over all."""
+    columns = ("eps", "ssim", "loss_before", "loss_after", "seconds")
+    table = Table("image", "eps used", "SSIM", "loss before", "loss after", "seconds")
+    mean = {name: sum(e[name] for e in entries.values()) / len(entries) for name in columns}
+    shown = entries if len(entries) <= ROWS_SHOWN else {}
+    for name, entry in {**shown, f"mean of {len(entries)}": mean}.items():
+        eps, ssim, before, after, seconds = (entry[column] for column in columns)
+        losses = (f"{before:.4f}", f"{after:.4f}")
+        used = f"{eps * 255:.1f}/255" if norm == "linf" else f"{eps:.2f}"
+        table.add_row(name, used, f"{ssim:.3f}", *losses, f"{seconds:.1f}")
+    return table
+
+
+def scores_of(
+    pipeline: "StableDiffusionPipeline", images: "Tensor", captions: Sequence[str]
+) -> "Tensor":
+    """Score images as `lord.defences.audit.gate_scores` does, in batches."""
+    import torch
+
+    from lord.defences.audit import gate_scores
+
+    batches = [slice(start, start + 16) for start in range(0, len(images), 16)]
+    return torch.cat(
+        [gate_scores(pipeline, images[b], captions[b]) for b in track(batches, "images")]
+    )
