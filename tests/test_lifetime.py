@@ -127,7 +127,7 @@ def test_code_may_be_renamed_reformatted_moved_and_added_to(tmp_path):
         return text.replace(known, '"landscapes": landscapes, "places": landscapes}')
 
     ball = (REPOSITORY / "lord" / "attacks" / "ball.py").read_text()
-    moved = "from lord.attacks.sphere import _unit, project, quantise, start  # noqa: F401"
+    moved = "from lord.attacks.sphere import project, quantise, start, unit  # noqa: F401"
     changes = {
         "attacks/pgd.py": renamed,
         "training/loop.py": reformatted,

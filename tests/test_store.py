@@ -114,5 +114,10 @@ def test_pictures_that_are_kept_and_others(tmp_path):
     assert np.array_equal(store.sheet(records["c"]), sheets["c"])
     assert np.array_equal(store.sheet(records["a"]), sheets["a"])
     assert not store.has_sheet(records["b"])
+    store.write_sheet("a", 255 - sheets["a"])  # packed again, the new one is found at once
+    store.pack("ace", [records["a"]])
+    (store.work / "sheets" / "a.webp").unlink()
+    assert np.array_equal(store.sheet(records["a"]), 255 - sheets["a"])
+    assert not store.has_sheet(records["c"])
     with pytest.raises(FileNotFoundError, match="lord study sheet b --profile"):
         store.sheet(records["b"])

@@ -35,7 +35,7 @@ from lord.study.profile import (
     load_profile,
     profile_names,
 )
-from lord.study.run import load_records, missing, status, store_of
+from lord.study.run import compute_sheet, load_records, missing, status, store_of
 from lord.study.tables import (
     AS_TRAINED,
     METRICS,
@@ -463,6 +463,20 @@ def test_a_table_is_written_when_all_its_records_are_there(tmp_path, monkeypatch
     assert rows.loc["floor", "seconds_per_image"] == pytest.approx(floor, rel=1e-4)
     assert set(rows.index) == {"floor", "naive", *OBJECTIVES, "a step"}
     assert rows.loc["encoder", "times_the_floor"] < 1 < rows.loc["diffusion", "times_the_floor"]
+
+
+def test_a_picture_that_is_not_kept_comes_back(tmp_path):
+    (record,) = run("smoke", "data", results=tmp_path)
+    store = store_of(SMOKE, tmp_path)
+    before, (path,) = store.sheet(record), (store.work / "sheets").iterdir()
+    path.unlink()
+    with pytest.raises(FileNotFoundError, match="lord study sheet data --profile smoke"):
+        store.sheet(record)
+    assert compute_sheet(SMOKE, "data", tmp_path) == path
+    assert (store.sheet(record) == before).all()
+    assert store.records("data")["data"] == record
+    with pytest.raises(ValueError, match="no record 'nothing'"):
+        compute_sheet(SMOKE, "nothing", tmp_path)
 
 
 def test_only_a_defence_needs_stage_1(tmp_path):

@@ -18,11 +18,11 @@ def start(original: Tensor, settings: AttackSettings, seeds: Sequence[int]) -> T
     shape = original.shape[1:]
     rows = noise([derive_seed(seed, "start") for seed in seeds], shape, original.device)
     # The normal distribution function makes normal numbers uniform.
-    rows = torch.special.ndtr(rows) * 2 - 1 if settings.norm == "linf" else _unit(rows)
+    rows = torch.special.ndtr(rows) * 2 - 1 if settings.norm == "linf" else unit(rows)
     return project(original + settings.eps * rows, original, settings.eps, settings.norm)
 
 
-def _unit(rows: Tensor) -> Tensor:
+def unit(rows: Tensor) -> Tensor:
     """Each row at Euclidean length 1, or 0 where it is 0."""
     return F.normalize(rows.flatten(1), dim=1).view_as(rows)
 

@@ -114,16 +114,20 @@ def train_defence(
         return errors.mean() + settings.bce_weight * parts["gate"], parts
 
     name = fingerprint(settings, pipeline.unet, clean, attacked, text)
+    config = adapter_config(settings)
+    add_adapter(pipeline.unet, config, adapter, derive_seed(settings.seed, "initialisation"))
+    if gated and settings.gate == "timestep":
+        announce_timesteps(pipeline.unet)
+    return train_adapter(pipeline, adapter, loss, settings, checkpoint, name, "LoRD, stage 1")
+
+
+def adapter_config(settings: Stage1Settings) -> LoraConfig:
+    """What peft is told of the adapter: that of LoRD, or of a plain LoRA."""
     low_rank = {
         "r": settings.rank,
         "lora_alpha": settings.alpha,
         "target_modules": settings.targets(),
     }
-    if gated:
-        config = LordConfig(**low_rank, gate=settings.gate, gate_hidden=settings.gate_hidden)
-    else:
-        config = LoraConfig(**low_rank)
-    add_adapter(pipeline.unet, config, adapter, derive_seed(settings.seed, "initialisation"))
-    if gated and settings.gate == "timestep":
-        announce_timesteps(pipeline.unet)
-    return train_adapter(pipeline, adapter, loss, settings, checkpoint, name, "LoRD, stage 1")
+    if settings.kind == "lora":
+        return LoraConfig(**low_rank)
+    return LordConfig(**low_rank, gate=settings.gate, gate_hidden=settings.gate_hidden)

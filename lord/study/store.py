@@ -86,51 +86,66 @@ class Store:
         if self._sheet(record.name).is_file():
             with Image.open(self._sheet(record.name)) as image:
                 return np.array(image.convert("RGB"))
-        packed = self.folder / "sheets" / f"{record.kind}.json"
-        index = json.loads(packed.read_text(encoding="utf-8")) if packed.is_file() else {}
+        index, stack = self._packed(record.kind)
         if record.name not in index:
             raise FileNotFoundError(
                 f"{self.folder}: no picture of {record.name} is kept; it comes back with: "
                 f"lord study sheet {record.name} --profile {self.folder.name}"
             )
         top, height, width = index[record.name]
-        return _open_webp(packed.with_suffix(".webp"))[top : top + height, :width]
+        return stack[top : top + height, :width]
 
     def has_sheet(self, record: Record) -> bool:
         """Whether the picture of a record is kept."""
-        packed = self.folder / "sheets" / f"{record.kind}.json"
-        names = json.loads(packed.read_text(encoding="utf-8")) if packed.is_file() else {}
-        return record.name in names or self._sheet(record.name).is_file()
+        return self._sheet(record.name).is_file() or record.name in self._packed(record.kind)[0]
 
     def pack(self, experiment: str, records: Iterable[Record]) -> None:
         """Keep the pictures of some records of an experiment, and no others, for good."""
-        kept = [(record.name, self.sheet(record)) for record in records if self.has_sheet(record)]
-        if not kept:
+        sheets = {r.name: self.sheet(r) for r in records if self.has_sheet(r)}
+        if not sheets:
             return
         index, top = {}, 0
-        for name, sheet in kept:
-            index[name] = (top, *sheet.shape[:2])
-            top += sheet.shape[0]
-        stack = np.full((top, max(sheet.shape[1] for _, sheet in kept), 3), 255, np.uint8)
-        for name, sheet in kept:
-            first, height, width = index[name]
-            stack[first : first + height, :width] = sheet
-        path = self.folder / "sheets" / f"{experiment}.json"
-        if path.is_file() and np.array_equal(_open_webp(path.with_suffix(".webp")), stack):
-            return
-        _save_webp(stack, path.with_suffix(".webp"))
-        write_text(path, json.dumps(index, indent=0) + "\n")
+        width = max(sheet.shape[1] for sheet in sheets.values())
+        stack = np.full((sum(len(sheet) for sheet in sheets.values()), width, 3), 255, np.uint8)
+        for name, sheet in sheets.items():
+            index[name] = [top, *sheet.shape[:2]]
+            stack[top : top + len(sheet), : sheet.shape[1]] = sheet
+            top += len(sheet)
+        before = self._packed(experiment)
+        if before[0] != index or not np.array_equal(before[1], stack):
+            _save_webp(stack, self._pack(experiment), index)
+
+    def _pack(self, experiment: str) -> Path:
+        return self.folder / "sheets" / f"{experiment}.webp"
+
+    def _packed(self, experiment: str) -> tuple[Mapping[str, list[int]], NDArray[np.uint8]]:
+        """Top, height and width of each packed picture by record, and all of them in one."""
+        path = self._pack(experiment)
+        if not path.is_file():
+            return {}, np.empty((0, 0, 3), np.uint8)
+        state = path.stat()
+        return _open_pack(path, state.st_mtime_ns, state.st_size, state.st_ino)
 
 
-def _save_webp(pixels: NDArray[np.uint8], path: Path) -> None:
+def _save_webp(
+    pixels: NDArray[np.uint8], path: Path, index: Mapping[str, list[int]] | None = None
+) -> None:
+    """Write a picture; an index of its parts is in the file, so that both change together."""
     with replacing(path) as temporary:
-        Image.fromarray(pixels).save(temporary, format="WEBP", lossless=True, quality=90, method=4)
+        Image.fromarray(pixels).save(
+            temporary,
+            format="WEBP",
+            lossless=True,
+            quality=90,
+            method=4,
+            xmp=json.dumps(index or {}).encode(),
+        )
 
 
 @lru_cache(maxsize=8)
-def _open_webp(path: Path) -> NDArray[np.uint8]:
+def _open_pack(path: Path, *state: int) -> tuple[Mapping[str, list[int]], NDArray[np.uint8]]:
     with Image.open(path) as image:
-        return np.array(image.convert("RGB"))
+        return json.loads(image.info["xmp"]), np.array(image.convert("RGB"))
 
 
 @lru_cache(maxsize=256)
