@@ -64,33 +64,6 @@ STEPS = {"renderer": 1, "finetune": 1, "sampler": 1}
 DOMAINS = ("portraits", "landscapes")
 """What is rendered, see `lord.data`."""
 
-EXPERIMENTS = {
-    "data": 1,
-    "model": 1,
-    "metrics": 1,
-    "ace": 1,
-    "performance": 1,
-    "cost": 1,
-    "stage1": 1,
-    "stage2": 1,
-    "audit": 1,
-    "main": 1,
-    "damage": 1,
-    "steps": 1,
-    "rank": 1,
-    "lambda": 1,
-    "lambda_choice": 1,
-    "parts": 1,
-    "stage1_data": 1,
-    "transfer": 1,
-    "adaptive": 1,
-    "masking": 1,
-    "masking_diffpure": 1,
-    "rank_cost": 1,
-    "sampled_gates": 1,
-}
-"""What the study consists of, in the order in which it is computed."""
-
 COMPONENTS = {
     "attack": ATTACKS,
     "attacker": ATTACKERS,
@@ -98,11 +71,15 @@ COMPONENTS = {
     "defence": DEFENCES,
     "metric": METRICS,
     "step": STEPS,
-    "experiment": EXPERIMENTS,
 }
 
 
 def version_of(component: str) -> int | None:
     """The version of a component such as ``"attack:ace"``; None if there is none of that name."""
     kind, _, name = component.partition(":")
+    if kind == "experiment":
+        from lord.study.registry import experiments  # which imports what lists components
+
+        found = experiments().get(name)
+        return found.version if found else None
     return COMPONENTS.get(kind, {}).get(name)

@@ -1,0 +1,73 @@
+"""What the attack does to photographs."""
+
+from collections.abc import Iterator, Sequence
+
+from lord.attacks.settings import NOISE
+from lord.experiments.lord.example import picture
+from lord.experiments.lord.protocol import attack_at, single
+from lord.record import Record
+from lord.study.context import Context
+from lord.study.experiment import Cell, Experiment, Outcome
+from lord.study.profile import Profile
+
+AMPLIFIED = 10
+"""How often a perturbation is magnified, around grey, to be seen."""
+
+
+def cells(profile: Profile) -> Iterator[Cell]:
+    """One cell for each domain."""
+    names = ["subjects", "seeds", "photographs", "budget"]
+    components = ["step:renderer", "attack:ace", f"attack:{NOISE}"]
+    components += ["metric:denoising_loss", "metric:psnr"]
+    for domain in profile["lord"].domains:
+        yield single("ace", profile["lord"], names, components, domain)
+
+
+def measure(context: Context, cell: Cell) -> Outcome:
+    """What the attack does to photographs, and to the model's denoising loss on them.
+
+    The control is uniform noise within the same budget.
+    """
+    from lord.attacks.pgd import denoising_loss
+    from lord.data.subjects import Subject
+    from lord.experiments.lord.chain.model import base_pipeline, psnr, rows
+    from lord.experiments.lord.chain.photographs import photographs_of
+
+    settings, seed = cell.settings, cell["seed"]
+    subject = Subject(cell["domain"], "evaluation", cell["subject"])
+    attacks = {"clean": None, "noise": attack_at(settings, NOISE)}
+    attacks["attacked"] = attack_at(settings, "ace")
+    seen = {
+        name: photographs_of(context, settings, subject, seed, attack)
+        for name, attack in attacks.items()
+    }
+    pipeline, clean, attacked = base_pipeline(context, settings), seen["clean"], seen["attacked"]
+    prompts = [subject.prompt] * len(clean)
+    metrics = {"eps_levels": settings.budget.eps_levels}
+    for name, images in seen.items():
+        metrics[f"loss_{name}"] = denoising_loss(pipeline, images, prompts).mean().item()
+        if images is not clean:
+            metrics[f"psnr_{name}"] = psnr((images - clean).square().mean(dim=(1, 2, 3)))
+    difference = (0.5 + AMPLIFIED * (attacked - clean)).clamp(0, 1)
+    return Outcome(metrics, sheet=rows(clean[:8], attacked[:8], difference[:8]))
+
+
+def example(cell: Cell) -> Outcome:
+    """Made-up numbers."""
+    losses = {"loss_clean": 0.1, "loss_noise": 0.11, "loss_attacked": 0.4}
+    return Outcome({"eps_levels": 8.0} | losses, sheet=picture(cell, 3))
+
+
+def kept(records: Sequence[Record]) -> Sequence[Record]:
+    """All pictures."""
+    return [record for record in records if record.kind == "ace"]
+
+
+EXPERIMENT = Experiment(
+    name="ace",
+    title="what the attack does to photographs and to the loss",
+    cells=cells,
+    measure=measure,
+    example=example,
+    kept=kept,
+)

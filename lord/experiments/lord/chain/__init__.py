@@ -1,0 +1,1 @@
+"""What a cell computes, in order: model, photographs, attack, defence, fine-tune, measure."""

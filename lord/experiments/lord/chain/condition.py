@@ -1,0 +1,109 @@
+"""One cell of the results: fine-tune on a subject's photographs behind a defence, and measure."""
+
+from hashlib import sha256
+from pathlib import Path
+
+from diffusers import StableDiffusionPipeline
+from torch import Tensor
+from torchmetrics.functional.image import structural_similarity_index_measure
+
+from lord.api import fine_tune
+from lord.data.subjects import Subject
+from lord.defences.saved import load_defence
+from lord.defences.treatments import apply_treatment
+from lord.experiments.lord.chain.defences import protect
+from lord.experiments.lord.chain.model import (
+    base_pipeline,
+    instruments_of,
+    pipeline_of,
+    reference_of,
+    rows,
+    weights,
+)
+from lord.experiments.lord.chain.photographs import photographs_of
+from lord.experiments.lord.chain.scenario import scenario_photographs
+from lord.metrics import validation
+from lord.metrics.measure import measure
+from lord.models.sample import generate
+from lord.seeding import derive_seed
+from lord.study.context import Context
+from lord.study.experiment import Cell, Outcome, Settings
+from lord.training.lora_file import load_lora, save_lora
+
+
+def measure_condition(context: Context, cell: Cell) -> Outcome:
+    """Metrics of samples, and of the photographs the SSIM: 1 for clean ones.
+
+    All test-time treatments of the gate share one fine-tune and the same sampling seeds. The
+    picture has samples and, below them, the photographs they were learned from.
+    """
+    settings, seed = cell.settings, cell["seed"]
+    subject = Subject(cell["domain"], cell["split"], cell["subject"])
+    clean = photographs_of(context, settings, subject, seed, None)
+    attacked = settings.values.get("attack")
+    images = scenario_photographs(context, settings, subject, seed, attacked, cell["defence"])
+    ssim = structural_similarity_index_measure(images, clean, data_range=1.0).item()
+    pipeline, images = tuned(context, cell, subject, images)
+    sampling = settings.sampling
+    seeds = [derive_seed("sample", seed, k) for k in range(sampling.images)]
+    samples = generate(
+        pipeline,
+        [subject.prompt] * len(seeds),
+        seeds,
+        steps=sampling.steps,
+        guidance_scale=sampling.guidance_scale,
+    )
+    adapters = [w for name, w in pipeline.unet.named_parameters() if ".lora_" in name]
+    own = {"ssim": ssim, "adapter_thousands": sum(w.numel() for w in adapters) / 1000}
+    reference = reference_of(context, settings, subject)
+    identity = validation.identity_of(subject, subject.photographs(1, settings.size))
+    instruments = instruments_of(context, settings)
+    metrics = measure(instruments, samples, reference, subject.domain, identity)
+    count = min(8, len(images))
+    return Outcome(metrics | own, sheet=rows(samples[:count], images[:count]))
+
+
+def tuned(
+    context: Context, cell: Cell, subject: Subject, images: Tensor
+) -> tuple[StableDiffusionPipeline, Tensor]:
+    """The pipeline with the cell's LoRA, trained once for all its treatments.
+
+    And the images (N, 3, H, W) in [0, 1] that it has learned from.
+    """
+    settings, folder = cell.settings, None
+    if cell["defence"] != "none":
+        images, folder = protect(context, settings, subject, images, cell["defence"])
+    path = lora_once(context, settings, subject, cell["seed"], images, folder)
+    pipeline = base_pipeline(context, settings)
+    if folder:
+        load_defence(pipeline, folder)
+    load_lora(pipeline, path)
+    if folder:
+        apply_treatment(pipeline, cell["treatment"])
+    return pipeline, images
+
+
+def lora_once(
+    context: Context,
+    settings: Settings,
+    subject: Subject,
+    seed: int,
+    images: Tensor,
+    defence: Path | None,
+) -> Path:
+    """The file of a LoRA trained on images on top of a defence, if any."""
+    finetune = settings.finetune.model_copy(update={"seed": seed})
+    asked = weights(settings) | {
+        "finetune": finetune.model_dump(mode="json"),
+        "images": sha256(images.numpy().tobytes()).hexdigest(),
+        "defence": defence.name if defence else None,
+    }
+    name = f"{subject.domain}-{subject.split}-{subject.index}-seed{seed}-lora"
+    path = context.path(name, asked, ["step:finetune"]).with_suffix(".safetensors")
+    with context.alone(path):
+        if not path.exists():
+            pipeline = pipeline_of(context, settings)
+            captions = [subject.prompt] * len(images)
+            fine_tune(pipeline, images, captions, finetune, defence=defence)
+            save_lora(pipeline, path)
+    return path

@@ -1,0 +1,65 @@
+"""The model under study and its judges, loaded once, and what they say of clean references."""
+
+from typing import Any
+
+import numpy as np
+import torch
+from diffusers import StableDiffusionPipeline
+from numpy.typing import NDArray
+from torch import Tensor
+
+from lord.api import instruments_for
+from lord.data.subjects import Subject
+from lord.metrics.measure import Instruments, Reference, reference_features
+from lord.models.pipeline import load_pipeline
+from lord.study.context import Context
+from lord.study.experiment import Settings
+from lord.training.lora import remove_adapters
+
+
+def pipeline_of(context: Context, settings: Settings) -> StableDiffusionPipeline:
+    """The model under study, with the adapters that it has at present."""
+    return context.hold(load_pipeline, settings.model)
+
+
+def base_pipeline(context: Context, settings: Settings) -> StableDiffusionPipeline:
+    """The model under study without any adapter."""
+    pipeline = pipeline_of(context, settings)
+    remove_adapters(pipeline)
+    return pipeline
+
+
+def instruments_of(context: Context, settings: Settings) -> Instruments:
+    """The metric networks that fit the model."""
+    return context.hold(instruments_for, pipeline_of(context, settings))
+
+
+def weights(settings: Settings, judged: bool = False) -> dict[str, Any]:
+    """What an intermediate result depends on that the model makes, or its judges as well."""
+    checksums = settings.weights if judged else {"model": settings.weights["model"]}
+    return {"model": settings.model, "size": settings.size, "weights": checksums}
+
+
+def reference_of(context: Context, settings: Settings, subject: Subject) -> Reference:
+    """Features of the subject's clean references, computed once for all conditions and seeds."""
+
+    def make() -> dict[str, Tensor]:
+        references = subject.references(settings.references, settings.size).images
+        instruments, pipeline = instruments_of(context, settings), pipeline_of(context, settings)
+        reference = reference_features(instruments, pipeline, references)
+        return {"raw": reference.raw, "round_trip": reference.round_trip}
+
+    name = f"{subject.domain}-{subject.split}-{subject.index}-references"
+    asked = weights(settings, judged=True) | {"references": settings.references}
+    return Reference(**context.once(name, asked, ["step:renderer", "metric:fid"], make))
+
+
+def rows(*images: Tensor) -> NDArray[np.uint8]:
+    """One picture (H, W, 3) with a row for every batch of images (N, 3, h, w) in [0, 1]."""
+    picture = torch.cat([torch.cat(list(batch.detach().cpu()), dim=2) for batch in images], dim=1)
+    return (picture.clamp(0, 1) * 255).round().permute(1, 2, 0).to(torch.uint8).numpy()
+
+
+def psnr(squared_error: Tensor) -> float:
+    """Mean over images of the peak signal-to-noise ratio in dB, for images in [0, 1]."""
+    return (-10 * torch.log10(squared_error)).mean().item()

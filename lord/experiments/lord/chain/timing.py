@@ -1,0 +1,58 @@
+"""Timing side by side: what is compared takes turns, and the fastest turn of each counts."""
+
+import time
+from collections.abc import Callable, Mapping
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from lord.data.subjects import Subject
+from lord.study.experiment import Cell
+
+TURNS = 5
+
+FEW, MANY = 1, 9
+"""One step is the difference between so many steps, shared by them: what is done once cancels."""
+
+
+def album(cell: Cell) -> tuple[Tensor, list[str]]:
+    """The photographs of a subject of the first domain, with their captions."""
+    subject = Subject(cell.settings.domains[0], "evaluation", cell["subject"])
+    images = subject.photographs(cell.settings.photographs, cell.settings.size).images
+    return images, [subject.prompt] * len(images)
+
+
+def fastest_turns(
+    steps: Mapping[str, Callable[[], None]], device: torch.device
+) -> dict[str, float]:
+    """Seconds of the fastest of several turns of each.
+
+    They take turns, so that a slow moment of the machine does not hit one alone; the first turn
+    warms up and does not count.
+    """
+    seconds = dict.fromkeys(steps, float("inf"))
+    for turn in range(TURNS + 1):
+        for name, step in steps.items():
+            start = time.perf_counter()
+            step()
+            if device.type == "cuda":
+                torch.cuda.synchronize()
+            if turn:
+                seconds[name] = min(seconds[name], time.perf_counter() - start)
+    return seconds
+
+
+def seconds_of_one(
+    steps: Mapping[str, Callable[[int], None]], device: torch.device
+) -> dict[str, float]:
+    """Seconds of one step of each kind, given what takes any number of them; side by side."""
+    few, many = (
+        {f"{name} × {count}": partial(step, count) for name, step in steps.items()}
+        for count in (FEW, MANY)
+    )
+    seconds = fastest_turns(few | many, device)
+    return {
+        name: (seconds[f"{name} × {MANY}"] - seconds[f"{name} × {FEW}"]) / (MANY - FEW)
+        for name in steps
+    }

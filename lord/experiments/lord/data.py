@@ -1,0 +1,47 @@
+"""How fast the renderers draw, and what they draw."""
+
+from collections.abc import Iterator
+
+from lord.experiments.lord.example import picture
+from lord.experiments.lord.protocol import single
+from lord.study.context import Context
+from lord.study.experiment import Cell, Experiment, Outcome
+from lord.study.profile import Profile
+
+
+def cells(profile: Profile) -> Iterator[Cell]:
+    """One cell."""
+    yield single("data", profile["lord"], ["domains"], ["step:renderer"], weighed=False)
+
+
+def measure(context: Context, cell: Cell) -> Outcome:
+    """Renders a second, and one row of pictures of each domain."""
+    import time
+
+    from lord.data.subjects import sample_domain
+    from lord.experiments.lord.chain.model import rows
+
+    size, count = cell.settings.size, 256
+    metrics, pictures = {}, []
+    for domain in cell.settings.domains:
+        sample_domain(domain, "train", range(64), size)  # the first call pays for set-up
+        start = time.perf_counter()
+        batch = sample_domain(domain, "train", range(count), size)
+        metrics[f"{domain}_per_second"] = count / (time.perf_counter() - start)
+        pictures.append(batch.images[:8])
+    return Outcome(metrics, sheet=rows(*pictures))
+
+
+def example(cell: Cell) -> Outcome:
+    """Made-up numbers."""
+    metrics = {f"{domain}_per_second": 512.5 for domain in cell.settings.domains}
+    return Outcome(metrics, sheet=picture(cell, 2))
+
+
+EXPERIMENT = Experiment(
+    name="data",
+    title="how fast the renderers draw",
+    cells=cells,
+    measure=measure,
+    example=example,
+)

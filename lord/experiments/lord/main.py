@@ -1,0 +1,148 @@
+"""The main table: every defence against every attack that it faces, on every subject and seed."""
+
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from itertools import product
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field, field_validator
+
+from lord.experiments.lord import example
+from lord.experiments.lord.conditions import Place, cells_of, measure
+from lord.experiments.lord.protocol import (
+    PROPOSED,
+    Conditions,
+    Treatment,
+    attack_at,
+    treatments_of,
+)
+from lord.record import Record
+from lord.study.experiment import Cell, Experiment, Picture, Section, Table
+from lord.study.profile import Profile
+from lord.study.store import Store
+
+
+class Main(Section):
+    """Which defences face which attacks."""
+
+    conditions: Conditions
+    further_treatments: tuple[Treatment, ...] = Field(
+        (), description="treatments of the paper's LoRD, behind ACE only, to see what λ does"
+    )
+
+    @field_validator("conditions")
+    @classmethod
+    def _comparable(cls, conditions: dict[str, tuple[str, ...]]) -> dict[str, tuple[str, ...]]:
+        if not all("none" in defences for defences in conditions.values()):
+            raise ValueError("without the defence 'none' there is nothing to compare")
+        for attack in ("none", "ace"):
+            if attack not in conditions:
+                raise ValueError(f"without the attack {attack!r} there is nothing to compare")
+        return conditions
+
+
+def cells(profile: Profile) -> Iterator[Cell]:
+    """Every condition on the evaluation subjects."""
+    protocol, own = profile["lord"], profile["main"]
+    if not protocol.mixed_data and any("lord_mixed" in d for d in own.conditions.values()):
+        raise ValueError("lord.mixed_data: lord_mixed needs to know what it learns from")
+    for place in product(protocol.domains, ["evaluation"], protocol.subjects, protocol.seeds):
+        for method, defences in own.conditions.items():
+            attack = None if method == "none" else attack_at(protocol, method)
+            for defence in defences:
+                treatments = treatments_of(protocol, defence)
+                if method == "ace" and defence == PROPOSED:
+                    treatments += own.further_treatments
+                yield from cells_of(protocol, Place(*place), attack, defence, treatments)
+
+
+def shown(records: Sequence[Record]) -> Sequence[Record]:
+    """The records whose pictures chapters show: the first seed of each subject, undefended or ours.
+
+    Of the first subject under every attack and, under ACE, behind every defence that is dropped.
+    """
+    from lord.experiments.lord.tables.conditions import selected_treatment
+
+    kept = []
+    for record in (r for r in records if r.kind == "main"):
+        own = record.settings
+        first = next(r.settings for r in records if r.kind == "main")
+        if own["seed"] != first["seed"]:
+            continue
+        attack, defence, treatment = (own[k] for k in ("attack_name", "defence", "treatment"))
+        chosen = defence == "none" and attack in ("none", "ace")
+        if defence == PROPOSED and attack == "ace":
+            chosen = treatment == selected_treatment(records, own["domain"])
+        here = own["subject"] == first["subject"]
+        undefended = here and defence == "none"
+        compared = here and attack == "ace" and treatment in ("none", "dropped")
+        if chosen or undefended or compared:
+            kept.append(record)
+    return kept
+
+
+def overview_records(records: Sequence[Record]) -> Sequence[Record]:
+    """For each domain, the attacked photographs and the samples of every condition.
+
+    The first subject and seed: nothing is chosen by its looks.
+    """
+    from lord.experiments.lord.tables.conditions import selected_treatment
+
+    main = [record for record in records if record.kind == "main"]
+    chosen = []
+    for domain in dict.fromkeys(record.settings["domain"] for record in main):
+        chosen.append(next(r for r in records if r.name == f"{domain}-ace"))
+        for attack, defence in (("none", "none"), ("ace", "none"), ("ace", PROPOSED)):
+            condition = {name: main[0].settings[name] for name in ("subject", "seed")} | {
+                "domain": domain,
+                "attack_name": attack,
+                "defence": defence,
+                "treatment": "none" if defence == "none" else selected_treatment(records, domain),
+            }
+            chosen.append(next(r for r in main if condition.items() <= r.settings.items()))
+    return chosen
+
+
+def overview(store: Store, records: Sequence[Record]) -> NDArray[np.uint8]:
+    """The first row of the pictures of each of the `overview_records`, twice as large."""
+    found = overview_records(records)
+    rows = [store.sheet(record)[: record.settings["size"]] for record in found]
+    width = min(row.shape[1] for row in rows)  # there may be fewer photographs than samples
+    picture = np.concatenate([row[:, :width] for row in rows])
+    return picture.repeat(2, axis=0).repeat(2, axis=1)
+
+
+def _table(name: str) -> Callable[[Sequence[Record]], Any]:
+    """A table of `lord.experiments.lord.tables.main`, which is imported when it is made."""
+
+    def make(name: str, records: Sequence[Record]) -> Any:
+        from lord.experiments.lord.tables import main
+
+        return getattr(main, name)(records)
+
+    return partial(make, name)
+
+
+RESULTS = ("ace", "selection", "main")
+
+EXPERIMENT = Experiment(
+    name="main",
+    title="every defence against every attack that it faces",
+    section=Main,
+    cells=cells,
+    measure=measure,
+    example=example.condition,
+    needs=("stage1",),
+    tables={
+        "main_table": Table(
+            RESULTS, _table("main_table_with_costs"), also=("performance", "cost", "stage1")
+        ),
+        "rivals": Table(RESULTS, _table("rival_table")),
+        "clean_harm": Table(RESULTS, _table("clean_harm")),
+        "treatments": Table(RESULTS, _table("treatment_table")),
+    },
+    pictures={"overview": Picture(RESULTS, overview, overview_records)},
+    kept=shown,
+)

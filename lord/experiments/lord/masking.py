@@ -1,0 +1,87 @@
+"""Whether an attacker who knows the defence follows true gradients."""
+
+from collections.abc import Iterator
+
+from lord.attacks.settings import NOISE
+from lord.experiments.lord.protocol import (
+    PROPOSED,
+    TRAINED,
+    attack_at,
+    defence_components,
+    single,
+)
+from lord.study.context import Context
+from lord.study.experiment import Cell, Experiment, Outcome
+from lord.study.profile import Profile
+
+
+def cells(profile: Profile) -> Iterator[Cell]:
+    """One cell for each domain, with the attacks of those who know the defence."""
+    if "adaptive" not in profile:
+        return
+    protocol, attacks = profile["lord"], list(profile["adaptive"].conditions)
+    names = ["subjects", "seeds", "photographs", "budget", "finetune", *TRAINED[PROPOSED]]
+    components = ["step:renderer", "attack:ace", f"attack:{NOISE}"]
+    components += [*defence_components(protocol, PROPOSED), "attacker:defended"]
+    components += [f"attack:{method}" for method in attacks]
+    for domain in protocol.domains:
+        yield single("masking", protocol, names, components, domain, attacks=attacks)
+
+
+def measure(context: Context, cell: Cell) -> Outcome:
+    """What attacks raise, measured on the defended model, for more and more gradient steps.
+
+    Signs of masked gradients would be that an attack on the defended model itself raises its
+    objective less than the same attack on the base model does (``unaware``), or not above that of
+    uniform noise, or no further with more steps (Athalye et al., Obfuscated Gradients Give a False
+    Sense of Security, 2018). Metrics are the objective of each attack on clean, noisy and unaware
+    photographs; a series is that on photographs attacked knowingly, by ``steps``.
+    """
+    from lord.data.subjects import Subject
+    from lord.defences.saved import load_defence
+    from lord.experiments.lord.chain.defences import defence_of
+    from lord.experiments.lord.chain.model import base_pipeline
+    from lord.experiments.lord.chain.objective import objective
+    from lord.experiments.lord.chain.photographs import photographs_of
+    from lord.experiments.lord.chain.scenario import attacked_knowingly
+
+    own, seed = cell.settings, cell["seed"]
+    subject = Subject(cell["domain"], "evaluation", cell["subject"])
+    usual = own.budget.steps
+    counts = (max(1, usual // 4), usual, 4 * usual)
+    outcome = Outcome({}, {"steps": list(counts)})
+    for method in own.attacks:
+        attack = attack_at(own, method)
+        compared = {"clean": None, "noise": attack_at(own, NOISE), "unaware": attack}
+        seen = [photographs_of(context, own, subject, seed, a) for a in compared.values()]
+        for count in counts:
+            longer = attack_at(own, method, steps=count)
+            seen.append(
+                attacked_knowingly(context, own, subject, seed, longer, PROPOSED, "defended")
+            )
+        folder = defence_of(context, own, subject.domain, PROPOSED)
+        pipeline = base_pipeline(context, own)
+        load_defence(pipeline, folder)
+        values = [objective(pipeline, images, subject.prompt, attack) for images in seen]
+        names = [f"{method}/{name}" for name in compared]
+        outcome.metrics.update(zip(names, values[: len(names)], strict=True))
+        outcome.series[method] = values[len(names) :]
+    return outcome
+
+
+def example(cell: Cell) -> Outcome:
+    """Made-up numbers."""
+    levels = {"clean": 0.1, "noise": 0.1, "unaware": 0.2}
+    methods = cell.settings.attacks
+    metrics = {f"{m}/{name}": value for m in methods for name, value in levels.items()}
+    return Outcome(metrics, {"steps": [1.0, 4.0, 16.0]} | {m: [0.2, 0.3, 0.35] for m in methods})
+
+
+EXPERIMENT = Experiment(
+    name="masking",
+    title="whether attackers who know LoRD follow true gradients",
+    cells=cells,
+    measure=measure,
+    example=example,
+    needs=("adaptive",),
+)

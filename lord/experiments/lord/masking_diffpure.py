@@ -1,0 +1,81 @@
+"""Whether an attacker who knows of DiffPure follows gradients that lead anywhere."""
+
+from collections.abc import Iterator
+
+from lord.attacks.settings import NOISE
+from lord.experiments.lord import masking
+from lord.experiments.lord.protocol import attack_at, single
+from lord.study.context import Context
+from lord.study.experiment import Cell, Experiment, Outcome
+from lord.study.profile import Profile
+
+PHOTOGRAPHS = 4
+"""How many photographs are measured: for each the longest attack takes a minute of one core."""
+
+
+def cells(profile: Profile) -> Iterator[Cell]:
+    """One cell for each domain, with the attacks of those who know of DiffPure."""
+    protocol, attacks = profile["lord"], attacks_through(profile)
+    if not attacks:
+        return
+    components = ["step:renderer", "attack:ace", f"attack:{NOISE}"]
+    components += ["purifier:diffpure", "attacker:through_diffpure"]
+    components += [f"attack:{method}" for method in attacks]
+    further = {"attacks": attacks, "photographs": min(PHOTOGRAPHS, protocol.photographs)}
+    for domain in protocol.domains:
+        names = ["subjects", "seeds", "budget", "finetune"]
+        yield single("masking_diffpure", protocol, names, components, domain, **further)
+
+
+def attacks_through(profile: Profile) -> list[str]:
+    """The attacks with which someone who knows of DiffPure faces it, among adaptive attackers."""
+    if "adaptive" not in profile:
+        return []
+    adaptive, protocol = profile["adaptive"], profile["lord"]
+    attackers = {protocol.varied(v).scenario.attacker for v in adaptive.variants.values()}
+    faced = [a for a, names in adaptive.conditions.items() if a != "none" and "diffpure" in names]
+    return faced if "through_diffpure" in attackers else []
+
+
+def measure(context: Context, cell: Cell) -> Outcome:
+    """What attacks raise on photographs that DiffPure has purified, for more gradient steps.
+
+    As in `masking`, on the base model: with the purifier as the study uses it, in ten steps instead
+    of the attacker's two, and with noise that the attacker has not seen.
+    """
+    from lord.data.subjects import Subject
+    from lord.experiments.lord.chain.defences import purified
+    from lord.experiments.lord.chain.model import base_pipeline
+    from lord.experiments.lord.chain.objective import objective
+    from lord.experiments.lord.chain.photographs import photographs_of
+    from lord.experiments.lord.chain.scenario import attacked_through
+
+    own, seed = cell.settings, cell["seed"]
+    subject = Subject(cell["domain"], "evaluation", cell["subject"])
+    usual = own.budget.steps
+    counts = (max(1, usual // 4), usual, 4 * usual)
+    outcome = Outcome({}, {"steps": list(counts)})
+    for method in own.attacks:
+        attack = attack_at(own, method)
+        compared = {"clean": None, "noise": attack_at(own, NOISE), "unaware": attack}
+        seen = [photographs_of(context, own, subject, seed, a) for a in compared.values()]
+        for count in counts:
+            longer = attack_at(own, method, steps=count)
+            seen.append(attacked_through(context, own, subject, seed, longer))
+        pipeline = base_pipeline(context, own)
+        kept = [purified(context, own, subject, images, "diffpure") for images in seen]
+        values = [objective(pipeline, images, subject.prompt, attack) for images in kept]
+        names = [f"{method}/{name}" for name in compared]
+        outcome.metrics.update(zip(names, values[: len(names)], strict=True))
+        outcome.series[method] = values[len(names) :]
+    return outcome
+
+
+EXPERIMENT = Experiment(
+    name="masking_diffpure",
+    title="whether attackers who know of DiffPure follow true gradients",
+    cells=cells,
+    measure=measure,
+    example=masking.example,
+    needs=("adaptive",),
+)

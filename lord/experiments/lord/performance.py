@@ -1,0 +1,95 @@
+"""What a gradient step of every attack costs, beside the least it could and a naive loop."""
+
+from collections.abc import Iterator
+
+from lord.attacks.settings import NOISE, PATTERN
+from lord.experiments.lord.protocol import attack_at, single
+from lord.names import ATTACKS
+from lord.record import Record
+from lord.study.context import Context
+from lord.study.experiment import Cell, Experiment, Outcome, Table
+from lord.study.profile import Profile
+
+BATCH = 16
+
+
+def cells(profile: Profile) -> Iterator[Cell]:
+    """One cell."""
+    names = ["domains", "subjects", "budget", "finetune"]
+    attacks = tuple(f"attack:{name}" for name in ATTACKS if name != NOISE)
+    yield single("performance", profile["lord"], names, ["step:renderer"], measured=attacks)
+
+
+def measure(context: Context, cell: Cell) -> Outcome:
+    """Seconds of one gradient step for 16 images, everything side by side in one run.
+
+    The floor is one pass forward and backward through encoder and U-Net. The naive loop is that of
+    much public code, for ACE+.
+    """
+    from functools import partial
+
+    from lord.attacks.objectives import OBJECTIVES
+    from lord.attacks.pgd import frozen, load_target, objective_values, pgd_step
+    from lord.data.subjects import Subject
+    from lord.experiments.lord.chain.gradient_steps import floor_step, naive_step
+    from lord.experiments.lord.chain.model import base_pipeline
+    from lord.experiments.lord.chain.timing import fastest_turns
+    from lord.models.pipeline import encode_prompts
+
+    own, pipeline = cell.settings, base_pipeline(context, cell.settings)
+    subject = Subject(own.domains[0], "evaluation", cell["subject"])
+    images = subject.photographs(BATCH, own.size).images.to(pipeline.device)
+    text = encode_prompts(pipeline, [subject.prompt] * BATCH)
+    target = load_target(pipeline, PATTERN, own.size, own.size)
+    seeds = list(range(BATCH))
+
+    def attack_step(method: str) -> None:
+        settings = attack_at(own, method)
+        loss = partial(
+            objective_values,
+            pipeline,
+            text=text,
+            settings=settings,
+            target=target,
+            seeds=seeds,
+        )
+        pgd_step([loss], images, images, settings.eps, settings.step_size)
+
+    steps = {
+        "floor": partial(floor_step, pipeline, images, text),
+        "naive": partial(naive_step, pipeline, images, text, target.latents, seeds),
+    } | {method: partial(attack_step, method) for method in OBJECTIVES}
+    with frozen(pipeline.vae, pipeline.unet):
+        seconds = fastest_turns(steps, pipeline.device)
+    metrics = {}
+    for name, value in seconds.items():
+        metrics[f"{name}/seconds_per_image"] = value / BATCH
+        metrics[f"{name}/times_the_floor"] = value / seconds["floor"]
+    metrics["ace_plus/faster_than_naive"] = seconds["naive"] / seconds["ace_plus"]
+    return Outcome(metrics)
+
+
+def example(cell: Cell) -> Outcome:
+    """Made-up numbers."""
+    columns = ("seconds_per_image", "times_the_floor")
+    attacks = {"floor": 1.4, "naive": 1.5, "ace": 1.7, "advdm": 1.9, "ace_plus": 1.5}
+    steps = {f"{name}/{c}": value for name, value in attacks.items() for c in columns}
+    return Outcome(steps | {"ace_plus/faster_than_naive": 2.5})
+
+
+def table(records: list[Record]) -> object:
+    """What things take, see `lord.experiments.lord.tables.costs.performance_table`."""
+    from lord.experiments.lord.tables.costs import performance_table
+
+    return performance_table(records)
+
+
+EXPERIMENT = Experiment(
+    name="performance",
+    title="what a gradient step of each attack costs",
+    cells=cells,
+    measure=measure,
+    example=example,
+    timed=True,
+    tables={"performance": Table(("performance", "cost"), table)},
+)

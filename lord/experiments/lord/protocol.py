@@ -1,0 +1,323 @@
+"""What the experiments on LoRD share: whom they attack, at which budget, and how they train."""
+
+from collections.abc import Iterable, Mapping
+from typing import Annotated, Any, Literal, TypeVar
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    PositiveFloat,
+    PositiveInt,
+    model_validator,
+)
+
+from lord.attacks.settings import NOISE, PUBLISHED, AttackSettings
+from lord.defences.settings import Stage1Settings
+from lord.models.card import weights_of
+from lord.names import ATTACKS, DOMAINS, PURIFIERS
+from lord.study.experiment import Cell, Section, Settings
+from lord.training.settings import FinetuneSettings
+
+TRAINED = {
+    "adversarial": ("adversarial", "adversarial_data"),
+    "lord": ("stage1", "stage1_data"),
+    "lord_wide": ("wide", "stage1_data"),
+    "lord_mixed": ("wide", "mixed_data"),
+}
+"""Defences that are trained, with the settings of the protocol that say how and on what."""
+
+PROPOSED = "lord"
+"""The defence that the study puts forward."""
+
+VARIANTS = ("lord_wide", "lord_mixed")
+"""Our variants of it, which are no rivals."""
+
+DEFENCES = ("none", *PURIFIERS, *TRAINED)
+
+AS_TRAINED = {"adversarial": "kept"} | dict.fromkeys((PROPOSED, *VARIANTS), "learned")
+"""A defence that leaves a choice at test time, left as it was trained."""
+
+UNCHANGED = "unchanged"
+"""What stands for the variant that changes nothing, in the tables of ablations."""
+
+SELECTION_START = 1_000_000
+"""Identities of the stage-1 split beyond any that stage 1 trains on, which choose treatments."""
+
+Model = TypeVar("Model", bound=BaseModel)
+
+
+class SamplingSettings(BaseModel):
+    """How pictures are generated from a fine-tuned model."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    images: int = Field(48, ge=2, description="samples per subject, seed and condition")
+    steps: PositiveInt = Field(20, description="sampler steps")
+    guidance_scale: PositiveFloat = Field(3.0, description="classifier-free guidance")
+
+
+class Stage1Data(BaseModel):
+    """What the defence learns from."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    identities: PositiveInt = Field(512, description="identities, one picture each")
+    attack: AttackSettings
+
+
+class MixedAttack(AttackSettings):
+    """Several attacks with the same settings, which take turns in the pictures."""
+
+    method: Literal["mixed"]
+    methods: tuple[Literal[(*ATTACKS,)], ...] = Field(min_length=2)
+
+    @model_validator(mode="after")
+    def _fit(self) -> "MixedAttack":
+        self.attacks()
+        return self
+
+    def attacks(self) -> list[AttackSettings]:
+        """The settings of each.
+
+        Raises:
+            ValidationError: a method cannot have them.
+        """
+        common = self.model_dump(exclude={"method", "methods"})
+        return [AttackSettings(method=method, **common) for method in self.methods]
+
+
+class MixedData(Stage1Data):
+    """What a defence learns from that has seen several attacks."""
+
+    attack: MixedAttack
+
+
+class Budget(BaseModel):
+    """What an attack may do to a photograph, in grey levels of 255."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    eps_levels: PositiveFloat = Field(description="the most a pixel may change")
+    step_levels: PositiveFloat = Field(description="change of a pixel in one gradient step")
+    steps: PositiveInt = Field(description="gradient steps")
+
+
+class Scenario(BaseModel):
+    """What may be otherwise than in the main table."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    attacked_share: float = Field(1.0, ge=0, le=1, description="of the photographs")
+    attacker: Literal["base", "defended", "closing", "through_diffpure"] = Field(
+        "base",
+        description="what is attacked: the base model, the defended one, that and its gates, or "
+        "the base model through DiffPure",
+    )
+    surrogate_rounds: PositiveInt = Field(
+        1, description="the attack's steps are shared by so many, with a surrogate in between"
+    )
+    stage1_domain: Literal["own", "other"] = Field("own", description="where the defence is from")
+    stage2_gate: Literal["learned"] | float = Field("learned", description="λ during stage 2")
+
+
+def _known(conditions: dict[str, tuple[str, ...]]) -> dict[str, tuple[str, ...]]:
+    attacks = ("none", *(name for name in ATTACKS if name != NOISE))
+    for name, defences in conditions.items():
+        if name not in attacks:
+            raise ValueError(f"unknown attack {name!r}: choose of {', '.join(attacks)}")
+        if unknown := set(defences) - set(DEFENCES):
+            raise ValueError(f"unknown defence {min(unknown)!r}: choose of {', '.join(DEFENCES)}")
+    return conditions
+
+
+Treatment = Annotated[
+    str, Field(pattern=r"^(learned|dropped|merged|(lambda|merged|prior)=\d*\.?\d+)$")
+]
+"""What becomes of LoRD's gate at test time, see `lord.defences.treatments.apply_treatment`."""
+
+Conditions = Annotated[dict[str, tuple[str, ...]], AfterValidator(_known)]
+"""For each attack, or ``"none"``, the defences that face it, among them ``"none"``."""
+
+
+class Protocol(Section):
+    """The section ``lord`` of a profile."""
+
+    model: str = Field("embedded", description="'embedded', a hub id or a diffusers folder")
+    size: PositiveInt = Field(64, description="side of the images, in pixels")
+    domains: tuple[Literal[DOMAINS], ...] = DOMAINS
+    subjects: tuple[int, ...] = Field(description="indices of evaluation subjects")
+    seeds: tuple[int, ...]
+    photographs: PositiveInt = Field(16, description="training pictures of a subject")
+    references: int = Field(512, ge=2, description="clean reference pictures of a subject")
+    held_out: int = Field(256, ge=4, description="renders that judge model and metrics")
+    budget: Budget
+    scenario: Scenario = Scenario()
+    finetune: FinetuneSettings
+    stage1: Stage1Settings
+    stage1_data: Stage1Data
+    wide: Stage1Settings = Field(description="LoRD of a higher rank on more layers, our variant")
+    mixed_data: MixedData | None = Field(
+        None, description="what lord_mixed learns from, our variant that is otherwise lord_wide"
+    )
+    adversarial: Stage1Settings = Field(description="adversarial training, a rival of LoRD")
+    adversarial_data: Stage1Data
+    selection_subjects: PositiveInt = Field(
+        1, description="further stage-1 identities that choose the test-time treatment"
+    )
+    sampling: SamplingSettings
+    treatments: tuple[Treatment, ...] = Field(
+        description="of the gate at test time, on every subject; which of them the results report "
+        "is decided on stage-1 identities"
+    )
+
+    def varied(self, changes: Mapping[str, Any]) -> "Protocol":
+        """The protocol with some of its settings, at any depth, changed.
+
+        Raises:
+            ValidationError: a setting does not exist, or cannot be that.
+        """
+        return changed(self, changes)
+
+
+def changed(model: Model, changes: Mapping[str, Any]) -> Model:
+    """Settings with some of them, at any depth, changed, and checked again."""
+    return type(model).model_validate(_merge(model.model_dump(), changes))
+
+
+def _merge(settings: dict[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    nested = {
+        key: _merge(settings[key], value)
+        for key, value in changes.items()
+        if isinstance(value, Mapping) and isinstance(settings.get(key), dict)
+    }
+    return settings | changes | nested
+
+
+def is_lord(own: Any, defence: str) -> bool:
+    """Whether a defence has a gate to be treated, by a protocol or the settings of a cell."""
+    return defence in TRAINED and getattr(own, TRAINED[defence][0]).kind == "lord"
+
+
+def can_know(protocol: Protocol, attacker: str, defence: str) -> bool:
+    """Whether an attacker of `Scenario` can face a defence: they know it, or know nothing."""
+    return {
+        "base": True,
+        "defended": defence in TRAINED,
+        "closing": is_lord(protocol, defence),
+        "through_diffpure": defence == "diffpure",
+    }[attacker]
+
+
+def treatments_of(protocol: Protocol, defence: str) -> tuple[str, ...]:
+    """What is done with a defence at test time; ``"none"`` where nothing can be."""
+    if defence not in TRAINED:
+        return ("none",)
+    return protocol.treatments if is_lord(protocol, defence) else ("kept", "dropped")
+
+
+def attack_at(
+    own: Any,
+    method: str,
+    eps_levels: float | None = None,
+    steps: int | None = None,
+    rounds: int = 1,
+) -> AttackSettings:
+    """An attack at the budget of the study, so that attacks are compared on equal terms.
+
+    All have the same ε, step and number of gradient steps in all; a surrogate, where an attack has
+    one, has the rank and the learning rate of the victim. Other options of the published settings
+    are off: each would suit any attack.
+
+    Args:
+        own: a protocol or the settings of a cell, with ``budget`` and, for attacks with a
+            surrogate, ``finetune``.
+        eps_levels: another ε, in grey levels; the step grows with it.
+        steps: another number of gradient steps.
+        rounds: the steps are shared by so many, with a surrogate that learns in between.
+
+    Raises:
+        ValueError: the steps cannot be shared equally by the rounds.
+    """
+    budget = own.budget
+    levels, steps = eps_levels or budget.eps_levels, steps or budget.steps
+    values = {
+        "method": method,
+        "eps": levels / 255,
+        "step_size": budget.step_levels * levels / budget.eps_levels / 255,
+        "steps": steps,
+        "step_decay": False,
+        "random_start": False,
+        "draws": 1,
+        "surrogate": "none",
+        "rounds": 1,
+    }
+    if method == NOISE:
+        return AttackSettings(**values | {"steps": 0, "random_start": True})
+    if method == "fsmg":
+        values |= {"surrogate": "fixed", "surrogate_steps": steps}
+    elif method == "aspl":
+        rounds = max(1, steps // PUBLISHED["aspl"]["steps"])
+        values |= {"surrogate": "cloned", "rounds": rounds}
+    elif rounds > 1:
+        values |= {"surrogate": "alternating", "rounds": rounds}
+    if values["surrogate"] != "none":
+        values["surrogate_rank"] = own.finetune.rank
+        values["surrogate_learning_rate"] = own.finetune.learning_rate
+    if steps % rounds:
+        raise ValueError(f"steps: {steps} cannot be shared equally by {rounds} rounds")
+    values["steps"] = steps // rounds
+    return AttackSettings(**values)
+
+
+def attack_components(attack: AttackSettings) -> list[str]:
+    """The attacks that take part in one, as `lord.names` calls them."""
+    methods = attack.methods if isinstance(attack, MixedAttack) else (attack.method,)
+    return [f"attack:{method}" for method in methods]
+
+
+def defence_components(own: Any, defence: str) -> list[str]:
+    """What takes part in a trained defence: its kind, and the attacks that it learns from."""
+    training, data = (getattr(own, name) for name in TRAINED[defence])
+    return [f"defence:{training.kind}", *attack_components(data.attack)]
+
+
+def single(
+    experiment: str,
+    protocol: Protocol,
+    names: Iterable[str],
+    components: Iterable[str],
+    domain: str | None = None,
+    defence: str | None = None,
+    *,
+    judged: bool = False,
+    weighed: bool = True,
+    measured: tuple[str, ...] = (),
+    **further: Any,
+) -> Cell:
+    """A cell of the whole study, of one domain, or of one defence in it.
+
+    Args:
+        names: settings of the protocol; of ``subjects`` and ``seeds`` the first is a coordinate.
+        components: what takes part.
+        judged: whether the metric networks take part.
+        weighed: whether any network does.
+        measured: what is compared; a further one leaves the record as it is.
+        further: other settings by name.
+    """
+    names = list(names)
+    coordinates = {"domain": domain, "defence": defence}
+    if "subjects" in names:
+        coordinates["subject"] = protocol.subjects[0]
+    if "seeds" in names:
+        coordinates["seed"] = protocol.seeds[0]
+    own = [name for name in ("model", "size", *names) if name not in ("subjects", "seeds")]
+    checksums = weights_of(protocol.model, judged) if weighed else {}
+    return Cell(
+        "-".join(filter(None, (domain, experiment, defence))),
+        {name: value for name, value in coordinates.items() if value is not None},
+        Settings.of(protocol, *own).also(weights=checksums, **further),
+        tuple(dict.fromkeys(components)),
+        measured,
+    )

@@ -1,0 +1,159 @@
+"""The cells of the results as rows, and what their means and differences are worth."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import product
+
+import pandas as pd
+
+from lord.experiments.lord.protocol import PROPOSED, UNCHANGED
+from lord.metrics.interval import design_effect, intraclass_correlation, mean_interval
+from lord.metrics.validation import HIGHER_IS_BETTER
+from lord.record import Record
+
+
+METRICS = {"fid": "_round_trip", "clip_iqa": "", "identity": ""}
+"""What is measured in a cell, with what follows its networks in the record's name."""
+
+
+def metric(record: Record, name: str) -> float:
+    """``fid`` (against references after the VAE), ``clip_iqa`` or ``identity``, of any networks.
+
+    NaN where it was not measured: no network knows the attributes of a hub model's pictures.
+    """
+    suffix = METRICS[name]
+    keys = [k for k in record.metrics if k.startswith(name) and k.endswith(suffix)]
+    return record.metrics[keys[0]] if keys else float("nan")
+
+
+def selected_treatment(records: Sequence[Record], domain: str, defence: str = PROPOSED) -> str:
+    """The test-time treatment of a defence with the lowest FID on stage-1 identities of the domain.
+
+    Raises:
+        LookupError: treatments have not been compared on this domain.
+    """
+    rows = condition_rows(records, "selection")
+    if len(rows):
+        rows = rows[(rows["domain"] == domain) & (rows["defence"] == defence)]
+    candidates = rows[rows["candidate"]] if len(rows) else rows
+    if not len(candidates):
+        raise LookupError(f"no test-time treatment of {defence} has been selected for {domain}")
+    return str(candidates.groupby("treatment")["fid"].mean().idxmin())
+
+
+def condition_rows(records: Sequence[Record], *experiments: str) -> pd.DataFrame:
+    """One row for every record of some experiments: its condition, and the metrics."""
+    names = ("domain", "split", "subject", "seed", "defence", "treatment", "candidate")
+    rows = []
+    for record in records:
+        if record.kind not in experiments:
+            continue
+        row = {key: record.settings[key] for key in names}
+        attack = record.settings.get("attack", {"eps": 0, "steps": 0, "rounds": 1})
+        scenario = record.settings.get("scenario", {})
+        row |= {
+            "kind": record.kind,
+            "attack": record.settings["attack_name"],
+            "eps_levels": round(attack["eps"] * 255, 6),
+            "steps": attack["steps"] * attack["rounds"],
+            "rounds": attack["rounds"],
+            "rank": record.settings["finetune"]["rank"],
+            "stage2_gate": scenario.get("stage2_gate", "learned"),
+            "attacked_share": scenario.get("attacked_share", 1.0) if attack["eps"] else 0.0,
+            "variant": record.settings.get("variant", UNCHANGED),
+            "ssim": record.metrics["ssim"],
+        }
+        rows.append(row | {name: metric(record, name) for name in METRICS})
+    return pd.DataFrame(rows)
+
+
+def correlations_of(rows: pd.DataFrame, keys: list[str]) -> dict[str, float]:
+    """Of each metric, over the groups of rows that agree in the columns ``keys``."""
+    groups = [cells for _, cells in rows.groupby(keys)]
+    return {name: correlation_of((c[name], c["subject"]) for c in groups) for name in METRICS}
+
+
+def correlation_of(groups: Iterable[tuple[pd.Series, pd.Series]]) -> float:
+    return intraclass_correlation(
+        (values.dropna(), subjects[values.notna()]) for values, subjects in groups
+    )
+
+
+def summaries(
+    rows: pd.DataFrame, keys: list[str], correlation: Mapping[str, float]
+) -> pd.DataFrame:
+    """A row for every value of the columns ``keys``: means over cells (subject × seed).
+
+    With 95 % intervals, and how many subjects and seeds there are.
+    """
+    table = []
+    for key, cells in rows.groupby(keys, sort=False):
+        row = dict(zip(keys, key, strict=True))
+        for name in METRICS:
+            row |= mean_with_interval(name, cells[name], cells["subject"], correlation[name])
+        counts = {f"{name}s": cells[name].nunique() for name in ("subject", "seed")}
+        table.append(row | counts)
+    return pd.DataFrame(table)
+
+
+def mean_with_interval(
+    name: str, values: pd.Series, subjects: pd.Series, correlation: float
+) -> dict[str, float]:
+    """The mean and the ends of its 95 % interval, NaN for one value alone; all NaN for none.
+
+    Args:
+        subjects: whom each value is of.
+        correlation: of the values of one subject.
+    """
+    subjects, values = subjects[values.notna()], values.dropna()
+    low = high = float("nan")
+    if len(values) > 1:
+        _, low, high = mean_interval(values, design_effect(subjects, correlation))
+    return {name: values.mean(), f"{name}_low": low, f"{name}_high": high}
+
+
+def worse(
+    rows: pd.DataFrame,
+    reference: pd.DataFrame,
+    shared: list[str],
+    own: list[str],
+    name: str,
+    alike: Mapping[str, float] | None = None,
+) -> pd.DataFrame:
+    """By how much rows are worse than the reference on the same subject and seed.
+
+    One row for each metric and each value of the columns ``shared``, in which row and reference
+    agree, and ``own``: the mean difference under ``name``, above 0 where it is worse, with a 95 %
+    interval if there are several cells (else NaN).
+
+    Args:
+        alike: the intraclass correlation of the differences; None: as estimated from them.
+    """
+    pairs, table = differences(rows, reference, shared), []
+    alike = alike or correlations_of(pairs, [*shared, *own])
+    for (key, cells), metric in product(pairs.groupby([*shared, *own], sort=False), METRICS):
+        if cells[metric].notna().any():
+            head = dict(zip([*shared, *own], key, strict=True)) | {"metric": metric}
+            values, subjects = cells[metric], cells["subject"]
+            table.append(head | mean_with_interval(name, values, subjects, alike[metric]))
+    return pd.DataFrame(
+        table, columns=[*shared, *own, "metric", name, f"{name}_low", f"{name}_high"]
+    )
+
+
+def differences(rows: pd.DataFrame, reference: pd.DataFrame, shared: list[str]) -> pd.DataFrame:
+    """Rows with, for each metric, by how much they are worse than the reference beside them."""
+    pairs = rows.merge(reference, on=[*shared, "subject", "seed"], suffixes=("", "_reference"))
+    for metric in METRICS:
+        above = pairs[metric] - pairs[f"{metric}_reference"]
+        pairs[metric] = -above if metric.startswith(HIGHER_IS_BETTER) else above
+    return pairs
+
+
+def mean_with_ends(cells: pd.DataFrame) -> dict[str, float]:
+    """The mean of every metric, and its lowest and highest cell if there are several (else NaN)."""
+    found = {}
+    for name in METRICS:
+        ends = cells[name].min(), cells[name].max()
+        low, high = ends if len(cells) > 1 else (float("nan"), float("nan"))
+        found |= {name: cells[name].mean(), f"{name}_low": low, f"{name}_high": high}
+    return found

@@ -1,1 +1,0 @@
-"""The experiments: each a function from the bench to numbers, curves and a picture."""

@@ -1,0 +1,56 @@
+"""Finds the experiments: one file each in ``lord/experiments/<paper>/``, named ``EXPERIMENT``.
+
+Beside them a paper may have ``protocol.py`` with a `Section` named ``Protocol``: the settings that
+its experiments share, in the section of a profile that is called like the paper's folder.
+"""
+
+from functools import cache
+from graphlib import TopologicalSorter
+from importlib import import_module
+from pkgutil import iter_modules
+
+from lord import experiments as home
+from lord.study.experiment import Experiment, Section
+
+
+def papers() -> list[str]:
+    """The names of the papers, which are those of their folders."""
+    return [module.name for module in iter_modules(home.__path__) if module.ispkg]
+
+
+@cache
+def experiments() -> dict[str, Experiment]:
+    """All experiments by name, each after those it needs.
+
+    Raises:
+        ValueError: two have one name, or one needs another that is not there.
+    """
+    found: dict[str, Experiment] = {}
+    for paper in papers():
+        package = import_module(f"{home.__name__}.{paper}")
+        for module in iter_modules(package.__path__):
+            if module.ispkg:
+                continue
+            experiment = getattr(
+                import_module(f"{package.__name__}.{module.name}"), "EXPERIMENT", None
+            )
+            if experiment is None:
+                continue
+            if experiment.name in found or experiment.name in papers():
+                raise ValueError(f"{module.name}: the name {experiment.name!r} is taken")
+            found[experiment.name] = experiment
+    graph = TopologicalSorter({name: found[name].needs for name in sorted(found)})
+    order = list(graph.static_order())
+    if unknown := set(order) - set(found):
+        raise ValueError(f"experiment {min(unknown)!r} is needed, but is not there")
+    return {name: found[name] for name in order}
+
+
+@cache
+def sections() -> dict[str, type[Section]]:
+    """The models of all sections of a profile, those of papers first."""
+    shared = {}
+    for paper in papers():
+        if any(m.name == "protocol" for m in iter_modules([f"{home.__path__[0]}/{paper}"])):
+            shared[paper] = import_module(f"{home.__name__}.{paper}.protocol").Protocol
+    return shared | {name: e.section for name, e in experiments().items()}
