@@ -6,7 +6,7 @@ import pandas as pd
 
 from lord.experiments.lord.tables.conditions import condition_rows, mean_with_ends
 from lord.experiments.lord.tables.costs import costs_of
-from lord.metrics.validation import HIGHER_IS_BETTER
+from lord.names import HIGHER_IS_BETTER
 from lord.record import Record
 
 

@@ -7,7 +7,7 @@ import pandas as pd
 
 from lord.experiments.lord.protocol import PROPOSED, UNCHANGED
 from lord.metrics.interval import design_effect, intraclass_correlation, mean_interval
-from lord.metrics.validation import HIGHER_IS_BETTER
+from lord.names import HIGHER_IS_BETTER
 from lord.record import Record
 
 

@@ -18,7 +18,7 @@ from lord.experiments.lord.tables.conditions import (
 )
 from lord.experiments.lord.tables.costs import defence_costs
 from lord.metrics.interval import design_effect, ratio_interval
-from lord.metrics.validation import HIGHER_IS_BETTER
+from lord.names import HIGHER_IS_BETTER
 from lord.record import Record
 
 
