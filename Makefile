@@ -37,8 +37,8 @@ test-slow: $(INSTALLED)  ## recompute a sample of the committed results and comp
 
 bench: $(INSTALLED)  ## time attacks and defences again, into results/PROFILE/performance.csv
 	rm -f $${LORD_RESULTS:-results}/$(PROFILE)/performance.jsonl $${LORD_RESULTS:-results}/$(PROFILE)/cost.jsonl
-	OMP_NUM_THREADS=1 $(BIN)/lord study run --profile $(PROFILE) --stage performance
-	OMP_NUM_THREADS=1 $(BIN)/lord study run --profile $(PROFILE) --stage cost
+	OMP_NUM_THREADS=1 $(BIN)/lord study run --profile $(PROFILE) --experiment performance
+	OMP_NUM_THREADS=1 $(BIN)/lord study run --profile $(PROFILE) --experiment cost
 	$(BIN)/lord study tables --profile $(PROFILE)
 
 lint: $(INSTALLED)  ## check format, lint and notebook pairs

@@ -10,10 +10,9 @@ are there and computes nothing), strict (default False; True makes warnings of t
 import os
 from pathlib import Path
 
-from lord.study.notebooks import notebook_names
-from lord.study.plan import jobs
-from lord.study.profile import ABLATIONS, load_profile
-from lord.study.run import results_root, state_of, store_of
+from lord.study.notebooks import notebook_names, shown_in
+from lord.study.profile import load_profile
+from lord.study.run import results_root, status
 
 PROFILE = config.get("profile", "quick")
 COMPUTE = config.get("compute", True)
@@ -29,79 +28,62 @@ STAMPS = f"{RESULTS}/.done"
 # One thread for each job: results do not depend on the number of cores, and jobs run side by side.
 ONE_THREAD = "OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 "
 
-# A cell is what one process computes: all experiments of one stage, domain, subject, seed, attack.
-CELLS = {}
-STORE = store_of(load_profile(PROFILE))
-for job in jobs(load_profile(PROFILE)):
-    place = {name: getattr(job, name) for name in ("stage", "domain", "subject", "seed", "attack")}
-    place = {name: str(value) for name, value in place.items() if value is not None}
-    cell = "-".join(place.values())
-    CELLS[cell] = place
-    records = STORE.records(job.stage)
-    if any(state_of(job, name, records) != "finished" for name in job.outputs):
-        Path(STAMPS, cell).unlink(missing_ok=True)
 
-# The stages whose records a notebook shows.
-SHOWN = {
-    "01_data": {"data"},
-    "02_embedded_model": {"model"},
-    "03_metrics": {"metrics"},
-    "04_ace_attack": {"ace", "main"},
-    "05_attacks": {"main", "damage"},
-    "06_damage": {"main", "damage"},
-    "07_attack_cost": {"main", "steps", "performance"},
-    "08_lord_stage1": {"stage1"},
-    "09_lord_stage2": {"stage2", "main"},
-    "10_results": {"stage2", "main", "stage1", "performance", "cost"},
-    "11_audit": {"audit"},
-    "12_rank": {"rank", "rank_cost", "main"},
-    "13_lambda": {"lambda", "lambda_choice", "sampled_gates", "stage2", "main"},
-    "14_parts": {"parts", "stage1_data", "main"},
-    "15_transfer": {"transfer", "stage2", "main"},
-    "16_adaptive": {"adaptive", "masking", "masking_diffpure", "main"},
-}
+# A unit is what one process computes: all cells that agree in the coordinates that the profile splits
+# by; what measures time is a unit for itself.
+UNITS = {}
+SPLIT = load_profile(PROFILE).split
+for entry in status(load_profile(PROFILE)):
+    experiment = entry.experiment
+    place = {"experiment": experiment.name} | dict(entry.cell.coordinates)
+    place = {k: v for k, v in place.items() if k in (["experiment"] if experiment.timed else SPLIT)}
+    name = "-".join(map(str, place.values())) or "all"
+    unit = UNITS.setdefault(name, {"place": place, "experiments": {}, "timed": experiment.timed})
+    unit["experiments"][experiment.name] = experiment.needs
+    if entry.state != "finished":
+        Path(STAMPS, name).unlink(missing_ok=True)
 
 
-def stamps_of(stages, domain=None):
-    """The stamps of all cells of some stages, or of those in one domain."""
+def stamps_of(experiments):
+    """The stamps of all units with cells of some experiments."""
+    asked = set(experiments)
+    return [f"{STAMPS}/{name}" for name, unit in UNITS.items() if asked & set(unit["experiments"])]
+
+
+def needed_before(name):
+    """The units of what the unit's experiments need, where both are of one domain."""
+    own = UNITS[name]
+    needs = {need for needs in own["experiments"].values() for need in needs}
+    domain = own["place"].get("domain")
     return [
-        f"{STAMPS}/{name}"
-        for name, place in CELLS.items()
-        if place["stage"] in stages and domain in (None, place.get("domain"))
+        f"{STAMPS}/{other}"
+        for other, unit in UNITS.items()
+        if other != name and needs & set(unit["experiments"]) and unit["place"].get("domain") == domain
     ]
 
 
-def needed_before(cell):
-    """A cell with defences needs stage 1 of its domain, or of all; the audit, attacked photographs
-    too, and masking those attacked knowingly, the gates while sampling, LoRD of its domain."""
-    place = CELLS[cell]
-    needs = dict.fromkeys(("stage2", "main", *ABLATIONS), {"stage1"})
-    needs["audit"] = {"stage1", "stage2", "damage"}
-    needs["masking"] = {"adaptive"}
-    needs["sampled_gates"] = {"lambda"}
-    domain = None if place["stage"] == "transfer" else place.get("domain")
-    return stamps_of(needs.get(place["stage"], ()), domain)
-
-
-def threads_of(cell):
+def threads_of(name):
     """One; but what measures time has the machine for itself: no more are taken than there are."""
-    timed = ("performance", "cost", "rank_cost")
-    return os.cpu_count() if CELLS[cell]["stage"] in timed else 1
+    return os.cpu_count() if UNITS[name]["timed"] else 1
 
 
-def options_of(cell):
-    return " ".join(f"--{name} {value}" for name, value in CELLS[cell].items())
+def options_of(name):
+    """All cells of the unit, and no others."""
+    place = UNITS[name]["place"]
+    options = [f"--experiment {experiment}" for experiment in UNITS[name]["experiments"]]
+    options += [f"-w {key}={value}" for key, value in place.items() if key != "experiment"]
+    return " ".join(options)
 
 
 def records_of(notebook):
-    """The cells a notebook waits for or, where nothing is computed, the records as they are."""
+    """The units a notebook waits for or, where nothing is computed, the records as they are."""
     if COMPUTE:
-        return stamps_of(SHOWN[notebook])
+        return stamps_of(shown_in(notebook))
     return sorted(str(path) for path in Path(RESULTS).glob("*.jsonl"))
 
 
 wildcard_constraints:
-    cell="(?!tables$)[a-z0-9_-]+",
+    unit="(?!tables$)[a-z0-9_-]+",
 
 
 localrules:
@@ -130,7 +112,7 @@ rule book:
 
 rule tables:
     input:
-        stamps_of({place["stage"] for place in CELLS.values()}),
+        [f"{STAMPS}/{name}" for name in UNITS],
         CODE,
     output:
         f"{STAMPS}/tables",
@@ -150,14 +132,14 @@ rule notebook:
         ONE_THREAD + "lord study notebook {wildcards.name} --profile {PROFILE} -p compute={COMPUTE}"
 
 
-rule cell:
+rule unit:
     input:
         SETTINGS,
-        lambda wildcards: needed_before(wildcards.cell),
+        lambda wildcards: needed_before(wildcards.unit),
     output:
-        touch(f"{STAMPS}/{{cell}}"),
+        touch(f"{STAMPS}/{{unit}}"),
     params:
-        options=lambda wildcards: options_of(wildcards.cell),
-    threads: lambda wildcards: threads_of(wildcards.cell)
+        options=lambda wildcards: options_of(wildcards.unit),
+    threads: lambda wildcards: threads_of(wildcards.unit)
     shell:
         ONE_THREAD + "lord study run --profile {PROFILE} {params.options}"

@@ -78,7 +78,7 @@ show.damage_table(records)
 # with those in `results/full` (`source .venv/bin/activate` first, after `make study` or `make test`):
 #
 # ```bash
-# OMP_NUM_THREADS=1 LORD_RESULTS=again lord study run --profile full --stage damage --domain portraits --attack encoder
+# OMP_NUM_THREADS=1 LORD_RESULTS=again lord study run --profile full --experiment damage -w domain=portraits -w attack_name=encoder
 # ```
 #
 # Put another attack (`mist`, `sds_minus`, …) or domain in its place. What the main table has, the clean

@@ -36,7 +36,7 @@ compute = True
 from lord import show, study
 from lord.defences.treatments import apply_treatment
 
-chosen_on = study.run(profile, "stage2", compute=compute)
+chosen_on = study.run(profile, "selection", compute=compute)
 records = chosen_on + study.run(profile, "main", compute=compute)
 show.run_card(records)
 

@@ -48,7 +48,7 @@ compute = True
 # %%
 from lord import show, study
 
-chosen_on = study.run(profile, "stage2", compute=compute)
+chosen_on = study.run(profile, "selection", compute=compute)
 records = chosen_on + study.run(profile, "main", compute=compute)
 costs = study.run(profile, "cost", compute=compute)
 costs += study.run(profile, "performance", compute=compute)

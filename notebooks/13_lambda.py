@@ -43,7 +43,7 @@ from lord.adapter.variant import delta_weight
 records = study.run(profile, "lambda", compute=compute)
 sampled = study.run(profile, "sampled_gates", compute=compute)
 choice = study.run(profile, "lambda_choice", compute=compute)
-chosen_on = study.run(profile, "stage2", compute=compute)
+chosen_on = study.run(profile, "selection", compute=compute)
 compared = study.run(profile, "main", compute=compute)
 show.run_card([*records, *sampled, *choice])
 

@@ -44,7 +44,7 @@ from lord.study.experiments.scenario import scenario_photographs
 
 records = study.run(profile, "transfer", compute=compute)
 compared = study.run(profile, "main", compute=compute)
-chosen_on = study.run(profile, "stage2", compute=compute)
+chosen_on = study.run(profile, "selection", compute=compute)
 show.run_card([*records, *compared])
 
 # %% tags=["hide-input"]

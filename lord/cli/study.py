@@ -9,9 +9,6 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from lord.cli.options import Domain
-from lord.names import EXPERIMENTS
-
 app = typer.Typer(no_args_is_help=True)
 
 Profile = Annotated[
@@ -42,60 +39,57 @@ def profiles() -> None:
     """List the profiles."""
     from lord.study.profile import load_profile, profile_names
 
-    table = Table("profile", "model", "domains", "subjects", "seeds", "evidence")
+    table = Table("profile", "experiments", "records", "evidence")
     for name in profile_names():
         profile = load_profile(name)
-        table.add_row(
-            name,
-            profile.model,
-            ", ".join(profile.domains),
-            str(len(profile.subjects)),
-            str(len(profile.seeds)),
-            "yes" if profile.evidence else "no",
-        )
+        counts = [len(profile.cells(e.name)) for e in profile.experiments]
+        evidence = "yes" if profile.evidence else "no"
+        table.add_row(name, str(sum(map(bool, counts))), str(sum(counts)), evidence)
+    Console().print(table)
+
+
+@app.command()
+def experiments() -> None:
+    """List the experiments, by paper."""
+    from lord.study.registry import experiments as found
+
+    table = Table("experiment", "paper", "asks")
+    for experiment in found().values():
+        table.add_row(experiment.name, experiment.paper, experiment.title)
     Console().print(table)
 
 
 @app.command()
 def run(
     profile: Profile = "quick",
-    stage: Annotated[
-        str | None, typer.Option(help=f"Only this experiment: {', '.join(EXPERIMENTS)}.")
+    experiment: Annotated[
+        list[str] | None,
+        typer.Option(help="Only this one: see `lord study experiments`; may be repeated."),
     ] = None,
-    domain: Annotated[Domain | None, typer.Option(help="Only this domain.")] = None,
-    subject: Annotated[int | None, typer.Option(help="Only this evaluation subject.")] = None,
-    seed: Annotated[int | None, typer.Option(help="Only this seed.")] = None,
-    attack: Annotated[
-        str | None, typer.Option(help="Only cells under this attack, or none.")
-    ] = None,
-    defence: Annotated[
-        str | None, typer.Option(help="Only cells with this defence, or none.")
+    where: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--where",
+            "-w",
+            help="Only cells with this coordinate, as domain=portraits; may be repeated.",
+        ),
     ] = None,
 ) -> None:
-    """Compute the records that are missing, and whatever they need.
+    """Measure the cells that have no record.
 
-    **Examples**: all of a profile; one cell of it.
+    **Examples**: all of a profile; a few cells of it.
 
     ```
     lord study run --profile smoke
-    lord study run --profile full --domain portraits --subject 0 --seed 1
+    lord study run --profile full --experiment main -w domain=portraits -w seed=1
     ```
     """
+    from lord.study.notebooks import parse_parameters
     from lord.study.run import results_root
-    from lord.study.run import run as compute
+    from lord.study.run import run as measure
 
-    records = compute(
-        profile,
-        stage,
-        domain=domain,
-        subject=subject,
-        seed=seed,
-        attack=attack,
-        defence=defence,
-    )
-    if not records:
-        typer.echo(f"profile {profile} leaves the stage {stage} out")
-        return
+    place = parse_parameters(where or [])
+    records = [r for name in experiment or [None] for r in measure(profile, name, **place)]
     seconds = sum(record.seconds for record in records)
     folder = results_root() / Path(profile).stem
     typer.echo(f"{len(records)} records are in {folder}; they took {seconds:.0f} s")
@@ -110,11 +104,12 @@ def status(profile: Profile = "quick") -> None:
     from lord.study.profile import load_profile
     from lord.study.run import status as states
 
-    table = Table("record", "stage", "state", "seconds")
-    found = states(load_profile(profile))
+    table = Table("record", "experiment", "state", "seconds")
+    found = list(states(load_profile(profile)))
     for entry in found:
         seconds = f"{entry.record.seconds:.0f}" if entry.record else ""
-        table.add_row(entry.name, entry.stage, entry.state, seconds, style=STYLES[entry.state])
+        state = entry.state
+        table.add_row(entry.cell.name, entry.experiment.name, state, seconds, style=STYLES[state])
     Console().print(table)
     counts = Counter(entry.state for entry in found)
     records = [entry.record for entry in found if entry.record]
@@ -132,16 +127,10 @@ def tables(profile: Profile = "quick") -> None:
     A table that lacks a record is left out.
     """
     from lord.study.profile import load_profile
-    from lord.study.run import load_records, store_of
-    from lord.study.tables import shown_sheets, write_tables
+    from lord.study.tables import write_tables
 
-    settings = load_profile(profile)
-    store, records = store_of(settings), load_records(settings)
-    for path in write_tables(settings, store, records):
+    for path in write_tables(load_profile(profile)):
         typer.echo(path)
-    shown = shown_sheets(settings, records)
-    for experiment in dict.fromkeys(record.kind for record in shown):
-        store.pack(experiment, [record for record in shown if record.kind == experiment])
 
 
 @app.command(no_args_is_help=True)

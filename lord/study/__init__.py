@@ -1,4 +1,4 @@
-"""The study: profiles, experiments, their records, and the tables made from them."""
+"""The study: profiles, experiments and their records, and the files made from them."""
 
 from lord.study.run import run
 

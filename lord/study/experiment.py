@@ -117,8 +117,8 @@ class Table:
 
     Attributes:
         of: the experiments whose records must be there, all of them.
-        make: makes the table of all records of the profile.
-        also: experiments whose records the table shows where they are all there.
+        make: makes the table of these records, in the order of the experiments named.
+        also: experiments whose records follow where they are all there.
     """
 
     of: tuple[str, ...]
@@ -163,6 +163,7 @@ class Experiment:
         tables, pictures: files by name, which are written beside the records.
         kept: of all records of a profile those of this experiment whose pictures chapters show.
         example: made-up numbers for a cell, in the shape of true ones, for tests of what is shown.
+        paper: the folder that it was found in.
     """
 
     name: str
@@ -177,6 +178,7 @@ class Experiment:
     tables: Mapping[str, Table] = field(default_factory=dict)
     pictures: Mapping[str, Picture] = field(default_factory=dict)
     kept: Callable[[Sequence[Record]], Sequence[Record]] = _none
+    paper: str = ""
 
     def components(self, cell: Cell) -> tuple[str, ...]:
         """What takes part in a cell, this experiment included."""

@@ -42,6 +42,21 @@ def notebook_names() -> list[str]:
     return names
 
 
+def shown_in(name: str) -> list[str]:
+    """The experiments whose records a notebook reads, in the order in which it does.
+
+    Raises:
+        ValueError: one of them is unknown.
+    """
+    from lord.study.registry import experiments
+
+    text = (NOTEBOOKS / f"{name}.py").read_text(encoding="utf-8")
+    found = list(dict.fromkeys(re.findall(r'study\.run\(profile, "(\w+)"', text)))
+    if unknown := set(found) - set(experiments()):
+        raise ValueError(f"{name}.py: unknown experiment {min(unknown)!r}")
+    return found
+
+
 def executed_folder(profile: str) -> Path:
     """The folder that keeps the executed notebooks of a profile, given by its name or its file."""
     return BOOK / "_executed" / Path(profile).stem

@@ -33,6 +33,8 @@ class Profile(BaseModel):
     _cells: dict[str, list[Cell]] = PrivateAttr(default_factory=dict)
 
     def __getitem__(self, name: str) -> Any:
+        if name not in self.sections:
+            raise ValueError(f"the section {name} is missing, which other experiments need")
         return self.sections[name]
 
     def __contains__(self, name: str) -> bool:
@@ -87,7 +89,9 @@ def read_profile(values: Mapping[str, Any]) -> Profile:
     found: dict[str, Section] = {}
     for name, model in known.items():
         given = values.get(name, {})
-        if given is None or (name not in values and _asks(model)):
+        paper = experiments()[name].paper if name in experiments() else name
+        shared = name != paper and paper in known and paper not in found
+        if given is None or (name not in values and (shared or _asks(model))):
             continue
         try:
             found[name] = model.model_validate(given)

@@ -4,6 +4,7 @@ Beside them a paper may have ``protocol.py`` with a `Section` named ``Protocol``
 its experiments share, in the section of a profile that is called like the paper's folder.
 """
 
+from dataclasses import replace
 from functools import cache
 from graphlib import TopologicalSorter
 from importlib import import_module
@@ -27,18 +28,14 @@ def experiments() -> dict[str, Experiment]:
     """
     found: dict[str, Experiment] = {}
     for paper in papers():
-        package = import_module(f"{home.__name__}.{paper}")
-        for module in iter_modules(package.__path__):
-            if module.ispkg:
-                continue
-            experiment = getattr(
-                import_module(f"{package.__name__}.{module.name}"), "EXPERIMENT", None
-            )
+        for name in _modules(paper):
+            module = import_module(f"{home.__name__}.{paper}.{name}")
+            experiment = getattr(module, "EXPERIMENT", None)
             if experiment is None:
                 continue
             if experiment.name in found or experiment.name in papers():
-                raise ValueError(f"{module.name}: the name {experiment.name!r} is taken")
-            found[experiment.name] = experiment
+                raise ValueError(f"{module.__name__}: the name {experiment.name!r} is taken")
+            found[experiment.name] = replace(experiment, paper=paper)
     graph = TopologicalSorter({name: found[name].needs for name in sorted(found)})
     order = list(graph.static_order())
     if unknown := set(order) - set(found):
@@ -49,8 +46,15 @@ def experiments() -> dict[str, Experiment]:
 @cache
 def sections() -> dict[str, type[Section]]:
     """The models of all sections of a profile, those of papers first."""
-    shared = {}
-    for paper in papers():
-        if any(m.name == "protocol" for m in iter_modules([f"{home.__path__[0]}/{paper}"])):
-            shared[paper] = import_module(f"{home.__name__}.{paper}.protocol").Protocol
+    shared = {
+        paper: import_module(f"{home.__name__}.{paper}.protocol").Protocol
+        for paper in papers()
+        if "protocol" in _modules(paper)
+    }
     return shared | {name: e.section for name, e in experiments().items()}
+
+
+def _modules(paper: str) -> list[str]:
+    """The files of a paper; its folders hold what they compute."""
+    package = import_module(f"{home.__name__}.{paper}")
+    return [module.name for module in iter_modules(package.__path__) if not module.ispkg]

@@ -26,23 +26,21 @@ def write_tables(profile: Profile, results: Path | None = None) -> list[Path]:
         for name, table in experiment.tables.items():
             if there.issuperset(table.of):
                 written.append(store.folder / f"{name}.csv")
-                made = table.make(_without_half(table, there, records))
+                made = table.make(_of(table, there, records))
                 write_text(written[-1], made.to_csv(index=False, float_format="%.6g"))
         for name, picture in experiment.pictures.items():
             if there.issuperset(picture.of) and all(map(store.has_sheet, picture.records(records))):
                 written.append(store.folder / f"{name}.png")
                 with replacing(written[-1]) as temporary:
-                    Image.fromarray(picture.make(store, records)).save(temporary, format="PNG")
+                    Image.fromarray(picture.make(store, records)).save(
+                        temporary, format="PNG", optimize=True
+                    )
         if experiment.name in there:
             store.pack(experiment.name, experiment.kept(records))
     return written
 
 
-def _without_half(
-    table: Table, there: set[str], records: Sequence[Record]
-) -> list[Record]:
-    """The records without those of experiments that a table shows only if all are there."""
-    also = set(table.also)
-    if not also <= there:
-        return [record for record in records if record.kind not in also]
-    return list(records)
+def _of(table: Table, there: set[str], records: Sequence[Record]) -> list[Record]:
+    """The records that a table is made of, experiment by experiment."""
+    names = [*table.of, *(table.also if there.issuperset(table.also) else ())]
+    return [record for name in names for record in records if record.kind == name]

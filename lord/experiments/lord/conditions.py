@@ -142,7 +142,7 @@ def ablation(name: str, title: str, costs: tuple[str, ...] = (), **declared: Any
         needs=("stage1",),
         tables={
             f"ablation_{name}": Table(
-                (name, *costs, "selection", "main"), partial(_ablation_table, name)
+                ("selection", "main", name, *costs), partial(_ablation_table, name)
             )
         },
         **declared,

@@ -2,4 +2,6 @@
 
 from lord.experiments.lord.conditions import ablation
 
-EXPERIMENT = ablation("lambda_choice", "which fixed gate does best on identities that are not evaluated")
+EXPERIMENT = ablation(
+    "lambda_choice", "which fixed gate does best on identities that are not evaluated"
+)

@@ -24,9 +24,7 @@ def cells(profile: Profile) -> Iterator[Cell]:
     components = ["step:renderer", "attack:ace", *defence_components(protocol, PROPOSED)]
     components += ["metric:gates", "step:finetune", "step:sampler"]
     for domain in protocol.domains:
-        yield single(
-            "sampled_gates", protocol, [*names, *TRAINED[PROPOSED]], components, domain
-        )
+        yield single("sampled_gates", protocol, [*names, *TRAINED[PROPOSED]], components, domain)
 
 
 def measure(context: Context, cell: Cell) -> Outcome:

@@ -73,9 +73,7 @@ def stage1_images(
     return images, attacked, captions
 
 
-def defence_of(
-    context: Context, settings: Settings, domain: str, defence: str = "lord"
-) -> Path:
+def defence_of(context: Context, settings: Settings, domain: str, defence: str = "lord") -> Path:
     """The folder of a domain's adapter, trained once, with the history of its losses."""
     training, data = (getattr(settings, name) for name in TRAINED[defence])
     asked = weights(settings)
@@ -89,9 +87,7 @@ def defence_of(
     return folder
 
 
-def _train(
-    context: Context, settings: Settings, domain: str, defence: str, folder: Path
-) -> None:
+def _train(context: Context, settings: Settings, domain: str, defence: str, folder: Path) -> None:
     clean, attacked, captions = stage1_images(context, settings, domain, defence)
     pipeline = base_pipeline(context, settings)
     training = getattr(settings, TRAINED[defence][0])

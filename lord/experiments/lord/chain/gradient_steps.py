@@ -19,7 +19,11 @@ def floor_step(pipeline: StableDiffusionPipeline, images: Tensor, text: Tensor) 
 
 
 def naive_step(
-    pipeline: StableDiffusionPipeline, images: Tensor, text: Tensor, target: Tensor, seeds: list[int]
+    pipeline: StableDiffusionPipeline,
+    images: Tensor,
+    text: Tensor,
+    target: Tensor,
+    seeds: list[int],
 ) -> None:
     """The published loop of ACE+: image by image, with an encoder pass for each of its terms."""
     schedule = training_schedule(pipeline)

@@ -10,7 +10,6 @@ from lord.names import HIGHER_IS_BETTER
 from lord.record import Record
 
 
-
 def ablation_table(records: Sequence[Record], experiment: str) -> pd.DataFrame:
     """One row for every domain, variant, attack, defence and treatment of an ablation.
 

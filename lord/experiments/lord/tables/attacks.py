@@ -14,7 +14,6 @@ from lord.experiments.lord.tables.conditions import (
 from lord.record import Record
 
 
-
 def attack_table(records: Sequence[Record]) -> pd.DataFrame:
     """LoRAs without a defence: a row for each domain, attack, budget and number of steps.
 

@@ -10,7 +10,6 @@ from lord.metrics.interval import design_effect, intraclass_correlation, mean_in
 from lord.names import HIGHER_IS_BETTER
 from lord.record import Record
 
-
 METRICS = {"fid": "_round_trip", "clip_iqa": "", "identity": ""}
 """What is measured in a cell, with what follows its networks in the record's name."""
 

@@ -10,7 +10,6 @@ from lord.names import PURIFIERS
 from lord.record import Record
 
 
-
 def performance_table(records: Sequence[Record]) -> pd.DataFrame:
     """What things take: a row for a gradient step of each attack, and for each use of a defence.
 

@@ -21,7 +21,6 @@ from lord.metrics.interval import design_effect, ratio_interval
 from lord.names import HIGHER_IS_BETTER
 from lord.record import Record
 
-
 TOLERATED = 0.1
 """The harm to clean photographs that is tolerated, as a share of the damage of ACE."""
 
@@ -86,7 +85,9 @@ def rival_table(records: Sequence[Record], ours: str = PROPOSED) -> pd.DataFrame
     rows, shared, rival = main_rows(records), ["domain", "attack"], ["defence", "treatment"]
     lords = rows[rows["defence"].isin((PROPOSED, *VARIANTS)) & rows["selected"]]
     # Over the rivals of all of these, so that two of them compare alike whichever is ours.
-    alike = correlations_of(differences(rows, lords, shared), [*shared, *rival, "defence_reference"])
+    alike = correlations_of(
+        differences(rows, lords, shared), [*shared, *rival, "defence_reference"]
+    )
     own = rows["defence"] == ours
     return worse(rows[~own], lords[lords["defence"] == ours], shared, rival, "lead", alike)
 
