@@ -19,7 +19,7 @@ ATTACKS = {
     "aspl": 1,
     "ace": 1,
     "ace_plus": 1,
-    "mist_v2_fused": 1,
+    "mist_v2_fused": 2,
 }
 """Perturbations of training images, see `lord.attacks`; ``noise`` is the control."""
 
