@@ -505,6 +505,11 @@ def test_what_is_not_given_is_as_published():
     assert AttackSettings(method="aspl").rounds == 50
     assert AttackSettings(method="ace").eps == 4 / 255
     assert AttackSettings(method="ace", rounds=1).surrogate_steps == 10
+    starting = {method for method in PUBLISHED if AttackSettings(method=method).random_start}
+    assert starting == {"advdm", "mist", "encoder", NOISE}
+    decaying = {method for method in PUBLISHED if AttackSettings(method=method).step_decay}
+    assert decaying == {"encoder"}
+    assert AttackSettings(method="diffusion").draws == 10
 
 
 @pytest.mark.parametrize(

@@ -335,6 +335,7 @@ class Profile(BaseModel):
             "draws": 1,
             "surrogate": "none",
             "rounds": 1,
+            "surrogate_batch_size": 4,
         }
         if method == NOISE:
             return AttackSettings(**values | {"steps": 0, "random_start": True})
