@@ -11,7 +11,7 @@ ATTACKS = {
     "noise": 1,
     "advdm": 1,
     "encoder": 1,
-    "diffusion": 1,
+    "diffusion": 2,
     "mist": 1,
     "sds_minus": 1,
     "sds_plus": 1,

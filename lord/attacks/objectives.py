@@ -21,7 +21,7 @@ ENCODER_WEIGHT = 1e2
 paper of ACE (arXiv:2310.04687) as its own."""
 
 EDIT_STEPS, EDIT_GUIDANCE, EDIT_STRENGTH = 4, 7.5, 0.7
-"""How PhotoGuard's diffusion attack edits an image: sampler steps, guidance, share of the noise."""
+"""How the diffusion attack edits an image: sampler steps, guidance, share of the schedule."""
 
 
 @dataclass(frozen=True)
@@ -176,12 +176,32 @@ OBJECTIVES: dict[str, Callable[[Draw], Tensor]] = {
 """The objective of every attack, each from a `Draw` to shape (N,)."""
 
 
+def edit_sampler(pipeline: StableDiffusionPipeline) -> DDIMScheduler:
+    """DDIM in `EDIT_STEPS` equal steps, the first of them at ``EDIT_STRENGTH`` of the schedule.
+
+    Its schedule is the beginning of the model's, and "trailing" steps start at the end of that.
+    """
+    betas = training_schedule(pipeline).betas
+    betas = betas[: round(EDIT_STRENGTH * len(betas))]
+    sampler = DDIMScheduler.from_config(
+        pipeline.scheduler.config,
+        num_train_timesteps=len(betas),
+        trained_betas=betas.tolist(),
+        rescale_betas_zero_snr=False,
+        timestep_spacing="trailing",
+    )
+    sampler.set_timesteps(EDIT_STEPS)
+    return sampler
+
+
 def edit(draw: Draw) -> Tensor:
-    """Images (N, 3, H, W) that a short DDIM sampler makes of the noised images (SDEdit)."""
+    """Images (N, 3, H, W) that a short DDIM sampler makes of the noised images.
+
+    SDEdit (Meng et al., arXiv:2108.01073): from z_t at ``EDIT_STRENGTH`` of the schedule back to 0.
+    """
     pipeline, unet = draw.pipeline, draw.unet
-    sampler = DDIMScheduler.from_config(pipeline.scheduler.config)
-    sampler.set_timesteps(round(EDIT_STEPS / EDIT_STRENGTH))
-    times = sampler.timesteps[-EDIT_STEPS:].to(draw.latents.device)
+    sampler = edit_sampler(pipeline)
+    times = sampler.timesteps.to(draw.latents.device)
     latents = sampler.add_noise(draw.latents, draw.noise, times[:1])
     empty = encode_prompts(pipeline, [""]).to(draw.text).expand_as(draw.text)
     both = torch.cat((empty, draw.text))
