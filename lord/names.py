@@ -32,7 +32,7 @@ ATTACKERS = {"defended": 1, "closing": 1, "through_diffpure": 1}
 PURIFIERS = {
     "jpeg": 1,
     "blur": 1,
-    "total_variation": 1,
+    "total_variation": 2,
     "adverse_cleaner": 1,
     "diffpure": 1,
     "gridpure": 1,
