@@ -69,7 +69,7 @@ EXPERIMENTS = {
     "model": 1,
     "metrics": 1,
     "ace": 1,
-    "performance": 1,
+    "performance": 2,
     "cost": 1,
     "stage1": 1,
     "stage2": 1,

@@ -97,9 +97,9 @@ def neighbours(side):
 def test_total_variation_is_at_its_minimum(pipeline, images):
     """Against a general solver of bounded least squares, which knows a bound of the minimum."""
     weight, side = 0.05, 24
-    given, pairs = images[..., :side, :side], neighbours(side)
-    smooth = purify(pipeline, given, PROMPTS, SEEDS, "total_variation")
-    for found, given in zip(smooth[0].double(), given[0].double(), strict=True):
+    noisy, pairs = images[..., :side, :side], neighbours(side)
+    smooth = purify(pipeline, noisy, PROMPTS, SEEDS, "total_variation")
+    for found, given in zip(smooth[0].double(), noisy[0].double(), strict=True):
         y, x = given.flatten().numpy(), found.flatten().numpy()
         reached = 0.5 * ((x - y) ** 2).sum() + weight * np.abs(pairs @ x).sum()
         dual = lsq_linear(weight * pairs.T, y, bounds=(-1, 1), tol=1e-9)
