@@ -11,6 +11,12 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from lord.names import ATTACKS, TARGETED
 
 NOISE = "noise"
+"""The control that every attack has to beat: a random start and no step.
+
+Uniform within ε, it has a root mean square of ε/√3 = 0.58 ε, where ACE, which drives most pixels to
+the bound, reaches about 0.9 ε at the budget of the study: more than twice the energy. So part of an
+attack's lead over the control may be its size.
+"""
 
 PATTERN = "pattern"
 
@@ -55,11 +61,6 @@ PUBLISHED: dict[str, dict[str, Any]] = {
 
 What is not given starts at the image, at a constant step, with one draw for each gradient. A
 comment says of each attack in what it still differs from its code; surrogates are LoRAs everywhere.
-
-``noise`` is the control that every attack has to beat: a random start and no step. Uniform within
-ε, it has a root mean square of ε/√3 = 0.58 ε, where ACE, which drives most pixels to the bound,
-reaches about 0.9 ε: more than twice the energy. So part of an attack's lead over the control may be
-its size.
 """
 
 

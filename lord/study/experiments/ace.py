@@ -13,7 +13,8 @@ AMPLIFIED = 10
 def demonstrate_attack(bench: Bench, domain: str) -> Outcome:
     """What the attack does to photographs, and to the model's denoising loss on them.
 
-    The control is uniform noise within the same budget.
+    The control is uniform noise within the same budget. ``rms_…`` is the root mean square of a
+    change, in units of ε.
     """
     profile, pipeline = bench.profile, bench.pipeline
     subject, seed = Subject(domain, "evaluation", profile.subjects[0]), profile.seeds[0]
@@ -25,9 +26,12 @@ def demonstrate_attack(bench: Bench, domain: str) -> Outcome:
     clean, attacked = seen["clean"], seen["attacked"]
     prompts = [subject.prompt] * len(clean)
     metrics = {"eps_levels": profile.budget.eps_levels}
+    eps = profile.budget.eps_levels / 255
     for name, images in seen.items():
         metrics[f"loss_{name}"] = denoising_loss(pipeline, images, prompts).mean().item()
         if images is not clean:
-            metrics[f"psnr_{name}"] = psnr((images - clean).square().mean(dim=(1, 2, 3)))
+            squared = (images - clean).square().mean(dim=(1, 2, 3))
+            metrics[f"psnr_{name}"] = psnr(squared)
+            metrics[f"rms_{name}"] = squared.mean().sqrt().item() / eps
     difference = (0.5 + AMPLIFIED * (attacked - clean)).clamp(0, 1)
     return Outcome(metrics, sheet=rows(clean[:8], attacked[:8], difference[:8]))
