@@ -11,7 +11,7 @@ ATTACKS = {
     "noise": 1,
     "advdm": 1,
     "encoder": 1,
-    "diffusion": 1,
+    "diffusion": 2,
     "mist": 1,
     "sds_minus": 1,
     "sds_plus": 1,
@@ -19,7 +19,7 @@ ATTACKS = {
     "aspl": 1,
     "ace": 1,
     "ace_plus": 1,
-    "mist_v2_fused": 1,
+    "mist_v2_fused": 2,
 }
 """Perturbations of training images, see `lord.attacks`; ``noise`` is the control."""
 
@@ -32,7 +32,7 @@ ATTACKERS = {"defended": 1, "closing": 1, "through_diffpure": 1}
 PURIFIERS = {
     "jpeg": 1,
     "blur": 1,
-    "total_variation": 1,
+    "total_variation": 2,
     "adverse_cleaner": 1,
     "diffpure": 1,
     "gridpure": 1,

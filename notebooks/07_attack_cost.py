@@ -56,9 +56,10 @@ show.step_findings(records)
 # ## What one step costs
 #
 # An attack on the denoising needs at least one pass through the encoder and one through the U-Net in each
-# gradient step, forward and backward; {numref}`fig-speed-table` calls that the floor. Much public code does
-# more: it takes images one by one, and encodes each again for every term of the loss. That naive loop, for
-# the two terms of ACE+, was run beside the others.
+# gradient step, forward and backward; {numref}`fig-speed-table` calls that the floor. The public code of ACE+
+# does more: it takes images one by one and encodes the prompt of each anew in every step. To save memory it
+# also encodes each image twice, once without a gradient for the loss and once more to take the gradient from
+# the latent on to the pixels. That naive loop was run beside the others.
 
 # %% tags=["hide-input"]
 show.performance_findings(speed)

@@ -217,17 +217,15 @@ def test_objective_agrees_with_a_reference(pipeline, images, method):
             "sds_plus": ((prediction - eps) * z).mean(),
             "ace": reach,
             "ace_plus": reach - 100 * ((z - z_target) ** 2).mean(),
-            "mist_v2_fused": 100 * ((z - z_target) ** 2).mean()
-            - (prediction - z_target).abs().mean(),
+            "mist_v2_fused": 100 * ((z - z_target) ** 2).mean() - (prediction * eps).sum(),
         }[method]
         assert values[index].item() == pytest.approx(expected.item(), rel=1e-4)
 
 
 def _edited(pipeline, z, eps, text):
-    """SDEdit with four DDIM steps and guidance 7.5, the formula written out."""
+    """SDEdit at 0.7 in four DDIM steps with guidance 7.5, the formula written out."""
     alphas = pipeline.scheduler.alphas_cumprod
-    stride, empty = 1000 // 6, encode_prompts(pipeline, [""])
-    times = [(3 - step) * stride + 1 for step in range(4)]
+    times, stride, empty = [699, 524, 349, 174], 175, encode_prompts(pipeline, [""])
     x = alphas[times[0]] ** 0.5 * z + (1 - alphas[times[0]]) ** 0.5 * eps
     for t in times:
         without = pipeline.unet(x, t, empty).sample
@@ -238,6 +236,38 @@ def _edited(pipeline, z, eps, text):
     return (pipeline.vae.decode(x / pipeline.vae.config.scaling_factor).sample / 2 + 0.5).clamp(
         0, 1
     )
+
+
+def test_the_fused_mode_moves_as_its_public_code_does(images):
+    """Its loss, term by term, down to the latents and from there through the encoder."""
+    pipeline = make_pipeline(torch.float64)
+    text = encode_prompts(pipeline, PROMPTS).clone()
+    target = load_target(pipeline, "pattern", SIZE, SIZE)
+    candidates = images.double().requires_grad_()
+    seen = make_draw(pipeline, candidates, text, SEEDS)
+    for index in range(N):
+        row = slice(index, index + 1)
+        latents = seen.latents[row].detach().requires_grad_()
+        alpha = pipeline.scheduler.alphas_cumprod[seen.times[row]].double()
+        noisy = alpha.sqrt() * latents + (1 - alpha).sqrt() * seen.noise[row]
+        prediction = pipeline.unet(noisy, seen.times[row], text[row]).sample
+        loss = -torch.sum(prediction * seen.noise[row])
+        latent_attack = -torch.nn.functional.mse_loss(latents, target.latents)
+        loss = loss - 1e2 * latent_attack
+        (gradient,) = torch.autograd.grad(loss, latents)
+        (expected,) = torch.autograd.grad(
+            seen.latents[row], candidates, gradient, retain_graph=True
+        )
+        value = objective_values(
+            pipeline,
+            candidates[row],
+            text[row],
+            quick("mist_v2_fused"),
+            target,
+            SEEDS[row],
+        )
+        (found,) = torch.autograd.grad(value.sum(), candidates)
+        torch.testing.assert_close(found[row], expected[row], rtol=1e-5, atol=1e-7)
 
 
 def test_score_distillation_moves_along_the_encoder_alone(images):
@@ -474,6 +504,11 @@ def test_what_is_not_given_is_as_published():
     assert AttackSettings(method="aspl").rounds == 50
     assert AttackSettings(method="ace").eps == 4 / 255
     assert AttackSettings(method="ace", rounds=1).surrogate_steps == 10
+    starting = {method for method in PUBLISHED if AttackSettings(method=method).random_start}
+    assert starting == {"advdm", "mist", "encoder", NOISE}
+    decaying = {method for method in PUBLISHED if AttackSettings(method=method).step_decay}
+    assert decaying == {"encoder"}
+    assert AttackSettings(method="diffusion").draws == 10
 
 
 @pytest.mark.parametrize(

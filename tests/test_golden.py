@@ -71,9 +71,12 @@ def attacked(pipeline, images, method):
         step_size=2 / 255,
         steps=0 if method == "noise" else 3,
         draws=1,
+        random_start=method in ("noise", "encoder"),
+        step_decay=method == "encoder",
         surrogate=surrogate,
         rounds=2 if method == "aspl" else 1,
         surrogate_steps=2,
+        surrogate_batch_size=4,
         surrogate_learning_rate=1e-2,
     )
     return fingerprint((attack(pipeline, images, PROMPTS, settings, SEEDS) - images) * 255)

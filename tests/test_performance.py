@@ -22,13 +22,15 @@ def bench():
 
 
 def gradients_of(monkeypatch, step):
-    """The gradients that a step computes."""
+    """The gradients that a step computes of pictures."""
     seen = []
     real = torch.autograd.grad
 
-    def watched(*args, **kwargs):
-        seen.append(real(*args, **kwargs)[0])
-        return (seen[-1],)
+    def watched(output, inputs, *args):
+        (gradient,) = real(output, inputs, *args)
+        if gradient.shape[1] == 3:
+            seen.append(gradient)
+        return (gradient,)
 
     monkeypatch.setattr(torch.autograd, "grad", watched)
     step()
@@ -41,11 +43,33 @@ def test_the_naive_loop_does_the_same_as_ace_plus(bench, monkeypatch):
     text = encode_prompts(bench.pipeline, ["a portrait"] * 3)
     target = load_target(bench.pipeline, "pattern", 16, 16)
     naive = gradients_of(
-        monkeypatch, lambda: performance.naive_step(bench, images, text, target.latents, SEEDS)
+        monkeypatch,
+        lambda: performance.naive_step(bench, images, "a portrait", target.latents, SEEDS),
     )
     pixels = images.clone().requires_grad_()
     ace_plus(make_draw(bench.pipeline, pixels, text, SEEDS, target=target)).sum().backward()
     torch.testing.assert_close(naive, pixels.grad, rtol=1e-3, atol=1e-5)
+
+
+def test_the_naive_loop_is_as_published(bench, monkeypatch):
+    """For each image two passes of the encoder, the second with a gradient, and one text."""
+    target = load_target(bench.pipeline, "pattern", 16, 16)
+    passes = []
+
+    def count(module, name):
+        real = module.forward
+
+        def forward(*args, **kwargs):
+            passes.append((name, torch.is_grad_enabled()))
+            return real(*args, **kwargs)
+
+        monkeypatch.setattr(module, "forward", forward)
+
+    count(bench.pipeline.vae.encoder, "image")
+    count(bench.pipeline.text_encoder, "text")
+    count(bench.pipeline.unet, "noise")
+    performance.naive_step(bench, torch.rand(3, 3, 16, 16), "a portrait", target.latents, SEEDS)
+    assert passes == 3 * [("image", False), ("text", False), ("noise", True), ("image", True)]
 
 
 def test_the_floor_goes_through_encoder_and_unet(bench, monkeypatch):

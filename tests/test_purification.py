@@ -5,11 +5,13 @@ import pytest
 import torch
 from kornia.losses import total_variation
 from PIL import Image
+from scipy import sparse
+from scipy.optimize import lsq_linear
 
 from lord.data.subjects import sample_domain
 from lord.models.embedded import TINY, build_pipeline
 from lord.models.pipeline import decode_latents, encode_images, load_pipeline, round_trip
-from lord.purifiers import PURIFIERS, autoencoder, filters, latent_diffusion, purify
+from lord.purifiers import PURIFIERS, autoencoder, latent_diffusion, purify
 from lord.purifiers.latent_diffusion import diffpure
 from lord.purifiers.minimise import minimise
 
@@ -36,14 +38,13 @@ def images():
 @pytest.fixture(autouse=True)
 def quick(monkeypatch):
     """Few steps where the default is a hundred."""
-    for module in (autoencoder, filters):
-        monkeypatch.setattr(
-            module,
-            "minimise",
-            lambda objective, images, steps, learning_rate: minimise(
-                objective, images, 20, learning_rate
-            ),
-        )
+    monkeypatch.setattr(
+        autoencoder,
+        "minimise",
+        lambda objective, images, steps, learning_rate: minimise(
+            objective, images, 20, learning_rate
+        ),
+    )
 
 
 @pytest.mark.parametrize("method", PURIFIERS)
@@ -84,6 +85,27 @@ def test_filters_smooth(pipeline, images, method):
     # They keep what the picture shows: it stays nearer than its mean colour.
     flat = images.mean(dim=(2, 3), keepdim=True)
     assert (smooth - images).square().mean() < 0.2 * (flat - images).square().mean()
+
+
+def neighbours(side):
+    """One row per pair of neighbouring pixels, with −1 and 1 at their places."""
+    step = sparse.diags_array([-1.0, 1.0], offsets=[0, 1], shape=(side - 1, side))
+    one = sparse.eye_array(side)
+    return sparse.vstack([sparse.kron(one, step), sparse.kron(step, one)])
+
+
+def test_total_variation_is_at_its_minimum(pipeline, images):
+    """Against a general solver of bounded least squares, which knows a bound of the minimum."""
+    weight, side = 0.05, 24
+    noisy, pairs = images[..., :side, :side], neighbours(side)
+    smooth = purify(pipeline, noisy, PROMPTS, SEEDS, "total_variation")
+    for found, given in zip(smooth[0].double(), noisy[0].double(), strict=True):
+        y, x = given.flatten().numpy(), found.flatten().numpy()
+        reached = 0.5 * ((x - y) ** 2).sum() + weight * np.abs(pairs @ x).sum()
+        dual = lsq_linear(weight * pairs.T, y, bounds=(-1, 1), tol=1e-9)
+        bound = 0.5 * (y**2).sum() - dual.cost  # no image can have less
+        assert bound <= reached < 1.001 * bound
+        assert np.abs(x - (y - weight * (pairs.T @ dual.x))).max() < 0.01
 
 
 def test_jpeg_is_a_file_of_quality_75(pipeline, images):

@@ -174,6 +174,12 @@ def test_attacks_are_compared_at_equal_budgets():
     assert with_rounds.surrogate_learning_rate == full.finetune.learning_rate
 
 
+def test_the_control_has_the_energy_of_uniform_noise(tmp_path):
+    for record in run("smoke", "ace", results=tmp_path):
+        assert record.metrics["rms_noise"] == pytest.approx(3**-0.5, abs=0.03)
+        assert record.metrics["rms_noise"] < record.metrics["rms_attacked"] <= 1
+
+
 def test_steps_that_cannot_be_shared_are_refused():
     with pytest.raises(ValueError, match="7 cannot be shared equally by 2 rounds"):
         SMOKE.attack_of("ace", steps=7, rounds=2)

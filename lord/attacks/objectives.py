@@ -17,10 +17,11 @@ from lord.models.diffusion import noised, predict, row_errors, training_schedule
 from lord.models.pipeline import decode_latents, encode_images, encode_prompts
 
 ENCODER_WEIGHT = 1e2
-"""α of ACE+, in front of the mean squared distance of latents, as in its authors' mist-v2."""
+"""α in front of the mean squared distance of latents: the weight in mist-v2, whose README names the
+paper of ACE (arXiv:2310.04687) as its own."""
 
 EDIT_STEPS, EDIT_GUIDANCE, EDIT_STRENGTH = 4, 7.5, 0.7
-"""How PhotoGuard's diffusion attack edits an image: sampler steps, guidance, share of the noise."""
+"""How the diffusion attack edits an image: sampler steps, guidance, share of the schedule."""
 
 
 @dataclass(frozen=True)
@@ -148,14 +149,15 @@ def ace_plus(draw: Draw) -> Tensor:
 
 
 def mist_v2_fused(draw: Draw) -> Tensor:
-    """−mean|ε_θ(z_t) − z_T| + α · mean‖z − z_T‖², after the "fused" mode of mist-v2.
+    """α · mean‖z − z_T‖² − Σ ε_θ(z_t) · ϵ: the "fused" mode in the code of mist-v2.
 
-    It differs from ACE+ in the sign of the second term, which drives the latents *away* from the
-    target. The first term is neither that of the public code at present, −Σ ε_θ·ϵ over the product
-    with the sampled noise, nor that of an earlier revision, −mean‖ε_θ − z_T‖².
+    mist-v2 is the repository of ACE's authors, but this is not ACE+. The first term drives the
+    latents *away* from the target; the second, a sum over all numbers of the latent, turns the
+    prediction against the sampled noise and asks for no target. Before its revision 52bd657 the
+    mode was −mean‖ε_θ − z_T‖² + α · mean‖z − z_T‖².
     """
-    error = (draw.prediction - draw.target.latents).abs()
-    return (ENCODER_WEIGHT * draw.distance - error).mean(dim=(1, 2, 3))
+    agreement = (draw.prediction * draw.noise).sum(dim=(1, 2, 3))
+    return ENCODER_WEIGHT * draw.distance.mean(dim=(1, 2, 3)) - agreement
 
 
 OBJECTIVES: dict[str, Callable[[Draw], Tensor]] = {
@@ -174,12 +176,32 @@ OBJECTIVES: dict[str, Callable[[Draw], Tensor]] = {
 """The objective of every attack, each from a `Draw` to shape (N,)."""
 
 
+def edit_sampler(pipeline: StableDiffusionPipeline) -> DDIMScheduler:
+    """DDIM in `EDIT_STEPS` equal steps, the first of them at ``EDIT_STRENGTH`` of the schedule.
+
+    Its schedule is the beginning of the model's, and "trailing" steps start at the end of that.
+    """
+    betas = training_schedule(pipeline).betas
+    betas = betas[: round(EDIT_STRENGTH * len(betas))]
+    sampler = DDIMScheduler.from_config(
+        pipeline.scheduler.config,
+        num_train_timesteps=len(betas),
+        trained_betas=betas.tolist(),
+        rescale_betas_zero_snr=False,
+        timestep_spacing="trailing",
+    )
+    sampler.set_timesteps(EDIT_STEPS)
+    return sampler
+
+
 def edit(draw: Draw) -> Tensor:
-    """Images (N, 3, H, W) that a short DDIM sampler makes of the noised images (SDEdit)."""
+    """Images (N, 3, H, W) that a short DDIM sampler makes of the noised images.
+
+    SDEdit (Meng et al., arXiv:2108.01073): from z_t at ``EDIT_STRENGTH`` of the schedule back to 0.
+    """
     pipeline, unet = draw.pipeline, draw.unet
-    sampler = DDIMScheduler.from_config(pipeline.scheduler.config)
-    sampler.set_timesteps(round(EDIT_STEPS / EDIT_STRENGTH))
-    times = sampler.timesteps[-EDIT_STEPS:].to(draw.latents.device)
+    sampler = edit_sampler(pipeline)
+    times = sampler.timesteps.to(draw.latents.device)
     latents = sampler.add_noise(draw.latents, draw.noise, times[:1])
     empty = encode_prompts(pipeline, [""]).to(draw.text).expand_as(draw.text)
     both = torch.cat((empty, draw.text))

@@ -268,10 +268,10 @@ def performance_table(records: Sequence[Record]) -> Styler:
 
 @where_planned
 def performance_findings(records: Sequence[Record]) -> Markdown:
-    """How much faster a gradient step of ACE+ is in a batch than in the naive loop, in words."""
+    """How much faster ACE+ takes a gradient step in a batch than in its public loop, in words."""
     (record,) = records
     times = record.metrics["ace_plus/faster_than_naive"]
     return Markdown(
-        "On these pictures a gradient step of ACE+ for a whole batch, with one encoder pass for "
-        f"both of its terms, is {times:.1f} times as fast."
+        "On these pictures a gradient step of ACE+ for a whole batch, with one encoder pass, is "
+        f"{times:.1f} times as fast."
     )

@@ -26,7 +26,8 @@ def cells(profile: Profile) -> Iterator[Cell]:
 def measure(context: Context, cell: Cell) -> Outcome:
     """What the attack does to photographs, and to the model's denoising loss on them.
 
-    The control is uniform noise within the same budget.
+    The control is uniform noise within the same budget. ``rms_…`` is the root mean square of a
+    change, in units of ε.
     """
     from lord.attacks.pgd import denoising_loss
     from lord.data.subjects import Subject
@@ -47,7 +48,9 @@ def measure(context: Context, cell: Cell) -> Outcome:
     for name, images in seen.items():
         metrics[f"loss_{name}"] = denoising_loss(pipeline, images, prompts).mean().item()
         if images is not clean:
-            metrics[f"psnr_{name}"] = psnr((images - clean).square().mean(dim=(1, 2, 3)))
+            squared = (images - clean).square().mean(dim=(1, 2, 3))
+            metrics[f"psnr_{name}"] = psnr(squared)
+            metrics[f"rms_{name}"] = squared.mean().sqrt().item() / attacks["attacked"].eps
     difference = (0.5 + AMPLIFIED * (attacked - clean)).clamp(0, 1)
     return Outcome(metrics, sheet=rows(clean[:8], attacked[:8], difference[:8]))
 

@@ -1,4 +1,4 @@
-"""What a gradient step of every attack costs, beside the least it could and a naive loop."""
+"""What a gradient step of every attack costs, beside the least it could and the published loop."""
 
 from collections.abc import Iterator
 
@@ -23,8 +23,8 @@ def cells(profile: Profile) -> Iterator[Cell]:
 def measure(context: Context, cell: Cell) -> Outcome:
     """Seconds of one gradient step for 16 images, everything side by side in one run.
 
-    The floor is one pass forward and backward through encoder and U-Net. The naive loop is that of
-    much public code, for ACE+.
+    The floor is one pass forward and backward through encoder and U-Net. What is called naive is
+    the loop in the public code of ACE+.
     """
     from functools import partial
 
@@ -57,7 +57,7 @@ def measure(context: Context, cell: Cell) -> Outcome:
 
     steps = {
         "floor": partial(floor_step, pipeline, images, text),
-        "naive": partial(naive_step, pipeline, images, text, target.latents, seeds),
+        "naive": partial(naive_step, pipeline, images, subject.prompt, target.latents, seeds),
     } | {method: partial(attack_step, method) for method in OBJECTIVES}
     with frozen(pipeline.vae, pipeline.unet):
         seconds = fastest_turns(steps, pipeline.device)
@@ -90,6 +90,7 @@ EXPERIMENT = Experiment(
     cells=cells,
     measure=measure,
     example=example,
+    version=2,
     timed=True,
     tables={"performance": Table(("performance", "cost"), table)},
 )

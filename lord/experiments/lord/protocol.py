@@ -252,6 +252,7 @@ def attack_at(
         "draws": 1,
         "surrogate": "none",
         "rounds": 1,
+        "surrogate_batch_size": 4,
     }
     if method == NOISE:
         return AttackSettings(**values | {"steps": 0, "random_start": True})

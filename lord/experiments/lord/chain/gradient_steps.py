@@ -6,7 +6,7 @@ from torch import Tensor
 
 from lord.attacks.objectives import ENCODER_WEIGHT
 from lord.models.diffusion import noised, predict, training_schedule
-from lord.models.pipeline import encode_images
+from lord.models.pipeline import encode_images, encode_prompts
 
 
 def floor_step(pipeline: StableDiffusionPipeline, images: Tensor, text: Tensor) -> None:
@@ -19,18 +19,23 @@ def floor_step(pipeline: StableDiffusionPipeline, images: Tensor, text: Tensor) 
 
 
 def naive_step(
-    pipeline: StableDiffusionPipeline,
-    images: Tensor,
-    text: Tensor,
-    target: Tensor,
-    seeds: list[int],
+    pipeline: StableDiffusionPipeline, images: Tensor, prompt: str, target: Tensor, seeds: list[int]
 ) -> None:
-    """The published loop of ACE+: image by image, with an encoder pass for each of its terms."""
+    """The loop of mist-v2 for ACE+: image by image, with its prompt encoded anew each time.
+
+    To save memory it encodes twice: without a gradient for the loss, which goes back to the latent
+    alone, and once more to take the gradient on to the pixels. Not timed is that the encoder is
+    checkpointed there, which costs a third pass.
+    """
     schedule = training_schedule(pipeline)
     for row, seed in enumerate(seeds):
         pixels = images[row : row + 1].clone().requires_grad_()
-        noisy, times, _ = noised(schedule, encode_images(pipeline, pixels).float(), [seed])
-        prediction = predict(pipeline.unet, noisy, times, text[row : row + 1])
+        with torch.no_grad():
+            latents = encode_images(pipeline, pixels).float()
+        latents.requires_grad_()
+        noisy, times, _ = noised(schedule, latents, [seed])
+        prediction = predict(pipeline.unet, noisy, times, encode_prompts(pipeline, [prompt]))
         loss = -(prediction - target).square().mean()
-        loss -= ENCODER_WEIGHT * (encode_images(pipeline, pixels) - target).square().mean()
-        torch.autograd.grad(loss, pixels)
+        loss -= ENCODER_WEIGHT * (latents - target).square().mean()
+        (gradient,) = torch.autograd.grad(loss, latents)
+        torch.autograd.grad(encode_images(pipeline, pixels).float(), pixels, gradient)
