@@ -5,11 +5,13 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image
-from safetensors.torch import save_file
-from torch import Tensor
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @contextmanager
@@ -35,15 +37,17 @@ def write_text(path: str | Path, text: str) -> None:
 
 
 def save_tensors(
-    tensors: Mapping[str, Tensor], path: str | Path, metadata: Mapping[str, str] | None = None
+    tensors: "Mapping[str, Tensor]", path: str | Path, metadata: Mapping[str, str] | None = None
 ) -> None:
     """Write a safetensors file atomically."""
+    from safetensors.torch import save_file
+
     contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     with replacing(path) as temporary:
         save_file(contiguous, temporary, metadata=dict(metadata or {}))
 
 
-def save_png(image: Tensor, path: str | Path) -> None:
+def save_png(image: "Tensor", path: str | Path) -> None:
     """Write one image, shape (3, H, W) in [0, 1], as an 8-bit RGB PNG."""
     array = (image.detach().cpu().clamp(0, 1) * 255).round().permute(1, 2, 0).numpy()
     with replacing(path) as temporary:

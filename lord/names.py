@@ -58,6 +58,9 @@ METRICS = {
 }
 """Measures of images and networks, see `lord.metrics`, `lord.defences.gates` and ``audit``."""
 
+HIGHER_IS_BETTER = ("clip_iqa", "identity")
+"""How the keys of metrics begin that are a quality; the others are a distance."""
+
 STEPS = {"renderer": 1, "finetune": 1, "sampler": 1}
 """What every chain from photographs to samples goes through."""
 

@@ -4,6 +4,8 @@ A record's key is a hash of what was asked (the settings that differ from their 
 weights) and of the versions of the components that took part (`lord.names`). Changed settings are
 another experiment; a raised version makes a record stale. Commit and source are kept as provenance
 and decide nothing, so that code may be moved, renamed and added to.
+
+Torch is loaded by what measures, not by what reads: the book reads thousands of records at once.
 """
 
 import hashlib
@@ -21,12 +23,14 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
 from pydantic import BaseModel, ConfigDict, FiniteFloat, NonNegativeFloat
 
 from lord.names import version_of
+
+if TYPE_CHECKING:
+    import torch
 
 PACKAGES = (
     "torch",
@@ -100,6 +104,8 @@ def measure() -> Iterator[Measurement]:
     it is that of the whole process: within the block on Linux, since its start on other systems,
     which keep no other.
     """
+    import torch
+
     measurement = Measurement(datetime.now(UTC))
     cuda = torch.cuda.is_available()
     if cuda:
@@ -138,7 +144,7 @@ def make_record(
     key: str,
     series: Mapping[str, Sequence[float]] | None = None,
     evidence: bool = True,
-    device: torch.device | str = "cpu",
+    device: "torch.device | str" = "cpu",
 ) -> Record:
     """A record of an experiment that just ended.
 
@@ -208,8 +214,10 @@ def git_state() -> tuple[str, bool, str]:
         return "unknown", False, ""
 
 
-def describe_device(device: torch.device | str) -> str:
+def describe_device(device: "torch.device | str") -> str:
     """A device in words, such as ``"cuda (NVIDIA H100)"`` or ``"cpu (x86_64, 2 threads)"``."""
+    import torch
+
     device = torch.device(device)
     if device.type == "cuda":
         return f"cuda ({torch.cuda.get_device_name(device)})"

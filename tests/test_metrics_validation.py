@@ -10,7 +10,6 @@ from lord.data.subjects import DOMAINS, Subject
 from lord.metrics.clip import ASSETS as CLIP_ASSETS
 from lord.metrics.features import ASSETS as FEATURE_ASSETS
 from lord.metrics.validation import (
-    HIGHER_IS_BETTER,
     VALIDATED,
     Point,
     clean_floor,
@@ -18,6 +17,7 @@ from lord.metrics.validation import (
     severity_curves,
 )
 from lord.models.pipeline import EMBEDDED, load_pipeline
+from lord.names import HIGHER_IS_BETTER
 
 SHIPPED = (
     FEATURE_ASSETS / "config.json",

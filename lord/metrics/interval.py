@@ -17,7 +17,7 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
-from scipy import stats
+from scipy.special import ndtr, stdtrit
 
 from lord.seeding import derive_seed
 
@@ -64,8 +64,8 @@ def design_effect(clusters: Sequence[int], correlation: float) -> float:
 
 def _tail(count: float, level: float) -> float:
     """Probability to cut off on each side: Φ(-√(n / (n - 1)) · t), Hesterberg 2015, section 4.2."""
-    t = stats.t.ppf((1 + level) / 2, count - 1)
-    return float(stats.norm.cdf(-math.sqrt(count / (count - 1)) * t))
+    t = stdtrit(count - 1, (1 + level) / 2)
+    return float(ndtr(-math.sqrt(count / (count - 1)) * t))
 
 
 def mean_interval(

@@ -20,11 +20,10 @@ from lord.metrics.degradations import degrade
 from lord.metrics.features import FeatureNet
 from lord.metrics.measure import Instruments, measure, reference_features
 from lord.models.pipeline import round_trip
+from lord.names import HIGHER_IS_BETTER
 from lord.seeding import derive_seed
 
 SEVERITIES = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
-
-HIGHER_IS_BETTER = ("clip_iqa", "identity")
 
 
 def ace_target(images: Tensor, severity: Tensor, seeds: Sequence[int]) -> Tensor:

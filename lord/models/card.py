@@ -5,7 +5,9 @@ from functools import cache
 from pathlib import Path
 
 from lord.files import write_text
-from lord.models.pipeline import EMBEDDED
+
+EMBEDDED = Path(__file__).parents[1] / "assets" / "embedded"
+"""The folder of the model that comes with the package."""
 
 
 def write_card(folder: Path, settings: str, seconds: dict[str, float], device: str) -> None:

@@ -15,7 +15,7 @@ import transformers
 from diffusers import StableDiffusionPipeline
 from torch import Tensor
 
-EMBEDDED = Path(__file__).parents[1] / "assets" / "embedded"
+from lord.models.card import EMBEDDED
 
 
 def best_device() -> torch.device:

@@ -15,7 +15,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from lord.metrics.validation import HIGHER_IS_BETTER
+from lord.names import HIGHER_IS_BETTER
 from lord.record import Record
 
 WIDTH = 5.2

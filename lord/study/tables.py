@@ -16,8 +16,7 @@ from lord.metrics.interval import (
     mean_interval,
     ratio_interval,
 )
-from lord.metrics.validation import HIGHER_IS_BETTER
-from lord.names import PURIFIERS
+from lord.names import HIGHER_IS_BETTER, PURIFIERS
 from lord.record import Record
 from lord.study.experiments.cost import STAGE1
 from lord.study.plan import jobs
