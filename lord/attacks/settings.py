@@ -14,6 +14,9 @@ NOISE = "noise"
 
 PATTERN = "pattern"
 
+# How often a perturbation is magnified, around grey, to be seen.
+AMPLIFIED = 10
+
 ANTI_DREAMBOOTH = {"eps": 6.4 / 255, "step_size": 0.64 / 255}
 
 ACE = {"eps": 4 / 255, "step_size": 0.64 / 255, "steps": 30, "surrogate": "alternating"}

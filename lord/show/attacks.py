@@ -4,13 +4,13 @@ from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
-import torch
 from IPython.display import Markdown
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator, ScalarFormatter
+from numpy.typing import NDArray
 from pandas.io.formats.style import Styler
-from torch import Tensor
 
+from lord.attacks.settings import AMPLIFIED
 from lord.record import Record
 from lord.show.pictures import labelled_rows, sample_tiles
 from lord.show.results import metric_keys, metric_table
@@ -30,7 +30,6 @@ from lord.show.style import (
     with_interval,
 )
 from lord.study import tables
-from lord.study.experiments.ace import AMPLIFIED
 
 ENOUGH = 0.9
 """The share of the largest damage at which further steps are hardly worth it."""
@@ -73,11 +72,11 @@ def main_eps(records: Sequence[Record]) -> float:
     return attacked.settings["attack"]["eps"]
 
 
-def _picture_row(record: Record, clean: Tensor) -> Tensor:
+def _picture_row(record: Record, clean: NDArray[np.float32]) -> NDArray[np.float32]:
     samples, photographs = sample_tiles(record)
     attacked = photographs[0]
-    change = (0.5 + AMPLIFIED * (attacked - clean)).clamp(0, 1)
-    return torch.stack([attacked, change, *samples[:4]])
+    change = (0.5 + AMPLIFIED * (attacked - clean)).clip(0, 1)
+    return np.stack([attacked, change, *samples[:4]])
 
 
 @styled

@@ -7,7 +7,6 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
 
-from lord.data.subjects import DOMAINS
 from lord.record import Record
 from lord.show.style import (
     ATTACK_NAMES,
@@ -30,6 +29,8 @@ from lord.study.profile import OURS
 @styled
 def attribute_accuracy(records: Sequence[Record]) -> Figure:
     """Recognition of every prompted attribute in samples, with a tick at the rate of guessing."""
+    from lord.data.subjects import DOMAINS
+
     shares = [
         (*key.split("/")[1:], value)
         for record in records

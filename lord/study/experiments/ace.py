@@ -1,13 +1,10 @@
 """What the attack does to photographs."""
 
 from lord.attacks.pgd import denoising_loss
-from lord.attacks.settings import NOISE
+from lord.attacks.settings import AMPLIFIED, NOISE
 from lord.data.subjects import Subject
 from lord.study.bench import Bench, Outcome, psnr, rows
 from lord.study.photographs import photographs_of
-
-# How often a perturbation is magnified, around grey, to be seen.
-AMPLIFIED = 10
 
 
 def demonstrate_attack(bench: Bench, domain: str) -> Outcome:
