@@ -45,7 +45,6 @@ compute = True
 
 # %%
 from lord import show, study
-from lord.metrics import clip_iqa, fid, interval
 
 records = study.run(profile, "metrics", compute=compute)
 show.run_card(records)
@@ -69,7 +68,7 @@ show.glue_numbers(records)
 # this floor, and their own lies higher.
 
 # %% tags=["hide-input"]
-show.source(fid.fid)
+show.source("lord.metrics.fid.fid")
 
 # %% [markdown]
 # ## CLIP-IQA
@@ -85,7 +84,7 @@ show.source(fid.fid)
 # was done to it.
 
 # %% tags=["hide-input"]
-show.source(clip_iqa.clip_iqa)
+show.source("lord.metrics.clip_iqa.clip_iqa")
 
 # %% [markdown]
 # ## Do the metrics see what the eye sees?
@@ -117,4 +116,4 @@ show.metric_curves(records)
 # rows of a table.
 
 # %% tags=["hide-input"]
-show.source(interval.design_effect)
+show.source("lord.metrics.interval.design_effect")

@@ -38,7 +38,6 @@ compute = True
 
 # %%
 from lord import show, study
-from lord.attacks import objectives, pgd
 
 records = study.run(profile, "ace", compute=compute)
 show.run_card(records)
@@ -55,7 +54,7 @@ show.glue_numbers(records)
 # $$ L(x) = -\lVert \epsilon_\theta(z_t, t, c) - z_T \rVert^2, \qquad z_t = \sqrt{\bar\alpha_t}\, s\,\mathcal{E}(x) + \sqrt{1 - \bar\alpha_t}\, \epsilon. $$ (eq-ace)
 
 # %% tags=["hide-input"]
-show.source(objectives.ace)
+show.source("lord.attacks.objectives.ace")
 
 # %% [markdown]
 # ## The loop
@@ -67,7 +66,7 @@ show.source(objectives.ace)
 # $$ x \leftarrow \Pi_{\lVert x - x_0 \rVert_\infty \le \varepsilon,\; x \in [0, 1]} \bigl( x + a \operatorname{sign} \nabla_x L(x) \bigr). $$ (eq-pgd)
 
 # %% tags=["hide-input"]
-show.source(pgd.pgd_step)
+show.source("lord.attacks.pgd.pgd_step")
 
 # %% [markdown]
 # ## What it looks like

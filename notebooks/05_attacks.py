@@ -36,7 +36,6 @@ compute = True
 
 # %%
 from lord import show, study
-from lord.attacks import objectives
 
 records = study.run(profile, "main", defence="none", compute=compute)
 records += study.run(profile, "damage", compute=compute)
@@ -51,7 +50,7 @@ show.run_card(records)
 # $$ L_\text{AdvDM}(x) = \lVert \epsilon_\theta(z_t, t, c) - \epsilon \rVert^2. $$ (eq-advdm)
 
 # %% tags=["hide-input"]
-show.source(objectives.advdm)
+show.source("lord.attacks.objectives.advdm")
 
 # %% [markdown]
 # Anti-DreamBooth {cite}`vanle2023antidreambooth` raises the same number for another model: **FSMG** for
@@ -67,7 +66,7 @@ show.source(objectives.advdm)
 # $$ L_\text{encoder}(x) = -\lVert z - z_T \rVert^2. $$ (eq-encoder)
 
 # %% tags=["hide-input"]
-show.source(objectives.encoder)
+show.source("lord.attacks.objectives.encoder")
 
 # %% [markdown]
 # **ACE** {eq}`eq-ace` drives the predicted noise there instead, and **ACE+** {cite}`zheng2023ace` does both:
@@ -75,7 +74,7 @@ show.source(objectives.encoder)
 # $$ L_\text{ACE+}(x) = -\lVert \epsilon_\theta(z_t, t, c) - z_T \rVert^2 - \alpha \lVert z - z_T \rVert^2. $$ (eq-ace-plus)
 
 # %% tags=["hide-input"]
-show.source(objectives.ace_plus)
+show.source("lord.attacks.objectives.ace_plus")
 
 # %% [markdown]
 # Here $\alpha = 100$, the weight in the code of mist-v2, the ACE authors' own repository, whose README names
@@ -92,7 +91,7 @@ show.source(objectives.ace_plus)
 # an earlier revision of the code the first term was $-\lVert \epsilon_\theta - z_T \rVert^2$, as in ACE.
 
 # %% tags=["hide-input"]
-show.source(objectives.mist_v2_fused)
+show.source("lord.attacks.objectives.mist_v2_fused")
 
 # %% [markdown]
 # **Mist** {cite}`liang2023mist` is AdvDM and the encoder attack at once:
@@ -100,7 +99,7 @@ show.source(objectives.mist_v2_fused)
 # $$ L_\text{Mist}(x) = w\, L_\text{AdvDM}(x) + L_\text{encoder}(x). $$ (eq-mist)
 
 # %% tags=["hide-input"]
-show.source(objectives.mist)
+show.source("lord.attacks.objectives.mist")
 
 # %% [markdown]
 # ## Through the sampler
@@ -110,7 +109,7 @@ show.source(objectives.mist)
 # passes through every step, which makes it the dearest of all.
 
 # %% tags=["hide-input"]
-show.source(objectives.edit)
+show.source("lord.attacks.objectives.edit")
 
 # %% [markdown]
 # ## Without the U-Net's gradient
@@ -124,7 +123,7 @@ show.source(objectives.edit)
 # which smooths it in the model's eyes, and is the one its authors recommend.
 
 # %% tags=["hide-input"]
-show.source(objectives.sds_plus)
+show.source("lord.attacks.objectives.sds_plus")
 
 # %% [markdown]
 # ## The same photograph after each

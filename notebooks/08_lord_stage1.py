@@ -37,7 +37,6 @@ compute = True
 
 # %%
 from lord import show, study
-from lord.adapter.variant import LordVariant
 
 records = study.run(profile, "stage1", compute=compute)
 show.run_card(records)
@@ -46,7 +45,7 @@ show.run_card(records)
 show.glue_numbers(records)
 
 # %% tags=["hide-input"]
-show.source(LordVariant.forward)
+show.source("lord.adapter.variant.LordVariant.forward")
 
 # %% [markdown]
 # ## What it learns from

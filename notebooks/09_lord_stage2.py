@@ -34,7 +34,6 @@ compute = True
 
 # %%
 from lord import show, study
-from lord.defences.treatments import apply_treatment
 
 chosen_on = study.run(profile, "selection", compute=compute)
 records = chosen_on + study.run(profile, "main", compute=compute)
@@ -44,7 +43,7 @@ show.run_card(records)
 show.glue_numbers(records)
 
 # %% tags=["hide-input"]
-show.source(apply_treatment)
+show.source("lord.defences.treatments.apply_treatment")
 
 # %% [markdown]
 # ## One subject, with and without

@@ -38,13 +38,12 @@ compute = True
 
 # %%
 from lord import show, study
-from lord.defences import audit
 
 records = study.run(profile, "audit", compute=compute)
 show.run_card(records)
 
 # %% tags=["hide-input"]
-show.source(audit.gate_scores)
+show.source("lord.defences.audit.gate_scores")
 
 # %% [markdown]
 # ## Which attacks it finds

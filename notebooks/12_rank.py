@@ -37,7 +37,6 @@ compute = True
 
 # %%
 from lord import show, study
-from lord.adapter.variant import LordVariant
 
 records = study.run(profile, "rank", compute=compute)
 costs = study.run(profile, "rank_cost", compute=compute)
@@ -45,7 +44,7 @@ compared = study.run(profile, "main", compute=compute)
 show.run_card([*records, *costs])
 
 # %% tags=["hide-input"]
-show.source(LordVariant.init)
+show.source("lord.adapter.variant.LordVariant.init")
 
 # %% [markdown]
 # ## What was found

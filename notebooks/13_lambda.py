@@ -38,7 +38,6 @@ compute = True
 
 # %%
 from lord import show, study
-from lord.adapter.variant import delta_weight
 
 records = study.run(profile, "lambda", compute=compute)
 sampled = study.run(profile, "sampled_gates", compute=compute)
@@ -48,7 +47,7 @@ compared = study.run(profile, "main", compute=compute)
 show.run_card([*records, *sampled, *choice])
 
 # %% tags=["hide-input"]
-show.source(delta_weight)
+show.source("lord.adapter.variant.delta_weight")
 
 # %% [markdown]
 # ## Fixed or learned

@@ -51,7 +51,6 @@ compute = True
 
 # %%
 from lord import show, study
-from lord.defences.stage1 import train_defence
 
 records = study.run(profile, "parts", compute=compute)
 learned_from = study.run(profile, "stage1_data", compute=compute)
@@ -59,7 +58,7 @@ compared = study.run(profile, "main", compute=compute)
 show.run_card([*records, *learned_from])
 
 # %% tags=["hide-cell"]
-show.source(train_defence)
+show.source("lord.defences.stage1.train_defence")
 
 # %% [markdown]
 # ## What was found

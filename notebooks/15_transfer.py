@@ -40,7 +40,6 @@ compute = True
 
 # %%
 from lord import show, study
-from lord.study.experiments.scenario import scenario_photographs
 
 records = study.run(profile, "transfer", compute=compute)
 compared = study.run(profile, "main", compute=compute)
@@ -48,7 +47,7 @@ chosen_on = study.run(profile, "selection", compute=compute)
 show.run_card([*records, *compared])
 
 # %% tags=["hide-input"]
-show.source(scenario_photographs)
+show.source("lord.study.experiments.scenario.scenario_photographs")
 
 # %% [markdown]
 # ## Attacks that stage 1 has not seen

@@ -38,8 +38,6 @@ compute = True
 
 # %%
 from lord import show, study
-from lord.attacks import through_gate as adaptive
-from lord.attacks import through_purifier as adaptive_diffpure
 
 records = study.run(profile, "adaptive", compute=compute)
 masking = study.run(profile, "masking", compute=compute)
@@ -48,7 +46,7 @@ compared = study.run(profile, "main", compute=compute)
 show.run_card([*records, *masking, *through])
 
 # %% tags=["hide-input"]
-show.source(adaptive.attack_and_close)
+show.source("lord.attacks.through_gate.attack_and_close")
 
 # %% [markdown]
 # Three attackers face LoRD ({doc}`08_lord_stage1`), each with the budget and the gradient steps of the main table,
@@ -73,7 +71,7 @@ show.source(adaptive.attack_and_close)
 #   a purifier of two large steps in place of ten, so that it can be afforded {cite}`lee2023robust`.
 
 # %% tags=["hide-cell"]
-show.source(adaptive_diffpure.attack_purified)
+show.source("lord.attacks.through_purifier.attack_purified")
 
 # %% [markdown]
 # ## What was found

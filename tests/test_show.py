@@ -1,5 +1,8 @@
+import inspect
+import pkgutil
 import random
 import re
+import textwrap
 from functools import partial
 from itertools import product
 from pathlib import Path
@@ -15,8 +18,8 @@ import lord
 from lord import show
 from lord.data.subjects import DOMAINS
 from lord.metrics.validation import SEVERITIES, VALIDATED
+from lord.models import sample
 from lord.models.embedded import TINY, build_pipeline
-from lord.models.sample import generate
 from lord.names import version_of
 from lord.record import Record, make_record, measure
 from lord.show import first_page
@@ -988,19 +991,44 @@ def test_grids_and_rows_of_images(drawn):
 
 
 def test_a_model_shows_what_it_does(drawn, monkeypatch):
-    monkeypatch.setattr(show.pictures, "generate", partial(generate, steps=1))
+    monkeypatch.setattr(sample, "generate", partial(sample.generate, steps=1))
     pipeline = build_pipeline(TINY)
     drawn(show.round_trips(pipeline))
     figure = drawn(show.prompted_samples(pipeline))
     assert all("a " in axes.get_xlabel() for axes in figure.axes)
 
 
-def test_source_is_a_code_block():
-    code = show.source(Figure.get_facecolor).data
-    assert code.startswith("````python\ndef get_facecolor(") and code.endswith("\n````")
+@pytest.mark.parametrize(
+    "name", ["lord.record.Record", "lord.record.measure", "lord.show.style.styled"]
+)
+def test_source_is_the_code_that_runs(name):
+    assert_is_source(name)
+
+
+def test_source_of_everything_the_notebooks_show():
+    shown = re.findall(r'show\.source\("([\w.]+)"\)', "".join(pages()))
+    assert shown
+    for name in shown:
+        assert_is_source(name)
+
+
+def assert_is_source(name):
+    code = textwrap.dedent(inspect.getsource(pkgutil.resolve_name(name)))
+    assert show.source(name).data == f"````python\n{code}````"
+
+
+@pytest.mark.parametrize(
+    "name", ["lord.attacks.pgd.nothing", "lord.nothing.attack", "lord.attacks"]
+)
+def test_source_of_what_is_not_defined(name):
+    with pytest.raises(LookupError):
+        show.source(name)
+
+
+def pages():
+    return [page.read_text(encoding="utf-8") for page in (REPOSITORY / "notebooks").glob("*.py")]
 
 
 def test_every_function_the_notebooks_call_exists():
-    pages = [page.read_text(encoding="utf-8") for page in (REPOSITORY / "notebooks").glob("*.py")]
-    called = {name for page in pages for name in re.findall(r"\bshow\.(\w+)\(", page)}
+    called = {name for page in pages() for name in re.findall(r"\bshow\.(\w+)\(", page)}
     assert called and called <= set(show.__all__)

@@ -10,6 +10,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from pandas.io.formats.style import Styler
 
+from lord.experiments.lord import tables
+from lord.experiments.lord.protocol import UNCHANGED
 from lord.record import Record
 from lord.show.pictures import mosaic, sample_tiles
 from lord.show.results import JUDGED, in_book_order, metric_keys, metric_table
@@ -32,8 +34,6 @@ from lord.show.style import (
     treatment_name,
     where_planned,
 )
-from lord.study import tables
-from lord.study.profile import UNCHANGED
 
 DROPPED = ("none", "dropped")
 """The treatments that leave nothing of a defence in the model that is sampled."""

@@ -4,13 +4,14 @@ from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
-import torch
 from IPython.display import Markdown
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator, ScalarFormatter
+from numpy.typing import NDArray
 from pandas.io.formats.style import Styler
-from torch import Tensor
 
+from lord.experiments.lord import tables
+from lord.experiments.lord.ace import AMPLIFIED
 from lord.record import Record
 from lord.show.pictures import labelled_rows, sample_tiles
 from lord.show.results import metric_keys, metric_table
@@ -29,8 +30,6 @@ from lord.show.style import (
     where_planned,
     with_interval,
 )
-from lord.study import tables
-from lord.study.experiments.ace import AMPLIFIED
 
 ENOUGH = 0.9
 """The share of the largest damage at which further steps are hardly worth it."""
@@ -44,7 +43,7 @@ def attack_pictures(records: Sequence[Record], domain: str) -> Figure:
     to the clean one, and four samples of a LoRA trained on photographs attacked like that.
 
     Args:
-        records: of the main and damage stages.
+        records: of main and damage.
     """
     shown = _pictured(records, domain)
     shown = {name: shown[name] for name in ATTACK_NAMES if name in shown}
@@ -73,11 +72,11 @@ def main_eps(records: Sequence[Record]) -> float:
     return attacked.settings["attack"]["eps"]
 
 
-def _picture_row(record: Record, clean: Tensor) -> Tensor:
+def _picture_row(record: Record, clean: NDArray[np.float32]) -> NDArray[np.float32]:
     samples, photographs = sample_tiles(record)
     attacked = photographs[0]
-    change = (0.5 + AMPLIFIED * (attacked - clean)).clamp(0, 1)
-    return torch.stack([attacked, change, *samples[:4]])
+    change = (0.5 + AMPLIFIED * (attacked - clean)).clip(0, 1)
+    return np.stack([attacked, change, *samples[:4]])
 
 
 @styled
@@ -85,7 +84,7 @@ def damage_matrix(records: Sequence[Record], name: str) -> Figure:
     """A metric for each attack and ε; the darker a cell, the worse the LoRA, on a domain's scale.
 
     Args:
-        records: of the main and damage stages.
+        records: of main and damage.
         name: ``"fid"``, ``"clip_iqa"`` or ``"identity"``.
     """
     table = _damage(records)
@@ -121,7 +120,7 @@ def damage_findings(records: Sequence[Record]) -> Markdown:
     counts as worse only if the interval of the difference says so.
 
     Args:
-        records: of the main and damage stages.
+        records: of main and damage.
     """
     keys, levels = metric_keys(records), round(main_eps(records) * 255, 6)
     margins = tables.noise_margins(records)
@@ -185,7 +184,7 @@ def step_curves(records: Sequence[Record]) -> Figure:
     """Metrics against the number of gradient steps of ACE, without and with surrogate rounds.
 
     Args:
-        records: of the main and steps stages.
+        records: of main and steps.
     """
     table = _steps(records)
     keys = {name: metric_keys(records)[name] for name in ("fid", "clip_iqa")}
@@ -223,7 +222,7 @@ def step_findings(records: Sequence[Record]) -> Markdown:
     """How soon ACE has done most of its damage, and whether surrogate rounds add to it.
 
     Args:
-        records: of the main and steps stages.
+        records: of main and steps.
     """
     lines, table, key = [], _steps(records), metric_keys(records)["fid"]
     for domain, part in table.groupby("domain", sort=False):

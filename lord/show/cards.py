@@ -1,25 +1,28 @@
 """What stands beside the figures: the card of a run, numbers for the text, source code."""
 
+import ast
 import html
-import inspect
 import json
 import textwrap
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import timedelta
 from importlib.util import find_spec
+from pathlib import Path
 from statistics import fmean
 from typing import Any
 
 from IPython.display import HTML, Markdown
 
-from lord.models.pipeline import EMBEDDED
+from lord.experiments.lord import tables
+from lord.experiments.lord.protocol import PROPOSED
+from lord.models.card import EMBEDDED
 from lord.record import Record
 from lord.show.curves import validated_metrics
 from lord.show.style import caveats, treatment_name, where_planned
-from lord.study import tables
-from lord.study.profile import OURS
 
-RESULTS = ("stage2", "main")
+PACKAGE = Path(__file__).parents[1]
+
+RESULTS = ("selection", "main")
 
 
 @where_planned
@@ -125,7 +128,7 @@ def _of_results(records: Sequence[Record]) -> dict[str, float | int | str]:
     for name, correlation in tables.correlations(records).items():
         found[f"main_correlation_{name}"] = correlation
     for gap in tables.gaps_closed(records).to_dict("records"):
-        if (gap["attack"], gap["defence"], gap["selected"]) == ("ace", OURS, True):
+        if (gap["attack"], gap["defence"], gap["selected"]) == ("ace", PROPOSED, True):
             found[f"main_{gap['domain']}_gap_{gap['metric']}"] = float(gap["closed"])
     return found
 
@@ -138,6 +141,35 @@ def chosen_treatments(records: Sequence[Record], domains: Sequence[str]) -> str:
     return ", ".join(f"{treatment} on {domain}" for domain, treatment in chosen.items())
 
 
-def source(function: Callable[..., Any]) -> Markdown:
-    """The source of a function, as a code block."""
-    return Markdown(f"````python\n{textwrap.dedent(inspect.getsource(function))}````")
+def source(name: str) -> Markdown:
+    """The source of a function, class or method, as a code block.
+
+    Its file is read and not imported, since an import takes seconds.
+
+    Args:
+        name: with the module that defines it, such as ``"lord.attacks.pgd.attack"`` or
+            ``"lord.adapter.variant.LordVariant.forward"``.
+
+    Raises:
+        LookupError: there is no such name.
+    """
+    path, names = _definition(name)
+    text = path.read_text(encoding="utf-8")
+    node: ast.AST = ast.parse(text)
+    for part in names:
+        found = [child for child in node.body if getattr(child, "name", None) == part]
+        if not found:
+            raise LookupError(f"{path} does not define {'.'.join(names)}")
+        node = found[-1]
+    first = min(place.lineno for place in (node, *node.decorator_list))
+    lines = text.splitlines(keepends=True)[first - 1 : node.end_lineno]
+    return Markdown(f"````python\n{textwrap.dedent(''.join(lines))}````")
+
+
+def _definition(name: str) -> tuple[Path, list[str]]:
+    """The file that a dotted name leads to, and what is left of the name inside it."""
+    folder, (_, *names) = PACKAGE, name.split(".")
+    while (folder / names[0]).is_dir():
+        folder, names = folder / names[0], names[1:]
+    path = folder / f"{names[0]}.py"
+    return (path, names[1:]) if path.is_file() else (folder / "__init__.py", names)

@@ -7,7 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
 
-from lord.data.subjects import DOMAINS
+from lord.experiments.lord.protocol import PROPOSED
 from lord.record import Record
 from lord.show.style import (
     ATTACK_NAMES,
@@ -24,12 +24,13 @@ from lord.show.style import (
     title_and_legend,
     where_planned,
 )
-from lord.study.profile import OURS
 
 
 @styled
 def attribute_accuracy(records: Sequence[Record]) -> Figure:
     """Recognition of every prompted attribute in samples, with a tick at the rate of guessing."""
+    from lord.data.subjects import DOMAINS
+
     shares = [
         (*key.split("/")[1:], value)
         for record in records
@@ -190,7 +191,7 @@ def _band(
 
 @where_planned
 @styled
-def objective_curves(records: Sequence[Record], defence: str = OURS) -> Figure:
+def objective_curves(records: Sequence[Record], defence: str = PROPOSED) -> Figure:
     """What each attack raises against its gradient steps, by an attacker who knows the defence."""
     domains = [record.settings["domain"] for record in records]
     attacks = [name for name in records[0].series if name != "steps"]

@@ -6,11 +6,11 @@ import numpy as np
 import pandas as pd
 from IPython.display import HTML, Markdown
 
+from lord.experiments.lord import tables
+from lord.experiments.lord.protocol import DEFENCES, TRAINED
 from lord.record import Record
 from lord.show.results import facing_many, metric_keys, result_records
 from lord.show.style import ATTACK_NAMES, DEFENCE_NAMES, LEFT_OUT, metric_name
-from lord.study import tables
-from lord.study.profile import DEFENCES, TRAINED
 
 
 def stranger_findings(profile: str) -> Markdown | HTML:

@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pandas as pd
 
+from lord.experiments.lord import tables
+from lord.experiments.lord.protocol import AS_TRAINED, DEFENCES, PROPOSED, UNCHANGED, VARIANTS
 from lord.record import Record
 from lord.show.cards import chosen_treatments
 from lord.show.findings import attacks_seen, unseen
@@ -19,8 +21,6 @@ from lord.show.style import (
     treatment_name,
     with_interval,
 )
-from lord.study import tables
-from lord.study.profile import DEFENCES, OURS, UNCHANGED, VARIANTS
 from lord.study.run import run
 
 CLEAN, ATTACKED = ("none", "none"), ("ace", "none")
@@ -45,7 +45,7 @@ def summary(profile: str) -> str:
     """
     records = result_records(profile)
     table, gaps = tables.main_table(records), tables.gaps_closed(records)
-    parts, adaptive = (run(profile, stage, compute=False) for stage in ("parts", "adaptive"))
+    parts, adaptive = (run(profile, name, compute=False) for name in ("parts", "adaptive"))
     warnings = []
     for title, text in (caveat.split(": ") for caveat in caveats(records)):
         warnings.append(f":::{{admonition}} {title}\n:class: warning\n\n{text.capitalize()}\n:::\n")
@@ -95,7 +95,7 @@ def _damage(table: pd.DataFrame, records: Sequence[Record]) -> str:
 
 def _repair(gaps: pd.DataFrame, records: Sequence[Record]) -> str:
     """How far does LoRD bring the metrics back?"""
-    gaps = gaps[(gaps["attack"] == "ace") & (gaps["defence"] == OURS) & gaps["selected"]]
+    gaps = gaps[(gaps["attack"] == "ace") & (gaps["defence"] == PROPOSED) & gaps["selected"]]
     gaps = gaps[gaps["metric"].isin(JUDGED)]
     closed = "; ".join(_closed(rows, records) for _, rows in gaps.groupby("metric", sort=False))
     return (
@@ -116,8 +116,8 @@ def _gate(table: pd.DataFrame, gaps: pd.DataFrame, records: Sequence[Record]) ->
     verdict = "Not leave it as it was trained" if _untrusted(table) else "Undecided"
     chosen = chosen_treatments(records, list(_by_domain(table)))
     text = f"**{verdict}.** Chosen on identities that are not evaluated: {chosen}."
-    trained = gaps[(gaps["attack"] == "ace") & (gaps["defence"] == OURS)]
-    trained = trained[trained["treatment"] == tables.AS_TRAINED[OURS]]
+    trained = gaps[(gaps["attack"] == "ace") & (gaps["defence"] == PROPOSED)]
+    trained = trained[trained["treatment"] == AS_TRAINED[PROPOSED]]
     if len(trained):
         text += f" As trained, it closes {_closed(trained[trained['metric'] == 'fid'], records)}."
     return (
@@ -128,9 +128,9 @@ def _gate(table: pd.DataFrame, gaps: pd.DataFrame, records: Sequence[Record]) ->
 
 def _untrusted(table: pd.DataFrame) -> bool:
     """Whether under ACE LoRD as trained has a worse FID than as chosen, in every domain."""
-    ours = table[(table["attack"] == "ace") & (table["defence"] == OURS)]
+    ours = table[(table["attack"] == "ace") & (table["defence"] == PROPOSED)]
     pairs = [
-        (rows[rows["treatment"] == tables.AS_TRAINED[OURS]], rows[rows["selected"]])
+        (rows[rows["treatment"] == AS_TRAINED[PROPOSED]], rows[rows["selected"]])
         for _, rows in ours.groupby("domain")
     ]
     return all(
@@ -168,7 +168,7 @@ def _standing(leads: pd.DataFrame) -> pd.DataFrame:
     """
     # A LoRA alone and variants of LoRD are no rivals.
     leads = leads[leads["attack"].isin(COMPARED) & leads["metric"].isin(JUDGED)]
-    leads = leads[~leads["defence"].isin(("none", OURS, *VARIANTS))]
+    leads = leads[~leads["defence"].isin(("none", PROPOSED, *VARIANTS))]
     leads = leads.assign(
         ahead=leads["lead_low"].fillna(leads["lead"]) > 0,
         behind=leads["lead_high"].fillna(leads["lead"]) < 0,
@@ -200,13 +200,13 @@ def _strangers(gaps: pd.DataFrame, records: Sequence[Record]) -> str:
     """How LoRD does against the other attacks it faces, and defences that face all of these."""
     gaps = unseen(gaps[gaps["selected"] & gaps["metric"].isin(JUDGED)], records)
     gaps = gaps.dropna(subset=["closed"])
-    ours = gaps[gaps["defence"] == OURS]
+    ours = gaps[gaps["defence"] == PROPOSED]
     if not len(ours):
         return NOT_MEASURED
     attacks = [ATTACK_NAMES[name] for name in ATTACK_NAMES if name in set(ours["attack"])]
     facing = gaps.groupby("defence")["attack"].agg(set)
     facing = [name for name in DEFENCES if facing.get(name) == set(ours["attack"])]
-    said, listed = [], list(dict.fromkeys((OURS, *facing)))
+    said, listed = [], list(dict.fromkeys((PROPOSED, *facing)))
     for defence in listed:
         ranges = [
             f"{_range(rows['closed'])} by {metric_name(metric_keys(records)[name])}"
@@ -232,7 +232,7 @@ def _knowing(adaptive: Sequence[Record], records: Sequence[Record]) -> str:
         return NOT_MEASURED
     keys = metric_keys(records)
     everyone = tables.ablation_table([*adaptive, *records], "adaptive")
-    table = everyone[everyone["defence"] == OURS]
+    table = everyone[everyone["defence"] == PROPOSED]
     knowing, usual = (table[(table["variant"] != UNCHANGED) == known] for known in (True, False))
     usual = usual.set_index(["attack", "domain", "treatment"])
     worst, said = [], []
@@ -264,7 +264,7 @@ def _knowing(adaptive: Sequence[Record], records: Sequence[Record]) -> str:
 
 def _known_rivals(table: pd.DataFrame, keys: Mapping[str, str]) -> str:
     """A sentence for each other defence that faced attackers who know it, at its worst."""
-    knowing = table[(table["variant"] != UNCHANGED) & (table["defence"] != OURS)]
+    knowing = table[(table["variant"] != UNCHANGED) & (table["defence"] != PROPOSED)]
     sentences = []
     for who, rows in in_book_order(knowing).groupby(["defence", "treatment"], sort=False):
         said = []
@@ -317,11 +317,11 @@ def _variants(gaps: pd.DataFrame, records: Sequence[Record]) -> str:
     places = ["attack", "domain", "metric"]
     closed = gaps.pivot(index=places, columns="defence", values="closed")
     variants = [name for name in VARIANTS if name in closed]
-    closed = closed.reindex(columns=[OURS, *variants]).dropna(subset=[OURS])
+    closed = closed.reindex(columns=[PROPOSED, *variants]).dropna(subset=[PROPOSED])
     closed = closed[closed[variants].notna().any(axis=1)]
     if not len(closed):
         return NOT_MEASURED
-    ahead = [(closed[name] > closed[OURS])[closed[name].notna()] for name in variants]
+    ahead = [(closed[name] > closed[PROPOSED])[closed[name].notna()] for name in variants]
     verdict = "Yes" if any(a.all() for a in ahead) else "In part" if any(map(any, ahead)) else "No"
     said = []
     for attack in (name for name in ATTACK_NAMES if name in closed.index.unique("attack")):

@@ -2,29 +2,28 @@
 
 import textwrap
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
-from diffusers import StableDiffusionPipeline
 from matplotlib.figure import Figure
-from numpy.typing import NDArray
-from torch import Tensor
+from numpy.typing import ArrayLike, NDArray
 
-from lord.data.subjects import DOMAINS, Subject, sample_domain
-from lord.models.pipeline import round_trip
-from lord.models.sample import generate
+from lord.experiments.lord.protocol import PROPOSED
+from lord.experiments.lord.tables import selected_treatment
+from lord.names import DOMAINS
 from lord.record import Record
 from lord.seeding import derive_seed
 from lord.show.style import WIDTH, condition_name, mark, panels, plain, styled
-from lord.study.profile import OURS
 from lord.study.run import results_root
 from lord.study.store import Store
-from lord.study.tables import selected_treatment
+
+if TYPE_CHECKING:
+    from diffusers import StableDiffusionPipeline
 
 TILES = 6
 """Pictures in a row, so that each is still recognisable on a phone."""
 
-SHOWN = (("none", "none"), ("ace", "none"), ("ace", OURS))
+SHOWN = (("none", "none"), ("ace", "none"), ("ace", PROPOSED))
 """The conditions whose samples are shown, as (attack, defence)."""
 
 GAP = 2
@@ -32,8 +31,14 @@ GAP = 2
 
 
 @styled
-def image_grid(images: Tensor, captions: Sequence[str] | None = None, columns: int = 4) -> Figure:
-    """Images (N, 3, H, W) in [0, 1] in rows of ``columns``, each above its caption."""
+def image_grid(
+    images: ArrayLike, captions: Sequence[str] | None = None, columns: int = 4
+) -> Figure:
+    """Images (N, 3, H, W) in [0, 1] in rows of ``columns``, each above its caption.
+
+    Args:
+        images: an array, or a tensor in main memory.
+    """
     rows = -(-len(images) // columns)
     side = WIDTH / columns
     texts = [textwrap.fill(text, int(side * 14.5)) for text in captions or [""] * len(images)]
@@ -48,12 +53,12 @@ def image_grid(images: Tensor, captions: Sequence[str] | None = None, columns: i
 
 
 @styled
-def image_rows(rows: Mapping[str, Tensor]) -> Figure:
-    """One row of images (N, 3, H, W) in [0, 1] for every label, the label above it."""
+def image_rows(rows: Mapping[str, ArrayLike]) -> Figure:
+    """One row of images, as in `image_grid`, for every label, the label above it."""
     return labelled_rows(rows)
 
 
-def labelled_rows(rows: Mapping[str, Tensor]) -> Figure:
+def labelled_rows(rows: Mapping[str, ArrayLike]) -> Figure:
     """As `image_rows`, for use in another figure of the book's style."""
     heights = [
         WIDTH * mosaic(images).shape[0] / mosaic(images).shape[1] for images in rows.values()
@@ -68,25 +73,34 @@ def labelled_rows(rows: Mapping[str, Tensor]) -> Figure:
     return figure
 
 
-def round_trips(pipeline: StableDiffusionPipeline) -> Figure:
+def round_trips(pipeline: "StableDiffusionPipeline") -> Figure:
     """Held-out renders of every domain, before and after the autoencoder."""
+    import torch
+
+    from lord.data.subjects import sample_domain
+    from lord.models.pipeline import round_trip
+
     size = pipeline.unet.config.sample_size * pipeline.vae_scale_factor
     each = TILES // len(DOMAINS)
     renders = torch.cat(
         [sample_domain(domain, "evaluation", range(each), size).images for domain in DOMAINS]
     )
-    return image_rows({"rendered": renders, "encoded and decoded": round_trip(pipeline, renders)})
+    decoded = round_trip(pipeline, renders).cpu()
+    return image_rows({"rendered": renders, "encoded and decoded": decoded})
 
 
-def prompted_samples(pipeline: StableDiffusionPipeline) -> Figure:
+def prompted_samples(pipeline: "StableDiffusionPipeline") -> Figure:
     """Samples of the captions of held-out identities, four of every domain."""
+    from lord.data.subjects import sample_domain
+    from lord.models.sample import generate
+
     captions = [
         caption
         for domain in DOMAINS
         for caption in sample_domain(domain, "evaluation", range(4)).captions
     ]
     seeds = [derive_seed("shown", number) for number in range(len(captions))]
-    return image_grid(generate(pipeline, captions, seeds), captions, columns=4)
+    return image_grid(generate(pipeline, captions, seeds).cpu(), captions, columns=4)
 
 
 @styled
@@ -105,7 +119,7 @@ def treatment_samples(records: Sequence[Record], defended: bool = True) -> Figur
     """A subject of each domain: photographs, and samples of the LoRAs trained on them.
 
     Args:
-        records: among others those of the main stage; with ``defended`` also those that chose the
+        records: among others those of main; with ``defended`` also those that chose the
             test-time treatment of LoRD.
         defended: whether to show LoRD too.
     """
@@ -114,11 +128,11 @@ def treatment_samples(records: Sequence[Record], defended: bool = True) -> Figur
     rows = {}
     for domain in _distinct(main, "domain"):
         first = next(record for record in main if record.settings["domain"] == domain)
-        index, size = first.settings["subject"], first.settings["size"]
-        photographs = Subject(domain, first.settings["split"], index).photographs(TILES, size)
-        rows[f"{domain}: photographs"] = photographs.images
+        place = (domain, first.settings["subject"], first.settings["seed"])
+        # Where nobody attacks, a sheet has the photographs as they were taken.
+        rows[f"{domain}: photographs"] = sample_tiles(_cell(records, *place, "none", "none"))[1]
         for attack, defence in shown:
-            record = _cell(records, domain, index, first.settings["seed"], attack, defence)
+            record = _cell(records, *place, attack, defence)
             rows[f"{domain}: {condition_name(attack, defence)}"] = sample_tiles(record)[0]
     return mark(labelled_rows(rows), main)
 
@@ -128,7 +142,7 @@ def sheet(records: Sequence[Record]) -> Figure:
     """Samples of every subject at the first seed: a row each, a block for every condition.
 
     Args:
-        records: those of the main stage and those that chose the test-time treatment of LoRD.
+        records: those of main and those that chose the test-time treatment of LoRD.
     """
     main = [record for record in records if record.kind == "main"]
     subjects: dict[tuple[str, int], int] = {}
@@ -148,23 +162,24 @@ def sheet(records: Sequence[Record]) -> Figure:
     return mark(figure, main)
 
 
-def sample_tiles(record: Record) -> Tensor:
+def sample_tiles(record: Record) -> NDArray[np.float32]:
     """The pictures on a record's sheet, shape (rows, up to `TILES`, 3, H, W) in [0, 1].
 
     Raises:
         FileNotFoundError: the sheet is not kept.
     """
-    pixels = torch.from_numpy(_store_of(record).sheet(record)).permute(2, 0, 1) / 255
+    pixels = _store_of(record).sheet(record).astype(np.float32) / 255
     size = record.settings["size"]
-    tiles = pixels.unfold(1, size, size).unfold(2, size, size)  # (3, rows, columns, H, W)
-    return tiles.permute(1, 2, 0, 3, 4)[:, :TILES]
+    rows, columns = pixels.shape[0] // size, pixels.shape[1] // size
+    tiles = pixels.reshape(rows, size, columns, size, 3)
+    return tiles.transpose(0, 2, 4, 1, 3)[:, :TILES]
 
 
-def mosaic(images: Tensor) -> NDArray[np.float32]:
+def mosaic(images: ArrayLike) -> NDArray[np.float32]:
     """Images side by side with white gaps, shape (H, W', 3)."""
-    gap = torch.ones(3, images.shape[-2], GAP)
-    pieces = [piece for image in images.detach().cpu() for piece in (image, gap)]
-    return _array(torch.cat(pieces[:-1], dim=2))
+    right = ((0, 0), (0, GAP), (0, 0))
+    pieces = [np.pad(_array(image), right, constant_values=1) for image in images]
+    return np.concatenate(pieces, axis=1)[:, :-GAP]
 
 
 def _store_of(record: Record) -> Store:
@@ -182,7 +197,7 @@ def _cell(
     records: Sequence[Record], domain: str, subject: int, seed: int, attack: str, defence: str
 ) -> Record:
     """The record of a condition, with LoRD that of the treatment chosen for the domain."""
-    treatment = selected_treatment(records, domain, defence) if defence == OURS else "none"
+    treatment = selected_treatment(records, domain, defence) if defence == PROPOSED else "none"
     wanted = {
         "domain": domain,
         "subject": subject,
@@ -198,5 +213,5 @@ def _distinct(records: Sequence[Record], setting: str) -> list[str]:
     return list(dict.fromkeys(record.settings[setting] for record in records))
 
 
-def _array(image: Tensor) -> NDArray[np.float32]:
-    return image.detach().cpu().clamp(0, 1).permute(1, 2, 0).numpy()
+def _array(image: ArrayLike) -> NDArray[np.float32]:
+    return np.asarray(image, np.float32).clip(0, 1).transpose(1, 2, 0)

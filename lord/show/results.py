@@ -10,6 +10,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from pandas.io.formats.style import Styler
 
+from lord.experiments.lord import tables
+from lord.experiments.lord.protocol import PROPOSED
+from lord.experiments.lord.tables import METRICS
 from lord.record import Record
 from lord.show.style import (
     ATTACK_NAMES,
@@ -34,10 +37,7 @@ from lord.show.style import (
     where_planned,
     with_interval,
 )
-from lord.study import tables
-from lord.study.profile import OURS
 from lord.study.run import run
-from lord.study.tables import METRICS
 
 # The metrics on which attacks and defences are judged.
 JUDGED = ("fid", "clip_iqa")
@@ -49,8 +49,8 @@ def result_records(profile: str) -> list[Record]:
     Raises:
         FileNotFoundError: some are missing; the message says how to compute them.
     """
-    stages = ("stage2", "main")
-    found = [run(profile, s, compute=False) for s in stages]
+    names = ("selection", "main")
+    found = [run(profile, s, compute=False) for s in names]
     return [record for records in found for record in records]
 
 
@@ -60,7 +60,7 @@ def metric_keys(records: Sequence[Record]) -> dict[str, str]:
     Without the columns that nothing was measured for. Among the records must be one of the main
     table, or of those that choose the treatments.
     """
-    record = next(record for record in records if record.kind in ("main", "stage2"))
+    record = next(record for record in records if record.kind in ("main", "selection"))
     return {
         name: key
         for name, suffix in METRICS.items()
@@ -108,12 +108,12 @@ def _reference_lines(panel: Axes, conditions: pd.DataFrame, name: str) -> None:
         panel.axvline(undefended.loc[attack, name], color=colour, linestyle=style, label=label)
 
 
-def treatment_table(records: Sequence[Record], stage: str = "main") -> Styler:
+def treatment_table(records: Sequence[Record], experiment: str = "main") -> Styler:
     """One row per domain, kind of LoRD and test-time treatment; the best of a domain stands out.
 
-    With the stage ``stage2``, on the identities that decide which treatment is reported.
+    Of ``selection``, on the identities that decide which treatment is reported.
     """
-    table = tables.treatment_table(records, stage)
+    table = tables.treatment_table(records, experiment)
     rows = zip(table["defence"], table["treatment"], table["selected"], strict=True)
     labels = [
         f"{DEFENCE_NAMES[defence]}: {treatment_name(treatment)}{' (chosen)' if selected else ''}"
@@ -134,7 +134,7 @@ def main_table(profile: str) -> Styler:
     return metric_table(table, heads, records, competing, among=["domain", "attack"])
 
 
-def rival_table(profile: str, ours: str = OURS) -> Styler | HTML:
+def rival_table(profile: str, ours: str = PROPOSED) -> Styler | HTML:
     """By how much one defence is ahead of every other one, on the same subjects and seeds.
 
     Above 0 it is better; a lead whose interval is above 0 stands out. Where the profile does not
@@ -196,7 +196,7 @@ def cost_table(records: Sequence[Record]) -> Styler | HTML:
     """How a step with a defence compares with the same without.
 
     Args:
-        records: among them that of the stage cost.
+        records: among them that of cost.
     """
     if all(record.kind != "cost" for record in records):
         return HTML(LEFT_OUT)
@@ -215,7 +215,7 @@ def defence_cost_table(records: Sequence[Record]) -> Styler | HTML:
     """What each defence takes before a LoRA can learn behind it.
 
     Args:
-        records: of the stages cost, performance and stage1.
+        records: of cost, performance and stage1.
     """
     if all(record.kind != "cost" for record in records):
         return HTML(LEFT_OUT)
@@ -236,8 +236,8 @@ def rank_cost_table(costs: Sequence[Record], compared: Sequence[Record]) -> Styl
     """For every rank the parameters of all adapters, and the seconds of a step of stage 2.
 
     Args:
-        costs: of the stage rank_cost.
-        compared: of the stages rank and main, which tell the rank of each variant.
+        costs: of rank_cost.
+        compared: of rank and main, which tell the rank of each variant.
     """
     table = tables.ablation_table([*costs, *compared], "rank")
     table = table.drop_duplicates(["rank", "defence"]).sort_values("rank", kind="stable")
@@ -408,7 +408,7 @@ def gap_closed(profile: str) -> Figure:
     """
     records = result_records(profile)
     gaps = tables.gaps_closed(records)
-    gaps = _where(gaps, attack="ace", defence=OURS, selected=True)
+    gaps = _where(gaps, attack="ace", defence=PROPOSED, selected=True)
     keys = metric_keys(records)
     domains = list(gaps["domain"].unique())
     figure, axes = panels(1, 1, 0.3 * len(gaps) + 0.6)

@@ -1,1 +1,34 @@
 """Tables made from the records of experiments on LoRD: the data behind what the book shows."""
+
+from lord.experiments.lord.tables.ablations import ablation_table, dose_table
+from lord.experiments.lord.tables.attacks import attack_table, noise_margins
+from lord.experiments.lord.tables.conditions import METRICS, condition_rows, selected_treatment
+from lord.experiments.lord.tables.costs import defence_costs, performance_table
+from lord.experiments.lord.tables.main import (
+    clean_harm,
+    correlations,
+    gaps_closed,
+    main_rows,
+    main_table,
+    rival_table,
+    treatment_table,
+)
+
+__all__ = [
+    "METRICS",
+    "ablation_table",
+    "attack_table",
+    "clean_harm",
+    "condition_rows",
+    "correlations",
+    "defence_costs",
+    "dose_table",
+    "gaps_closed",
+    "main_rows",
+    "main_table",
+    "noise_margins",
+    "performance_table",
+    "rival_table",
+    "selected_treatment",
+    "treatment_table",
+]

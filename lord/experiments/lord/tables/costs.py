@@ -30,8 +30,8 @@ def defence_costs(records: Sequence[Record]) -> pd.DataFrame:
     The columns ``defence_seconds`` and ``defence_memory_mb``, at the peak and of the whole process
     with the model in it, and ``defence_for``, what for: a purifier takes them for the photographs
     of a ``"subject"``, every time; a trained defence once for a model and a ``"domain"``. The
-    seconds of that are counted: its training steps (measured in the experiment cost) and, for each of
-    its pictures, the gradient steps of its attack (in performance, another run), without those of a
+    seconds of that are counted: its training steps (measured in ``cost``) and, for each of its
+    pictures, the gradient steps of its attack (in ``performance``, another run), without those of a
     surrogate; the memory is that of a training step.
 
     Args:

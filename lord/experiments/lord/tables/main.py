@@ -62,7 +62,7 @@ def main_rows(records: Sequence[Record]) -> pd.DataFrame:
 
 
 def _with_choice(records: Sequence[Record]) -> pd.DataFrame:
-    """All cells of the experiment ``main``; ``selected`` are those with the treatment chosen, if any."""
+    """All cells of ``main``; ``selected`` are those with the treatment chosen, if any."""
     rows = condition_rows(records, "main")
     several = rows["defence"].isin(AS_TRAINED)
     chosen = {
