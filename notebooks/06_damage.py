@@ -82,7 +82,7 @@ show.damage_table(records)
 # ```
 #
 # Put another attack (`mist`, `sds_minus`, …) or domain in its place. What the main table has, the clean
-# LoRA and some attacks at its budget, are cells of that table: `--stage main --subject 0 --seed 0
-# --defence none` instead of `--stage damage`, with `--attack none` or, in the published study, `--attack
-# ace`, `ace_plus`, `advdm` or `aspl`. One thread, as in the published study, makes results the same to
+# LoRA and some attacks at its budget, are cells of that table: `--experiment main -w subject=0 -w
+# seed=0 -w defence=none` instead of `--experiment damage`, with `-w attack_name=none` or, in the published
+# study, `ace`, `ace_plus`, `advdm` or `aspl`. One thread, as in the published study, makes results the same to
 # the last digit on the same kind of machine.

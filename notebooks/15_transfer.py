@@ -47,7 +47,7 @@ chosen_on = study.run(profile, "selection", compute=compute)
 show.run_card([*records, *compared])
 
 # %% tags=["hide-input"]
-show.source("lord.study.experiments.scenario.scenario_photographs")
+show.source("lord.experiments.lord.chain.scenario.scenario_photographs")
 
 # %% [markdown]
 # ## Attacks that stage 1 has not seen
