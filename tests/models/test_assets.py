@@ -66,5 +66,5 @@ def test_samples_show_what_their_prompts_ask_for():
 
 
 def test_the_package_data_holds_the_weights():
-    declared = (Path(__file__).parents[1] / "pyproject.toml").read_text()
+    declared = (Path(__file__).parents[2] / "pyproject.toml").read_text()
     assert "assets/**/*" in declared
