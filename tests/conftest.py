@@ -130,3 +130,13 @@ def defence(model, tmp_path_factory):
     size = ["--identities", 3, "--attack-steps", 1, "--steps", 3, "--batch-size", 2, "--rank", 2]
     run("defend", folder, "--domain", "portraits", *size, *model)
     return folder
+
+
+@pytest.fixture
+def few_draws(monkeypatch):
+    """The losses in the table of `lord attack` are of one draw, where nobody looks at them."""
+    from functools import partial
+
+    from lord.attacks import pgd
+
+    monkeypatch.setattr(pgd, "denoising_loss", partial(pgd.denoising_loss, draws=1))

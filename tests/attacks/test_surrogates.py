@@ -49,7 +49,7 @@ def test_fresh_surrogate_predicts_what_the_unet_predicts(own_pipeline, state):
 
 
 def test_surrogate_learns_the_images_and_changes_the_attack(pipeline, images):
-    settings = quick_attack(rounds=2, surrogate_steps=15, surrogate_learning_rate=1e-2)
+    settings = quick_attack(rounds=2, surrogate_steps=6, surrogate_learning_rate=2e-2)
     text = encode_prompts(pipeline, PROMPTS).clone()
     surrogate = surrogates.make_surrogate(pipeline.unet, rank=4)
 
@@ -61,13 +61,12 @@ def test_surrogate_learns_the_images_and_changes_the_attack(pipeline, images):
     surrogates.train_surrogate(pipeline, surrogate, images, text, settings, SEEDS, "test")
     assert loss() < before
     assert not any(weight.requires_grad for weight in surrogate.parameters())
-    changed = {
-        name
-        for name, weight in surrogate.named_parameters()
-        if name in dict(pipeline.unet.named_parameters())
-        and not torch.equal(weight, dict(pipeline.unet.named_parameters())[name])
-    }
-    assert not changed
+    learned = dict(surrogate.named_parameters())
+    assert all(
+        torch.equal(learned[name], weight)
+        for name, weight in pipeline.unet.named_parameters()
+        if name in learned
+    )
     two_rounds = attack(pipeline, images, PROMPTS, settings, SEEDS)
     one_round = attack(pipeline, images, PROMPTS, quick_attack(steps=6, rounds=1), SEEDS)
     assert not torch.equal(two_rounds, one_round)

@@ -42,6 +42,7 @@ def contents(folder: Path) -> dict:
     return {path.name: path.read_bytes() for path in folder.glob("*.png")}
 
 
+@pytest.mark.usefixtures("few_draws")
 def test_a_killed_attack_goes_on_and_ends_the_same(model, album, tmp_path, monkeypatch):
     arguments = [*QUICK_ATTACK, "--batch-size", 1, *model]
     run("attack", album, tmp_path / "whole", *arguments)

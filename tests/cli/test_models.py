@@ -2,12 +2,14 @@
 
 import re
 
+import pytest
 from helpers import error, run
 
 from lord.files import save_tensors
 from lord.training.lora_file import read_safetensors
 
 
+@pytest.mark.usefixtures("few_draws")
 def test_a_lora_stays_with_the_defence_it_has_learned_behind(model, album, defence, tmp_path):
     training = ["--steps", 1, "--batch-size", 2, "--rank", 2]
     behind, without = tmp_path / "behind.safetensors", tmp_path / "without.safetensors"
@@ -35,6 +37,7 @@ def test_a_lora_stays_with_the_defence_it_has_learned_behind(model, album, defen
     run(*asked(behind, other, *kept), *sampling)
 
 
+@pytest.mark.usefixtures("few_draws")
 def test_a_defence_from_a_folder_leaves_only_its_files(model, album, tmp_path):
     size = ["--attack-steps", 1, "--steps", 1, "--batch-size", 2, "--rank", 2]
     (tmp_path / "audit.json").write_text("{}")  # the calibration of an earlier defence
@@ -43,6 +46,7 @@ def test_a_defence_from_a_folder_leaves_only_its_files(model, album, tmp_path):
     assert names == {"adapter_config.json", "adapter_model.safetensors"}
 
 
+@pytest.mark.usefixtures("few_draws")
 def test_audit(model, album, tmp_path, monkeypatch):
     monkeypatch.setattr("lord.cli.models.AUDITABLE", 8)
     size = ["--attack-steps", 1, "--steps", 2, "--batch-size", 2, "--rank", 2]

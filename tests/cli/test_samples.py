@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import pytest
 from helpers import SIZE, run
 from typer.testing import CliRunner
 
@@ -12,6 +13,7 @@ from lord.data.folder import load_folder
 QUICK_ATTACK = ["--eps", "8/255", "--step-size", "4/255", "--steps", "1", "--rounds", "1"]
 
 
+@pytest.mark.usefixtures("few_draws")
 def test_from_images_to_numbers(model, album, defence, tmp_path):
     attacked, lora, samples = (
         tmp_path / "attacked",

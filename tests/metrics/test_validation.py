@@ -3,7 +3,6 @@
 from itertools import product
 
 import pytest
-import torch
 
 from lord.api import instruments_for
 from lord.data.subjects import DOMAINS, Subject
@@ -17,7 +16,7 @@ from lord.metrics.validation import (
     monotonicity,
     severity_curves,
 )
-from lord.models.pipeline import EMBEDDED, load_pipeline
+from lord.models.pipeline import EMBEDDED
 
 SHIPPED = (
     FEATURE_ASSETS / "config.json",
@@ -37,11 +36,6 @@ def test_monotonicity_turns_the_sign_of_scores():
     assert monotonicity(points) == pytest.approx(
         {("fid_embedded", "blur"): 1, ("clip_iqa_embedded", "blur"): 1}
     )
-
-
-@pytest.fixture(scope="module")
-def pipeline():
-    return load_pipeline("embedded", device="cpu", dtype=torch.float32)
 
 
 @pytest.fixture(scope="module")
