@@ -49,7 +49,7 @@ def _settings(part: nn.Module) -> list[tuple]:
             module.training,
             len(module._forward_hooks),
             len(module._forward_pre_hooks),
-            [(key, weight.requires_grad) for key, weight in module.named_parameters(recurse=False)],
+            [(key, w is not None and w.requires_grad) for key, w in module._parameters.items()],
         )
         for name, module in part.named_modules()
     ]
