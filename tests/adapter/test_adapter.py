@@ -4,7 +4,8 @@ import copy
 
 import pytest
 import torch
-from diffusers import UNet2DConditionModel
+from diffusers import StableDiffusionPipeline, UNet2DConditionModel
+from helpers import randomise
 from peft import LoraConfig, inject_adapter_in_model
 from torch import Tensor, nn
 
@@ -24,20 +25,19 @@ from lord.adapter import (
     unmerge,
     without_adapters,
 )
-from lord.models.embedded import TINY, build_pipeline
+from lord.models.embedded import TINY
 
 TARGETS = ["to_q", "to_k", "to_v", "to_out.0"]
 
 
-@pytest.fixture(scope="module")
-def untouched() -> UNet2DConditionModel:
-    torch.manual_seed(0)
-    return build_pipeline(TINY).unet.eval()
+@pytest.fixture
+def untouched(pipeline: StableDiffusionPipeline) -> UNet2DConditionModel:
+    return pipeline.unet
 
 
 @pytest.fixture
-def unet(untouched: UNet2DConditionModel) -> UNet2DConditionModel:
-    return copy.deepcopy(untouched)
+def unet(own_pipeline: StableDiffusionPipeline) -> UNet2DConditionModel:
+    return own_pipeline.unet
 
 
 @pytest.fixture(scope="module")
@@ -58,14 +58,6 @@ def lord_config(**settings) -> LordConfig:
 
 def lora_config() -> LoraConfig:
     return LoraConfig(r=2, lora_alpha=4, target_modules=TARGETS)
-
-
-def randomise(unet: nn.Module, name: str, only: str = "", scale: float = 0.1) -> None:
-    """Give the adapter weights that no initialisation would give."""
-    generator = torch.Generator().manual_seed(2)
-    for key, parameter in unet.named_parameters():
-        if f".{name}." in key and only in key:
-            parameter.data = torch.randn(parameter.shape, generator=generator).to(parameter) * scale
 
 
 def randomised_lord(unet: UNet2DConditionModel, **settings) -> None:

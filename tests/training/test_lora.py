@@ -1,6 +1,5 @@
 """LoRA fine-tuning on a tiny pipeline: what trains, what is saved, what is refused."""
 
-import copy
 import json
 
 import pytest
@@ -10,7 +9,6 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from lord.adapter import LordConfig, activate, active_adapters, adapter_tensors, add_adapter
-from lord.models.embedded import TINY, build_pipeline
 from lord.models.pipeline import encode_prompts
 from lord.training import loop as training
 from lord.training.adapters import rows_of_step, seeds_of_step
@@ -23,18 +21,9 @@ SETTINGS = FinetuneSettings(
 )
 
 
-@pytest.fixture(scope="module")
-def untouched() -> StableDiffusionPipeline:
-    torch.manual_seed(0)
-    return build_pipeline(TINY)
-
-
 @pytest.fixture
-def pipeline(untouched: StableDiffusionPipeline) -> StableDiffusionPipeline:
-    return StableDiffusionPipeline(
-        **untouched.components | {"unet": copy.deepcopy(untouched.unet)},
-        requires_safety_checker=False,
-    )
+def pipeline(own_pipeline: StableDiffusionPipeline) -> StableDiffusionPipeline:
+    return own_pipeline
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +43,7 @@ def probe(pipeline: StableDiffusionPipeline) -> Tensor:
         return unet(latents, torch.tensor([100, 600]), text, return_dict=False)[0]
 
 
-def test_only_the_lora_learns_and_removing_it_is_exact(pipeline, untouched, images):
+def test_only_the_lora_learns_and_removing_it_is_exact(pipeline, tiny, images):
     before = probe(pipeline)
     history = finetune(pipeline, images, CAPTIONS, SETTINGS)
     assert len(history["loss"]) == 6 and all(value > 0 for value in history["loss"])
@@ -63,7 +52,7 @@ def test_only_the_lora_learns_and_removing_it_is_exact(pipeline, untouched, imag
     assert not torch.equal(probe(pipeline), before)
     remove_adapters(pipeline)
     assert torch.equal(probe(pipeline), before)
-    weights, original = pipeline.unet.state_dict(), untouched.unet.state_dict()
+    weights, original = pipeline.unet.state_dict(), tiny.pipeline.unet.state_dict()
     assert weights.keys() == original.keys()
     assert all(torch.equal(weights[key], original[key]) for key in original)
 

@@ -2,27 +2,23 @@
 
 import pytest
 import torch
+from helpers import randomise
 
 from lord.adapter import LordConfig, add_adapter, remove_adapters
 from lord.attacks.pgd import attack
 from lord.attacks.settings import AttackSettings
 from lord.attacks.through_gate import attack_and_close
 from lord.defences.audit import gate_scores
-from lord.models.embedded import TINY, build_pipeline
 
 SEEDS, PROMPTS = [1, 2], ["a portrait", "a landscape"]
 SETTINGS = AttackSettings(eps=8 / 255, step_size=2 / 255, steps=6, rounds=1, surrogate="none")
 
 
 @pytest.fixture
-def pipeline():
-    torch.manual_seed(0)
-    pipeline = build_pipeline(TINY)
-    add_adapter(pipeline.unet, LordConfig(r=2, target_modules=["to_q", "to_v"]), "lord")
-    for name, weight in pipeline.unet.named_parameters():
-        if ".lord." in name:
-            weight.data = torch.randn(weight.shape, generator=torch.Generator().manual_seed(1)) / 2
-    return pipeline
+def pipeline(own_pipeline):
+    add_adapter(own_pipeline.unet, LordConfig(r=2, target_modules=["to_q", "to_v"]), "lord")
+    randomise(own_pipeline.unet, scale=0.5)
+    return own_pipeline
 
 
 @pytest.fixture(scope="module")

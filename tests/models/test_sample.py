@@ -2,19 +2,13 @@
 
 import pytest
 import torch
-from diffusers import DDIMScheduler, DPMSolverMultistepScheduler, StableDiffusionPipeline
+from diffusers import DDIMScheduler, DPMSolverMultistepScheduler
+from helpers import build_tiny
 
-from lord.models.embedded import TINY, build_pipeline
 from lord.models.sample import generate
 from lord.seeding import generators
 
 PROMPTS = ["a portrait of a person", "a landscape", "a portrait of a person"]
-
-
-@pytest.fixture(scope="module")
-def pipeline() -> StableDiffusionPipeline:
-    torch.manual_seed(0)
-    return build_pipeline(TINY)
 
 
 def test_images_do_not_depend_on_their_batch(pipeline):
@@ -54,9 +48,7 @@ def test_one_prompt_for_all_and_other_schedulers(pipeline):
 
 
 def test_half_precision():
-    torch.manual_seed(0)
-    half = build_pipeline(TINY).to(torch.bfloat16)
-    images = generate(half, PROMPTS[:1], [1], steps=2)
+    images = generate(build_tiny(torch.bfloat16), PROMPTS[:1], [1], steps=2)
     assert images.dtype == torch.float32 and images.isfinite().all()
 
 

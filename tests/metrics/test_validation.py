@@ -3,7 +3,6 @@
 from itertools import product
 
 import pytest
-import torch
 
 from lord.api import instruments_for
 from lord.data.subjects import DOMAINS, Subject
@@ -16,7 +15,7 @@ from lord.metrics.validation import (
     monotonicity,
     severity_curves,
 )
-from lord.models.pipeline import EMBEDDED, load_pipeline
+from lord.models.pipeline import EMBEDDED
 from lord.names import HIGHER_IS_BETTER
 
 SHIPPED = (
@@ -40,15 +39,11 @@ def test_monotonicity_turns_the_sign_of_scores():
 
 
 @pytest.fixture(scope="module")
-def pipeline():
-    return load_pipeline("embedded", device="cpu", dtype=torch.float32)
-
-
-@pytest.fixture(scope="module")
-def curves(pipeline):
+def curves(trained):
+    pipeline = trained.pipeline
     return {
         domain: severity_curves(
-            instruments_for(pipeline), pipeline, Subject(domain, "stage1", 0), 64, 128
+            instruments_for(pipeline), pipeline, Subject(domain, "stage1", 0), 24, 48
         )
         for domain in DOMAINS
     }
@@ -71,8 +66,8 @@ def test_every_metric_follows_every_degradation(curves, domain):
 
 @shipped
 @pytest.mark.parametrize("domain", DOMAINS)
-def test_clean_sets_score_near_the_optimum(pipeline, curves, domain):
-    floor = clean_floor(instruments_for(pipeline), pipeline, Subject(domain, "stage1", 1), 64, 256)
+def test_clean_sets_score_near_the_optimum(embedded, curves, domain):
+    floor = clean_floor(instruments_for(embedded), embedded, Subject(domain, "stage1", 1), 24, 64)
     worst = {name: max if not name.startswith(HIGHER_IS_BETTER) else min for name in floor}
     for name, value in floor.items():
         damaged = [

@@ -1,11 +1,11 @@
 """LoRD from Stage 1 to test time, on a tiny pipeline."""
 
-import copy
 import json
 
 import pytest
 import torch
 from diffusers import StableDiffusionPipeline
+from helpers import build_tiny, copy_of
 from torch import Tensor
 
 from lord.adapter import (
@@ -22,7 +22,6 @@ from lord.defences.settings import Stage1Settings
 from lord.defences.stage1 import train_defence
 from lord.defences.treatments import TREATMENTS, apply_treatment
 from lord.models.diffusion import noised, training_schedule
-from lord.models.embedded import TINY, build_pipeline
 from lord.models.pipeline import encode_prompts
 from lord.training import loop as training
 from lord.training.lora import finetune
@@ -34,18 +33,9 @@ SETTINGS = Stage1Settings(
 CAPTIONS = ["a portrait of a person", "a landscape", "a portrait of a person"]
 
 
-@pytest.fixture(scope="module")
-def untouched() -> StableDiffusionPipeline:
-    torch.manual_seed(0)
-    return build_pipeline(TINY)
-
-
 @pytest.fixture
-def pipeline(untouched: StableDiffusionPipeline) -> StableDiffusionPipeline:
-    return StableDiffusionPipeline(
-        **untouched.components | {"unet": copy.deepcopy(untouched.unet)},
-        requires_safety_checker=False,
-    )
+def pipeline(own_pipeline: StableDiffusionPipeline) -> StableDiffusionPipeline:
+    return own_pipeline
 
 
 @pytest.fixture(scope="module")
@@ -61,12 +51,9 @@ def attacked(clean: Tensor) -> Tensor:
 
 
 @pytest.fixture(scope="module")
-def defence_folder(untouched, clean, attacked, tmp_path_factory):
+def defence_folder(tiny, clean, attacked, tmp_path_factory):
     """A trained defence, its effect made large enough to tell the treatments apart."""
-    pipeline = StableDiffusionPipeline(
-        **untouched.components | {"unet": copy.deepcopy(untouched.unet)},
-        requires_safety_checker=False,
-    )
+    pipeline = copy_of(tiny.pipeline)
     train_defence(pipeline, clean, attacked, CAPTIONS, SETTINGS)
     generator = torch.Generator().manual_seed(3)
     for name, parameter in pipeline.unet.named_parameters():
@@ -185,7 +172,7 @@ def test_killed_and_started_again(pipeline, clean, attacked, tmp_path, monkeypat
     assert all(torch.equal(weights[key], expected[key]) for key in expected)
 
 
-def test_saved_and_loaded(pipeline, untouched, defence_folder, tmp_path):
+def test_saved_and_loaded(pipeline, tiny, defence_folder, tmp_path):
     assert {path.name for path in defence_folder.iterdir()} == {
         "adapter_config.json",
         "adapter_model.safetensors",
@@ -201,7 +188,7 @@ def test_saved_and_loaded(pipeline, untouched, defence_folder, tmp_path):
         load_defence(pipeline, tmp_path)
     assert torch.equal(probe(pipeline), expected)
     remove_adapters(pipeline.unet)
-    assert torch.equal(probe(pipeline), probe(untouched))
+    assert torch.equal(probe(pipeline), probe(tiny.pipeline))
 
 
 def test_treatments(pipeline, defence_folder, clean):
@@ -245,8 +232,7 @@ def test_unknown_treatments_are_refused(pipeline, defence_folder, name):
 
 
 def test_a_defence_of_another_model_is_refused(defence_folder):
-    torch.manual_seed(0)
-    other = build_pipeline(TINY.model_copy(update={"unet_channels": (24, 48)}))
+    other = build_tiny(unet_channels=(24, 48))
     with pytest.raises(ValueError, match="does not belong to this model"):
         load_defence(other, defence_folder)
     assert active_adapters(other.unet) == []

@@ -10,7 +10,6 @@ from lord.data.subjects import DOMAINS
 from lord.metrics.clip import ClipSettings, load_clip, train_clip
 from lord.metrics.features import FeatureSettings, load_features, train_features
 from lord.metrics.pool import attribute_names, render_pool, training_view
-from lord.models.embedded import TINY, build_pipeline
 from lord.training import loop as training
 
 TOY = {
@@ -29,14 +28,8 @@ TRAININGS = {
 
 
 @pytest.fixture(scope="module")
-def pipeline():
-    torch.manual_seed(0)
-    return build_pipeline(TINY)
-
-
-@pytest.fixture(scope="module")
-def pool(pipeline):
-    return render_pool(pipeline, "train", 6, 32)
+def pool(tiny):
+    return render_pool(tiny.pipeline, "train", 6, 32)
 
 
 def test_pool_knows_its_images(pool):

@@ -1,4 +1,5 @@
 import io
+from functools import partial
 
 import numpy as np
 import pytest
@@ -9,22 +10,11 @@ from scipy import sparse
 from scipy.optimize import lsq_linear
 
 from lord.data.subjects import sample_domain
-from lord.models.embedded import TINY, build_pipeline
-from lord.models.pipeline import decode_latents, encode_images, load_pipeline, round_trip
+from lord.models.pipeline import decode_latents, encode_images, round_trip
 from lord.purifiers import PURIFIERS, autoencoder, latent_diffusion, purify
-from lord.purifiers.latent_diffusion import diffpure
-from lord.purifiers.minimise import minimise
+from lord.purifiers.latent_diffusion import diffpure, gridpure
 
 SIZE, SEEDS, PROMPTS = 32, [3, 4, 5], ["a portrait", "a landscape", "a portrait"]
-
-
-@pytest.fixture(scope="module")
-def pipeline():
-    torch.manual_seed(0)
-    pipeline = build_pipeline(TINY)
-    for module in (pipeline.vae, pipeline.unet, pipeline.text_encoder):
-        module.requires_grad_(False).eval()
-    return pipeline
 
 
 @pytest.fixture(scope="module")
@@ -37,14 +27,14 @@ def images():
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch):
-    """Few steps where the default is a hundred."""
-    monkeypatch.setattr(
-        autoencoder,
-        "minimise",
-        lambda objective, images, steps, learning_rate: minimise(
-            objective, images, 20, learning_rate
-        ),
-    )
+    """Few steps where the default is a hundred, and few rounds."""
+
+    def few(real):
+        return lambda one, two, steps, **more: real(one, two, steps=min(steps, 20), **more)
+
+    monkeypatch.setattr(autoencoder, "train", few(autoencoder.train))
+    monkeypatch.setattr(autoencoder, "minimise", few(autoencoder.minimise))
+    monkeypatch.setitem(PURIFIERS, "gridpure", partial(gridpure, rounds=3))
 
 
 @pytest.mark.parametrize("method", PURIFIERS)
@@ -134,13 +124,12 @@ def test_impress_makes_images_that_the_autoencoder_reproduces(pipeline, images):
     assert lost(purify(pipeline, images, PROMPTS, SEEDS, "impress")) < lost(images)
 
 
-def test_diffpure_goes_from_a_round_trip_to_another_picture():
+def test_diffpure_goes_from_a_round_trip_to_another_picture(embedded):
     """With the trained model: the stronger, the more the noise decides."""
-    pipeline = load_pipeline()
     clean = sample_domain("portraits", "train", range(2)).images
-    restored = round_trip(pipeline, clean)
+    restored = round_trip(embedded, clean)
     change = [
-        (diffpure(pipeline, clean, PROMPTS[:2], SEEDS[:2], strength, 4) - restored).abs().mean()
+        (diffpure(embedded, clean, PROMPTS[:2], SEEDS[:2], strength, 4) - restored).abs().mean()
         for strength in (0.005, 0.2, 0.8)
     ]
     assert change[0] < 0.01 < change[1] < change[2]

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from helpers import randomise
 
 from lord.adapter import LordConfig, add_adapter, set_gate
 from lord.defences.audit import (
@@ -12,20 +13,15 @@ from lord.defences.audit import (
     load_calibration,
     save_calibration,
 )
-from lord.models.embedded import TINY, build_pipeline
 
 CAPTIONS = ["a portrait", "a landscape", "a portrait"]
 
 
-@pytest.fixture(scope="module")
-def pipeline():
-    torch.manual_seed(0)
-    pipeline = build_pipeline(TINY)
-    add_adapter(pipeline.unet, LordConfig(r=2, target_modules=["to_q"]), "lord")
-    for name, weight in pipeline.unet.named_parameters():
-        if ".lord." in name:
-            weight.data = torch.randn(weight.shape, generator=torch.Generator().manual_seed(1)) / 4
-    return pipeline
+@pytest.fixture
+def defended(own_pipeline):
+    add_adapter(own_pipeline.unet, LordConfig(r=2, target_modules=["to_q"]), "lord")
+    randomise(own_pipeline.unet, scale=0.25)
+    return own_pipeline
 
 
 @pytest.fixture(scope="module")
@@ -33,18 +29,18 @@ def images():
     return torch.rand(3, 3, 32, 32, generator=torch.Generator().manual_seed(2))
 
 
-def test_an_image_has_its_own_score(pipeline, images):
-    scores = gate_scores(pipeline, images, CAPTIONS, levels=3)
+def test_an_image_has_its_own_score(defended, images):
+    scores = gate_scores(defended, images, CAPTIONS, levels=3)
     assert scores.shape == (3,) and scores.unique().numel() == 3
-    alone = gate_scores(pipeline, images[1:2], CAPTIONS[1:2], levels=3)
+    alone = gate_scores(defended, images[1:2], CAPTIONS[1:2], levels=3)
     assert torch.allclose(scores[1:2], alone, atol=1e-5)
-    set_gate(pipeline.unet, 0.5)  # as some treatment left it
-    assert torch.allclose(gate_scores(pipeline, images, CAPTIONS, levels=3), scores)
+    set_gate(defended.unet, 0.5)  # as some treatment left it
+    assert torch.allclose(gate_scores(defended, images, CAPTIONS, levels=3), scores)
 
 
-def test_without_gates_there_is_no_score(images):
+def test_without_gates_there_is_no_score(pipeline, images):
     with pytest.raises(ValueError, match="no LoRD adapter"):
-        gate_scores(build_pipeline(TINY), images, CAPTIONS)
+        gate_scores(pipeline, images, CAPTIONS)
 
 
 def test_calibration_finds_the_curve_that_made_the_labels():

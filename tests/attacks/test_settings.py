@@ -1,0 +1,42 @@
+"""Settings of attacks: what is published, what is refused."""
+
+import pytest
+
+from lord.attacks.objectives import OBJECTIVES
+from lord.attacks.settings import NOISE, PUBLISHED, AttackSettings
+
+
+def test_what_is_not_given_is_as_published():
+    assert set(PUBLISHED) == {*OBJECTIVES, NOISE}
+    assert AttackSettings(method="aspl").rounds == 50
+    assert AttackSettings(method="ace").eps == 4 / 255
+    assert AttackSettings(method="ace", rounds=1).surrogate_steps == 10
+    starting = {method for method in PUBLISHED if AttackSettings(method=method).random_start}
+    assert starting == {"advdm", "mist", "encoder", NOISE}
+    decaying = {method for method in PUBLISHED if AttackSettings(method=method).step_decay}
+    assert decaying == {"encoder"}
+    assert AttackSettings(method="diffusion").draws == 10
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"method": "fsmg", "surrogate": "none"}, "would be AdvDM"),
+        ({"method": "aspl", "surrogate": "alternating"}, "would be AdvDM"),
+        ({"method": "advdm", "rounds": 2}, "rounds"),
+        ({"method": "advdm", "surrogate": "fixed"}, "FSMG"),
+        ({"method": "ace", "norm": "l2"}, "eps"),
+    ],
+)
+def test_no_attack_silently_becomes_another(wrong, message):
+    with pytest.raises(ValueError, match=message):
+        AttackSettings(**wrong)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"eps": 8}, {"eps": 0.5 / 255}, {"steps": 0}, {"method": "acee"}, {"epsilon": 0.1}],
+)
+def test_wrong_settings(wrong):
+    with pytest.raises(ValueError, match=next(iter(wrong))):
+        AttackSettings(**wrong)

@@ -1,0 +1,48 @@
+"""Errors: one line, exit code 1, before any long work."""
+
+import pytest
+from helpers import SIZE, error
+from PIL import Image
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["attack", "nowhere", "out"], "nowhere: no such folder"),
+        (["attack", ".", "."], "give another folder than that of the originals"),
+        (["attack", ".", "out", "--eps", "0"], "eps: Input should be greater"),
+        (["attack", ".", "out", "--target", "cat.png"], "cat.png: no such file"),
+        (["attack", ".", "out", "--model", "./nowhere"], "no diffusers pipeline there"),
+        (["attack", ".", "out", "--device", "abacus"], "--device abacus"),
+        (["attack", ".", "out", "--norm", "l2"], "eps: Field required"),
+        (["attack", ".", "a.png"], "a.png: is a file"),
+        (["attack", "empty.safetensors", "out"], "no images in it"),
+        (["purify", "nowhere", "out"], "nowhere: no such folder"),
+        (["purify", ".", "."], "give another folder than that of the originals"),
+        (["finetune", "nowhere", "x.safetensors"], "nowhere: no such folder"),
+        (["finetune", ".", "x.safetensors", "--defence", "."], "a defence that `lord defend`"),
+        (["audit", ".", "--defence", "nowhere"], "a defence that `lord defend`"),
+        (["generate", "a", "out", "--defence", "nowhere"], "a defence that `lord defend`"),
+        (["finetune", ".", "x.pt"], "must end in .safetensors"),
+        (["finetune", ".", "empty.safetensors"], "the LoRA is a file"),
+        (["finetune", ".", "x.safetensors", "--prior", "."], "--prior-weight: give both"),
+        (["finetune", ".", "x.safetensors", "--rank", "0"], "rank: Input should be greater"),
+        (["defend", "out"], "either --images FOLDER or --domain"),
+        (["generate", "a", "out", "--lora", "x.safetensors"], "x.safetensors: no such file"),
+        (["generate", "a", "out", "--treatment", "merged"], "none is given"),
+        (["evaluate", "nowhere", "--reference", "."], "nowhere: no such folder"),
+        (["generate", "a", "a.png"], "a.png: is a file"),
+        (["render", "a.png"], "a.png: is a file"),
+        (["render", "out", "--references"], "give the --subject"),
+        (["pretrain", "out", "--settings", "no.yaml"], "no.yaml"),
+        (["study", "status", "--profile", "huge"], "unknown profile 'huge'"),
+        (["study", "notebook", "99_more"], "unknown notebook '99_more'"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_bad_input_is_one_line(arguments, message, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Image.new("RGB", (SIZE, SIZE)).save("a.png")
+    (tmp_path / "empty.safetensors").mkdir()
+    assert message in error(*arguments)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.png", "empty.safetensors"]

@@ -1,0 +1,60 @@
+"""What the command line says of itself."""
+
+import subprocess
+import sys
+
+import pytest
+import typer
+from helpers import run
+from typer.testing import CliRunner
+
+import lord
+from lord.cli import app
+
+COMMANDS = typer.main.get_command(app).commands
+PATHS = [
+    *[[name] for name in COMMANDS],
+    *[["study", name] for name in COMMANDS["study"].commands],
+]
+
+
+@pytest.mark.parametrize("path", PATHS, ids=" ".join)
+def test_help_explains_every_command_and_option(path):
+    text = run(*path, "--help").output
+    command = COMMANDS[path[0]] if len(path) == 1 else COMMANDS["study"].commands[path[1]]
+    assert command.help
+    assert all(parameter.help for parameter in command.params)
+    if len(path) == 1:
+        assert "Example" in text and f"lord {path[0]}" in text
+
+
+def test_help_loads_no_framework():
+    code = (
+        "import sys, lord.cli; from typer.testing import CliRunner\n"
+        "assert CliRunner().invoke(lord.cli.app, ['attack', '--help']).exit_code == 0\n"
+        "assert not {'torch', 'diffusers', 'pandas'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_version():
+    assert run("--version").output.strip() == lord.__version__
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["attack", ".", "out", "--method", "fgsm"], "ace"),
+        (["attack", ".", "out", "--eps", "8/0"], "8/255"),
+        (["render", "out", "--domain", "cats"], "landscapes"),
+        (["study", "run", "--seed", "one"], "--seed"),
+        (["attak"], "attack"),
+    ],
+)
+def test_an_unknown_option_value_names_the_known_ones(arguments, message):
+    assert message in run(*arguments, code=2).output
+
+
+def test_debug_shows_the_traceback():
+    result = CliRunner().invoke(app, ["--debug", "attack", "nowhere", "out"])
+    assert isinstance(result.exception, FileNotFoundError)

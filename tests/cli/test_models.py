@@ -1,0 +1,98 @@
+"""Commands that teach: defend, finetune, audit, pretrain."""
+
+import re
+
+import pytest
+from helpers import error, run
+
+from lord.files import save_tensors
+from lord.training.lora_file import read_safetensors
+
+
+@pytest.mark.usefixtures("few_draws")
+def test_a_lora_stays_with_the_defence_it_has_learned_behind(model, album, defence, tmp_path):
+    training = ["--steps", 1, "--batch-size", 2, "--rank", 2]
+    behind, without = tmp_path / "behind.safetensors", tmp_path / "without.safetensors"
+    run("finetune", album, behind, "--defence", defence, *training, *model)
+    run("finetune", album, without, *training, *model)
+    other = tmp_path / "other"
+    stage1 = ["--attack-steps", 1, "--steps", 1, "--batch-size", 2, "--rank", 2]
+    run("defend", other, "--images", album, *stage1, *model)
+
+    kept = ["--treatment", "lambda=1"]
+    sampling = ["--count", 1, "--steps", 1, *model]
+
+    def asked(lora, folder, *more):
+        return ("generate", "a", tmp_path / "out", "--lora", lora, "--defence", folder, *more)
+
+    assert "behind another defence" in error(*asked(behind, other, *kept), *sampling)
+    assert "without a defence" in error(*asked(without, defence, *kept), *sampling)
+    assert not (tmp_path / "out").exists()
+    run(*asked(behind, other), *sampling)  # dropped, it makes no difference
+    run(*asked(behind, defence, *kept), *sampling)
+
+    tensors, metadata = read_safetensors(behind)
+    del metadata["lord_defence"]  # as a file from elsewhere
+    save_tensors(tensors, behind, metadata)
+    run(*asked(behind, other, *kept), *sampling)
+
+
+@pytest.mark.usefixtures("few_draws")
+def test_a_defence_from_a_folder_leaves_only_its_files(model, album, tmp_path):
+    size = ["--attack-steps", 1, "--steps", 1, "--batch-size", 2, "--rank", 2]
+    (tmp_path / "audit.json").write_text("{}")  # the calibration of an earlier defence
+    assert "too few" in run("defend", tmp_path, "--images", album, *size, *model).output
+    names = {path.name for path in tmp_path.iterdir()}
+    assert names == {"adapter_config.json", "adapter_model.safetensors"}
+
+
+@pytest.mark.usefixtures("few_draws")
+def test_audit(model, album, tmp_path, monkeypatch):
+    monkeypatch.setattr("lord.cli.models.AUDITABLE", 8)
+    size = ["--attack-steps", 1, "--steps", 2, "--batch-size", 2, "--rank", 2]
+    run("defend", tmp_path, "--domain", "portraits", "--identities", 8, *size, *model)
+    said = {}
+    for prior in ("1/100", "1/2"):
+        output = run("audit", album, "--defence", tmp_path, "--prior", prior, *model).stdout
+        said[prior] = [int(number) for number in re.findall(r"(\d+)%", output)]
+        assert len(said[prior]) == 3 and "picture-00000" in output
+    assert max(said["1/100"]) < min(said["1/2"])
+    assert "prior" in error("audit", album, "--defence", tmp_path, "--prior", "2", *model)
+    (tmp_path / "audit.json").unlink()
+    assert "lord defend" in error("audit", album, "--defence", tmp_path, *model)
+
+
+def test_pretraining_again_changes_nothing(pretrained):
+    weights = [pretrained / "embedded" / "unet", pretrained / "features", pretrained / "clip"]
+    before = [sorted(folder.glob("*.safetensors"))[0].read_bytes() for folder in weights]
+    run("pretrain", pretrained, "--settings", pretrained / "settings.yaml")
+    after = [sorted(folder.glob("*.safetensors"))[0].read_bytes() for folder in weights]
+    assert before == after
+    other = pretrained / "other.yaml"
+    other.write_text("model: {seed: 1}")
+    assert "with other settings" in error("pretrain", pretrained, "--settings", other)
+
+
+def test_a_file_of_another_kind_is_refused(model, defence, tmp_path):
+    weights = defence / "adapter_model.safetensors"
+    assert "adapter" in error("generate", "a", tmp_path, "--lora", weights, *model)
+    broken = tmp_path / "broken.safetensors"
+    broken.write_bytes(b"nothing")
+    assert "broken.safetensors" in error("generate", "a", tmp_path, "--lora", broken, *model)
+
+
+def test_unknown_treatment_and_sections_are_refused(model, defence, tmp_path):
+    asked = ["--defence", defence, "--treatment", "half"]
+    assert "unknown treatment 'half'" in error("generate", "a", tmp_path / "out", *asked, *model)
+    settings = tmp_path / "settings.yaml"
+    settings.write_text("unet: {}")
+    assert "model, features, clip" in error("pretrain", tmp_path / "out", "--settings", settings)
+    settings.write_text("clip: {stepz: 3}")
+    assert "stepz" in error("pretrain", tmp_path / "out", "--settings", settings)
+    settings.write_text("clip: 3")
+    assert "clip: expected settings" in error("pretrain", tmp_path / "out", "--settings", settings)
+    settings.write_bytes(b"\xff")
+    assert "settings.yaml: not a YAML" in error(
+        "pretrain", tmp_path / "out", "--settings", settings
+    )
+    assert not (tmp_path / "out").exists()

@@ -1,0 +1,71 @@
+"""Commands that sample and measure, and the whole chain."""
+
+import json
+from pathlib import Path
+
+import pytest
+from helpers import SIZE, run
+from typer.testing import CliRunner
+
+from lord.cli import app
+from lord.data.folder import load_folder
+
+QUICK_ATTACK = ["--eps", "8/255", "--step-size", "4/255", "--steps", "1", "--rounds", "1"]
+
+
+@pytest.mark.usefixtures("few_draws")
+def test_from_images_to_numbers(model, album, defence, tmp_path):
+    attacked, lora, samples = (
+        tmp_path / "attacked",
+        tmp_path / "s.safetensors",
+        tmp_path / "samples",
+    )
+    table = run("attack", album, attacked, *QUICK_ATTACK, *model).output
+    assert "picture-00000" in table and "8.0/255" not in table and "4.0/255" in table
+    assert load_folder(attacked, SIZE).captions == load_folder(album, SIZE).captions
+
+    training = ["--steps", 2, "--batch-size", 2, "--rank", 2]
+    run("finetune", attacked, lora, "--defence", defence, *training, *model)
+    assert [path.name for path in tmp_path.glob("*.work")] == []
+
+    tuned = ["--lora", lora, "--defence", defence]
+    sampling = ["--count", 3, "--steps", 2, "--batch-size", 2]
+    run("generate", "a portrait of sks person", samples, *tuned, *sampling, *model)
+    assert sorted(path.name for path in samples.glob("*.png")) == [f"{k:05d}.png" for k in range(3)]
+
+    learned = tmp_path / "learned"
+    prompt = "a portrait of sks person"
+    run("generate", prompt, learned, *tuned, "--treatment", "learned", *sampling, *model)
+    assert (learned / "00000.png").read_bytes() != (samples / "00000.png").read_bytes()
+
+    result = run("evaluate", samples, "--reference", album, "--json", *model)
+    metrics = json.loads(result.stdout)["metrics"]
+    assert set(metrics) == {"fid_embedded", "fid_embedded_round_trip", "clip_iqa_embedded"}
+    assert "fid_embedded" in run("evaluate", samples, "--reference", album, *model).stdout
+
+
+def contents(folder: Path) -> dict:
+    return {path.name: path.read_bytes() for path in folder.glob("*.png")}
+
+
+def test_more_samples_keep_the_first_ones(model, tmp_path):
+    sampling = ["--steps", 1, "--batch-size", 2, *model]
+    run("generate", "a landscape", tmp_path, "--count", 2, *sampling)
+    first = contents(tmp_path)
+    times = {path: path.stat().st_mtime_ns for path in tmp_path.glob("*.png")}
+    run("generate", "a landscape", tmp_path, "--count", 4, *sampling)
+    assert len(contents(tmp_path)) == 4
+    assert first.items() <= contents(tmp_path).items()
+    assert all(path.stat().st_mtime_ns == time for path, time in times.items())
+
+
+def test_a_killed_overwriting_is_not_taken_for_the_old_samples(model, tmp_path, monkeypatch):
+    sampling = ["--count", 1, "--steps", 1, *model]
+    run("generate", "a landscape", tmp_path, *sampling)
+    first = contents(tmp_path)
+    with monkeypatch.context() as patch:
+        patch.setattr("lord.cli.samples.Manifest.add", lambda *_: 1 / 0)
+        CliRunner().invoke(app, [*map(str, ["generate", "a portrait", tmp_path, *sampling])])
+    assert contents(tmp_path) != first
+    run("generate", "a landscape", tmp_path, *sampling)
+    assert contents(tmp_path) == first
