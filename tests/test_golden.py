@@ -22,6 +22,7 @@ from lord.data.subjects import DOMAINS, Subject, sample_domain
 from lord.defences.gates import gate_profile
 from lord.defences.settings import Stage1Settings
 from lord.defences.stage1 import train_defence
+from lord.experiments.lord.chain.model import psnr
 from lord.metrics.clip import load_clip
 from lord.metrics.clip_iqa import clip_iqa
 from lord.metrics.features import load_features
@@ -33,7 +34,6 @@ from lord.models.pipeline import EMBEDDED
 from lord.models.sample import generate
 from lord.names import COMPONENTS, version_of
 from lord.purifiers import purify
-from lord.study.bench import psnr
 from lord.training import lora
 from lord.training.lora import finetune
 from lord.training.settings import FinetuneSettings

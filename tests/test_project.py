@@ -1,6 +1,5 @@
 """The project's own promises: pins, pairs, notebooks, book, citation."""
 
-import ast
 import os
 import re
 import subprocess
@@ -20,9 +19,9 @@ from lord.study.notebooks import (
     executed_folder,
     notebook_names,
     parse_parameters,
+    shown_in,
     status_tables,
 )
-from lord.study.plan import jobs
 from lord.study.profile import load_profile
 
 NAMES = notebook_names()
@@ -72,21 +71,15 @@ def test_ci_script_is_executable():
     assert os.access(REPOSITORY / ".ci" / "run", os.X_OK)
 
 
-def test_every_stage_is_shown_by_the_notebook_that_waits_for_it():
-    """The workflow computes exactly what each notebook reads, and the published study is shown."""
-    rule = (REPOSITORY / "Snakefile").read_text(encoding="utf-8")
-    waits = dict(re.findall(r'"(\d\d_\w+)": ({[^}]+})', rule))
-    assert sorted(waits) == NAMES
-    for name, stages in waits.items():
-        script = (NOTEBOOKS / f"{name}.py").read_text(encoding="utf-8")
-        read = set(re.findall(r'study\.run\(profile, "(\w+)"', script))
-        assert read == ast.literal_eval(stages), name
-    shown = set().union(*map(ast.literal_eval, waits.values()))
-    assert shown == {job.stage for job in jobs(load_profile("full"))}
+def test_every_experiment_is_shown_by_a_notebook():
+    """The workflow waits for what each notebook reads, and the published study is shown."""
+    shown = {experiment for name in NAMES for experiment in shown_in(name)}
+    assert all(shown_in(name) for name in NAMES)
+    assert shown == {experiment.name for experiment in load_profile("full").experiments}
 
 
 def test_a_stamp_whose_record_is_lost_counts_for_nothing(tmp_path):
-    stamp = tmp_path / "smoke" / ".done" / "data"
+    stamp = tmp_path / "smoke" / ".done" / "all"
     stamp.parent.mkdir(parents=True)
     stamp.touch()
     command = [
@@ -107,7 +100,10 @@ def test_a_stamp_whose_record_is_lost_counts_for_nothing(tmp_path):
         text=True,
         check=True,
     )
-    assert "lord study run --profile smoke --stage data" in planned.stdout + planned.stderr
+    assert (
+        "lord study run --profile smoke --experiment data --experiment model"
+        in planned.stdout + planned.stderr
+    )
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -194,7 +190,6 @@ def test_status_page_lists_run_time_device_and_versions():
         "profile": "smoke",
         "seconds": 83.2,
         "executed": "2026-01-01 12:00 UTC",
-        "device": "cpu",
         "versions": {"torch": "1.2.3"},
     }
     page = status_tables({"01_data": {"metadata": {"lord": run}}})

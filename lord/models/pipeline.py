@@ -16,20 +16,7 @@ from diffusers import StableDiffusionPipeline
 from torch import Tensor
 
 from lord.models.card import EMBEDDED
-
-
-def best_device() -> torch.device:
-    """The fastest device present: cuda, then mps, then cpu."""
-    if torch.cuda.is_available():
-        return torch.device("cuda")
-    if torch.backends.mps.is_available():
-        return torch.device("mps")
-    return torch.device("cpu")
-
-
-def default_dtype(device: torch.device | str) -> torch.dtype:
-    """Half precision where it pays (cuda), single precision elsewhere."""
-    return torch.float16 if torch.device(device).type == "cuda" else torch.float32
+from lord.models.device import best_device, default_dtype
 
 
 def load_pipeline(

@@ -18,8 +18,9 @@ from torch import Tensor, nn
 from lord.data.subjects import DOMAINS, domain_module, sample_domain
 from lord.files import save_tensors, write_text
 from lord.models.card import write_card
+from lord.models.device import best_device
 from lord.models.embedded import EmbeddedConfig, build_pipeline
-from lord.models.pipeline import best_device, encode_images, load_pipeline
+from lord.models.pipeline import encode_images, load_pipeline
 from lord.progress import track
 from lord.record import describe_device
 from lord.seeding import derive_seed

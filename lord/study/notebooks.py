@@ -183,15 +183,15 @@ def build_book(profile: str, strict: bool = False) -> Path:
 def status_tables(notebooks: Mapping[str, Mapping[str, Any]]) -> str:
     """The status page's two tables, as Markdown, from executed notebooks by name."""
     runs = [
-        "| Notebook | Profile | Run time | Executed | Device |",
-        "| --- | --- | --: | --- | --- |",
+        "| Notebook | Profile | Run time | Executed |",
+        "| --- | --- | --: | --- |",
     ]
     for name, notebook in notebooks.items():
         run = notebook["metadata"]["lord"]
         seconds = round(run["seconds"])
         runs.append(
             f"| [](notebooks/{name}.ipynb) | {run['profile']} | {seconds // 60}:{seconds % 60:02d}"
-            f" | {run['executed']} | {run['device']} |"
+            f" | {run['executed']} |"
         )
     packages = ["| Package | Version |", "| --- | --- |"]
     versions = {
@@ -233,8 +233,6 @@ def _gather_notebooks(profile: str) -> dict[str, Any]:
 
 def _circumstances(profile: str, notebook: Mapping[str, Any]) -> dict[str, Any]:
     """What the status page tells of one run."""
-    from lord.models.pipeline import best_device
-
     run = notebook["metadata"]["papermill"]
     versions = {"python": platform.python_version()}
     versions |= {package: version(package) for package in REPORTED_PACKAGES}
@@ -242,6 +240,5 @@ def _circumstances(profile: str, notebook: Mapping[str, Any]) -> dict[str, Any]:
         "profile": profile,
         "seconds": run["duration"],
         "executed": re.sub(r"T(\d\d:\d\d).*", r" \1 UTC", run["end_time"]),
-        "device": best_device().type,
         "versions": versions,
     }

@@ -132,7 +132,7 @@ def _measure(
     experiment: Experiment, cell: Cell, profile: Profile, context: Context, store: Store
 ) -> None:
     """Measure a cell and write its record."""
-    from lord.models.pipeline import best_device
+    from lord.models.device import best_device
 
     with measured() as measurement:
         outcome = experiment.measure(context, cell)

@@ -104,9 +104,7 @@ def test_the_fused_mode_moves_as_its_public_code_does(double_pipeline, images):
             seen.latents[row], candidates, gradient, retain_graph=True
         )
         settings = quick_attack("mist_v2_fused")
-        value = objective_values(
-            pipeline, candidates[row], text[row], settings, target, SEEDS[row]
-        )
+        value = objective_values(pipeline, candidates[row], text[row], settings, target, SEEDS[row])
         (found,) = torch.autograd.grad(value.sum(), candidates)
         torch.testing.assert_close(found[row], expected[row], rtol=1e-5, atol=1e-7)
 

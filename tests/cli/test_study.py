@@ -1,23 +1,21 @@
 """The study's commands hand over what they are given."""
 
 import importlib
-import re
 
 from helpers import run
 
-from lord.names import EXPERIMENTS
 from lord.study import notebooks
-from lord.study.plan import jobs
 from lord.study.profile import load_profile
+from lord.study.registry import experiments
 
 
 def test_study_lists_profiles():
     assert "smoke" in run("study", "profiles").output
 
 
-def test_help_names_every_stage():
-    shown = re.split(r"[\s│,.]+", run("study", "run", "--help").output)
-    assert set(EXPERIMENTS) <= set(shown)
+def test_study_lists_experiments_with_what_they_ask():
+    shown = run("study", "experiments").output
+    assert all(name in shown for name in experiments())
 
 
 def test_study_run_and_notebook_pass_their_options(monkeypatch):
@@ -27,15 +25,9 @@ def test_study_run_and_notebook_pass_their_options(monkeypatch):
     monkeypatch.setattr(
         module, "run", lambda *args, **options: seen.update(options, args=args) or []
     )
-    run("study", "run", "--profile", "smoke", "--domain", "landscapes", "--subject", 2, "--seed", 1)
-    assert seen == {
-        "args": ("smoke", None),
-        "domain": "landscapes",
-        "subject": 2,
-        "seed": 1,
-        "attack": None,
-        "defence": None,
-    }
+    options = ["--experiment", "main", "-w", "domain=landscapes", "--where", "seed=1"]
+    run("study", "run", "--profile", "smoke", *options)
+    assert seen == {"args": ("smoke", "main"), "domain": "landscapes", "seed": 1}
     monkeypatch.setattr(notebooks, "execute_notebook", lambda *args: seen.update(args=args))
     run("study", "notebook", "01_data", "--profile", "smoke", "-p", "compute=False")
     assert seen["args"] == ("01_data", "smoke", {"compute": False})
@@ -47,5 +39,6 @@ def test_study_run_and_notebook_pass_their_options(monkeypatch):
 def test_study_status_counts_states(monkeypatch, tmp_path):
     monkeypatch.setenv("LORD_RESULTS", str(tmp_path))
     last = run("study", "status", "--profile", "smoke").output.splitlines()[-1]
-    count = sum(len(job.outputs) for job in jobs(load_profile("smoke")))
+    smoke = load_profile("smoke")
+    count = sum(len(smoke.cells(experiment.name)) for experiment in smoke.experiments)
     assert f"0 finished, 0 stale, {count} missing" in last

@@ -83,8 +83,8 @@ def cells_of(
         if attacker in ("defended", "closing"):
             names += TRAINED[defence]
     if defence in TRAINED:
-        components += defence_components(protocol, defence)
         names += [*TRAINED[defence], "scenario"]
+        components += defence_components(protocol, defence)
     elif defence != "none":
         components.append(f"purifier:{defence}")
     settings = Settings.of(protocol, *names).also(weights=weights_of(protocol.model, judged=True))

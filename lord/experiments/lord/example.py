@@ -18,6 +18,9 @@ LEVELS = {
 }
 """FID, CLIP-IQA and identity match that the results of a condition scatter around."""
 
+OTHER = (4.0, 0.7, 0.85)
+"""The same for conditions that are not among them."""
+
 WORSE = {"lambda=1": -0.5, "lambda=0": 0, "none": 0, "dropped": 0.5}
 """What a test-time treatment adds to the FID; the best of all is one that is no candidate."""
 
@@ -33,7 +36,7 @@ def condition(cell: Cell) -> Outcome:
     """A cell of the results; on other domains or at other doses it is as far from clean."""
     number = Random(cell.name)
     attacked = "none" if cell["attack_name"] in ("none", "noise") else "ace"
-    levels = LEVELS.get((attacked, cell["defence"]), (4.0, 0.7, 0.85))
+    levels = LEVELS.get((attacked, cell["defence"]), OTHER)
     fid, quality, identity = levels
     worse = WORSE.get(cell["treatment"], 1)
     if attacked != "none" and cell.coordinates.get("variant"):

@@ -46,8 +46,6 @@ class Main(Section):
 def cells(profile: Profile) -> Iterator[Cell]:
     """Every condition on the evaluation subjects."""
     protocol, own = profile["lord"], profile["main"]
-    if not protocol.mixed_data and any("lord_mixed" in d for d in own.conditions.values()):
-        raise ValueError("lord.mixed_data: lord_mixed needs to know what it learns from")
     for place in product(protocol.domains, ["evaluation"], protocol.subjects, protocol.seeds):
         for method, defences in own.conditions.items():
             attack = None if method == "none" else attack_at(protocol, method)

@@ -279,8 +279,14 @@ def attack_components(attack: AttackSettings) -> list[str]:
 
 
 def defence_components(own: Any, defence: str) -> list[str]:
-    """What takes part in a trained defence: its kind, and the attacks that it learns from."""
+    """What takes part in a trained defence: its kind, and the attacks that it learns from.
+
+    Raises:
+        ValueError: the protocol does not say what it learns from.
+    """
     training, data = (getattr(own, name) for name in TRAINED[defence])
+    if data is None:
+        raise ValueError(f"lord.{TRAINED[defence][1]}: {defence} needs to know what it learns from")
     return [f"defence:{training.kind}", *attack_components(data.attack)]
 
 

@@ -1,10 +1,8 @@
 import inspect
 import pkgutil
-import random
 import re
 import textwrap
 from functools import partial
-from itertools import product
 from pathlib import Path
 
 import pandas as pd
@@ -17,7 +15,19 @@ from matplotlib.figure import Figure
 import lord
 from lord import show
 from lord.data.subjects import DOMAINS
-from lord.metrics.validation import SEVERITIES, VALIDATED
+from lord.experiments.lord import tables
+from lord.experiments.lord.example import LEVELS, OTHER
+from lord.experiments.lord.protocol import UNCHANGED, SamplingSettings
+from lord.experiments.lord.tables import (
+    ablation_table,
+    attack_table,
+    clean_harm,
+    condition_rows,
+    defence_costs,
+    dose_table,
+    noise_margins,
+)
+from lord.experiments.lord.tables.conditions import metric
 from lord.models import sample
 from lord.models.embedded import TINY, build_pipeline
 from lord.names import version_of
@@ -26,28 +36,14 @@ from lord.show import first_page
 from lord.show.first_page import _verdict, is_worse
 from lord.show.results import metric_keys
 from lord.show.style import ATTACK_NAMES, number, with_interval
-from lord.study import tables
-from lord.study.experiments.cost import STAGE1
-from lord.study.plan import Job, jobs
-from lord.study.profile import SamplingSettings, load_profile
-from lord.study.run import load_records, results_root, run, store_of
-from lord.study.tables import (
-    UNCHANGED,
-    ablation_table,
-    attack_table,
-    clean_harm,
-    condition_rows,
-    defence_costs,
-    dose_table,
-    metric,
-    noise_margins,
-    write_tables,
-)
+from lord.study.profile import load_profile
+from lord.study.run import results_root, run, store_of
+from lord.study.tables import write_tables
 
 REPOSITORY = Path(lord.__file__).parents[1]
 SIZE = 16
 MIXED = {"method": "mixed", "methods": ["ace", "advdm"], "eps": 0.03, "step_size": 0.01, "steps": 1}
-SETTINGS = {
+PROTOCOL = {
     "size": SIZE,
     "budget": {"eps_levels": 8, "step_levels": 1, "steps": 1},
     "finetune": {"steps": 1},
@@ -57,16 +53,20 @@ SETTINGS = {
     "adversarial_data": {"attack": {"steps": 1}},
     "wide": {"steps": 1, "rank": 8},
     "mixed_data": {"attack": MIXED},
+    "sampling": {},
+    "treatments": ["learned", "lambda=0", "dropped"],
+}
+MAIN = {
     "conditions": {
         "none": ["none", "lord"],
         "ace": ["none", "jpeg", "adversarial", "lord", "lord_wide", "lord_mixed"],
         "advdm": ["none", "lord", "lord_mixed"],
     },
-    "sampling": {},
-    "treatments": ["learned", "lambda=0", "dropped"],
     "further_treatments": ["lambda=0.5", "lambda=1"],
 }
-ABLATIONS = {
+COMPARED = {
+    "damage": {"attacks": ["noise", "ace", "advdm"], "eps_levels": [4, 8]},
+    "steps": {"steps": [5]},
     "rank": {
         "variants": {"r2": {"finetune": {"rank": 2}, "stage1": {"rank": 2}}},
         "conditions": {"none": ["none"], "ace": ["none", "lord"]},
@@ -112,127 +112,19 @@ ABLATIONS = {
         "treatments": ["dropped"],
     },
 }
-COMPARISON = {"attacks": ["noise", "ace", "advdm"], "eps_levels": [4, 8], "steps": [5]}
 ONE, SEVERAL = ({"subjects": subjects, "seeds": [0]} for subjects in ([0], [0, 1]))
 SCALES = {
     name: {
         "evidence": scale is SEVERAL,
-        "comparison": COMPARISON | scale,
-        "ablations": {stage: ablation | scale for stage, ablation in ABLATIONS.items()},
-        "selection_subjects": len(scale["subjects"]),
+        "lord": PROTOCOL | scale | {"selection_subjects": len(scale["subjects"])},
+        "main": MAIN,
     }
-    | scale
+    | {experiment: section | scale for experiment, section in COMPARED.items()}
     for name, scale in (("several", SEVERAL), ("one", ONE))
 }
-# FID, CLIP-IQA and identity match that the made-up results scatter around.
-LEVELS = {
-    ("none", "none"): (2.0, 0.85, 0.9),
-    ("ace", "none"): (12.0, 0.4, 0.7),
-    ("ace", "jpeg"): (9.0, 0.5, 0.7),
-    ("ace", "adversarial"): (6.0, 0.6, 0.8),
-    ("ace", "diffpure"): (5.0, 0.6, 0.8),
-    ("ace", "lord"): (3.0, 0.8, 0.85),
-    ("ace", "lord_wide"): (4.0, 0.7, 0.85),
-    ("ace", "lord_mixed"): (4.0, 0.7, 0.85),
-    ("none", "lord"): (2.2, 0.84, 0.9),
-}
-RESULTS = ("stage2", "main")
+RESULTS = ("selection", "main")
 LORD = ("LoRD", "wide LoRD", "mixed wide LoRD")
 SEEN = "Trained defences have seen ACE alone"
-SHEET_ROWS = {
-    "data": 2,
-    "model": 6,
-    "ace": 3,
-    "stage1": 2,
-    "stage2": 2,
-    "main": 2,
-    "damage": 2,
-    "steps": 2,
-} | dict.fromkeys(ABLATIONS, 2)
-
-
-def made_up(job: Job, settings: dict, number: random.Random) -> tuple[dict, dict]:
-    """Metrics and series such as an experiment of this kind records."""
-    domain = job.domain
-    if job.stage == "data":
-        return {f"{name}_per_second": 512.5 for name in DOMAINS}, {}
-    if job.stage == "model":
-        names = [(d, name) for d, module in DOMAINS.items() for name in module.ATTRIBUTES]
-        shares = {f"accuracy/{d}/{name}": number.random() for d, name in names}
-        return {"parameters_millions": 4.2, "psnr": 30.0, "attribute_accuracy": 0.9} | shares, {}
-    if job.stage == "metrics":
-        metrics, series = {}, {"severity": list(SEVERITIES)}
-        names = ("fid_embedded", "fid_embedded_round_trip", "clip_iqa_embedded", "identity")
-        for level, name in enumerate(names):
-            metrics[f"floor/{name}"] = 0.5 + level
-            for kind in VALIDATED:
-                metrics[f"spearman/{name}/{kind}"] = -1.0 if name == "fid_embedded" else 0.95
-                series[f"{name}/{kind}"] = [number.random() for _ in SEVERITIES]
-        return metrics, series
-    if job.stage == "ace":
-        losses = {"loss_clean": 0.1, "loss_noise": 0.11, "loss_attacked": 0.4}
-        return {"eps_levels": 8.0} | losses, {}
-    if job.stage == "stage1":
-        parts = ("clean", "attacked", "gate")
-        series = {name: [number.random() for _ in range(40)] for name in parts}
-        if job.defence == "adversarial":
-            return {"images": 512.0}, {name: series[name] for name in parts[:2]}
-        series["timestep"] = [100.0, 500.0, 900.0]
-        for name in ("clean", "attacked"):
-            series |= {
-                f"{name}_low": [0.1] * 3,
-                f"{name}_mean": [0.4] * 3,
-                f"{name}_high": [0.6] * 3,
-            }
-        return {"images": 512.0, "gate_accuracy": 0.7 if domain == "portraits" else 0.8}, series
-    if job.stage == "performance":
-        columns = ("seconds_per_image", "times_the_floor")
-        attacks = {"floor": 1.4, "naive": 1.5, "ace": 1.7, "advdm": 1.9, "ace_plus": 1.5}
-        steps = {f"{name}/{c}": value for name, value in attacks.items() for c in columns}
-        return steps | {"ace_plus/faster_than_naive": 2.5}, {}
-    if job.stage == "cost":
-        metrics = {"stage 1, LoRD/times": 1.1}
-        for place, name in enumerate((*STAGE1.values(), "jpeg"), start=1):
-            metrics |= {f"{name}/seconds": place / 10, f"{name}/peak_memory_mb": 1000 + 100 * place}
-        return metrics, {}
-    if job.stage == "sampled_gates":
-        series = {f"{kind}/timestep": [900.0, 500.0] for kind in ("samples", "photographs")}
-        for kind, name, end in product(
-            ("samples", "photographs"), ("clean", "attacked"), ("low", "mean", "high")
-        ):
-            series[f"{kind}/{name}_{end}"] = [0.5, 0.2]
-        return {"clean": 0.3, "attacked": 0.8}, series
-    if job.stage == "rank_cost":
-        names = [f"{variant}/{d}" for variant in ("unchanged", "r2") for d in ("none", "lord")]
-        return {f"{name}/adapter_thousands": 12.5 for name in names} | {
-            f"{name}/step_seconds": 0.25 for name in names
-        }, {}
-    if job.stage in ("masking", "masking_diffpure"):
-        levels = {"clean": 0.1, "noise": 0.1, "unaware": 0.2}
-        metrics = {f"ace/{name}": value for name, value in levels.items()}
-        return metrics, {"steps": [1.0, 4.0, 16.0], "ace": [0.2, 0.3, 0.35]}
-    if job.stage == "audit":
-        metrics = {"probability/clean/0": 0.1, "auc/jpeg/0": 0.5}
-        for name in settings["comparison"]["attacks"]:
-            metrics |= {f"auc/{name}/{level:g}": 0.9 for level in (4, 8)}
-        series = {"said/ace": [0.1, 0.9], "true/ace": [0.0, 1.0], "count/ace": [4.0, 4.0]}
-        layers = ("up_blocks.0.to_q", "mid_block.to_q", "down_blocks.0.to_q")
-        return metrics, series | {f"auc/{layer}": [0.9, 0.5] for layer in layers}
-    attacked = "none" if settings["attack_name"] in ("none", "noise") else "ace"
-    fid, quality, identity = LEVELS[attacked, settings["defence"]]
-    if job.stage == "transfer":
-        fid *= settings["attack"]["eps"] * 255 / 8 * settings["scenario"]["attacked_share"]
-    # The best of all is a treatment that is no candidate.
-    worse = {"lambda=1": -0.5, "lambda=0": 0, "none": 0, "dropped": 0.5}
-    worse = worse.get(settings["treatment"], 1)
-    metrics = {
-        "fid_embedded": fid + 1 + worse,
-        "fid_embedded_round_trip": fid + worse + 0.1 * number.random(),
-        "clip_iqa_embedded": quality + 0.01 * number.random(),
-        "identity": identity + 0.01 * number.random(),
-        "ssim": 1.0 if settings["attack_name"] == "none" else 0.9,
-    }
-    return metrics, {}
 
 
 @pytest.fixture(scope="module", params=SCALES)
@@ -240,42 +132,37 @@ def study(request, tmp_path_factory):
     """The path of a profile all of whose records are made up, and a function that reads them."""
     folder = tmp_path_factory.mktemp(request.param)
     path = folder / f"{request.param}.yaml"
-    path.write_text(yaml.safe_dump(SETTINGS | SCALES[request.param]))
+    path.write_text(yaml.safe_dump(SCALES[request.param]))
     with measure() as measurement:
         pass
-    number = random.Random(0)
     blank = make_record("", "", {}, 0, {}, measurement, [], "")
     profile = load_profile(str(path))
-    store, made = store_of(profile, folder / "results"), {}
-    for job in jobs(profile):
-        versions = {name: version_of(name) for name in (*job.components, *job.measured)}
-        for name, settings in job.outputs.items():
-            metrics, series = made_up(job, settings, number)
-            record = blank.model_copy(
-                update={
-                    "name": name,
-                    "kind": job.stage,
-                    "key": job.key(name, versions),
-                    "components": versions,
-                    "settings": settings,
-                    "seed": job.seed or 0,
-                    "evidence": profile.evidence,
-                    "metrics": metrics,
-                    "series": series,
-                }
-            )
-            made.setdefault(job.stage, []).append(record)
-            if job.stage in SHEET_ROWS:
-                shape = (SHEET_ROWS[job.stage] * SIZE, 8 * SIZE, 3)
-                picture = torch.rand(shape, generator=torch.Generator().manual_seed(len(made)))
-                store.write_sheet(name, (picture * 255).to(torch.uint8).numpy())
-    for stage, found in made.items():
-        store.write_all(stage, found)
+    store = store_of(profile, folder / "results")
+    for experiment in profile.experiments:
+        made = []
+        for cell in profile.cells(experiment.name):
+            outcome = experiment.example(cell)
+            components = (*experiment.components(cell), *cell.measured)
+            versions = {name: version_of(name) for name in components}
+            changes = {
+                "name": cell.name,
+                "kind": experiment.name,
+                "key": experiment.key(cell, versions),
+                "components": versions,
+                "settings": cell.settings.resolved() | dict(cell.coordinates),
+                "evidence": profile.evidence,
+                "metrics": outcome.metrics,
+                "series": outcome.series,
+            }
+            made.append(blank.model_copy(update=changes))
+            if outcome.sheet is not None:
+                store.write_sheet(cell.name, outcome.sheet)
+        store.write_all(experiment.name, made)
     patch = pytest.MonkeyPatch()
     patch.setenv("LORD_RESULTS", str(folder / "results"))
 
-    def records(*stages: str) -> list[Record]:
-        found = [run(profile, s, compute=False, results=folder / "results") for s in stages]
+    def records(*experiments: str) -> list[Record]:
+        found = [run(profile, e, compute=False, results=folder / "results") for e in experiments]
         return [record for part in found for record in part]
 
     yield str(path), records
@@ -304,7 +191,7 @@ def texts(figure: Figure) -> str:
 
 def test_the_card_of_a_run_warns_when_numbers_mean_nothing(study):
     profile, records = study
-    card = show.run_card(records("stage2", "main")).data
+    card = show.run_card(records("selection", "main")).data
     assert ("No evidence" in card) == (Path(profile).stem == "one")
     assert "Stale" not in card
     assert "cpu (" in card and "0:00:00" in card
@@ -351,7 +238,7 @@ def test_numbers_are_means_over_domains(study):
     metrics = show.numbers(records("metrics"))
     assert metrics["metrics_fid_floor"] == 1.5  # after the VAE, as everywhere
     assert metrics["metrics_spearman_min"] == 0.95  # over the curves that are shown
-    results = show.numbers(records("stage2", "main"))
+    results = show.numbers(records("selection", "main"))
     assert results["main_treatment"] == "λ = 0"
     assert results["main_portraits_gap_fid"] == pytest.approx(0.9, abs=0.02)
 
@@ -479,7 +366,7 @@ def test_every_defence_has_its_own_attackers_who_know(study):
 
 def test_a_choice_is_made_on_identities_that_are_not_evaluated(study):
     _, records = study
-    choice, chosen_on = records("lambda_choice"), records("stage2")
+    choice, chosen_on = records("lambda_choice"), records("selection")
     assert {record.settings["split"] for record in choice} == {"stage1"}
     html = show.ablation_table(choice, chosen_on).to_html()
     names = re.findall(r"row_heading level2[^>]*>([^<]+)", html)
@@ -560,7 +447,7 @@ def test_defences_under_every_attack(study, drawn):
     dots = [line for line in figure.axes[0].lines if line.get_marker() == "o"]
     fids = [line.get_xdata()[0] for line in dots]
     shown = ("none", "lord", "lord_mixed")
-    levels = [LEVELS["ace", defence][0] for _ in range(2) for defence in shown]
+    levels = [LEVELS.get(("ace", defence), OTHER)[0] for _ in range(2) for defence in shown]
     assert fids == pytest.approx(levels, abs=0.11)
 
 
@@ -725,7 +612,7 @@ def test_rivals_are_compared_in_pairs(study):
 
 def test_a_defence_may_do_a_tenth_of_the_damage_to_clean_photographs(study):
     profile, records = study
-    table = clean_harm(records("stage2", "main"))
+    table = clean_harm(records("selection", "main"))
     fid = table[(table["metric"] == "fid") & (table["domain"] == "portraits")]
     fid = fid.set_index("treatment")
     assert fid.index[fid["selected"]].tolist() == ["lambda=0"]
@@ -770,7 +657,7 @@ def test_what_a_defence_takes(study):
         seconds += data.identities * data.attack.steps * data.attack.rounds * gradient
         assert costs.loc[defence, "defence_seconds"] == pytest.approx(seconds)
 
-    write_tables(profile, store_of(profile), load_records(profile))
+    write_tables(profile)
     table = pd.read_csv(results_root() / profile.name / "main_table.csv").set_index("defence")
     columns = list(costs)
     assert table.drop(index="none")[columns].notna().all(axis=None)
@@ -779,7 +666,7 @@ def test_what_a_defence_takes(study):
 
 def test_treatment_table_marks_the_choice_and_the_best(study):
     _, records = study
-    styler = show.treatment_table(records("stage2", "main"))
+    styler = show.treatment_table(records("selection", "main"))
     treatments = ["learned λ", "λ = 0 (chosen)", "dropped"]
     further = {"LoRD": ["λ = ½", "λ = 1"]}
     rows = [f"{kind}: {name}" for kind in LORD for name in (*treatments, *further.get(kind, ()))]
@@ -789,7 +676,7 @@ def test_treatment_table_marks_the_choice_and_the_best(study):
 
 def test_the_table_of_stage_1_identities_chooses_a_candidate(study):
     _, records = study
-    styler = show.treatment_table(records("stage2", "main"), "stage2")
+    styler = show.treatment_table(records("selection", "main"), "selection")
     treatments = ["learned λ", "λ = 0 (chosen)", "dropped"]
     rows = [f"{kind}: {name}" for kind in LORD for name in treatments]
     assert list(styler.data.loc["portraits"].index) == rows
@@ -829,7 +716,7 @@ def test_summary_answers_the_questions_with_numbers(study):
 
 def test_summary_says_whether_a_variant_is_better(study):
     _, records = study
-    asked = records("stage2", "main")
+    asked = records("selection", "main")
     gaps = tables.gaps_closed(asked)
 
     def better(**where):
@@ -865,7 +752,7 @@ def test_summary_says_whether_the_second_branch_repairs(study, monkeypatch, shar
 
 def test_summary_leaves_the_gate_alone_only_where_it_does_well(study, monkeypatch):
     profile, records = study
-    rows = tables.main_rows(records("stage2", "main"))
+    rows = tables.main_rows(records("selection", "main"))
     ours = (rows["attack"] == "ace") & (rows["defence"] == "lord") & ~rows["selected"]
     first, second = DOMAINS
     for domains, verdict in (([first], "Undecided"), ([first, second], "Not leave it as it was")):
@@ -878,7 +765,7 @@ def test_summary_leaves_the_gate_alone_only_where_it_does_well(study, monkeypatc
 
 def test_summary_names_the_rivals_that_are_better(study, monkeypatch):
     profile, records = study
-    leads = tables.rival_table(records("stage2", "main"))
+    leads = tables.rival_table(records("selection", "main"))
     ends = ["lead", "lead_low", "lead_high"]
     leads.loc[leads["defence"] == "jpeg", ends] *= -1
     leads = leads.rename(columns={"lead_low": "lead_high", "lead_high": "lead_low"})
@@ -898,7 +785,7 @@ def test_summary_names_the_rivals_that_are_better(study, monkeypatch):
 
 def test_variants_that_were_not_tried_have_no_rivals(study):
     _, records = study
-    asked = [r for r in records("stage2", "main") if r.settings["defence"] != "lord_mixed"]
+    asked = [r for r in records("selection", "main") if r.settings["defence"] != "lord_mixed"]
     assert tables.rival_table(asked, "lord_mixed").empty
     text = first_page._rivals(asked)
     assert text.startswith("**Of 2 of 2, everywhere.**") and "Mixed" not in text
@@ -906,10 +793,10 @@ def test_variants_that_were_not_tried_have_no_rivals(study):
 
 def test_summary_says_what_was_not_measured(study, monkeypatch):
     profile, records = study
-    leads = tables.rival_table(records("stage2", "main"))
+    leads = tables.rival_table(records("selection", "main"))
     alone = leads[leads["defence"] == "none"]
     monkeypatch.setattr(tables, "rival_table", lambda records, ours="": alone)
-    gaps = tables.gaps_closed(records("stage2", "main"))
+    gaps = tables.gaps_closed(records("selection", "main"))
     monkeypatch.setattr(tables, "gaps_closed", lambda records: gaps[gaps["attack"] == "ace"])
     monkeypatch.setattr(first_page, "run", lambda *_, **__: [])
     text = show.summary(profile)
@@ -918,7 +805,7 @@ def test_summary_says_what_was_not_measured(study, monkeypatch):
 
 def test_summary_says_so_when_the_attack_does_nothing(study, monkeypatch):
     profile, records = study
-    rows = tables.main_rows(records("stage2", "main"))
+    rows = tables.main_rows(records("selection", "main"))
     clean = rows[(rows["attack"] == "none") & (rows["defence"] == "none")]
     clean = clean.set_index(["domain", "subject"])[["fid", "clip_iqa"]]
     for row in rows.index[rows["attack"] == "ace"]:

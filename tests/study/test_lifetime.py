@@ -8,13 +8,13 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 
 from lord import names
-from lord.study import plan
+from lord.experiments.lord import conditions
 from lord.study.notebooks import provenance
-from lord.study.profile import load_profile
+from lord.study.profile import PROFILES, load_profile, read_profile
 from lord.study.run import load_records, results_root, status, store_of
-from lord.study.store import Store
 from lord.study.tables import write_tables
 
 REPOSITORY = Path(names.__file__).parents[1]
@@ -55,7 +55,10 @@ def test_the_status_page_counts_records_of_code_that_is_gone():
 def test_the_committed_tables_are_those_of_the_records(tmp_path):
     full = load_profile("full")
     folder = store_of(full).folder
-    for path in write_tables(full, Store(tmp_path), load_records(full)):
+    shutil.copytree(folder, tmp_path / "full", ignore=shutil.ignore_patterns(".*", "*.csv"))
+    written = write_tables(full, tmp_path)
+    assert {path.name for path in written} == {p.name for p in folder.glob("*.[cp][sn][vg]")}
+    for path in written:
         assert path.read_bytes() == (folder / path.name).read_bytes(), path.name
 
 
@@ -72,7 +75,7 @@ def test_a_new_component_leaves_every_record_finished(catalogue, monkeypatch):
 
 def test_a_further_metric_in_every_cell_leaves_every_record_finished(monkeypatch):
     monkeypatch.setitem(names.METRICS, "new", 1)
-    monkeypatch.setattr(plan, "MEASURED", (*plan.MEASURED, "metric:new"))
+    monkeypatch.setattr(conditions, "MEASURED", (*conditions.MEASURED, "metric:new"))
     assert {entry.state for entry in status(load_profile("full"))} == {"finished"}
 
 
@@ -82,7 +85,10 @@ def test_a_further_metric_in_every_cell_leaves_every_record_finished(monkeypatch
 def test_an_optional_setting_with_a_default_leaves_every_record_finished(tmp_path, model):
     """In a copy of the package, which knows a setting more."""
     homes = {"Stage1Settings": "defences/settings.py", "AttackSettings": "attacks/settings.py"}
-    homes = dict.fromkeys(("SamplingSettings", "Budget", "Scenario"), "study/profile.py") | homes
+    homes = (
+        dict.fromkeys(("SamplingSettings", "Budget", "Scenario"), "experiments/lord/protocol.py")
+        | homes
+    )
     marker = '    model_config = ConfigDict(extra="forbid", frozen=True)\n'
 
     def further(text: str) -> str:
@@ -151,21 +157,19 @@ def test_code_may_be_renamed_reformatted_moved_and_added_to(tmp_path):
         (names.METRICS, "fid", {"metrics", "main", "damage", "steps"}),
         (names.DEFENCES, "lord", {"stage1", "main", "cost", "rank_cost", "masking", "audit"}),
         (names.ATTACKERS, "closing", {"adaptive"}),
-        (names.EXPERIMENTS, "main", {"main"}),
     ],
 )
 def test_a_raised_version_makes_stale_what_took_part(catalogue, name, stages, monkeypatch):
     monkeypatch.setitem(catalogue, name, catalogue[name] + 1)
-    found = status(load_profile("full"))
-    stale = {entry.stage for entry in found if entry.state == "stale"}
+    found = list(status(load_profile("full")))
+    stale = {entry.experiment.name for entry in found if entry.state == "stale"}
     assert stages <= stale and {entry.state for entry in found} <= {"finished", "stale"}
     assert "data" not in stale
 
 
 def test_masking_is_computed_again_when_the_attackers_grow():
-    full = load_profile("full")
-    adaptive = full.ablations["adaptive"]
-    grown = adaptive.model_copy(update={"conditions": adaptive.conditions | {"mist": ("lord",)}})
-    grown = full.model_copy(update={"ablations": full.ablations | {"adaptive": grown}})
-    lacking = {entry.stage for entry in status(grown) if entry.state == "missing"}
+    values = yaml.safe_load((PROFILES / "full.yaml").read_text()) | {"name": "full"}
+    values["adaptive"]["conditions"]["mist"] = ["lord"]
+    grown = status(read_profile(values))
+    lacking = {entry.experiment.name for entry in grown if entry.state == "missing"}
     assert {"masking", "adaptive"} <= lacking

@@ -1,0 +1,308 @@
+"""The engine, on an experiment that costs nothing: plan, measure, resume, refuse."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+from pydantic import PositiveInt
+
+from lord import names
+from lord.record import Record
+from lord.study import profile as profiles
+from lord.study import registry
+from lord.study.context import Context
+from lord.study.experiment import Cell, Experiment, Outcome, Section, Settings, Table
+from lord.study.profile import load_profile, profile_names, read_profile
+from lord.study.registry import experiments, sections
+from lord.study.run import compute_sheet, load_records, run, status, store_of
+from lord.study.tables import write_tables
+
+SMOKE = load_profile("smoke")
+
+
+class Toy(Section):
+    side: PositiveInt = 3
+    more: int = 7
+
+
+def cells(profile):
+    for place in range(2):
+        for seed in range(2):
+            settings = Settings.of(profile["toy"], "side")
+            components = ("attack:ace",)
+            yield Cell(f"toy-{place}-{seed}", {"place": place, "seed": seed}, settings, components)
+
+
+def measure(context, cell):
+    sheet = np.full((2, 2, 3), cell["seed"], np.uint8)
+    return Outcome({"area": cell.settings.side**2 + cell["place"]}, {}, sheet)
+
+
+def table(records):
+    return pd.DataFrame([{"name": r.name, "area": r.metrics["area"]} for r in records])
+
+
+TOY = Experiment(
+    name="toy",
+    title="how large",
+    cells=cells,
+    measure=measure,
+    example=lambda cell: Outcome({"area": 1.0}),
+    section=Toy,
+    tables={"toy": Table(("toy",), table)},
+    kept=lambda records: [r for r in records if r.kind == "toy" and r.seed == 1],
+    paper="toys",
+)
+
+
+@pytest.fixture
+def toy(monkeypatch):
+    """A profile whose only experiment is the toy; its `Experiment` can be exchanged."""
+    found = {"toy": TOY}
+    for module in (registry, profiles, __import__("sys").modules["lord.study.run"]):
+        monkeypatch.setattr(module, "experiments", lambda: found)
+    monkeypatch.setattr(profiles, "sections", lambda: {"toy": found["toy"].section})
+
+    def make(experiment=TOY, **section):
+        found["toy"] = experiment
+        return read_profile({"name": "play", "evidence": True, "toy": section})
+
+    return make
+
+
+def changed(**changes):
+    return Experiment(**vars(TOY) | changes)
+
+
+def refuse(*_):
+    raise AssertionError("this was finished")
+
+
+# Profiles.
+
+
+def test_every_profile_is_valid():
+    for name in profile_names():
+        assert load_profile(name).name == name
+    assert {"smoke", "quick", "full", "sd15"} <= set(profile_names())
+    assert not SMOKE.evidence
+
+
+@pytest.mark.parametrize(
+    ("section", "change", "message"),
+    [
+        (None, {"subject": [0]}, r"subject: Extra inputs"),
+        ("lord", {"subject": [0]}, r"lord\.subject: Extra inputs"),
+        ("lord", {"sampling": {"step": 3}}, r"lord\.sampling\.step: Extra inputs"),
+        ("lord", {"finetune": {"steps": 0}}, r"lord\.finetune\.steps"),
+        ("lord", {"seeds": "none"}, r"lord\.seeds"),
+        ("lord", {"domains": ["towns"]}, r"lord\.domains"),
+        ("lord", {"subjects": [1]}, r"damage: subjects and seeds"),
+        ("lambda_choice", {"subjects": [1]}, r"lambda_choice: subjects and seeds"),
+        ("lord", {"budget": {"eps_levels": 6, "step_levels": 1, "steps": 4}}, "damage.eps_levels"),
+        ("lord", {"treatments": ["learnd", "dropped"]}, r"lord\.treatments\.0"),
+        ("main", {"further_treatments": ["lambda=much"]}, r"main\.further_treatments\.0"),
+        ("main", {"conditions": {"none": ["none"], "advdm": ["none"]}}, "without the attack 'ace'"),
+        ("damage", {"attacks": ["ace"]}, "must include 'noise'"),
+        ("lord", {"mixed_data": None}, "mixed_data: lord_mixed needs"),
+    ],
+)
+def test_a_wrong_key_or_value_in_a_profile_is_named(tmp_path, section, change, message):
+    values = yaml.safe_load((profiles.PROFILES / "smoke.yaml").read_text())
+    values |= change if section is None else {section: values[section] | change}
+    path = tmp_path / "mine.yaml"
+    path.write_text(yaml.safe_dump(values))
+    with pytest.raises(ValueError, match=message):
+        load_profile(str(path))
+
+
+def test_a_section_that_is_not_there_has_its_defaults_or_takes_no_part():
+    assert "data" in SMOKE and "rank" in SMOKE  # of these the file has the second alone
+    quick = load_profile("quick")
+    assert "data" in quick and "rank" not in quick and not quick.cells("rank_cost")
+    assert not {"performance", "cost"} & {e.name for e in quick.experiments}
+    with pytest.raises(ValueError, match="section main is missing"):
+        values = yaml.safe_load((profiles.PROFILES / "quick.yaml").read_text())
+        read_profile({"name": "x"} | values | {"main": None})
+
+
+def test_a_paper_that_is_not_there_needs_no_section():
+    assert not read_profile({"name": "empty", "evidence": True}).experiments
+
+
+def test_a_profile_or_experiment_that_is_unknown_is_an_error():
+    with pytest.raises(ValueError, match=r"unknown profile 'quik'.*quick"):
+        load_profile("quik")
+    with pytest.raises(ValueError, match=r"unknown experiment 'mian'.*main"):
+        run("smoke", "mian")
+    with pytest.raises(ValueError, match="nothing for subject=99"):
+        run("smoke", "main", subject=99)
+    assert run("quick", "rank") == []
+
+
+# The registry.
+
+
+def test_each_experiment_comes_after_those_it_needs():
+    order = list(experiments())
+    for experiment in experiments().values():
+        assert all(order.index(need) < order.index(experiment.name) for need in experiment.needs)
+        assert experiment.title and experiment.paper == "lord"
+    assert set(sections()) == {"lord", *order}
+
+
+@pytest.mark.parametrize("name", profile_names())
+def test_no_two_cells_share_a_name_or_a_key(name):
+    profile = load_profile(name)
+    found = [(e, cell) for e in profile.experiments for cell in profile.cells(e.name)]
+    assert len({cell.name for _, cell in found}) == len(found)
+    assert len({e.key(cell, {}) for e, cell in found}) == len(found)
+
+
+def test_every_component_is_known():
+    for experiment in SMOKE.experiments:
+        for cell in SMOKE.cells(experiment.name):
+            for component in (*experiment.components(cell), *cell.measured):
+                assert names.version_of(component), component
+
+
+# What a cell depends on.
+
+
+def test_settings_refuse_what_is_not_declared():
+    settings = Settings.of(Toy(), "side")
+    assert settings.side == 3
+    with pytest.raises(AttributeError, match="'more' is not among the settings"):
+        settings.more  # noqa: B018
+    with pytest.raises(AttributeError, match="'side' is not among"):
+        measure(None, Cell("x", {"seed": 0}, Settings.of(Toy(), "more"), ()))  # reads the side
+
+
+def test_settings_that_equal_their_defaults_are_resolved_and_not_asked():
+    settings = Settings.of(Toy(), "side", "more").also(side=Toy(side=4))
+    assert settings.resolved() == {"side": {"side": 4, "more": 7}, "more": 7}
+    assert settings.asked == {"side": {"side": 4}}
+
+
+def test_a_changed_setting_makes_exactly_what_depends_on_it_missing(toy, tmp_path):
+    run(toy(), results=tmp_path)
+    assert {s.state for s in status(toy(more=8), tmp_path)} == {"finished"}
+    assert {s.state for s in status(toy(side=4), tmp_path)} == {"missing"}
+
+
+def test_a_raised_version_makes_stale(toy, tmp_path, monkeypatch):
+    profile = toy()
+    run(profile, results=tmp_path)
+    monkeypatch.setitem(names.ATTACKS, "ace", 99)
+    assert {s.state for s in status(profile, tmp_path)} == {"stale"}
+    assert len(run(profile, "toy", compute=False, results=tmp_path)) == 4
+    run(profile, "toy", place=0, results=tmp_path)
+    assert [s.state for s in status(profile, tmp_path)] == ["finished"] * 2 + ["stale"] * 2
+    profile = toy(changed(version=2))
+    assert {s.state for s in status(profile, tmp_path)} == {"stale"}
+
+
+# Running.
+
+
+def test_records_hold_what_was_measured_and_asked(toy, tmp_path):
+    found = run(toy(side=4), "toy", place=1, results=tmp_path)
+    assert [(r.name, r.metrics) for r in found] == [
+        (f"toy-1-{seed}", {"area": 17}) for seed in range(2)
+    ]
+    assert found[1].settings == {"side": 4, "place": 1, "seed": 1} and found[1].seed == 1
+    assert set(found[0].components) == {"experiment:toy", "attack:ace"}
+    assert found[0].seconds >= 0 and "cpu (" in found[0].device
+
+
+def test_what_is_finished_is_not_measured_again(toy, tmp_path):
+    found = run(toy(), results=tmp_path)
+    assert run(toy(changed(measure=refuse)), results=tmp_path) == found
+
+
+class Killed(BaseException):
+    """Stands in for a kill."""
+
+
+def test_a_killed_run_goes_on_where_it_stopped(toy, tmp_path):
+    calls = []
+
+    def killed(context, cell):
+        calls.append(cell.name)
+        if len(calls) == 3:
+            raise Killed
+        return measure(context, cell)
+
+    with pytest.raises(Killed):
+        run(toy(changed(measure=killed)), results=tmp_path)
+    assert [r.name for r in load_records(toy(), tmp_path)] == calls[:2]
+    assert not list((tmp_path / "play").glob(".*-*"))  # nothing half-written
+    assert len(run(toy(changed(measure=killed)), results=tmp_path)) == 4
+    assert calls[3:] == ["toy-1-0", "toy-1-1"]
+
+
+def test_missing_records_are_an_error_where_nothing_may_be_computed(toy, tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"4 records are missing.*run --profile play"):
+        run(toy(), "toy", compute=False, results=tmp_path)
+
+
+# What is made of the records.
+
+
+def test_a_table_is_written_when_all_its_records_are_there(toy, tmp_path):
+    profile = toy()
+    run(profile, place=0, results=tmp_path)
+    assert write_tables(profile, tmp_path) == []
+    run(profile, results=tmp_path)
+    path = tmp_path / "play" / "toy.csv"
+    assert not path.exists()  # running does not depend on reporting
+    assert write_tables(profile, tmp_path) == [path]
+    assert pd.read_csv(path)["area"].tolist() == [9, 9, 10, 10]
+
+
+def test_pictures_are_kept_where_they_are_shown_and_come_back_otherwise(toy, tmp_path):
+    profile = toy()
+    found = run(profile, results=tmp_path)
+    write_tables(profile, tmp_path)
+    store = store_of(profile, tmp_path)
+    for path in (store.work / "sheets").iterdir():
+        path.unlink()
+    kept: dict[bool, list[Record]] = {has: [] for has in (True, False)}
+    for record in found:
+        kept[store.has_sheet(record)].append(record)
+    assert [r.seed for r in kept[True]] == [1, 1] and (store.sheet(kept[True][0]) == 1).all()
+    lost = kept[False][0]
+    with pytest.raises(FileNotFoundError, match=f"lord study sheet {lost.name} --profile play"):
+        store.sheet(lost)
+    assert compute_sheet(profile, lost.name, tmp_path).is_file()
+    assert (store.sheet(lost) == 0).all()
+    assert store.records("toy")[lost.name] == lost
+    with pytest.raises(ValueError, match="no record 'nothing'"):
+        compute_sheet(profile, "nothing", tmp_path)
+
+
+# What cells share.
+
+
+def test_intermediate_results_are_made_once_and_named_after_what_they_depend_on(tmp_path):
+    import torch
+
+    made, context = [], Context(tmp_path)
+
+    def make():
+        made.append(1)
+        return {"x": torch.ones(1)}
+
+    def once(components=("step:renderer",), **asked):
+        return context.once("name", {"steps": 5} | asked, components, make)["x"].item()
+
+    assert once() == once() == 1 and len(made) == 1
+    once(steps=6)
+    once(components=("attack:ace",))
+    assert len(made) == 3
+
+
+def test_models_are_held_for_a_process(tmp_path):
+    context = Context(tmp_path)
+    assert context.hold(list, "ab") is context.hold(list, "ab")
+    assert context.hold(list, "ab") is not context.hold(list, "cd")
