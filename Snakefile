@@ -29,8 +29,8 @@ STAMPS = f"{RESULTS}/.done"
 ONE_THREAD = "OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 "
 
 
-# A unit is what one process computes: all cells that agree in the coordinates that the profile splits
-# by; what measures time is a unit for itself.
+# A unit is what one process computes: all cells that agree in the coordinates that the profile
+# splits by; what measures time is a unit for itself.
 UNITS = {}
 SPLIT = load_profile(PROFILE).split
 for entry in status(load_profile(PROFILE)):
@@ -55,11 +55,8 @@ def needed_before(name):
     own = UNITS[name]
     needs = {need for needs in own["experiments"].values() for need in needs}
     domain = own["place"].get("domain")
-    return [
-        f"{STAMPS}/{other}"
-        for other, unit in UNITS.items()
-        if other != name and needs & set(unit["experiments"]) and unit["place"].get("domain") == domain
-    ]
+    units = {n: u for n, u in UNITS.items() if n != name and u["place"].get("domain") == domain}
+    return [f"{STAMPS}/{n}" for n, unit in units.items() if needs & set(unit["experiments"])]
 
 
 def threads_of(name):

@@ -13,6 +13,9 @@ LIGHT = (
     "lord.names",
     "lord.record",
     "lord.seeding",
+    "lord.show",
+    "lord.study",
+    "lord.study.tables",
 )
 
 

@@ -100,10 +100,8 @@ def test_a_stamp_whose_record_is_lost_counts_for_nothing(tmp_path):
         text=True,
         check=True,
     )
-    assert (
-        "lord study run --profile smoke --experiment data --experiment model"
-        in planned.stdout + planned.stderr
-    )
+    command = "lord study run --profile smoke --experiment data --experiment model"
+    assert command in planned.stdout + planned.stderr
 
 
 @pytest.mark.parametrize("name", NAMES)
