@@ -646,10 +646,10 @@ def test_what_a_defence_takes(study):
 
     profile, costs = load_profile(profile), defence_costs(found).set_index("defence")
     settings = {
-        "adversarial": (0.1, profile.adversarial, profile.adversarial_data),
-        "lord": (0.2, profile.stage1, profile.stage1_data),
-        "lord_wide": (0.3, profile.wide, profile.stage1_data),
-        "lord_mixed": (0.3, profile.wide, profile.mixed_data),
+        "adversarial": (0.1, profile["lord"].adversarial, profile["lord"].adversarial_data),
+        "lord": (0.2, profile["lord"].stage1, profile["lord"].stage1_data),
+        "lord_wide": (0.3, profile["lord"].wide, profile["lord"].stage1_data),
+        "lord_mixed": (0.3, profile["lord"].wide, profile["lord"].mixed_data),
     }
     for defence, (step, training, data) in settings.items():
         # The steps of training, and for every picture those of its attack; see `made_up`.
@@ -759,7 +759,7 @@ def test_summary_leaves_the_gate_alone_only_where_it_does_well(study, monkeypatc
         worse = rows.copy()
         worse.loc[ours, "fid"] = 0
         worse.loc[ours & rows["domain"].isin(domains), "fid"] = 99
-        monkeypatch.setattr(tables, "main_rows", lambda records, worse=worse: worse)
+        monkeypatch.setattr(tables.main, "main_rows", lambda records, worse=worse: worse)
         assert f"test time?* **{verdict}" in show.summary(profile)
 
 
@@ -811,7 +811,7 @@ def test_summary_says_so_when_the_attack_does_nothing(study, monkeypatch):
     for row in rows.index[rows["attack"] == "ace"]:
         own = clean.loc[tuple(rows.loc[row, ["domain", "subject"]])]
         rows.loc[row, ["fid", "clip_iqa"]] = own
-    monkeypatch.setattr(tables, "main_rows", lambda records: rows)
+    monkeypatch.setattr(tables.main, "main_rows", lambda records: rows)
     text = show.summary(profile)
     assert "ruin a LoRA?* **Not in this run.**" in text and "nothing, for want of a gap" in text
     assert "repair it?* **There was nothing to repair.**" in text

@@ -77,7 +77,7 @@ def test_further_treatments_are_of_the_papers_lord_behind_ace_alone():
         if cell["treatment"] in further
     }
     assert further and cells == {("ace", PROPOSED)}
-    assert {"lord_wide", "lord_mixed"} <= set(SMOKE["main"].conditions["ace"])
+    assert "lord_mixed" in SMOKE["main"].conditions["ace"]
 
 
 def test_a_choice_sees_nobody_who_is_evaluated():
