@@ -5,6 +5,7 @@ section that is not there has its defaults; ``null`` leaves an experiment out.
 """
 
 from collections.abc import Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -69,6 +70,12 @@ def load_profile(name: str) -> Profile:
             f"unknown profile {name!r}: choose one of {', '.join(profile_names())}, "
             "or give the path of a YAML file"
         )
+    return _load(path.resolve(), path.stat().st_mtime_ns)
+
+
+@lru_cache
+def _load(path: Path, changed: int) -> Profile:
+    """The profile in a file, read again once that has changed."""
     try:
         values = yaml.safe_load(path.read_text(encoding="utf-8"))
         return read_profile({"name": path.stem, **values})

@@ -34,17 +34,22 @@ def ablation_table(records: Sequence[Record], experiment: str) -> pd.DataFrame:
     asked = pd.MultiIndex.from_frame(rows[[*condition, *cell]])
     same = main[pd.MultiIndex.from_frame(main[[*condition, *cell]]).isin(asked)]
     rows, table = pd.concat((same, rows)), []
+    own, usual = (_undefended(part, ["variant"] * k) for k, part in ((1, rows), (0, main)))
+    before = {key: cells.set_index(cell) for key, cells in same.groupby(condition, sort=False)}
     for key, cells in rows.groupby(["variant", *condition], sort=False):
         head = dict(zip(["variant", *condition], key, strict=True))
         head |= cells[["rank", "stage2_gate"]].iloc[0].to_dict()
         head |= {"cells": len(cells)}
-        own = rows[(rows["domain"] == head["domain"]) & (rows["variant"] == head["variant"])]
+        cells = cells.set_index(cell)
         clean, attacked = (
-            _undefended(own, main[main["domain"] == head["domain"]], name, cells)
+            _mean_of(
+                cells.index,
+                own.get((head["domain"], name, head["variant"])),
+                usual.get((head["domain"], name)),
+            )
             for name in ("none", head["attack"])
         )
-        unchanged = same[(same[condition] == list(key[1:])).all(axis=1)].set_index(cell)
-        cells = cells.set_index(cell)
+        unchanged = before.get(key[1:], cells[:0])
         head |= mean_with_ends(cells)
         for name in ("fid", "clip_iqa"):
             sign = -1 if name.startswith(HIGHER_IS_BETTER) else 1
@@ -91,14 +96,19 @@ def dose_table(records: Sequence[Record], experiment: str, dose: str) -> pd.Data
     return pd.DataFrame(table)
 
 
-def _undefended(
-    own: pd.DataFrame, main: pd.DataFrame, attack: str, cells: pd.DataFrame
-) -> pd.Series:
-    """Mean metrics of undefended LoRAs under an attack, on the subjects and seeds of ``cells``."""
-    for rows in (own, main):
-        rows = rows[(rows["attack"] == attack) & (rows["defence"] == "none")]
-        places = rows.set_index(["subject", "seed"]).index
-        wanted = cells.set_index(["subject", "seed"]).index
-        if wanted.isin(places).all():
-            return rows[places.isin(wanted)][["fid", "clip_iqa"]].mean()
+def _undefended(rows: pd.DataFrame, further: list[str]) -> dict[tuple[str, ...], pd.DataFrame]:
+    """FID and CLIP-IQA of LoRAs without a defence by subject and seed.
+
+    For each domain and attack, and each value of the ``further`` columns.
+    """
+    rows = rows[rows["defence"] == "none"]
+    groups = rows.groupby(["domain", "attack", *further], sort=False)
+    return {k: part.set_index(["subject", "seed"])[["fid", "clip_iqa"]] for k, part in groups}
+
+
+def _mean_of(places: pd.Index, *tables: pd.DataFrame | None) -> pd.Series:
+    """The mean over some subjects and seeds, of the first table that has them all, else NaN."""
+    for table in tables:
+        if table is not None and places.isin(table.index).all():
+            return table[table.index.isin(places)].mean()
     return pd.Series({"fid": float("nan"), "clip_iqa": float("nan")})
