@@ -121,6 +121,20 @@ def album(tmp_path_factory):
     return folder
 
 
+def one_draw(patch):
+    from functools import partial
+
+    from lord.attacks import pgd
+
+    patch.setattr(pgd, "denoising_loss", partial(pgd.denoising_loss, draws=1))
+
+
+@pytest.fixture
+def few_draws(monkeypatch):
+    """The losses in the table of `lord attack` are of one draw, where nobody looks at them."""
+    one_draw(monkeypatch)
+
+
 @pytest.fixture(scope="session")
 def defence(model, tmp_path_factory):
     """A folder that `lord defend` has filled."""
@@ -128,15 +142,7 @@ def defence(model, tmp_path_factory):
 
     folder = tmp_path_factory.mktemp("defence")
     size = ["--identities", 3, "--attack-steps", 1, "--steps", 3, "--batch-size", 2, "--rank", 2]
-    run("defend", folder, "--domain", "portraits", *size, *model)
+    with pytest.MonkeyPatch.context() as patch:
+        one_draw(patch)
+        run("defend", folder, "--domain", "portraits", *size, *model)
     return folder
-
-
-@pytest.fixture
-def few_draws(monkeypatch):
-    """The losses in the table of `lord attack` are of one draw, where nobody looks at them."""
-    from functools import partial
-
-    from lord.attacks import pgd
-
-    monkeypatch.setattr(pgd, "denoising_loss", partial(pgd.denoising_loss, draws=1))

@@ -94,7 +94,8 @@ EVERYTHING = {
 def test_independent_of_batch_size_and_order(double_pipeline, images, method, options):
     # Double precision, where the rounding of a batched sum cannot turn the sign of a gradient.
     pipeline = double_pipeline
-    settings = quick_attack(method, surrogate_steps=2, surrogate_learning_rate=1e-2, **options)
+    sizes = {"steps": 2, "surrogate_steps": 2, "surrogate_learning_rate": 1e-2}
+    settings = quick_attack(method, **sizes | options)
     reference = attack(pipeline, images, PROMPTS, settings, SEEDS, batch_size=3)
     assert torch.equal(attack(pipeline, images, PROMPTS, settings, SEEDS, batch_size=2), reference)
     order = [2, 0, 1]
@@ -133,15 +134,13 @@ def test_attack_raises_its_objective_at_draws_it_has_not_seen(pipeline, images):
     text = encode_prompts(pipeline, PROMPTS)
     target = load_target(pipeline, "pattern", 16, 16)
 
+    # A network with random weights hardly looks at its input, so the mean takes many draws.
+    draws = [seeding.derive_seed("test", seed, draw) for draw in range(40) for seed in SEEDS]
+
     def value(candidates):
-        # A network with random weights hardly looks at its input, so the mean takes many draws.
-        draws = [[seeding.derive_seed("test", seed, draw) for seed in SEEDS] for draw in range(40)]
+        rows, texts = candidates.repeat(40, 1, 1, 1), text.repeat(40, 1, 1)
         with torch.no_grad():
-            values = [
-                objective_values(pipeline, candidates, text, QUICK, target, seeds).mean()
-                for seeds in draws
-            ]
-        return torch.stack(values).mean()
+            return objective_values(pipeline, rows, texts, QUICK, target, draws).mean()
 
     before, after, control = value(images), value(attacked), value(noisy)
     assert after > before

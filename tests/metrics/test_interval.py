@@ -35,7 +35,7 @@ def test_nominal_95_percent_of_a_ratio_covers(count):
     for trial in range(1000):
         sizes = generator.normal(10, 3, count)
         parts = 0.8 * sizes + generator.normal(0, 2, count)
-        interval = ratio_interval(parts, sizes, resamples=2000, seed=trial)
+        interval = ratio_interval(parts, sizes, resamples=500, seed=trial)
         covered += interval.low <= 0.8 <= interval.high
     assert 0.92 <= covered / 1000 <= 0.98
 
@@ -57,7 +57,7 @@ def test_nominal_95_percent_covers(count, draw):
     covered = 0
     for trial in range(trials):
         values = getattr(generator, draw)(size=count)
-        interval = mean_interval(values, resamples=2000, seed=trial)
+        interval = mean_interval(values, resamples=500, seed=trial)
         truth = 0.5 if draw == "uniform" else 0.0
         covered += interval.low <= truth <= interval.high
     assert 0.92 <= covered / trials <= 0.98
@@ -86,7 +86,7 @@ def test_nominal_95_percent_covers_if_cells_are_alike(correlation):
     for trial in range(1000):
         values, clusters = clustered(correlation, generator)
         effects = (1, design_effect(clusters, correlation))
-        ends = [mean_interval(values, effect, resamples=2000, seed=trial) for effect in effects]
+        ends = [mean_interval(values, effect, resamples=500, seed=trial) for effect in effects]
         covered += [interval.low <= 0 <= interval.high for interval in ends]
     independent, alike = covered / 1000
     assert independent < 0.9  # what it would be if seeds were taken for subjects

@@ -96,16 +96,16 @@ def test_attack_defend_fine_tune_and_sample(folder, tmp_path):
     subject = Subject("portraits", "evaluation", 0)
     photographs = subject.photographs(2, SIZE).images
     captions, seeds = [subject.prompt] * 2, [0, 1]
-    settings = AttackSettings(method="ace", steps=2, rounds=1, surrogate="none")
+    settings = AttackSettings(method="ace", steps=1, rounds=1, surrogate="none")
     attacked = attack(pipeline, photographs, captions, settings, seeds)
     assert attacked.shape == photographs.shape and not torch.equal(attacked, photographs)
 
     targets = load_profile("sd15").wide.target_modules  # attention is among them
-    stage1 = Stage1Settings(steps=2, batch_size=2, target_modules=targets)
+    stage1 = Stage1Settings(steps=1, batch_size=2, target_modules=targets)
     train_defence(pipeline, photographs, attacked, captions, stage1)
     defence = save_defence(pipeline, tmp_path)
     fine_tune(
-        pipeline, attacked, captions, FinetuneSettings(steps=2, batch_size=2), defence=defence
+        pipeline, attacked, captions, FinetuneSettings(steps=1, batch_size=2), defence=defence
     )
     lora = save_lora(pipeline, tmp_path)
     samples = {}

@@ -1,0 +1,69 @@
+"""Pretraining of the model at toy size."""
+
+import pytest
+import torch
+from diffusers import StableDiffusionPipeline
+
+from lord.data.subjects import DOMAINS, sample_domain
+from lord.models.embedded import TINY
+from lord.models.pipeline import encode_images, load_pipeline
+from lord.models.pretrain import PretrainSettings, _encode_pool, pretrain, vary_caption
+
+
+@pytest.fixture(scope="module")
+def settings():
+    return PretrainSettings(
+        pool=32,
+        vae_steps=3,
+        vae_batch=4,
+        unet_steps=3,
+        unet_batch=4,
+        checkpoint_every=2,
+        mixed_precision="no",
+        architecture=TINY,
+    )
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory, settings):
+    return pretrain(tmp_path_factory.mktemp("pretrained"), settings)
+
+
+def test_every_latent_has_its_own_caption(folder, settings):
+    pipeline = load_pipeline(folder, device="cpu")
+    latents, captions, class_prompts = _encode_pool(pipeline, settings, folder / ".work")
+    start = 0
+    for domain in sorted(DOMAINS):
+        batch = sample_domain(domain, "train", range(settings.pool), 32)
+        rows = slice(start, start + settings.pool)
+        assert captions[rows] == batch.captions
+        assert set(class_prompts[rows]) == {DOMAINS[domain].CLASS_PROMPT}
+        expected = encode_images(pipeline, batch.images)
+        assert torch.allclose(latents[rows], expected, atol=0.05)  # stored in half precision
+        start = rows.stop
+    assert start == len(latents)
+
+
+def test_stock_diffusers_loads_and_samples_what_was_trained(folder):
+    pipeline = StableDiffusionPipeline.from_pretrained(folder)
+    image = pipeline("a portrait of a person", num_inference_steps=2, output_type="np").images[0]
+    assert image.shape == (32, 32, 3)
+
+
+def test_pretraining_is_the_same_twice(tmp_path, folder, settings):
+    again = pretrain(tmp_path, settings)
+    for part in ("vae", "unet", "text_encoder"):
+        one, other = (sorted((root / part).glob("*.safetensors")) for root in (folder, again))
+        assert [path.read_bytes() for path in one] == [path.read_bytes() for path in other]
+
+
+def test_captions_vary_as_users_write():
+    caption = "a portrait of a person with pale skin, short hair, blue wall"
+    generator = torch.Generator().manual_seed(0)
+    drawn = [vary_caption(caption, "a portrait of a person", 0.1, generator) for _ in range(2000)]
+    assert 0.07 < drawn.count("") / 2000 < 0.13
+    assert 0.07 < drawn.count("a portrait of a person") / 2000 < 0.13
+    assert drawn.count(caption) > 1000
+    assert all(
+        text in ("", "a portrait of a person") or text.startswith("a portrait") for text in drawn
+    )
