@@ -11,8 +11,6 @@ from lord.show.ablations import (
     ablation_table,
     choice_findings,
     dose_curves,
-    gate_findings,
-    gate_grid,
     rank_curves,
 )
 from lord.show.attacks import (
@@ -37,6 +35,7 @@ from lord.show.curves import (
 )
 from lord.show.findings import stranger_findings
 from lord.show.first_page import summary
+from lord.show.gates import gate_findings, gate_grid
 from lord.show.pictures import (
     attacked_images,
     image_grid,
@@ -47,18 +46,16 @@ from lord.show.pictures import (
     treatment_samples,
 )
 from lord.show.results import (
-    cost_table,
-    defence_cost_table,
     gap_closed,
     harm_table,
     main_figure,
     main_table,
-    rank_cost_table,
     rival_table,
     stranger_figure,
     treatment_comparison,
     treatment_table,
 )
+from lord.show.tables import cost_table, defence_cost_table, rank_cost_table
 
 __all__ = [
     "ablation_figure",

@@ -13,8 +13,8 @@ from pandas.io.formats.style import Styler
 from lord.experiments.lord import tables
 from lord.experiments.lord.ace import AMPLIFIED
 from lord.record import Record
+from lord.show.keys import metric_keys
 from lord.show.pictures import labelled_rows, sample_tiles
-from lord.show.results import metric_keys, metric_table
 from lord.show.style import (
     ATTACK_NAMES,
     BLUE,
@@ -30,6 +30,7 @@ from lord.show.style import (
     where_planned,
     with_interval,
 )
+from lord.show.tables import metric_table
 
 ENOUGH = 0.9
 """The share of the largest damage at which further steps are hardly worth it."""

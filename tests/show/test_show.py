@@ -32,9 +32,9 @@ from lord.models import sample
 from lord.models.embedded import TINY, build_pipeline
 from lord.names import version_of
 from lord.record import Record, make_record, measure
-from lord.show import first_page
-from lord.show.first_page import _verdict, is_worse
-from lord.show.results import metric_keys
+from lord.show import first_page, words
+from lord.show.first_page import is_worse
+from lord.show.keys import metric_keys
 from lord.show.style import ATTACK_NAMES, number, with_interval
 from lord.study.profile import load_profile
 from lord.study.run import results_root, run, store_of
@@ -829,7 +829,7 @@ def test_summary_says_so_when_the_attack_does_nothing(study, monkeypatch):
     ],
 )
 def test_a_verdict_goes_by_the_worst(shares, verdict):
-    assert _verdict(shares) == verdict
+    assert words.verdict(shares) == verdict
 
 
 def test_the_results_need_all_records(study, monkeypatch, tmp_path):

@@ -1,0 +1,133 @@
+"""The first page's answers on attacks that are unseen or know the defence, and on its parts."""
+
+from collections.abc import Mapping, Sequence
+
+import pandas as pd
+
+from lord.experiments.lord import tables
+from lord.experiments.lord.protocol import DEFENCES, PROPOSED, UNCHANGED
+from lord.record import Record
+from lord.show.findings import attacks_seen, unseen
+from lord.show.keys import metric_keys
+from lord.show.results import JUDGED
+from lord.show.style import ATTACK_NAMES, DEFENCE_NAMES, defence_name, metric_name, treatment_name
+from lord.show.tables import in_book_order
+from lord.show.words import (
+    NOT_MEASURED,
+    capitalised,
+    count,
+    listed,
+    share_range,
+    verdict,
+)
+
+
+def strangers(gaps: pd.DataFrame, records: Sequence[Record]) -> str:
+    """How LoRD does against the other attacks it faces, and defences that face all of these."""
+    gaps = unseen(gaps[gaps["selected"] & gaps["metric"].isin(JUDGED)], records)
+    gaps = gaps.dropna(subset=["closed"])
+    ours = gaps[gaps["defence"] == PROPOSED]
+    if not len(ours):
+        return NOT_MEASURED
+    attacks = [ATTACK_NAMES[name] for name in ATTACK_NAMES if name in set(ours["attack"])]
+    facing = gaps.groupby("defence")["attack"].agg(set)
+    facing = [name for name in DEFENCES if facing.get(name) == set(ours["attack"])]
+    said, who = [], list(dict.fromkeys((PROPOSED, *facing)))
+    for defence in who:
+        ranges = [
+            f"{share_range(rows['closed'])} by {metric_name(metric_keys(records)[name])}"
+            for name, rows in gaps[gaps["defence"] == defence].groupby("metric", sort=False)
+        ]
+        said.append(f"{DEFENCE_NAMES[defence]} {listed(ranges)}")
+    return (
+        f"**{verdict(ours['closed'])}.** {attacks_seen(records, who)} "
+        f"Under {listed(attacks)} close, from the least to the most over attacks and domains: "
+        f"{'; '.join(said)}. "
+        "{doc}`notebooks/15_transfer` looks further."
+    )
+
+
+def knowing(adaptive: Sequence[Record], records: Sequence[Record]) -> str:
+    """How our defence does against attackers who know it, and others against those they have."""
+    if not adaptive:
+        return NOT_MEASURED
+    keys = metric_keys(records)
+    everyone = tables.ablation_table([*adaptive, *records], "adaptive")
+    table = everyone[everyone["defence"] == PROPOSED]
+    knowing, usual = (table[(table["variant"] != UNCHANGED) == known] for known in (True, False))
+    usual = usual.set_index(["attack", "domain", "treatment"])
+    worst, said = [], []
+    for (attack, treatment), rows in in_book_order(knowing).groupby(
+        ["attack", "treatment"], sort=False
+    ):
+        parts = []
+        for name in JUDGED:
+            least = rows.groupby("domain", sort=False)[f"{name}_closed"].min().dropna()
+            shares = [
+                f"{share:z.0%} on {domain} (instead of "
+                f"{usual.loc[(attack, domain, treatment), f'{name}_closed']:z.0%})"
+                for domain, share in least.items()
+            ]
+            worst += least.tolist()
+            parts += [f"by {metric_name(keys[name])} {listed(shares)}"] if shares else []
+        if parts:
+            said.append(f"under {ATTACK_NAMES[attack]} {listed(parts)}")
+    if not said:
+        return NOT_MEASURED
+    treatments = " or ".join(map(treatment_name, table["treatment"].unique()))
+    return (
+        f"**{verdict(worst)}.** With the worst of {knowing['variant'].nunique()} such attackers, "
+        f"picked afterwards for each number, LoRD ({treatments}) closes {'; '.join(said)}, in "
+        f"{count(table['cells'].max(), 'cell')} of each domain.{_known_rivals(everyone, keys)} "
+        "{doc}`notebooks/16_adaptive` has them all."
+    )
+
+
+def _known_rivals(table: pd.DataFrame, keys: Mapping[str, str]) -> str:
+    """A sentence for each other defence that faced attackers who know it, at its worst."""
+    knowing = table[(table["variant"] != UNCHANGED) & (table["defence"] != PROPOSED)]
+    sentences = []
+    for who, rows in in_book_order(knowing).groupby(["defence", "treatment"], sort=False):
+        said = []
+        for attack, cells in rows.groupby("attack", sort=False):
+            least = cells.groupby("domain")[[f"{name}_closed" for name in JUDGED]].min().dropna()
+            ranges = [
+                f"{share_range(least[f'{name}_closed'])} by {metric_name(keys[name])}"
+                for name in JUDGED
+            ]
+            said += [f"under {ATTACK_NAMES[attack]} {listed(ranges)}"] if len(least) else []
+        name = defence_name(*who)
+        attackers = count(rows["variant"].nunique(), "attacker")
+        known = f"{capitalised(name)}, known to {attackers}, closes at its worst"
+        sentences += [f" {known} {'; '.join(said)}."] if said else []
+    return "".join(sentences)
+
+
+def branch(parts: Sequence[Record], records: Sequence[Record]) -> str:
+    """Whether a plain LoRA that stage 1 has trained in place of a LoRD repairs as much."""
+    if not parts:
+        return NOT_MEASURED
+    table = tables.ablation_table([*parts, *records], "parts")
+    rows = table[table["attack"] == "ace"].set_index(["defence", "domain", "treatment"])
+    plain, lord = (rows[rows["variant"] == name] for name in ("one_branch", UNCHANGED))
+    lord = lord.loc[lord["fid_closed"] > 0, "fid_closed"].reindex(plain.index).dropna()
+    if not len(lord):
+        return NOT_MEASURED
+    kept = plain["fid_closed"].loc[lord.index] / lord
+    verdict = "No" if kept.min() >= 0.9 else "In part" if kept.max() >= 0.5 else "Yes"
+    said = []
+    for defence, replaced in lord.groupby("defence", sort=False):
+        shares = [
+            f"{row['fid_closed']:z.0%} on {domain} ({DEFENCE_NAMES[defence]} {share:z.0%}; worse "
+            f"in {row['fid_worse']:.0f} of {count(row['cells'], 'cell')})"
+            for ((_, domain, _), row), share in zip(
+                plain.loc[replaced.index].iterrows(), replaced, strict=True
+            )
+        ]
+        said.append(f"in place of {DEFENCE_NAMES[defence]} {listed(shares)}")
+    treatments = " or ".join(map(treatment_name, lord.index.unique("treatment")))
+    return (
+        f"**{verdict}.** A plain LoRA that stage 1 has trained, {treatments} as LoRD is here, "
+        f"closes by {metric_name(metric_keys(records)['fid'])} {'; '.join(said)}. "
+        "{doc}`notebooks/14_parts` takes LoRD apart."
+    )

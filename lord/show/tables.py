@@ -1,0 +1,172 @@
+"""Tables as the book shows them: means with intervals, differences, costs."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+from IPython.display import HTML
+from pandas.io.formats.style import Styler
+
+from lord.experiments.lord import tables
+from lord.record import Record
+from lord.show.keys import metric_keys
+from lord.show.style import (
+    ATTACK_NAMES,
+    DEFENCE_NAMES,
+    LEFT_OUT,
+    caveats,
+    defence_name,
+    higher_is_better,
+    metric_label,
+    metric_name,
+    number,
+    where_planned,
+    with_interval,
+)
+
+
+def difference_table(
+    table: pd.DataFrame, name: str, stands_out: pd.Series, records: Sequence[Record]
+) -> Styler:
+    """The column ``name``, paired differences with intervals, under each metric."""
+    keys = metric_keys(records)
+    ends = table[[name, f"{name}_low", f"{name}_high"]]
+    table = in_book_order(
+        table.assign(
+            text=[with_interval(*row) for row in ends.to_numpy()],
+            stands_out=np.where(stands_out, "winner", ""),
+            metric=[metric_name(keys[metric]) for metric in table["metric"]],
+        )
+    )
+    rows = table.set_index(
+        [
+            table["domain"].rename(None),
+            pd.Index([ATTACK_NAMES[attack] for attack in table["attack"]]),
+            pd.Index(map(defence_name, table["defence"], table["treatment"])),
+            table["metric"].rename(None),
+        ]
+    )
+    cells = rows[["text", "stands_out"]].unstack(sort=False, fill_value="")
+    return _styled_table(cells["text"], cells["stands_out"], records)
+
+
+def in_book_order(table: pd.DataFrame) -> pd.DataFrame:
+    """Rows sorted by domain, attack and defence, otherwise as they were."""
+    orders = {"defence": DEFENCE_NAMES, "attack": ATTACK_NAMES, "domain": table["domain"].unique()}
+    keys = [[list(order).index(v) for v in table[column]] for column, order in orders.items()]
+    return table.iloc[np.lexsort(keys)].reset_index(drop=True)
+
+
+def cost_table(records: Sequence[Record]) -> Styler | HTML:
+    """How a step with a defence compares with the same without.
+
+    Args:
+        records: among them that of cost.
+    """
+    if all(record.kind != "cost" for record in records):
+        return HTML(LEFT_OUT)
+    table = tables.performance_table(records)
+    table = table[(table["experiment"] == "cost") & ~table["step"].isin(DEFENCE_NAMES)]
+    shown = pd.DataFrame(
+        {
+            "seconds": table["seconds"].map("{:.3f}".format),
+            "× without": ["" if np.isnan(x) else f"{x:.2f}" for x in table["times"]],
+        }
+    ).set_index(pd.Index(list(table["step"])))
+    return _styled_table(shown, shown.map(lambda _: ""), records)
+
+
+def defence_cost_table(records: Sequence[Record]) -> Styler | HTML:
+    """What each defence takes before a LoRA can learn behind it.
+
+    Args:
+        records: of cost, performance and stage1.
+    """
+    if all(record.kind != "cost" for record in records):
+        return HTML(LEFT_OUT)
+    table = tables.defence_costs(records)
+    table = table.sort_values("defence", key=lambda names: names.map(list(DEFENCE_NAMES).index))
+    shown = pd.DataFrame(
+        {
+            "seconds": table["defence_seconds"].map(number),
+            "for": table["defence_for"].map("a {}".format),
+            "peak memory, GB": (table["defence_memory_mb"] / 1000).map("{:.2f}".format),
+        }
+    ).set_index(pd.Index(list(map(DEFENCE_NAMES.get, table["defence"]))))
+    return _styled_table(shown, shown.map(lambda _: ""), records)
+
+
+@where_planned
+def rank_cost_table(costs: Sequence[Record], compared: Sequence[Record]) -> Styler:
+    """For every rank the parameters of all adapters, and the seconds of a step of stage 2.
+
+    Args:
+        costs: of rank_cost.
+        compared: of rank and main, which tell the rank of each variant.
+    """
+    table = tables.ablation_table([*costs, *compared], "rank")
+    table = table.drop_duplicates(["rank", "defence"]).sort_values("rank", kind="stable")
+    cells = {}
+    for defence, words in (("none", "LoRA"), ("lord", "LoRA and LoRD")):
+        rows = table[table["defence"] == defence].set_index("rank")
+        cells[f"{words}: thousand parameters"] = rows["adapter_thousands"].map("{:.0f}".format)
+        cells[f"{words}: seconds"] = rows["step_seconds"].map("{:.3f}".format)
+    shown = pd.DataFrame(cells).rename(index="rank {}".format)
+    return _styled_table(shown, shown.map(lambda _: ""), costs)
+
+
+def metric_table(
+    table: pd.DataFrame,
+    heads: Sequence[Sequence[str]],
+    records: Sequence[Record],
+    competing: pd.Series,
+    among: Sequence[str] = ("domain",),
+    worst: bool = False,
+    further: Mapping[str, pd.Series] | None = None,
+) -> Styler:
+    """Means with intervals, a row for every row of a table, grouped by domain.
+
+    Args:
+        heads: the words that name the rows after the domain, from the general to the particular.
+        competing: of these rows the best one of each metric is highlighted, once for all rows that
+            agree in the columns ``among``.
+        worst: the worst one is, instead.
+        further: columns beside the metrics.
+    """
+    keys = metric_keys(records)
+    rows = pd.MultiIndex.from_arrays([table["domain"], *heads], names=[None] * (len(heads) + 1))
+    cells, classes = pd.DataFrame(index=rows), pd.DataFrame(index=rows)
+    for name, key in keys.items():
+        columns = [table[name], table[f"{name}_low"], table[f"{name}_high"]]
+        cells[metric_label(key)] = [with_interval(*row) for row in zip(*columns, strict=True)]
+        ranked = table[competing].groupby(list(among))[name]
+        best = ranked.idxmax() if higher_is_better(key) != worst else ranked.idxmin()
+        classes[metric_label(key)] = np.where(table.index.isin(best), "winner", "")
+    for name, values in (further or {}).items():
+        cells[name], classes[name] = values.to_numpy(), ""
+    return _styled_table(cells, classes, records)
+
+
+def _styled_table(cells: pd.DataFrame, classes: pd.DataFrame, records: Sequence[Record]) -> Styler:
+    """A table of texts as the book shows it, with the caveats of the records above."""
+    winner = {"selector": "td.winner", "props": "font-weight: 700; background: rgba(46,160,67,.22)"}
+    left = {
+        "selector": "th.row_heading",
+        "props": "text-align: left; vertical-align: top; font-weight: 400",
+    }
+    small = {"selector": "", "props": "font-size: 0.85em"}
+    whole = {"selector": "td", "props": "white-space: nowrap"}  # an interval in one piece
+    styles = [small, whole, winner, left]
+    if cells.index.nlevels > 1:
+        # What rows share is written upright beside them, which leaves the width to the numbers, and
+        # a line begins each group.
+        shared = [f"th.row_heading.level{level}" for level in range(cells.index.nlevels - 1)]
+        upright = "writing-mode: vertical-rl; white-space: nowrap"
+        styles.append({"selector": ", ".join(shared), "props": upright})
+        line = {"selector": f"tbody tr:has({shared[-1]}) > *", "props": "border-top: 1px solid"}
+        styles.append(line)
+    # Themes know tables of the class "dataframe", and leave other ones white in the dark.
+    styler = cells.style.set_table_attributes('class="dataframe"').set_td_classes(classes)
+    styler.set_table_styles(styles)
+    warnings = caveats(records)
+    return styler.set_caption(" ".join(warnings)) if warnings else styler

@@ -1,0 +1,48 @@
+"""Numbers and lists in words, and what earns which verdict."""
+
+from collections.abc import Mapping, Sequence
+
+import pandas as pd
+
+# The share that must be repaired of every gap for a verdict; the first is the goal of the study.
+VERDICTS = {"Yes": 0.85, "Largely": 0.5}
+
+NOT_MEASURED = "Not measured at this scale."
+
+
+def verdict(shares: Sequence[float]) -> str:
+    """How much the shares of the damage repaired come to, in a word, by the least of them."""
+    known = [share for share in shares if share == share]
+    if not known:
+        return "There was nothing to repair"
+    for word, least in VERDICTS.items():
+        if min(known) >= least:
+            return word
+    return "In part" if max(known) >= min(VERDICTS.values()) else "Hardly"
+
+
+def share(gap: Mapping[str, float]) -> str:
+    """A share of the damage, with its interval if it has one."""
+    if gap["closed"] != gap["closed"]:
+        return "nothing, for want of a gap,"
+    text = f"{gap['closed']:z.0%}"
+    if gap["closed_low"] == gap["closed_low"]:
+        text += f" [{gap['closed_low']:z.0%}, {gap['closed_high']:z.0%}]"
+    return text
+
+
+def capitalised(words: str) -> str:
+    return f"{words[0].upper()}{words[1:]}"
+
+
+def listed(words: Sequence[str]) -> str:
+    return " and ".join(filter(None, (", ".join(words[:-1]), words[-1])))
+
+
+def count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'s' if number != 1 else ''}"
+
+
+def share_range(shares: pd.Series) -> str:
+    ends = dict.fromkeys(f"{share:z.0%}" for share in (shares.min(), shares.max()))
+    return " to ".join(ends)
