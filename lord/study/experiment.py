@@ -1,7 +1,7 @@
 """What the study is made of: experiments, and the cells whose numbers they measure."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -101,6 +101,12 @@ class Cell:
     settings: Settings
     components: tuple[str, ...]
     measured: tuple[str, ...] = ()
+
+    def with_settings(self, section: Section, *names: str) -> "Cell":
+        """The cell with some settings of another section as well."""
+        further = Settings.of(section, *names)
+        values = {**self.settings.values, **further.values}
+        return replace(self, settings=Settings(values, {**self.settings.asked, **further.asked}))
 
     def __getitem__(self, coordinate: str) -> Any:
         return self.coordinates[coordinate]

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from lord.experiments.lord.conditions import defended
-from lord.experiments.lord.protocol import single
+from lord.experiments.lord.protocol import Timing, single
 from lord.names import PURIFIERS
 from lord.study.context import Context
 from lord.study.experiment import Cell, Experiment, Outcome
@@ -36,7 +36,8 @@ def cells(profile: Profile) -> Iterator[Cell]:
     purifiers = [name for name in defended(profile["main"].conditions) if name in PURIFIERS]
     components = ["step:finetune", "defence:lord", "defence:lora", "step:sampler"]
     components += [f"purifier:{name}" for name in purifiers]
-    yield single("cost", profile["lord"], names, components, purifiers=purifiers)
+    cell = single("cost", profile["lord"], names, components, purifiers=purifiers)
+    yield cell.with_settings(profile["cost"], "turns")
 
 
 def measure(context: Context, cell: Cell) -> Outcome:
@@ -75,5 +76,6 @@ EXPERIMENT = Experiment(
     cells=cells,
     measure=measure,
     example=example,
+    section=Timing,
     timed=True,
 )

@@ -2,6 +2,8 @@
 
 from collections.abc import Iterator
 
+from pydantic import Field, PositiveInt
+
 from lord.attacks.settings import NOISE
 from lord.experiments.lord.protocol import (
     PROPOSED,
@@ -11,8 +13,14 @@ from lord.experiments.lord.protocol import (
     single,
 )
 from lord.study.context import Context
-from lord.study.experiment import Cell, Experiment, Outcome
+from lord.study.experiment import Cell, Experiment, Outcome, Section
 from lord.study.profile import Profile
+
+
+class Masking(Section):
+    """How precisely an objective is measured."""
+
+    draws: PositiveInt = Field(32, description="of timestep and noise, which attacks have not seen")
 
 
 def cells(profile: Profile) -> Iterator[Cell]:
@@ -25,7 +33,8 @@ def cells(profile: Profile) -> Iterator[Cell]:
     components += [*defence_components(protocol, PROPOSED), "attacker:defended"]
     components += [f"attack:{method}" for method in attacks]
     for domain in protocol.domains:
-        yield single("masking", protocol, names, components, domain, attacks=attacks)
+        cell = single("masking", protocol, names, components, domain, attacks=attacks)
+        yield cell.with_settings(profile["masking"], "draws")
 
 
 def measure(context: Context, cell: Cell) -> Outcome:
@@ -62,7 +71,7 @@ def measure(context: Context, cell: Cell) -> Outcome:
         folder = defence_of(context, own, subject.domain, PROPOSED)
         pipeline = base_pipeline(context, own)
         load_defence(pipeline, folder)
-        values = [objective(pipeline, images, subject.prompt, attack) for images in seen]
+        values = [objective(pipeline, images, subject.prompt, attack, own.draws) for images in seen]
         names = [f"{method}/{name}" for name in compared]
         outcome.metrics.update(zip(names, values[: len(names)], strict=True))
         outcome.series[method] = values[len(names) :]
@@ -83,5 +92,6 @@ EXPERIMENT = Experiment(
     cells=cells,
     measure=measure,
     example=example,
+    section=Masking,
     needs=("adaptive",),
 )

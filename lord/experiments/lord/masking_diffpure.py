@@ -24,7 +24,8 @@ def cells(profile: Profile) -> Iterator[Cell]:
     further = {"attacks": attacks, "photographs": min(PHOTOGRAPHS, protocol.photographs)}
     for domain in protocol.domains:
         names = ["subjects", "seeds", "budget", "finetune"]
-        yield single("masking_diffpure", protocol, names, components, domain, **further)
+        cell = single("masking_diffpure", protocol, names, components, domain, **further)
+        yield cell.with_settings(profile["masking_diffpure"], "draws")
 
 
 def attacks_through(profile: Profile) -> list[str]:
@@ -64,7 +65,7 @@ def measure(context: Context, cell: Cell) -> Outcome:
             seen.append(attacked_through(context, own, subject, seed, longer))
         pipeline = base_pipeline(context, own)
         kept = [purified(context, own, subject, images, "diffpure") for images in seen]
-        values = [objective(pipeline, images, subject.prompt, attack) for images in kept]
+        values = [objective(pipeline, images, subject.prompt, attack, own.draws) for images in kept]
         names = [f"{method}/{name}" for name in compared]
         outcome.metrics.update(zip(names, values[: len(names)], strict=True))
         outcome.series[method] = values[len(names) :]
@@ -77,5 +78,6 @@ EXPERIMENT = Experiment(
     cells=cells,
     measure=measure,
     example=masking.example,
+    section=masking.Masking,
     needs=("adaptive",),
 )

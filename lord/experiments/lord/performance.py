@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from lord.attacks.settings import NOISE, PATTERN
-from lord.experiments.lord.protocol import attack_at, single
+from lord.experiments.lord.protocol import Timing, attack_at, single
 from lord.names import ATTACKS
 from lord.record import Record
 from lord.study.context import Context
@@ -17,7 +17,8 @@ def cells(profile: Profile) -> Iterator[Cell]:
     """One cell."""
     names = ["domains", "subjects", "budget", "finetune"]
     attacks = tuple(f"attack:{name}" for name in ATTACKS if name != NOISE)
-    yield single("performance", profile["lord"], names, ["step:renderer"], measured=attacks)
+    cell = single("performance", profile["lord"], names, ["step:renderer"], measured=attacks)
+    yield cell.with_settings(profile["performance"], "turns")
 
 
 def measure(context: Context, cell: Cell) -> Outcome:
@@ -60,7 +61,7 @@ def measure(context: Context, cell: Cell) -> Outcome:
         "naive": partial(naive_step, pipeline, images, subject.prompt, target.latents, seeds),
     } | {method: partial(attack_step, method) for method in OBJECTIVES}
     with frozen(pipeline.vae, pipeline.unet):
-        seconds = fastest_turns(steps, pipeline.device)
+        seconds = fastest_turns(steps, pipeline.device, own.turns)
     metrics = {}
     for name, value in seconds.items():
         metrics[f"{name}/seconds_per_image"] = value / BATCH
@@ -90,6 +91,7 @@ EXPERIMENT = Experiment(
     cells=cells,
     measure=measure,
     example=example,
+    section=Timing,
     version=2,
     timed=True,
     tables={"performance": Table(("performance", "cost"), table)},

@@ -122,6 +122,12 @@ class Scenario(BaseModel):
     stage2_gate: Literal["learned"] | float = Field("learned", description="λ during stage 2")
 
 
+class Timing(Section):
+    """How often what is timed is repeated."""
+
+    turns: PositiveInt = Field(5, description="of each step; the fastest counts")
+
+
 def _known(conditions: dict[str, tuple[str, ...]]) -> dict[str, tuple[str, ...]]:
     attacks = ("none", *(name for name in ATTACKS if name != NOISE))
     for name, defences in conditions.items():

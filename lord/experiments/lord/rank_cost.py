@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from lord.experiments.lord.protocol import UNCHANGED, changed, single
+from lord.experiments.lord.protocol import UNCHANGED, Timing, changed, single
 from lord.study.context import Context
 from lord.study.experiment import Cell, Experiment, Outcome
 from lord.study.profile import Profile
@@ -13,8 +13,9 @@ def cells(profile: Profile) -> Iterator[Cell]:
     if "rank" in profile:
         names = ["domains", "subjects", "photographs", "finetune", "stage1"]
         components = ["step:finetune", "defence:lord"]
-        variants = profile["rank"].variants
-        yield single("rank_cost", profile["lord"], names, components, variants=variants)
+        variants, own = profile["rank"].variants, profile["rank_cost"]
+        cell = single("rank_cost", profile["lord"], names, components, variants=variants)
+        yield cell.with_settings(own, "turns")
 
 
 def measure(context: Context, cell: Cell) -> Outcome:
@@ -55,7 +56,7 @@ def measure(context: Context, cell: Cell) -> Outcome:
                 thousands = sum(weight.numel() for weight in adapters) / 1000
                 metrics[f"{name}/{defence}/adapter_thousands"] = thousands
                 steps[f"{name}/{defence}"] = step
-        seconds = seconds_of_one(steps, pipeline.device)
+        seconds = seconds_of_one(steps, pipeline.device, own.turns)
     return Outcome(metrics | {f"{name}/step_seconds": value for name, value in seconds.items()})
 
 
@@ -73,5 +74,6 @@ EXPERIMENT = Experiment(
     cells=cells,
     measure=measure,
     example=example,
+    section=Timing,
     timed=True,
 )

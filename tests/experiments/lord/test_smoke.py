@@ -1,4 +1,4 @@
-"""Every experiment measured once, on the portraits of the smoke profile, offline.
+"""Every experiment of the smoke profile measured once, of portraits by a tiny model, offline.
 
 Its numbers are those of `smoke.json`: whoever changes them on purpose raises the version of what
 changed, and writes them anew: LORD_GOLDEN=write python -m pytest tests/experiments
@@ -14,6 +14,8 @@ from statistics import fmean
 
 import pandas as pd
 import pytest
+import yaml
+from helpers import SIZE
 
 from lord.attacks.objectives import OBJECTIVES
 from lord.experiments.lord.chain import timing
@@ -26,7 +28,7 @@ from lord.experiments.lord.tables import (
     rival_table,
 )
 from lord.study import run
-from lord.study.profile import load_profile
+from lord.study.profile import PROFILES, load_profile, read_profile
 from lord.study.run import load_records, status, store_of
 from lord.study.tables import write_tables
 
@@ -50,23 +52,31 @@ def offline():
 
 
 @pytest.fixture(scope="module")
-def results(offline, tmp_path_factory):
+def profile(pretrained):
+    """The smoke profile with a model that acts in milliseconds."""
+    values = yaml.safe_load((PROFILES / "smoke.yaml").read_text()) | {"name": "smoke"}
+    values["lord"] |= {"model": str(pretrained / "embedded"), "size": SIZE}
+    return read_profile(values)
+
+
+@pytest.fixture(scope="module")
+def results(offline, profile, tmp_path_factory):
     """The folder with all records of portraits, and those that have no domain."""
     folder = tmp_path_factory.mktemp("results")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(timing, "TURNS", 1)
-        for experiment in SMOKE.experiments:
-            domains = {cell.coordinates.get("domain") for cell in SMOKE.cells(experiment.name)}
+        patch.setattr(timing, "MANY", 2)
+        for experiment in profile.experiments:
+            domains = {cell.coordinates.get("domain") for cell in profile.cells(experiment.name)}
             where = {} if domains == {None} else {"domain": "portraits"}
-            run(SMOKE, experiment.name, results=folder, **where)
+            run(profile, experiment.name, results=folder, **where)
     return folder
 
 
 @pytest.fixture(scope="module")
-def records(results):
+def records(profile, results):
     """The records by experiment."""
     found = {}
-    for record in load_records(SMOKE, results):
+    for record in load_records(profile, results):
         found.setdefault(record.kind, []).append(record)
     return found
 
@@ -96,7 +106,7 @@ def test_numbers_move_only_with_a_version(records, name):
             assert now["metrics"] == expected, message
 
 
-def test_a_condition_has_its_metrics_and_its_picture(records, results):
+def test_a_condition_has_its_metrics_and_its_picture(profile, records, results):
     main = records["main"]
     asked = {(a, d) for a, names in SMOKE["main"].conditions.items() for d in names}
     assert {(r.settings["attack_name"], r.settings["defence"]) for r in main} == asked
@@ -112,11 +122,11 @@ def test_a_condition_has_its_metrics_and_its_picture(records, results):
         changed = record.settings["attack_name"] != "none"
         assert (record.metrics["ssim"] < 0.999) == changed
         assert record.metrics["adapter_thousands"] > 0
-        assert store_of(SMOKE, results).has_sheet(record)
+        assert store_of(profile, results).has_sheet(record)
 
 
-def test_the_tables_follow_from_the_records(results):
-    found = load_records(SMOKE, results)
+def test_the_tables_follow_from_the_records(profile, results):
+    found = load_records(profile, results)
     table = main_table(found)
     as_trained = table[~table["selected"]]
     pairs = [(a, d) for a, names in SMOKE["main"].conditions.items() for d in names]
@@ -137,8 +147,8 @@ def test_the_tables_follow_from_the_records(results):
 
 
 @pytest.mark.parametrize("name", ["rank", "adaptive"])
-def test_an_ablation_is_measured_against_undefended_loras(results, name):
-    found = load_records(SMOKE, results)
+def test_an_ablation_is_measured_against_undefended_loras(profile, results, name):
+    found = load_records(profile, results)
     rows = ablation_table(found, name).set_index(["variant", "attack", "defence", "treatment"])
     main = main_table(found).set_index(["attack", "defence"])
     if name == "rank":  # which has undefended LoRAs of its own
@@ -165,14 +175,14 @@ def test_a_rank_has_its_parameters_and_its_seconds(records):
         assert record.metrics["adapter_thousands"] == pytest.approx(sizes[name])
 
 
-def test_costs_are_those_of_what_the_study_uses(records, results, tmp_path):
+def test_costs_are_those_of_what_the_study_uses(profile, records, results, tmp_path):
     (performance,), (cost,) = records["performance"], records["cost"]
     times = {k.split("/")[0]: v for k, v in performance.metrics.items() if "times" in k}
     assert set(times) == {"floor", "naive", *OBJECTIVES}
     assert times["encoder"] < times["floor"] == 1 < times["diffusion"]
     assert cost.metrics["diffpure/seconds"] > 0 and cost.metrics["jpeg/peak_memory_mb"] > 0
     shutil.copytree(results / "smoke", tmp_path / "smoke")
-    assert tmp_path / "smoke" / "performance.csv" in write_tables(SMOKE, tmp_path)
+    assert tmp_path / "smoke" / "performance.csv" in write_tables(profile, tmp_path)
 
 
 def test_gates_are_recorded_at_every_step_of_sampling(records):
@@ -210,7 +220,7 @@ def test_the_control_has_the_energy_of_uniform_noise(records):
 
 
 def test_of_a_fine_tune_that_lost_a_treatment_only_that_is_measured_again(
-    records, results, tmp_path, monkeypatch
+    profile, records, results, tmp_path, monkeypatch
 ):
     from lord.experiments.lord.chain import condition
 
@@ -221,7 +231,7 @@ def test_of_a_fine_tune_that_lost_a_treatment_only_that_is_measured_again(
     path.write_text("".join(line for line in lines if f'"{lost.name}"' not in line))
     states = [
         s.cell.name
-        for s in status(SMOKE, tmp_path, "main", domain="portraits")
+        for s in status(profile, tmp_path, "main", domain="portraits")
         if s.state == "missing"
     ]
     assert states == [lost.name]
@@ -230,12 +240,12 @@ def test_of_a_fine_tune_that_lost_a_treatment_only_that_is_measured_again(
         raise AssertionError("this LoRA was trained")
 
     monkeypatch.setattr(condition, "fine_tune", refuse)
-    again = run(SMOKE, "main", domain="portraits", results=tmp_path)
+    again = run(profile, "main", domain="portraits", results=tmp_path)
     assert [r.metrics for r in again] == [r.metrics for r in records["main"]]
 
 
 @pytest.mark.slow
-def test_committed_results_can_be_computed_again(tmp_path):
+def test_committed_results_can_be_computed_again(profile, tmp_path):
     """One subject and seed of a random domain, from stage 1 on, against the committed records."""
     full = load_profile("full")
     committed = store_of(full).records("main")

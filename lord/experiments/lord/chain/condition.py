@@ -13,6 +13,7 @@ from lord.defences.saved import load_defence
 from lord.defences.treatments import apply_treatment
 from lord.experiments.lord.chain.defences import protect
 from lord.experiments.lord.chain.model import (
+    TUNED,
     base_pipeline,
     instruments_of,
     pipeline_of,
@@ -74,10 +75,13 @@ def tuned(
     if cell["defence"] != "none":
         images, folder = protect(context, settings, subject, images, cell["defence"])
     path = lora_once(context, settings, subject, cell["seed"], images, folder)
-    pipeline = base_pipeline(context, settings)
-    if folder:
-        load_defence(pipeline, folder)
-    load_lora(pipeline, path)
+    pipeline = pipeline_of(context, settings)
+    if context.held.get(TUNED) != path:
+        base_pipeline(context, settings)
+        if folder:
+            load_defence(pipeline, folder)
+        load_lora(pipeline, path)
+        context.held[TUNED] = path
     if folder:
         apply_treatment(pipeline, cell["treatment"])
     return pipeline, images
@@ -102,8 +106,9 @@ def lora_once(
     path = context.path(name, asked, ["step:finetune"]).with_suffix(".safetensors")
     with context.alone(path):
         if not path.exists():
-            pipeline = pipeline_of(context, settings)
+            pipeline = base_pipeline(context, settings)
             captions = [subject.prompt] * len(images)
             fine_tune(pipeline, images, captions, finetune, defence=defence)
             save_lora(pipeline, path)
+            context.held[TUNED] = path
     return path

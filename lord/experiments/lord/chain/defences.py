@@ -9,7 +9,7 @@ from torch import Tensor
 from lord.data.subjects import Subject, sample_domain
 from lord.defences.saved import CONFIG_FILE, WEIGHTS_FILE, save_defence
 from lord.defences.stage1 import train_defence
-from lord.experiments.lord.chain.model import base_pipeline, pipeline_of, weights
+from lord.experiments.lord.chain.model import base_pipeline, weights
 from lord.experiments.lord.chain.photographs import attacked_once
 from lord.experiments.lord.protocol import TRAINED, defence_components
 from lord.files import write_text
@@ -42,7 +42,7 @@ def purified(
     """A subject's photographs (N, 3, H, W) in [0, 1], purified and rounded to 8 bits."""
     seeds = [derive_seed("purify", k) for k in range(len(images))]
     prompts = [subject.prompt] * len(images)
-    pipeline = pipeline_of(context, settings)
+    pipeline = base_pipeline(context, settings)
     return (purify(pipeline, images, prompts, seeds, method) * 255).round() / 255
 
 

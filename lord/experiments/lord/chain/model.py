@@ -16,6 +16,9 @@ from lord.study.context import Context
 from lord.study.experiment import Settings
 from lord.training.lora import remove_adapters
 
+TUNED = ("the LoRA on the pipeline",)
+"""Under this name a context holds the file of the LoRA that the pipeline has, if it is known."""
+
 
 def pipeline_of(context: Context, settings: Settings) -> StableDiffusionPipeline:
     """The model under study, with the adapters that it has at present."""
@@ -26,6 +29,7 @@ def base_pipeline(context: Context, settings: Settings) -> StableDiffusionPipeli
     """The model under study without any adapter."""
     pipeline = pipeline_of(context, settings)
     remove_adapters(pipeline)
+    context.held.pop(TUNED, None)
     return pipeline
 
 

@@ -70,7 +70,7 @@ def step_seconds(pipeline: StableDiffusionPipeline, cell: Cell, folder: Path) ->
         "sampling, LoRA, defence dropped": partial(sampling, lora, "dropped"),
         "sampling, LoRA and defence merged": partial(sampling, lora, "merged"),
     }
-    seconds = seconds_of_one(steps, pipeline.device)
+    seconds = seconds_of_one(steps, pipeline.device, own.turns)
     remove_adapters(pipeline)
     return seconds
 

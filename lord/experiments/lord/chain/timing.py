@@ -10,8 +10,6 @@ from torch import Tensor
 from lord.data.subjects import Subject
 from lord.study.experiment import Cell
 
-TURNS = 5
-
 FEW, MANY = 1, 9
 """One step is the difference between so many steps, shared by them: what is done once cancels."""
 
@@ -24,7 +22,7 @@ def album(cell: Cell) -> tuple[Tensor, list[str]]:
 
 
 def fastest_turns(
-    steps: Mapping[str, Callable[[], None]], device: torch.device
+    steps: Mapping[str, Callable[[], None]], device: torch.device, turns: int
 ) -> dict[str, float]:
     """Seconds of the fastest of several turns of each.
 
@@ -32,7 +30,7 @@ def fastest_turns(
     warms up and does not count.
     """
     seconds = dict.fromkeys(steps, float("inf"))
-    for turn in range(TURNS + 1):
+    for turn in range(turns + 1):
         for name, step in steps.items():
             start = time.perf_counter()
             step()
@@ -44,14 +42,14 @@ def fastest_turns(
 
 
 def seconds_of_one(
-    steps: Mapping[str, Callable[[int], None]], device: torch.device
+    steps: Mapping[str, Callable[[int], None]], device: torch.device, turns: int
 ) -> dict[str, float]:
     """Seconds of one step of each kind, given what takes any number of them; side by side."""
     few, many = (
         {f"{name} × {count}": partial(step, count) for name, step in steps.items()}
         for count in (FEW, MANY)
     )
-    seconds = fastest_turns(few | many, device)
+    seconds = fastest_turns(few | many, device, turns)
     return {
         name: (seconds[f"{name} × {MANY}"] - seconds[f"{name} × {FEW}"]) / (MANY - FEW)
         for name in steps
