@@ -40,6 +40,20 @@ def test_a_scenario_mixes_photographs(context):
     assert not torch.equal(attacked[half:], clean[half:])
 
 
+def test_the_control_has_less_energy_than_the_attack(context):
+    """Uniform noise has 1/√3 of ε; an attack drives most pixels to the bound."""
+    own = settings()
+    clean, noisy, attacked = (
+        photographs_of(context, own, SUBJECT, 0, attack)
+        for attack in (None, attack_at(PROTOCOL, "noise"), attack_at(PROTOCOL, "ace"))
+    )
+    noise, attack = (
+        (images - clean).square().mean().sqrt().item() * 255 / PROTOCOL.budget.eps_levels
+        for images in (noisy, attacked)
+    )
+    assert noise == pytest.approx(3**-0.5, abs=0.03) and noise < attack <= 1
+
+
 def test_photographs_through_diffpure_are_attacked_by_the_share(context):
     own = settings(scenario={"attacker": "through_diffpure", "attacked_share": 0.5})
     images = scenario_photographs(context, own, SUBJECT, 0, attack_at(PROTOCOL, "ace"), "diffpure")

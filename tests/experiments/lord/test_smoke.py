@@ -213,12 +213,6 @@ def test_who_knows_of_diffpure_raises_the_objective_after_it(records):
     assert record.metrics["ace/noise"] < record.series["ace"][-1]
 
 
-def test_the_control_has_the_energy_of_uniform_noise(records):
-    (record,) = records["ace"]
-    assert record.metrics["rms_noise"] == pytest.approx(3**-0.5, abs=0.03)
-    assert record.metrics["rms_noise"] < record.metrics["rms_attacked"] <= 1
-
-
 def test_of_a_fine_tune_that_lost_a_treatment_only_that_is_measured_again(
     profile, records, results, tmp_path, monkeypatch
 ):
