@@ -183,7 +183,7 @@ def test_parameters_are_read_as_yaml():
             parse_parameters([wrong])
 
 
-def test_status_page_lists_run_time_device_and_versions():
+def test_status_page_lists_run_time_and_versions():
     run = {
         "profile": "smoke",
         "seconds": 83.2,
@@ -191,7 +191,7 @@ def test_status_page_lists_run_time_device_and_versions():
         "versions": {"torch": "1.2.3"},
     }
     page = status_tables({"01_data": {"metadata": {"lord": run}}})
-    assert "| [](notebooks/01_data.ipynb) | smoke | 1:23 | 2026-01-01 12:00 UTC | cpu |" in page
+    assert "| [](notebooks/01_data.ipynb) | smoke | 1:23 | 2026-01-01 12:00 UTC |" in page
     assert "| torch | 1.2.3 |" in page
 
 

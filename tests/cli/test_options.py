@@ -35,7 +35,7 @@ def test_every_setting_is_an_option_with_its_default(command, settings):
 
 def test_defence_is_learned_against_the_attack_of_the_study():
     options = {parameter.name: parameter.default for parameter in COMMANDS["defend"].params}
-    study = load_profile("full").stage1_data
+    study = load_profile("full")["lord"].stage1_data
     assert parse_number(options["eps"]) == pytest.approx(study.attack.eps)
     assert parse_number(options["step_size"]) == pytest.approx(study.attack.step_size)
     assert options["attack_steps"] == study.attack.steps

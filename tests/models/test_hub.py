@@ -100,7 +100,7 @@ def test_attack_defend_fine_tune_and_sample(folder, tmp_path):
     attacked = attack(pipeline, photographs, captions, settings, seeds)
     assert attacked.shape == photographs.shape and not torch.equal(attacked, photographs)
 
-    targets = load_profile("sd15").wide.target_modules  # attention is among them
+    targets = load_profile("sd15")["lord"].wide.target_modules  # attention is among them
     stage1 = Stage1Settings(steps=1, batch_size=2, target_modules=targets)
     train_defence(pipeline, photographs, attacked, captions, stage1)
     defence = save_defence(pipeline, tmp_path)
