@@ -80,7 +80,7 @@ show.treatment_samples(records)
 # results report; the subjects that are evaluated have no say in it.
 
 # %% tags=["hide-input"] mystnb={"figure": {"caption": "Test-time treatments of the gate on stage-1 identities whose photographs were attacked. The best embedded FID chooses among these. With two identities the intervals are no more than the lowest and the highest.", "name": "fig-selection-table"}}
-show.treatment_table(records, "stage2")
+show.treatment_table(records, "selection")
 
 # %% [markdown]
 # Why an open branch may bring the attack back: in stage 2 the branch stands in for the perturbation,

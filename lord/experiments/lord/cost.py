@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from lord.experiments.lord.conditions import defended
-from lord.experiments.lord.protocol import Timing, single
+from lord.experiments.lord.protocol import StepTiming, single
 from lord.names import PURIFIERS
 from lord.study.context import Context
 from lord.study.experiment import Cell, Experiment, Outcome
@@ -37,7 +37,7 @@ def cells(profile: Profile) -> Iterator[Cell]:
     components = ["step:finetune", "defence:lord", "defence:lora", "step:sampler"]
     components += [f"purifier:{name}" for name in purifiers]
     cell = single("cost", profile["lord"], names, components, purifiers=purifiers)
-    yield cell.with_settings(profile["cost"], "turns")
+    yield cell.with_settings(profile["cost"], "turns", "steps")
 
 
 def measure(context: Context, cell: Cell) -> Outcome:
@@ -76,6 +76,6 @@ EXPERIMENT = Experiment(
     cells=cells,
     measure=measure,
     example=example,
-    section=Timing,
+    section=StepTiming,
     timed=True,
 )

@@ -128,6 +128,12 @@ class Timing(Section):
     turns: PositiveInt = Field(5, description="of each step; the fastest counts")
 
 
+class StepTiming(Timing):
+    """How one of many steps is timed."""
+
+    steps: int = Field(9, ge=2, description="of a turn that is compared with a turn of one step")
+
+
 def _known(conditions: dict[str, tuple[str, ...]]) -> dict[str, tuple[str, ...]]:
     attacks = ("none", *(name for name in ATTACKS if name != NOISE))
     for name, defences in conditions.items():

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from lord.experiments.lord.protocol import UNCHANGED, Timing, changed, single
+from lord.experiments.lord.protocol import UNCHANGED, StepTiming, changed, single
 from lord.study.context import Context
 from lord.study.experiment import Cell, Experiment, Outcome
 from lord.study.profile import Profile
@@ -15,7 +15,7 @@ def cells(profile: Profile) -> Iterator[Cell]:
         components = ["step:finetune", "defence:lord"]
         variants, own = profile["rank"].variants, profile["rank_cost"]
         cell = single("rank_cost", profile["lord"], names, components, variants=variants)
-        yield cell.with_settings(own, "turns")
+        yield cell.with_settings(own, "turns", "steps")
 
 
 def measure(context: Context, cell: Cell) -> Outcome:
@@ -32,7 +32,7 @@ def measure(context: Context, cell: Cell) -> Outcome:
     from lord.defences.saved import save_defence
     from lord.defences.stage1 import train_defence
     from lord.experiments.lord.chain.model import base_pipeline
-    from lord.experiments.lord.chain.timing import FEW, album, seconds_of_one
+    from lord.experiments.lord.chain.timing import album, seconds_of_one
 
     own, pipeline = cell.settings, base_pipeline(context, cell.settings)
     images, captions = album(cell)
@@ -44,19 +44,19 @@ def measure(context: Context, cell: Cell) -> Outcome:
     metrics, steps = {}, {}
     with TemporaryDirectory() as folder:
         for name, changes in ({UNCHANGED: {}} | dict(own.variants)).items():
-            stage1 = changed(own.stage1, changes.get("stage1", {}) | {"steps": FEW})
+            stage1 = changed(own.stage1, changes.get("stage1", {}) | {"steps": 1})
             finetune = changed(own.finetune, changes.get("finetune", {}))
             base_pipeline(context, own)
             train_defence(pipeline, images, images, captions, stage1)
             saved = save_defence(pipeline, Path(folder) / name)
             for defence, adapter in (("none", None), ("lord", saved)):
                 step = partial(stage2, finetune, adapter)
-                step(FEW)
+                step(1)
                 adapters = [w for key, w in pipeline.unet.named_parameters() if ".lora_" in key]
                 thousands = sum(weight.numel() for weight in adapters) / 1000
                 metrics[f"{name}/{defence}/adapter_thousands"] = thousands
                 steps[f"{name}/{defence}"] = step
-        seconds = seconds_of_one(steps, pipeline.device, own.turns)
+        seconds = seconds_of_one(steps, pipeline.device, own.turns, own.steps)
     return Outcome(metrics | {f"{name}/step_seconds": value for name, value in seconds.items()})
 
 
@@ -74,6 +74,6 @@ EXPERIMENT = Experiment(
     cells=cells,
     measure=measure,
     example=example,
-    section=Timing,
+    section=StepTiming,
     timed=True,
 )

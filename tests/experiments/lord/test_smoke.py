@@ -18,7 +18,6 @@ import yaml
 from helpers import SIZE
 
 from lord.attacks.objectives import OBJECTIVES
-from lord.experiments.lord.chain import timing
 from lord.experiments.lord.protocol import AS_TRAINED, PROPOSED
 from lord.experiments.lord.tables import (
     METRICS,
@@ -56,6 +55,7 @@ def profile(pretrained):
     """The smoke profile with a model that acts in milliseconds."""
     values = yaml.safe_load((PROFILES / "smoke.yaml").read_text()) | {"name": "smoke"}
     values["lord"] |= {"model": str(pretrained / "embedded"), "size": SIZE}
+    values["rank_cost"] = {"turns": 1, "steps": 9}  # its seconds are looked at
     return read_profile(values)
 
 
@@ -63,13 +63,10 @@ def profile(pretrained):
 def results(offline, profile, tmp_path_factory):
     """The folder with all records of portraits, and those that have no domain."""
     folder = tmp_path_factory.mktemp("results")
-    with pytest.MonkeyPatch.context() as patch:
-        for experiment in profile.experiments:
-            # Nobody looks at the seconds of a step in ``cost``, which times most of all.
-            patch.setattr(timing, "MANY", 2 if experiment.name == "cost" else 9)
-            domains = {cell.coordinates.get("domain") for cell in profile.cells(experiment.name)}
-            where = {} if domains == {None} else {"domain": "portraits"}
-            run(profile, experiment.name, results=folder, **where)
+    for experiment in profile.experiments:
+        domains = {cell.coordinates.get("domain") for cell in profile.cells(experiment.name)}
+        where = {} if domains == {None} else {"domain": "portraits"}
+        run(profile, experiment.name, results=folder, **where)
     return folder
 
 

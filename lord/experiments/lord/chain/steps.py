@@ -11,7 +11,7 @@ from lord.defences.saved import load_defence, save_defence
 from lord.defences.settings import Stage1Settings
 from lord.defences.stage1 import train_defence
 from lord.defences.treatments import apply_treatment
-from lord.experiments.lord.chain.timing import FEW, album, seconds_of_one
+from lord.experiments.lord.chain.timing import album, seconds_of_one
 from lord.experiments.lord.cost import STAGE1
 from lord.experiments.lord.protocol import TRAINED
 from lord.models.sample import generate
@@ -50,9 +50,9 @@ def step_seconds(pipeline: StableDiffusionPipeline, cell: Cell, folder: Path) ->
         generate(pipeline, captions, list(range(len(images))), steps=steps)
 
     for name in ("stage1", "wide"):
-        stage1(getattr(own, name), "lord", FEW)
+        stage1(getattr(own, name), "lord", 1)
         save_defence(pipeline, folder / name)
-    stage2(None, FEW)
+    stage2(None, 1)
     lora = save_lora(pipeline, folder)
     steps: dict[str, Callable[[int], None]] = {
         "stage 1, adversarial training": partial(stage1, own.adversarial, "lora"),
@@ -70,7 +70,7 @@ def step_seconds(pipeline: StableDiffusionPipeline, cell: Cell, folder: Path) ->
         "sampling, LoRA, defence dropped": partial(sampling, lora, "dropped"),
         "sampling, LoRA and defence merged": partial(sampling, lora, "merged"),
     }
-    seconds = seconds_of_one(steps, pipeline.device, own.turns)
+    seconds = seconds_of_one(steps, pipeline.device, own.turns, own.steps)
     remove_adapters(pipeline)
     return seconds
 
@@ -83,7 +83,7 @@ def stage1_memory(pipeline: StableDiffusionPipeline, cell: Cell) -> dict[str, fl
         settings = getattr(cell.settings, TRAINED[defence][0])
         remove_adapters(pipeline)
         with measure() as measurement:
-            chosen = settings.model_copy(update={"steps": FEW})
+            chosen = settings.model_copy(update={"steps": 1})
             train_defence(pipeline, images, images, captions, chosen)
         metrics[f"{name}/peak_memory_mb"] = measurement.peak_memory_mb
     remove_adapters(pipeline)

@@ -10,9 +10,6 @@ from torch import Tensor
 from lord.data.subjects import Subject
 from lord.study.experiment import Cell
 
-FEW, MANY = 1, 9
-"""One step is the difference between so many steps, shared by them: what is done once cancels."""
-
 
 def album(cell: Cell) -> tuple[Tensor, list[str]]:
     """The photographs of a subject of the first domain, with their captions."""
@@ -42,15 +39,18 @@ def fastest_turns(
 
 
 def seconds_of_one(
-    steps: Mapping[str, Callable[[int], None]], device: torch.device, turns: int
+    steps: Mapping[str, Callable[[int], None]], device: torch.device, turns: int, many: int
 ) -> dict[str, float]:
-    """Seconds of one step of each kind, given what takes any number of them; side by side."""
-    few, many = (
+    """Seconds of one step of each kind, given what takes any number of them; side by side.
+
+    It is the difference between many steps and one, shared by the others: what is done once
+    cancels.
+    """
+    one, all_of_them = (
         {f"{name} × {count}": partial(step, count) for name, step in steps.items()}
-        for count in (FEW, MANY)
+        for count in (1, many)
     )
-    seconds = fastest_turns(few | many, device, turns)
+    seconds = fastest_turns(one | all_of_them, device, turns)
     return {
-        name: (seconds[f"{name} × {MANY}"] - seconds[f"{name} × {FEW}"]) / (MANY - FEW)
-        for name in steps
+        name: (seconds[f"{name} × {many}"] - seconds[f"{name} × 1"]) / (many - 1) for name in steps
     }
