@@ -1,6 +1,6 @@
 """Cells of the results: a LoRA on a subject's photographs, under an attack, behind a defence."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import product
@@ -26,6 +26,7 @@ from lord.experiments.lord.protocol import (
     treatments_of,
 )
 from lord.models.card import weights_of
+from lord.record import Record
 from lord.study.context import Context
 from lord.study.experiment import Cell, Experiment, Outcome, Section, Settings, Table
 from lord.study.profile import Profile
@@ -142,17 +143,26 @@ def ablation(name: str, title: str, costs: tuple[str, ...] = (), **declared: Any
         needs=("stage1",),
         tables={
             f"ablation_{name}": Table(
-                ("selection", "main", name, *costs), partial(_ablation_table, name)
+                ("selection", "main", name, *costs), tabulated("ablation_table", name)
             )
         },
         **declared,
     )
 
 
-def _ablation_table(name: str, records: Any) -> Any:
-    from lord.experiments.lord.tables.ablations import ablation_table
+def tabulated(name: str, *further: Any) -> Callable[[Sequence[Record]], Any]:
+    """What makes a table of `lord.experiments.lord.tables`, which is imported when it is made.
 
-    return ablation_table(records, name)
+    Args:
+        further: arguments after the records.
+    """
+
+    def make(records: Sequence[Record]) -> Any:
+        from lord.experiments.lord import tables
+
+        return getattr(tables, name)(records, *further)
+
+    return make
 
 
 def _ablated(name: str, profile: Profile) -> Iterator[Cell]:

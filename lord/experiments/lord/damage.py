@@ -2,13 +2,13 @@
 
 from collections.abc import Iterator, Sequence
 from itertools import product
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import Field, PositiveFloat, field_validator
 
 from lord.attacks.settings import NOISE
 from lord.experiments.lord import example
-from lord.experiments.lord.conditions import Place, cells_of, check_places, measure
+from lord.experiments.lord.conditions import Place, cells_of, check_places, measure, tabulated
 from lord.experiments.lord.protocol import attack_at
 from lord.names import ATTACKS
 from lord.record import Record
@@ -64,13 +64,6 @@ def shown(records: Sequence[Record]) -> Sequence[Record]:
     ]
 
 
-def table(records: Sequence[Record]) -> Any:
-    """All attacks, see `lord.experiments.lord.tables.attacks.attack_table`."""
-    from lord.experiments.lord.tables.attacks import attack_table
-
-    return attack_table(records)
-
-
 EXPERIMENT = Experiment(
     name="damage",
     title="what attacks do at equal budgets",
@@ -78,6 +71,6 @@ EXPERIMENT = Experiment(
     cells=cells,
     measure=measure,
     example=example.condition,
-    tables={"attacks": Table(("main", "damage", "steps"), table)},
+    tables={"attacks": Table(("main", "damage", "steps"), tabulated("attack_table"))},
     kept=shown,
 )

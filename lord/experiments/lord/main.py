@@ -1,16 +1,14 @@
 """The main table: every defence against every attack that it faces, on every subject and seed."""
 
-from collections.abc import Callable, Iterator, Sequence
-from functools import partial
+from collections.abc import Iterator, Sequence
 from itertools import product
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, field_validator
 
 from lord.experiments.lord import example
-from lord.experiments.lord.conditions import Place, cells_of, measure
+from lord.experiments.lord.conditions import Place, cells_of, measure, tabulated
 from lord.experiments.lord.protocol import (
     PROPOSED,
     Conditions,
@@ -112,17 +110,6 @@ def overview(store: Store, records: Sequence[Record]) -> NDArray[np.uint8]:
     return picture.repeat(2, axis=0).repeat(2, axis=1)
 
 
-def _table(name: str) -> Callable[[Sequence[Record]], Any]:
-    """A table of `lord.experiments.lord.tables.main`, which is imported when it is made."""
-
-    def make(name: str, records: Sequence[Record]) -> Any:
-        from lord.experiments.lord.tables import main
-
-        return getattr(main, name)(records)
-
-    return partial(make, name)
-
-
 RESULTS = ("ace", "selection", "main")
 
 EXPERIMENT = Experiment(
@@ -135,11 +122,11 @@ EXPERIMENT = Experiment(
     needs=("stage1",),
     tables={
         "main_table": Table(
-            RESULTS, _table("main_table_with_costs"), also=("performance", "cost", "stage1")
+            RESULTS, tabulated("main_table_with_costs"), also=("performance", "cost", "stage1")
         ),
-        "rivals": Table(RESULTS, _table("rival_table")),
-        "clean_harm": Table(RESULTS, _table("clean_harm")),
-        "treatments": Table(RESULTS, _table("treatment_table")),
+        "rivals": Table(RESULTS, tabulated("rival_table")),
+        "clean_harm": Table(RESULTS, tabulated("clean_harm")),
+        "treatments": Table(RESULTS, tabulated("treatment_table")),
     },
     pictures={"overview": Picture(RESULTS, overview, overview_records)},
     kept=shown,

@@ -8,7 +8,6 @@ from lord.attacks.settings import NOISE
 from lord.experiments.lord.protocol import (
     PROPOSED,
     TRAINED,
-    attack_at,
     defence_components,
     single,
 )
@@ -46,36 +45,24 @@ def measure(context: Context, cell: Cell) -> Outcome:
     Sense of Security, 2018). Metrics are the objective of each attack on clean, noisy and unaware
     photographs; a series is that on photographs attacked knowingly, by ``steps``.
     """
-    from lord.data.subjects import Subject
     from lord.defences.saved import load_defence
     from lord.experiments.lord.chain.defences import defence_of
     from lord.experiments.lord.chain.model import base_pipeline
-    from lord.experiments.lord.chain.objective import objective
-    from lord.experiments.lord.chain.photographs import photographs_of
+    from lord.experiments.lord.chain.objective import raised
     from lord.experiments.lord.chain.scenario import attacked_knowingly
 
     own, seed = cell.settings, cell["seed"]
-    subject = Subject(cell["domain"], "evaluation", cell["subject"])
-    usual = own.budget.steps
-    counts = (max(1, usual // 4), usual, 4 * usual)
-    outcome = Outcome({}, {"steps": list(counts)})
-    for method in own.attacks:
-        attack = attack_at(own, method)
-        compared = {"clean": None, "noise": attack_at(own, NOISE), "unaware": attack}
-        seen = [photographs_of(context, own, subject, seed, a) for a in compared.values()]
-        for count in counts:
-            longer = attack_at(own, method, steps=count)
-            seen.append(
-                attacked_knowingly(context, own, subject, seed, longer, PROPOSED, "defended")
-            )
+
+    def knowing(subject, attack):
+        return attacked_knowingly(context, own, subject, seed, attack, PROPOSED, "defended")
+
+    def defended(subject, sets):
         folder = defence_of(context, own, subject.domain, PROPOSED)
         pipeline = base_pipeline(context, own)
         load_defence(pipeline, folder)
-        values = [objective(pipeline, images, subject.prompt, attack, own.draws) for images in seen]
-        names = [f"{method}/{name}" for name in compared]
-        outcome.metrics.update(zip(names, values[: len(names)], strict=True))
-        outcome.series[method] = values[len(names) :]
-    return outcome
+        return pipeline, sets
+
+    return raised(context, cell, knowing, defended)
 
 
 def example(cell: Cell) -> Outcome:

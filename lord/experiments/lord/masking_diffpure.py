@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from lord.attacks.settings import NOISE
 from lord.experiments.lord import masking
-from lord.experiments.lord.protocol import attack_at, single
+from lord.experiments.lord.protocol import single
 from lord.study.context import Context
 from lord.study.experiment import Cell, Experiment, Outcome
 from lord.study.profile import Profile
@@ -44,32 +44,21 @@ def measure(context: Context, cell: Cell) -> Outcome:
     As in `masking`, on the base model: with the purifier as the study uses it, in ten steps instead
     of the attacker's two, and with noise that the attacker has not seen.
     """
-    from lord.data.subjects import Subject
     from lord.experiments.lord.chain.defences import purified
     from lord.experiments.lord.chain.model import base_pipeline
-    from lord.experiments.lord.chain.objective import objective
-    from lord.experiments.lord.chain.photographs import photographs_of
+    from lord.experiments.lord.chain.objective import raised
     from lord.experiments.lord.chain.scenario import attacked_through
 
     own, seed = cell.settings, cell["seed"]
-    subject = Subject(cell["domain"], "evaluation", cell["subject"])
-    usual = own.budget.steps
-    counts = (max(1, usual // 4), usual, 4 * usual)
-    outcome = Outcome({}, {"steps": list(counts)})
-    for method in own.attacks:
-        attack = attack_at(own, method)
-        compared = {"clean": None, "noise": attack_at(own, NOISE), "unaware": attack}
-        seen = [photographs_of(context, own, subject, seed, a) for a in compared.values()]
-        for count in counts:
-            longer = attack_at(own, method, steps=count)
-            seen.append(attacked_through(context, own, subject, seed, longer))
-        pipeline = base_pipeline(context, own)
-        kept = [purified(context, own, subject, images, "diffpure") for images in seen]
-        values = [objective(pipeline, images, subject.prompt, attack, own.draws) for images in kept]
-        names = [f"{method}/{name}" for name in compared]
-        outcome.metrics.update(zip(names, values[: len(names)], strict=True))
-        outcome.series[method] = values[len(names) :]
-    return outcome
+
+    def knowing(subject, attack):
+        return attacked_through(context, own, subject, seed, attack)
+
+    def behind(subject, sets):
+        kept = [purified(context, own, subject, images, "diffpure") for images in sets]
+        return base_pipeline(context, own), kept
+
+    return raised(context, cell, knowing, behind)
 
 
 EXPERIMENT = Experiment(

@@ -3,9 +3,9 @@
 from collections.abc import Iterator
 
 from lord.attacks.settings import NOISE, PATTERN
+from lord.experiments.lord.conditions import tabulated
 from lord.experiments.lord.protocol import Timing, attack_at, single
 from lord.names import ATTACKS
-from lord.record import Record
 from lord.study.context import Context
 from lord.study.experiment import Cell, Experiment, Outcome, Table
 from lord.study.profile import Profile
@@ -78,13 +78,6 @@ def example(cell: Cell) -> Outcome:
     return Outcome(steps | {"ace_plus/faster_than_naive": 2.5})
 
 
-def table(records: list[Record]) -> object:
-    """What things take, see `lord.experiments.lord.tables.costs.performance_table`."""
-    from lord.experiments.lord.tables.costs import performance_table
-
-    return performance_table(records)
-
-
 EXPERIMENT = Experiment(
     name="performance",
     title="what a gradient step of each attack costs",
@@ -94,5 +87,5 @@ EXPERIMENT = Experiment(
     section=Timing,
     version=2,
     timed=True,
-    tables={"performance": Table(("performance", "cost"), table)},
+    tables={"performance": Table(("performance", "cost"), tabulated("performance_table"))},
 )

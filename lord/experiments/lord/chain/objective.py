@@ -1,14 +1,55 @@
 """What an attack raises, on draws of timestep and noise that it has not seen."""
 
+from collections.abc import Callable
+
 import torch
 from diffusers import StableDiffusionPipeline
 from torch import Tensor
 
 from lord.attacks.pgd import load_target, objective_values
-from lord.attacks.settings import AttackSettings
+from lord.attacks.settings import NOISE, AttackSettings
+from lord.data.subjects import Subject
+from lord.experiments.lord.chain.photographs import photographs_of
+from lord.experiments.lord.protocol import attack_at
 from lord.models.pipeline import encode_prompts
 from lord.names import TARGETED
 from lord.seeding import derive_seed
+from lord.study.context import Context
+from lord.study.experiment import Cell, Outcome
+
+
+def raised(
+    context: Context,
+    cell: Cell,
+    knowing: Callable[[Subject, AttackSettings], Tensor],
+    measured: Callable[[Subject, list[Tensor]], tuple[StableDiffusionPipeline, list[Tensor]]],
+) -> Outcome:
+    """What each attack of a cell raises on photographs of a subject.
+
+    Metrics are the objective on clean photographs, under noise and under the attack on the base
+    model (``unaware``); a series is that of someone who knows more, by gradient ``steps``.
+
+    Args:
+        knowing: photographs (N, 3, H, W) as an attacker who knows more leaves them.
+        measured: the model on which objectives are taken of sets of photographs, and what becomes
+            of the sets before.
+    """
+    own, seed = cell.settings, cell["seed"]
+    subject = Subject(cell["domain"], "evaluation", cell["subject"])
+    usual = own.budget.steps
+    counts = (max(1, usual // 4), usual, 4 * usual)
+    outcome = Outcome({}, {"steps": list(counts)})
+    for method in own.attacks:
+        attack = attack_at(own, method)
+        compared = {"clean": None, "noise": attack_at(own, NOISE), "unaware": attack}
+        seen = [photographs_of(context, own, subject, seed, a) for a in compared.values()]
+        seen += [knowing(subject, attack_at(own, method, steps=count)) for count in counts]
+        pipeline, sets = measured(subject, seen)
+        values = [objective(pipeline, images, subject.prompt, attack, own.draws) for images in sets]
+        names = [f"{method}/{name}" for name in compared]
+        outcome.metrics.update(zip(names, values[: len(names)], strict=True))
+        outcome.series[method] = values[len(names) :]
+    return outcome
 
 
 @torch.no_grad()

@@ -10,6 +10,7 @@ from lord.experiments.lord.tables.main import (
     gaps_closed,
     main_rows,
     main_table,
+    main_table_with_costs,
     rival_table,
     treatment_table,
 )
@@ -26,6 +27,7 @@ __all__ = [
     "gaps_closed",
     "main_rows",
     "main_table",
+    "main_table_with_costs",
     "noise_margins",
     "performance_table",
     "rival_table",
