@@ -84,7 +84,12 @@ class Record(BaseModel):
     @property
     def is_stale(self) -> bool:
         """Whether a component has another version now, or is no longer there."""
-        return any(version_of(name) != version for name, version in self.components.items())
+        return bool(self.outdated)
+
+    @property
+    def outdated(self) -> list[str]:
+        """The components of which that is so."""
+        return [name for name, version in self.components.items() if version_of(name) != version]
 
 
 @dataclass

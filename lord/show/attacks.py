@@ -20,6 +20,7 @@ from lord.show.style import (
     BLUE,
     GREEN,
     VERMILION,
+    caveats,
     higher_is_better,
     mark,
     metric_label,
@@ -271,7 +272,5 @@ def performance_findings(records: Sequence[Record]) -> Markdown:
     """How much faster ACE+ takes a gradient step in a batch than in its public loop, in words."""
     (record,) = records
     times = record.metrics["ace_plus/faster_than_naive"]
-    return Markdown(
-        "On these pictures a gradient step of ACE+ for a whole batch, with one encoder pass, is "
-        f"{times:.1f} times as fast."
-    )
+    text = "On these pictures a gradient step of ACE+ for a whole batch, with one encoder pass, is "
+    return Markdown(" ".join([f"{text}{times:.1f} times as fast.", *caveats(records)]))

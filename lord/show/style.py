@@ -144,8 +144,12 @@ def caveats(records: Sequence[Record]) -> list[str]:
     warnings = []
     if not all(record.evidence for record in records):
         warnings.append("No evidence: a run at toy scale that only shows that the code works.")
-    if count := sum(record.is_stale for record in records):
-        warnings.append(f"Stale: {count} of {len(records)} results are by older versions.")
+    if stale := [record for record in records if record.is_stale]:
+        parts = {part.partition(":")[2] for record in stale for part in record.outdated}
+        warnings.append(
+            f"Stale: {len(stale)} of {len(records)} results are by older versions of "
+            f"{', '.join(sorted(parts))}."
+        )
     return warnings
 
 
