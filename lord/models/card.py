@@ -10,10 +10,13 @@ EMBEDDED = Path(__file__).parents[1] / "assets" / "embedded"
 """The folder of the model that comes with the package."""
 
 
-def write_card(folder: Path, settings: str, seconds: dict[str, float], device: str) -> None:
+def write_card(
+    folder: Path, model: str, settings: str, seconds: dict[str, float], device: str
+) -> None:
     """Write ``README.md`` beside the weights of a pipeline folder.
 
     Args:
+        model: "embedded" or "pixel".
         settings: the resolved settings as JSON.
         seconds: duration of each training.
         device: where it was trained, see `lord.record.describe_device`.
@@ -24,7 +27,13 @@ def write_card(folder: Path, settings: str, seconds: dict[str, float], device: s
         for path in sorted(folder.rglob("*.safetensors"))
         if not path.relative_to(folder).parts[0].startswith(".")
     )
-    text = CARD.format(device=device, settings=settings, durations=durations, checksums=checksums)
+    text = CARD.format(
+        about=ABOUT[model],
+        device=device,
+        settings=settings,
+        durations=durations,
+        checksums=checksums,
+    )
     write_text(folder / "README.md", text)
 
 
@@ -57,10 +66,18 @@ def _checksum(*folders: Path) -> str:
     return hashlib.sha256(digest.encode()).hexdigest()[:12]
 
 
-CARD = """# Embedded latent diffusion model
+ABOUT = {
+    "embedded": """# Embedded latent diffusion model
 
 A small `StableDiffusionPipeline` that stock diffusers loads. It generates 64 × 64 pictures of drawn
-portraits and landscapes from captions.
+portraits and landscapes from captions.""",
+    "pixel": """# Unconditional diffusion model in pixel space
+
+A small `DDPMPipeline` that stock diffusers loads. It generates 32 × 32 pictures of what its
+settings below call the domain.""",
+}
+
+CARD = """{about}
 
 **Intended use.** Research on perturbations and defences where no large model is at hand. It knows
 nothing but its renders and is of no use as an image generator.

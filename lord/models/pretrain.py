@@ -11,7 +11,6 @@ import torch.nn.functional as F
 from accelerate import PartialState
 from diffusers import StableDiffusionPipeline
 from pydantic import BaseModel, ConfigDict, PositiveFloat, PositiveInt
-from safetensors import safe_open
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
@@ -24,7 +23,7 @@ from lord.models.pipeline import encode_images, load_pipeline
 from lord.progress import track
 from lord.record import describe_device
 from lord.seeding import derive_seed
-from lord.training.loop import train
+from lord.training.loop import seconds_of, train
 
 
 class PretrainSettings(BaseModel):
@@ -61,9 +60,9 @@ def pretrain(folder: str | Path, settings: PretrainSettings | None = None) -> Pa
     train_vae(pipeline, settings, work)
     train_unet(pipeline, settings, work)
     _save_half(pipeline, folder)
-    seconds = {name: _seconds(work / f"{name}.safetensors") for name in ("vae", "unet")}
+    seconds = {name: seconds_of(work / f"{name}.safetensors") for name in ("vae", "unet")}
     device = describe_device(best_device())
-    write_card(folder, settings.model_dump_json(indent=2), seconds, device)
+    write_card(folder, "embedded", settings.model_dump_json(indent=2), seconds, device)
     load_pipeline(folder)  # what was written must load
     return folder
 
@@ -287,9 +286,3 @@ def _save_half(pipeline: StableDiffusionPipeline, folder: Path) -> None:
     pipeline.vae.half()
     pipeline.unet.half()
     pipeline.save_pretrained(folder, safe_serialization=True)
-
-
-def _seconds(path: Path) -> float:
-    """How long the training took whose result lies at ``path``."""
-    with safe_open(path, framework="pt") as file:
-        return float(file.metadata()["seconds"])

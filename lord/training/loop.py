@@ -145,3 +145,9 @@ def _restore(
         ema.shadow_params = [tensors[f"ema.{i}"].to(device) for i in range(len(parameters))]
         ema.optimization_step = state["ema_steps"]
     return state["step"], state["seconds"]
+
+
+def seconds_of(path: Path) -> float:
+    """How long the training took whose result lies at ``path``, see `TrainingRun`."""
+    with safe_open(path, framework="pt") as file:
+        return float(file.metadata()["seconds"])

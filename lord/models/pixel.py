@@ -1,0 +1,100 @@
+"""Unconditional diffusion in pixel space (DDPM, Ho et al., arXiv 2006.11239): build, load, sample.
+
+Images are float tensors of shape (N, C, H, W) in [0, 1]; noise, triggers and targets of backdoors
+live where the model works, in [-1, 1].
+"""
+
+import json
+from pathlib import Path
+
+import torch
+from diffusers import DDIMScheduler, DDPMPipeline, DDPMScheduler, UNet2DModel
+from pydantic import BaseModel, ConfigDict
+
+from lord.models.device import best_device
+
+SHIPPED = Path(__file__).parents[1] / "assets" / "pixel"
+"""The folder of the models that come with the package, one for each domain."""
+
+
+SCHEDULERS = {"DDPMScheduler": DDPMScheduler, "DDIMScheduler": DDIMScheduler}
+
+
+class PixelConfig(BaseModel):
+    """Sizes of an unconditional model; the defaults are the shipped ones."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    image_size: int = 32
+    channels: tuple[int, ...] = (16, 32, 64, 128)
+    layers_per_block: int = 1
+    attention_head_dim: int = 16
+    norm_groups: int = 8
+
+
+TINY_PIXEL = PixelConfig(image_size=8, channels=(8, 8), attention_head_dim=8, norm_groups=4)
+"""Random weights in a second and a sampling step in milliseconds: for tests."""
+
+
+def build_ddpm(config: PixelConfig | None = None) -> DDPMPipeline:
+    """A model of the given sizes with random weights (seed torch first), as stock parts.
+
+    The last level but one attends; the schedule is DDPM's, linear over 1000 steps.
+    """
+    config = config or PixelConfig()
+    levels = len(config.channels)
+    down, up = ["DownBlock2D"] * levels, ["UpBlock2D"] * levels
+    down[-2], up[1] = "AttnDownBlock2D", "AttnUpBlock2D"
+    unet = UNet2DModel(
+        sample_size=config.image_size,
+        block_out_channels=config.channels,
+        layers_per_block=config.layers_per_block,
+        down_block_types=tuple(down),
+        up_block_types=tuple(up),
+        attention_head_dim=config.attention_head_dim,
+        norm_num_groups=config.norm_groups,
+    )
+    return DDPMPipeline(unet, DDPMScheduler())
+
+
+def load_ddpm(model: str | Path, device: torch.device | str | None = None) -> DDPMPipeline:
+    """Load the shipped model of a domain, or any folder of an unconditional one, ready to sample.
+
+    Weights are frozen, in single precision and in evaluation mode. The scheduler is that of the
+    folder, `DDPMScheduler` or `DDIMScheduler`.
+
+    Args:
+        model: "portraits", or a folder in the diffusers layout.
+
+    Raises:
+        FileNotFoundError: there is no diffusers folder.
+        ValueError: the model is conditional or latent, or its scheduler is of another kind.
+    """
+    folder = SHIPPED / str(model) if (SHIPPED / str(model)).is_dir() else Path(model).expanduser()
+    index = folder / "model_index.json"
+    if not index.is_file():
+        raise FileNotFoundError(
+            f"{folder}: no diffusers pipeline there (model_index.json is missing). Give a folder "
+            "written by DDPMPipeline.save_pretrained."
+        )
+    parts = json.loads(index.read_text(encoding="utf-8"))
+    unet, scheduler = (parts.get(name, [None, None])[-1] for name in ("unet", "scheduler"))
+    others = {name for name, part in parts.items() if isinstance(part, list) and part[-1]}
+    if unet != "UNet2DModel" or others != {"unet", "scheduler"}:
+        raise ValueError(
+            f"{folder}: not an unconditional model in pixel space, but a "
+            f"{parts.get('_class_name')} of {', '.join(sorted(others))}"
+        )
+    if scheduler not in SCHEDULERS:
+        raise ValueError(
+            f"{folder}: its scheduler is {scheduler}; only {' and '.join(SCHEDULERS)} are supported"
+        )
+    pipeline = DDPMPipeline(
+        UNet2DModel.from_pretrained(
+            folder, subfolder="unet", use_safetensors=True, dtype=torch.float32
+        ),
+        SCHEDULERS[scheduler].from_pretrained(folder, subfolder="scheduler"),
+    )
+    pipeline.unet.requires_grad_(False).eval()
+    pipeline.set_progress_bar_config(disable=True)
+    return pipeline.to(device or best_device())

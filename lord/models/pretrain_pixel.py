@@ -1,0 +1,107 @@
+"""Training an unconditional diffusion model on rendered images of one domain."""
+
+from pathlib import Path
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from accelerate import PartialState
+from diffusers import DDPMPipeline
+from pydantic import BaseModel, ConfigDict, PositiveFloat, PositiveInt
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from lord.data.subjects import sample_domain
+from lord.files import save_tensors
+from lord.models.card import write_card
+from lord.models.device import best_device
+from lord.models.pixel import PixelConfig, build_ddpm, load_ddpm
+from lord.names import DOMAINS
+from lord.progress import track
+from lord.record import describe_device
+from lord.seeding import derive_seed
+from lord.training.loop import seconds_of, train
+
+CHUNK = 256  # images rendered between two steps of the progress bar
+
+
+class PixelSettings(BaseModel):
+    """What the shipped weights were trained with."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    domain: Literal[DOMAINS] = "portraits"
+    seed: int = 0
+    pool: PositiveInt = 16384  # rendered images, each of another identity
+    steps: PositiveInt = 16000
+    batch_size: PositiveInt = 32
+    learning_rate: PositiveFloat = 1e-3
+    checkpoint_every: PositiveInt = 250
+    architecture: PixelConfig = PixelConfig()
+
+
+def pretrain_pixel(folder: str | Path, settings: PixelSettings | None = None) -> Path:
+    """Train an unconditional model and save it to ``folder``; run again, it goes on where it was.
+
+    Work in progress lies in ``folder/.work``. Returns the folder, which stock diffusers loads.
+    """
+    settings = settings or PixelSettings()
+    folder = Path(folder)
+    torch.manual_seed(settings.seed)
+    pipeline = build_ddpm(settings.architecture)
+    seconds = train_ddpm(pipeline, settings, folder / ".work")
+    pipeline.unet.half()  # which halves what everybody downloads
+    pipeline.save_pretrained(folder, safe_serialization=True)
+    device = describe_device(best_device())
+    write_card(folder, "pixel", settings.model_dump_json(indent=2), {"U-Net": seconds}, device)
+    load_ddpm(folder)  # what was written must load
+    return folder
+
+
+def train_ddpm(pipeline: DDPMPipeline, settings: PixelSettings, work: Path) -> float:
+    """Fit the U-Net to the noise of diffused renders (ε-prediction); return the seconds it took."""
+    done = work / "unet.safetensors"
+    unet, schedule = pipeline.unet, pipeline.scheduler
+    if not done.exists():
+        pool = _rendered(settings, work / "pool.safetensors")
+
+        def loss(model: nn.Module, step: int) -> Tensor:
+            state = PartialState()
+            number = step * state.num_processes + state.process_index
+            generator = torch.Generator().manual_seed(derive_seed(settings.seed, "pixel", number))
+            rows = torch.randint(len(pool), (settings.batch_size,), generator=generator)
+            clean = (pool[rows].float() / 127.5 - 1).to(unet.device)
+            noise = torch.randn(clean.shape, generator=generator).to(unet.device)
+            times = torch.randint(
+                schedule.config.num_train_timesteps, (len(rows),), generator=generator
+            ).to(unet.device)
+            noisy = schedule.add_noise(clean, noise, times)
+            return F.mse_loss(model(noisy, times).sample, noise)
+
+        run = train(
+            unet,
+            loss,
+            steps=settings.steps,
+            learning_rate=settings.learning_rate,
+            ema_decay=0.999,
+            checkpoint=work / "checkpoint.safetensors",
+            checkpoint_every=settings.checkpoint_every,
+            description=f"DDPM of {settings.domain}",
+        )
+        save_tensors(unet.state_dict(), done, {"seconds": str(run.seconds)})
+    unet.load_state_dict(load_file(done))
+    unet.requires_grad_(False).eval()
+    return seconds_of(done)
+
+
+def _rendered(settings: PixelSettings, path: Path) -> Tensor:
+    """Renders of the train split, drawn once: uint8 (pool, 3, H, W)."""
+    if not path.exists():
+        images = []
+        for start in track(range(0, settings.pool, CHUNK), f"rendering {settings.domain}"):
+            indices = range(start, min(start + CHUNK, settings.pool))
+            size = settings.architecture.image_size
+            batch = sample_domain(settings.domain, "train", indices, size)
+            images.append((batch.images * 255).round().to(torch.uint8))
+        save_tensors({"images": torch.cat(images)}, path)
+    return load_file(path)["images"]
