@@ -1,0 +1,45 @@
+"""Whether a noise carries a trigger: the likelihood ratio in noise space (arXiv 2409.05294, §4.3).
+
+Benign noise is N(0, I), triggered noise N(μ, γ²). With the trigger known or reversed, no test of a
+noise is better than the ratio of the two likelihoods (Neyman and Pearson).
+"""
+
+from torch import Tensor
+from torch.distributions import Normal
+
+LEAST_GAMMA = 1e-3
+"""A γ of 0 would make every density infinite or zero."""
+
+
+def log_ratio(noises: Tensor, mu: Tensor, gamma: Tensor | float = 1.0) -> Tensor:
+    """log N(x; μ, γ²) − log N(x; 0, I) of noises (N, C, H, W), shape (N,): positive if triggered.
+
+    Args:
+        mu: mean of triggered noise, shape (C, H, W).
+        gamma: its standard deviation, one or for each pixel.
+    """
+    noises, mu = noises.double(), mu.double()
+    gamma = (mu * 0 + gamma).clamp(min=LEAST_GAMMA)
+    triggered, benign = Normal(mu, gamma), Normal(mu * 0, 1.0)
+    return (triggered.log_prob(noises) - benign.log_prob(noises)).flatten(1).sum(dim=1)
+
+
+def expected_rates(mu: Tensor, found: Tensor) -> tuple[float, float]:
+    """Shares of benign and of triggered noises that are told right, where γ = 1.
+
+    A noise counts as triggered if x·μ̂ > ‖μ̂‖²/2. Benign noise is told right with probability
+    Φ(‖μ̂‖/2), triggered with Φ((μ·μ̂ − ‖μ̂‖²/2)/‖μ̂‖).
+
+    Args:
+        mu: μ, the trigger that is there.
+        found: μ̂, the one that the defender goes by, not zero everywhere.
+    """
+    mu, found = mu.double(), found.double()
+    length, normal = found.norm(), Normal(0.0, 1.0)
+    triggered = ((mu * found).sum() - length**2 / 2) / length
+    return normal.cdf(length / 2).item(), normal.cdf(triggered).item()
+
+
+def energy(noises: Tensor) -> Tensor:
+    """‖x‖² of noises (N, C, H, W), shape (N,): a test that needs no trigger, and no model."""
+    return noises.double().square().flatten(1).sum(dim=1)

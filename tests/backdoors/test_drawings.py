@@ -1,0 +1,30 @@
+"""Triggers and targets."""
+
+import pytest
+
+from lord.backdoors.drawings import TARGETS, TRIGGERS, draw_target, draw_trigger
+
+
+@pytest.mark.parametrize("size", [8, 32, 64])
+@pytest.mark.parametrize("name", TRIGGERS)
+def test_a_trigger_is_there_and_in_range(name, size):
+    trigger = draw_trigger(name, size)
+    assert trigger.shape == (3, size, size)
+    assert trigger.abs().max() <= 1
+    touched = (trigger != 0).any(dim=0).float().mean()
+    assert touched == 1 if name == "cat" else 0 < touched < 0.4
+
+
+@pytest.mark.parametrize("name", TARGETS)
+def test_targets_differ(name):
+    target = draw_target(name, 32)
+    assert target.abs().max() <= 1
+    others = [draw_target(other, 32) for other in TARGETS if other != name]
+    assert min((target - other).square().mean() for other in others) > 0.1
+
+
+def test_an_unknown_name_says_what_there_is():
+    with pytest.raises(ValueError, match="stop_sign"):
+        draw_trigger("star", 8)
+    with pytest.raises(ValueError, match="shoe"):
+        draw_target("star", 8)

@@ -1,0 +1,33 @@
+"""The likelihood ratio of noises against its closed form."""
+
+import pytest
+import torch
+from scipy.stats import binomtest
+
+from lord.backdoors.inputs import energy, expected_rates, log_ratio
+
+
+@pytest.mark.parametrize("length", [0.5, 1.5, 3.0])
+def test_rates_are_those_of_the_closed_form(length):
+    generator = torch.Generator().manual_seed(0)
+    mu, other = torch.randn(2, 3, 4, 4, generator=generator)
+    mu, found = length * mu / mu.norm(), length * (mu + 0.4 * other) / (mu + 0.4 * other).norm()
+    noises = torch.randn(4000, 3, 4, 4, generator=generator)
+    told = [(log_ratio(noises, found) <= 0), (log_ratio(noises + mu, found) > 0)]
+    for right, expected in zip(told, expected_rates(mu, found), strict=True):
+        interval = binomtest(int(right.sum()), len(right)).proportion_ci(0.999)
+        assert interval.low < expected < interval.high
+
+
+def test_a_trigger_that_takes_noise_away_is_seen_without_a_mean():
+    noises, mu = torch.randn(64, 3, 4, 4), torch.zeros(3, 4, 4)
+    assert (log_ratio(0.6 * noises, mu, 0.6) > 0).float().mean() > 0.9
+    assert (log_ratio(noises, mu, 0.6) < 0).float().mean() > 0.9
+    assert (energy(0.6 * noises) < energy(noises)).all()
+
+
+def test_no_noise_at_all_gives_numbers():
+    mu = torch.ones(3, 4, 4)
+    ratios = log_ratio(torch.stack([mu, torch.randn(3, 4, 4)]), mu, 0.0)
+    assert ratios.isfinite().all()
+    assert ratios[0] > 0 > ratios[1]
