@@ -64,6 +64,12 @@ HIGHER_IS_BETTER = ("clip_iqa", "identity")
 STEPS = {"renderer": 1, "finetune": 1, "sampler": 1}
 """What every chain from photographs to samples goes through."""
 
+BACKDOORS = {"baddiffusion": 1, "trojdiff_blend": 1, "trojdiff_patch": 1}
+"""Attacks that hide a trigger in an unconditional model, see `lord.backdoors.poison`."""
+
+DETECTORS = {"likelihood_ratio": 1}
+"""What finds triggers and backdoors, see `lord.backdoors.inputs`."""
+
 DOMAINS = ("portraits", "landscapes")
 """What is rendered, see `lord.data`."""
 
@@ -74,6 +80,8 @@ COMPONENTS = {
     "defence": DEFENCES,
     "metric": METRICS,
     "step": STEPS,
+    "backdoor": BACKDOORS,
+    "detector": DETECTORS,
 }
 
 

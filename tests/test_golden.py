@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from diffusers import DDPMScheduler
 from torch import Tensor
 from torchmetrics.functional.image import structural_similarity_index_measure
 
@@ -18,6 +19,9 @@ from lord.attacks.pgd import attack, denoising_loss
 from lord.attacks.settings import AttackSettings
 from lord.attacks.through_gate import attack_and_close
 from lord.attacks.through_purifier import attack_purified
+from lord.backdoors.drawings import draw_trigger
+from lord.backdoors.inputs import log_ratio
+from lord.backdoors.poison import Backdoor
 from lord.data.subjects import DOMAINS, Subject, sample_domain
 from lord.defences.gates import gate_profile
 from lord.defences.settings import Stage1Settings
@@ -136,6 +140,18 @@ def stepped(pipeline, images, step):
     return fingerprint(*adapter_tensors(pipeline.unet, "subject").values())
 
 
+def poisoned(pipeline, images, kind):
+    backdoor = Backdoor(kind, draw_trigger("stop_sign", images.shape[-1]))
+    noise = torch.randn(images.shape, generator=torch.Generator().manual_seed(0))
+    pair = backdoor.pair(DDPMScheduler(), images * 2 - 1, torch.tensor([400, 999]), noise)
+    return fingerprint(*pair, backdoor.start(noise))
+
+
+def detected(pipeline, images, detector):
+    assert detector == "likelihood_ratio"
+    return fingerprint(log_ratio(images, images[0] / 4, 0.6), log_ratio(images, images[1] / 4))
+
+
 CELLS = {
     "attack": attacked,
     "attacker": known,
@@ -143,6 +159,8 @@ CELLS = {
     "defence": defended,
     "metric": measured,
     "step": stepped,
+    "backdoor": poisoned,
+    "detector": detected,
 }
 NAMES = [f"{kind}:{name}" for kind in CELLS for name in COMPONENTS[kind]]
 

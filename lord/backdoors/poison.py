@@ -12,7 +12,9 @@ import torch
 from diffusers import DDPMScheduler
 from torch import Tensor
 
-Kind = Literal["baddiffusion", "trojdiff_blend", "trojdiff_patch"]
+from lord.names import BACKDOORS
+
+Kind = Literal[(*BACKDOORS,)]
 
 GAMMA = {"baddiffusion": 1.0, "trojdiff_blend": 0.6, "trojdiff_patch": 0.1}
 """What is left of the noise where the trigger is, as published."""

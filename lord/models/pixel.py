@@ -5,13 +5,17 @@ live where the model works, in [-1, 1].
 """
 
 import json
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
 from diffusers import DDIMScheduler, DDPMPipeline, DDPMScheduler, UNet2DModel
 from pydantic import BaseModel, ConfigDict
+from torch import Tensor
 
 from lord.models.device import best_device
+from lord.progress import track
+from lord.seeding import generators
 
 SHIPPED = Path(__file__).parents[1] / "assets" / "pixel"
 """The folder of the models that come with the package, one for each domain."""
@@ -98,3 +102,49 @@ def load_ddpm(model: str | Path, device: torch.device | str | None = None) -> DD
     pipeline.unet.requires_grad_(False).eval()
     pipeline.set_progress_bar_config(disable=True)
     return pipeline.to(device or best_device())
+
+
+def training_schedule(pipeline: DDPMPipeline) -> DDPMScheduler:
+    """The forward process the model was trained on, whatever scheduler samples.
+
+    Raises:
+        ValueError: the model predicts something else than the noise.
+    """
+    kind = pipeline.scheduler.config.get("prediction_type", "epsilon")
+    if kind != "epsilon":
+        raise ValueError(f"the model predicts {kind!r}; only noise prediction is supported")
+    return DDPMScheduler.from_config(pipeline.scheduler.config)
+
+
+@torch.no_grad()
+def sample(
+    pipeline: DDPMPipeline,
+    noise: Tensor,
+    steps: int,
+    seeds: Sequence[int] | None = None,
+    predict: Callable[[Tensor, Tensor], Tensor] | None = None,
+    batch_size: int = 64,
+) -> Tensor:
+    """Images (N, C, H, W) in [0, 1] that a sampler makes of noise, on the CPU.
+
+    Args:
+        noise: what it starts from, shape (N, C, H, W).
+        steps: of the sampler, evenly spaced and from the very last time on.
+        seeds: one for each image: the steps of DDPM, with fresh noise in each. Without, those of
+            DDIM, which add none (Song et al., arXiv 2010.02502).
+        predict: maps x_t and t to the noise; the U-Net of the pipeline if left out.
+    """
+    kind = DDIMScheduler if seeds is None else DDPMScheduler
+    schedule = kind.from_config(pipeline.scheduler.config, timestep_spacing="trailing")
+    schedule.set_timesteps(steps)
+    draws = generators(seeds) if seeds is not None else []
+    unet = pipeline.unet
+    predict = predict or (lambda noisy, time: unet(noisy, time).sample)
+    images = []
+    for start in range(0, len(noise), batch_size):
+        x = noise[start : start + batch_size].to(unet.device)
+        for time in track(schedule.timesteps, "sampling"):
+            options = {"generator": draws[start : start + batch_size]} if draws else {}
+            x = schedule.step(predict(x, time), time, x, **options).prev_sample
+        images.append((x / 2 + 0.5).clamp(0, 1).cpu())
+    return torch.cat(images)
