@@ -35,12 +35,12 @@ def read_yaml(name: str) -> dict:
 def book_pages() -> list[Path]:
     """The sources of every page in the table of contents, notebooks as their scripts."""
     toc = read_yaml("_toc.yml")
-    files = [toc["root"], *(c["file"] for part in toc["parts"] for c in part["chapters"])]
+    chapters = [chapter for part in toc["parts"] for chapter in part["chapters"]]
+    pages = [toc["root"], *(chapter["file"] for chapter in chapters if "file" in chapter)]
+    globs = [chapter["glob"] for chapter in chapters if "glob" in chapter]
     return [
-        REPOSITORY / f"{name}.py"
-        if name.startswith("notebooks/")
-        else REPOSITORY / "book" / f"{name}.md"
-        for name in files
+        *(REPOSITORY / "book" / f"{name}.md" for name in pages),
+        *(path for pattern in globs for path in sorted(REPOSITORY.glob(f"{pattern}.py"))),
     ]
 
 
@@ -211,9 +211,8 @@ def test_every_citation_resolves_and_every_entry_is_cited():
 def test_launch_buttons_open_files_that_exist():
     """A button opens path_to_book/<page>; pages under notebooks/ are the repository's own files."""
     assert read_yaml("_config.yml")["repository"]["path_to_book"] == ""
-    toc = (REPOSITORY / "_toc.yml").read_text(encoding="utf-8")
-    opened = re.findall(r"file: (notebooks/\w+)", toc)
-    assert opened and all((REPOSITORY / f"{name}.ipynb").is_file() for name in opened)
+    opened = [page for page in book_pages() if page.parent == NOTEBOOKS]
+    assert opened and all(page.with_suffix(".ipynb").is_file() for page in opened)
 
 
 def test_one_repository_address_everywhere():

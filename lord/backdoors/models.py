@@ -39,7 +39,7 @@ class Calibration:
     def score(self, found: tuple[float, float]) -> float:
         """How far features lie above those of clean models: the larger of the two, in deviations.
 
-        Both are compared on a logarithmic scale, on which their spread is about the same everywhere.
+        Both are compared on a logarithmic scale, on which they spread about alike everywhere.
         """
         clean = np.log(np.asarray(self.clean))
         spread = clean.std(axis=0, ddof=1).clip(min=1e-6)

@@ -3,6 +3,7 @@
 import pytest
 import torch
 from scipy.stats import binomtest
+from torch.distributions import Normal
 
 from lord.backdoors.inputs import energy, expected_rates, log_ratio
 
@@ -31,3 +32,11 @@ def test_no_noise_at_all_gives_numbers():
     ratios = log_ratio(torch.stack([mu, torch.randn(3, 4, 4)]), mu, 0.0)
     assert ratios.isfinite().all()
     assert ratios[0] > 0 > ratios[1]
+
+
+def test_the_ratio_is_that_of_the_densities():
+    noises, mu = torch.randn(5, 3, 4, 4).double(), torch.randn(3, 4, 4).double()
+    for gamma in (torch.tensor(0.3), torch.rand(3, 4, 4).double() + 0.1):
+        triggered, benign = Normal(mu, gamma.expand_as(mu)), Normal(0.0, 1.0)
+        expected = (triggered.log_prob(noises) - benign.log_prob(noises)).sum(dim=(1, 2, 3))
+        assert torch.allclose(log_ratio(noises, mu, gamma), expected)
