@@ -1,0 +1,91 @@
+"""The unconditional model: training that resumes, folders that load or say why not, sampling."""
+
+import json
+
+import pytest
+import torch
+from diffusers import DDIMScheduler, DDPMPipeline
+
+from lord.models.embedded import TINY, build_pipeline
+from lord.models.pixel import TINY_PIXEL, build_ddpm, load_ddpm, sample, training_schedule
+from lord.models.pretrain_pixel import PixelSettings, pretrain_pixel
+
+QUICK = PixelSettings(
+    pool=8, steps=4, batch_size=4, checkpoint_every=2, architecture=TINY_PIXEL, seed=3
+)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return pretrain_pixel(tmp_path_factory.mktemp("pixel"), QUICK)
+
+
+def test_stock_diffusers_loads_it(folder):
+    pipeline = DDPMPipeline.from_pretrained(folder)
+    ours = load_ddpm(folder, "cpu")
+    for theirs, own in zip(pipeline.unet.parameters(), ours.unet.parameters(), strict=True):
+        assert torch.equal(theirs.float(), own)
+    assert not any(parameter.requires_grad for parameter in ours.unet.parameters())
+    assert "32 × 32" in (folder / "README.md").read_text()
+
+
+def test_a_killed_training_ends_with_the_same_weights(folder, tmp_path, monkeypatch):
+    import lord.training.loop as loop
+
+    save = loop._save
+
+    def kill(path, state, *rest):
+        save(path, state, *rest)
+        if state["step"] == 2:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(loop, "_save", kill)
+    with pytest.raises(KeyboardInterrupt):
+        pretrain_pixel(tmp_path, QUICK)
+    monkeypatch.setattr(loop, "_save", save)
+    pretrain_pixel(tmp_path, QUICK)
+    name = "unet/diffusion_pytorch_model.safetensors"
+    assert (tmp_path / name).read_bytes() == (folder / name).read_bytes()
+
+
+def test_samples_depend_on_noise_and_seed_alone(folder):
+    pipeline, noise = load_ddpm(folder, "cpu"), torch.randn(3, 3, 8, 8)
+    for seeds in (None, [1, 2, 3]):
+        images = sample(pipeline, noise, 5, seeds)
+        assert images.shape == noise.shape
+        assert torch.equal(images, images.clamp(0, 1))
+        alone = sample(pipeline, noise[2:], 5, seeds and seeds[2:])
+        assert torch.allclose(images[2:], alone, atol=1e-4)
+
+
+def test_what_a_folder_cannot_be_is_said_in_one_line(tmp_path, folder):
+    with pytest.raises(FileNotFoundError, match=r"model_index\.json"):
+        load_ddpm(tmp_path)
+    build_pipeline(TINY).save_pretrained(tmp_path / "latent")
+    with pytest.raises(
+        ValueError, match=r"latent: not an unconditional .* StableDiffusionPipeline"
+    ):
+        load_ddpm(tmp_path / "latent")
+    pipeline = build_ddpm(TINY_PIXEL)
+    pipeline.save_pretrained(tmp_path / "other")
+    index = tmp_path / "other" / "model_index.json"
+    parts = json.loads(index.read_text())
+    index.write_text(json.dumps(parts | {"scheduler": ["diffusers", "PNDMScheduler"]}))
+    with pytest.raises(ValueError, match="its scheduler is PNDMScheduler"):
+        load_ddpm(tmp_path / "other")
+
+
+def test_pickled_weights_are_not_opened(tmp_path):
+    build_ddpm(TINY_PIXEL).save_pretrained(tmp_path, safe_serialization=False)
+    with pytest.raises(OSError, match="safetensors"):
+        load_ddpm(tmp_path)
+
+
+def test_a_ddim_folder_loads_and_only_noise_is_predicted(tmp_path):
+    pipeline = build_ddpm(TINY_PIXEL)
+    pipeline.scheduler = DDIMScheduler(prediction_type="v_prediction")
+    pipeline.save_pretrained(tmp_path)
+    loaded = load_ddpm(tmp_path, "cpu")
+    assert isinstance(loaded.scheduler, DDIMScheduler)
+    with pytest.raises(ValueError, match="v_prediction"):
+        training_schedule(loaded)
