@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 import torch
 import yaml
+from examples import LEVELS, OTHER, example
 from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 
@@ -16,7 +17,6 @@ import lord
 from lord import show
 from lord.data.subjects import DOMAINS
 from lord.experiments.lord import tables
-from lord.experiments.lord.example import LEVELS, OTHER
 from lord.experiments.lord.protocol import UNCHANGED, SamplingSettings
 from lord.experiments.lord.tables import (
     ablation_table,
@@ -141,7 +141,7 @@ def study(request, tmp_path_factory):
     for experiment in profile.experiments:
         made = []
         for cell in profile.cells(experiment.name):
-            outcome = experiment.example(cell)
+            outcome = example(experiment.name, cell)
             components = (*experiment.components(cell), *cell.measured)
             versions = {name: version_of(name) for name in components}
             changes = {
@@ -918,4 +918,4 @@ def pages():
 
 def test_every_function_the_notebooks_call_exists():
     called = {name for page in pages() for name in re.findall(r"\bshow\.(\w+)\(", page)}
-    assert called and called <= set(show.__all__)
+    assert called and called <= set(vars(show))

@@ -3,7 +3,6 @@
 from collections.abc import Iterator, Sequence
 
 from lord.attacks.settings import NOISE
-from lord.experiments.lord.example import picture
 from lord.experiments.lord.protocol import attack_at, single
 from lord.record import Record
 from lord.study.context import Context
@@ -55,12 +54,6 @@ def measure(context: Context, cell: Cell) -> Outcome:
     return Outcome(metrics, sheet=rows(clean[:8], attacked[:8], difference[:8]))
 
 
-def example(cell: Cell) -> Outcome:
-    """Made-up numbers."""
-    losses = {"loss_clean": 0.1, "loss_noise": 0.11, "loss_attacked": 0.4}
-    return Outcome({"eps_levels": 8.0} | losses, sheet=picture(cell, 3))
-
-
 def kept(records: Sequence[Record]) -> Sequence[Record]:
     """All pictures."""
     return [record for record in records if record.kind == "ace"]
@@ -71,6 +64,5 @@ EXPERIMENT = Experiment(
     title="what the attack does to photographs and to the loss",
     cells=cells,
     measure=measure,
-    example=example,
     kept=kept,
 )

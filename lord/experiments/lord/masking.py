@@ -5,12 +5,7 @@ from collections.abc import Iterator
 from pydantic import Field, PositiveInt
 
 from lord.attacks.settings import NOISE
-from lord.experiments.lord.protocol import (
-    PROPOSED,
-    TRAINED,
-    defence_components,
-    single,
-)
+from lord.experiments.lord.protocol import PROPOSED, TRAINED, defence_components, single
 from lord.study.context import Context
 from lord.study.experiment import Cell, Experiment, Outcome, Section
 from lord.study.profile import Profile
@@ -65,20 +60,11 @@ def measure(context: Context, cell: Cell) -> Outcome:
     return raised(context, cell, knowing, defended)
 
 
-def example(cell: Cell) -> Outcome:
-    """Made-up numbers."""
-    levels = {"clean": 0.1, "noise": 0.1, "unaware": 0.2}
-    methods = cell.settings.attacks
-    metrics = {f"{m}/{name}": value for m in methods for name, value in levels.items()}
-    return Outcome(metrics, {"steps": [1.0, 4.0, 16.0]} | {m: [0.2, 0.3, 0.35] for m in methods})
-
-
 EXPERIMENT = Experiment(
     name="masking",
     title="whether attackers who know LoRD follow true gradients",
     cells=cells,
     measure=measure,
-    example=example,
     section=Masking,
     needs=("adaptive",),
 )

@@ -5,7 +5,6 @@ from itertools import product
 
 from pydantic import PositiveInt
 
-from lord.experiments.lord import example
 from lord.experiments.lord.conditions import Place, cells_of, check_places, measure
 from lord.experiments.lord.protocol import attack_at
 from lord.study.experiment import Cell, Experiment, Section
@@ -45,5 +44,4 @@ EXPERIMENT = Experiment(
     section=Steps,
     cells=cells,
     measure=measure,
-    example=example.condition,
 )
