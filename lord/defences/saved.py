@@ -6,13 +6,7 @@ from pathlib import Path
 from diffusers import StableDiffusionPipeline
 from peft import LoraConfig
 
-from lord.adapter import (
-    LordConfig,
-    adapter_tensors,
-    announce_timesteps,
-    load_tensors,
-    set_gate,
-)
+from lord.adapter import LordConfig, adapter_tensors, announce_timesteps, load_tensors, set_gate
 from lord.files import save_tensors, write_text
 from lord.training.lora_file import check_effect, read_safetensors
 

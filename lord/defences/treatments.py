@@ -5,13 +5,7 @@ from typing import Literal
 
 from diffusers import StableDiffusionPipeline
 
-from lord.adapter import (
-    LordConfig,
-    activate,
-    merge,
-    set_gate,
-    unmerge,
-)
+from lord.adapter import LordConfig, activate, merge, set_gate, unmerge
 
 TREATMENTS = ("learned", "prior=0.01", "lambda=0", "lambda=0.5", "lambda=1", "dropped", "merged")
 """The test-time treatments that the study compares; `apply_treatment` knows every λ."""

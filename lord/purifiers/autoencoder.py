@@ -8,10 +8,7 @@ from diffusers import StableDiffusionPipeline
 from peft import LoraConfig, inject_adapter_in_model
 from torch import Tensor
 
-from lord.models.pipeline import (
-    decode_latents,
-    encode_images,
-)
+from lord.models.pipeline import decode_latents, encode_images
 from lord.purifiers.minimise import minimise
 from lord.seeding import derive_seed
 from lord.training.loop import train

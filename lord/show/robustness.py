@@ -12,14 +12,7 @@ from lord.show.keys import metric_keys
 from lord.show.results import JUDGED
 from lord.show.style import ATTACK_NAMES, DEFENCE_NAMES, defence_name, metric_name, treatment_name
 from lord.show.tables import in_book_order
-from lord.show.words import (
-    NOT_MEASURED,
-    capitalised,
-    count,
-    listed,
-    share_range,
-    verdict,
-)
+from lord.show.words import NOT_MEASURED, capitalised, count, listed, share_range, verdict
 
 
 def strangers(gaps: pd.DataFrame, records: Sequence[Record]) -> str:

@@ -12,12 +12,7 @@ from lord.defences.saved import load_defence
 from lord.experiments.lord.chain.defences import defence_of
 from lord.experiments.lord.chain.model import base_pipeline
 from lord.experiments.lord.chain.photographs import attack_seeds, images_once, photographs_of
-from lord.experiments.lord.protocol import (
-    TRAINED,
-    Scenario,
-    attack_components,
-    defence_components,
-)
+from lord.experiments.lord.protocol import TRAINED, Scenario, attack_components, defence_components
 from lord.study.context import Context
 from lord.study.experiment import Settings
 
