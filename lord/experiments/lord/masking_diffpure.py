@@ -44,21 +44,9 @@ def measure(context: Context, cell: Cell) -> Outcome:
     As in `masking`, on the base model: with the purifier as the study uses it, in ten steps instead
     of the attacker's two, and with noise that the attacker has not seen.
     """
-    from lord.experiments.lord.chain.defences import purified
-    from lord.experiments.lord.chain.model import base_pipeline
     from lord.experiments.lord.chain.objective import raised
-    from lord.experiments.lord.chain.scenario import attacked_through
 
-    own, seed = cell.settings, cell["seed"]
-
-    def knowing(subject, attack):
-        return attacked_through(context, own, subject, seed, attack)
-
-    def behind(subject, sets):
-        kept = [purified(context, own, subject, images, "diffpure") for images in sets]
-        return base_pipeline(context, own), kept
-
-    return raised(context, cell, knowing, behind)
+    return raised(context, cell, "through_diffpure", "diffpure")
 
 
 EXPERIMENT = Experiment(
