@@ -13,8 +13,9 @@ from pandas.io.formats.style import Styler
 from lord.experiments.lord import tables
 from lord.experiments.lord.ace import AMPLIFIED
 from lord.record import Record
-from lord.show.keys import metric_keys
+from lord.show.panels import grid, legend, matrix
 from lord.show.pictures import labelled_rows, sample_tiles
+from lord.show.results import judged_keys
 from lord.show.style import (
     ATTACK_NAMES,
     BLUE,
@@ -23,10 +24,10 @@ from lord.show.style import (
     caveats,
     higher_is_better,
     mark,
+    metric_keys,
     metric_label,
     metric_name,
     number,
-    panels,
     styled,
     where_planned,
     with_interval,
@@ -89,27 +90,25 @@ def damage_matrix(records: Sequence[Record], name: str) -> Figure:
         records: of main and damage.
         name: ``"fid"``, ``"clip_iqa"`` or ``"identity"``.
     """
-    table = _damage(records)
-    key = metric_keys(records)[name]
-    domains, levels = list(table["domain"].unique()), sorted(table["eps_levels"].unique())[1:]
+    table, decimals = _damage(records), 0 if name == "fid" else 2
+    levels = sorted(table["eps_levels"].unique())[1:]
     attacks = [attack for attack in table["attack"].unique() if attack != "none"]
-    figure, axes = panels(1, len(domains), 0.27 * len(attacks) + 1.0, sharey=True)
-    for panel, domain in zip(axes[0], domains, strict=True):
+    domains, height = table["domain"].unique(), 0.27 * len(attacks) + 1.0
+    figure, _, places = grid([name], domains, height, sharey=True)
+    for panel, _, domain in places:
         part = table[table["domain"] == domain]
         values = part.pivot(index="attack", columns="eps_levels", values=name)
         clean = values.loc["none", 0]
         values = values.loc[attacks, levels].to_numpy()
-        harm = clean - values if higher_is_better(key) else values - clean
-        limit = max(harm.max(), 1e-9)
-        panel.imshow(harm.clip(0), cmap="Oranges", vmin=0, vmax=1.25 * limit, aspect="auto")
-        decimals = 0 if name == "fid" else 2
-        for (row, column), value in np.ndenumerate(values):
-            panel.text(column, row, f"{value:.{decimals}f}", ha="center", va="center", fontsize=8.5)
-        panel.set_xticks(range(len(levels)), [f"{level:g}" for level in levels])
-        panel.set_yticks(range(len(attacks)), [ATTACK_NAMES[attack] for attack in attacks])
-        panel.tick_params(length=0)
-        panel.grid(False)
-        panel.spines[:].set_visible(False)
+        harm = clean - values if higher_is_better(name) else values - clean
+        matrix(
+            panel,
+            harm.clip(0),
+            [[f"{value:.{decimals}f}" for value in row] for row in values],
+            [ATTACK_NAMES[attack] for attack in attacks],
+            [f"{level:g}" for level in levels],
+            limit=1.25 * max(harm.max(), 1e-9),
+        )
         panel.set_xlabel("ε, grey levels of 255")
         panel.set_title(f"{domain} (clean: {clean:.{decimals}f})")
     return mark(figure, records)
@@ -188,35 +187,28 @@ def step_curves(records: Sequence[Record]) -> Figure:
     Args:
         records: of main and steps.
     """
-    table = _steps(records)
-    keys = {name: metric_keys(records)[name] for name in ("fid", "clip_iqa")}
-    domains = list(table["domain"].unique())
-    figure, axes = panels(len(keys), len(domains), 4.2, sharex=True, sharey="row")
-    for column, domain in zip(axes.T, domains, strict=True):
+    table, keys = _steps(records), judged_keys(records)
+    domains = table["domain"].unique()
+    figure, axes, places = grid(list(keys), domains, 4.2, sharex=True, sharey="row")
+    for panel, name, domain in places:
         part = table[table["domain"] == domain].sort_values("steps")
         attacked = part[part["attack"] == "ace"]
-        column[0].set_title(domain)
-        column[-1].set_xlabel("gradient steps")
-        for panel, (name, key) in zip(column, keys.items(), strict=True):
-            clean = part.loc[part["attack"] == "none", name].item()
-            panel.axhline(clean, color=BLUE, linestyle=":", label="clean")
-            for rounds, curve in attacked.groupby("rounds"):
-                usual = rounds == 1
-                panel.plot(
-                    curve["steps"],
-                    curve[name],
-                    "-o" if usual else "--s",
-                    color=VERMILION if usual else GREEN,
-                    label="base model attacked" if usual else f"{rounds} rounds, surrogate learns",
-                )
-            panel.set_xscale("log")
-            panel.set_xticks(sorted(attacked["steps"].unique()))
-            panel.xaxis.set_major_formatter(ScalarFormatter())
-            panel.xaxis.set_minor_locator(NullLocator())
-            if panel is axes[list(keys).index(name), 0]:
-                panel.set_ylabel(metric_label(key).replace("embedded ", "embedded\n"))
-    handles, labels = axes[0, 0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=3)
+        clean = part.loc[part["attack"] == "none", name].item()
+        panel.axhline(clean, color=BLUE, linestyle=":", label="clean")
+        for rounds, curve in attacked.groupby("rounds"):
+            style, colour, label = "--s", GREEN, f"{rounds} rounds, surrogate learns"
+            if rounds == 1:
+                style, colour, label = "-o", VERMILION, "base model attacked"
+            panel.plot(curve["steps"], curve[name], style, color=colour, label=label)
+        panel.set_xscale("log")
+        panel.set_xticks(sorted(attacked["steps"].unique()))
+        panel.xaxis.set_major_formatter(ScalarFormatter())
+        panel.xaxis.set_minor_locator(NullLocator())
+    for panel, key in zip(axes[:, 0], keys.values(), strict=True):
+        panel.set_ylabel(metric_label(key).replace("embedded ", "embedded\n"))
+    for panel in axes[-1]:
+        panel.set_xlabel("gradient steps")
+    legend(figure, columns=3)
     return mark(figure, records)
 
 

@@ -9,9 +9,8 @@ from IPython.display import HTML, Markdown
 from lord.experiments.lord import tables
 from lord.experiments.lord.protocol import DEFENCES, TRAINED
 from lord.record import Record
-from lord.show.keys import metric_keys
 from lord.show.results import facing_many, result_records
-from lord.show.style import ATTACK_NAMES, DEFENCE_NAMES, LEFT_OUT, metric_name
+from lord.show.style import ATTACK_NAMES, DEFENCE_NAMES, LEFT_OUT, metric_keys, metric_name
 
 
 def stranger_findings(profile: str) -> Markdown | HTML:

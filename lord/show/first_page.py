@@ -9,7 +9,6 @@ from lord.experiments.lord import tables
 from lord.experiments.lord.protocol import AS_TRAINED, PROPOSED, VARIANTS
 from lord.record import Record
 from lord.show.cards import chosen_treatments
-from lord.show.keys import metric_keys
 from lord.show.results import JUDGED, result_records
 from lord.show.robustness import branch, knowing, strangers
 from lord.show.style import (
@@ -17,6 +16,7 @@ from lord.show.style import (
     DEFENCE_NAMES,
     caveats,
     higher_is_better,
+    metric_keys,
     metric_name,
     with_interval,
 )

@@ -11,13 +11,13 @@ from lord.experiments.lord import tables
 from lord.experiments.lord.protocol import UNCHANGED
 from lord.record import Record
 from lord.show.ablations import table_of
-from lord.show.keys import metric_keys
+from lord.show.panels import grid, matrix
 from lord.show.style import (
     mark,
+    metric_keys,
     metric_label,
     metric_name,
     number,
-    panels,
     styled,
     treatment_name,
     where_planned,
@@ -34,33 +34,17 @@ def gate_grid(records: Sequence[Record], compared: Sequence[Record]) -> Figure:
     treatments = sorted(
         table["treatment"].unique(), key=lambda t: (t == "dropped", t.startswith("lambda"), t)
     )
-    domains = list(table["domain"].unique())
-    height = 0.32 * len(gates) + 1.3
-    figure, axes = panels(1, len(domains), height, sharey=True)
-    for panel, domain in zip(axes[0], domains, strict=True):
-        cells = table[table["domain"] == domain].set_index(["stage2_gate", "treatment"])["fid"]
+    words = [treatment_name(t).replace("learned λ, prior", "prior") for t in treatments]
+    domains, height = table["domain"].unique(), 0.32 * len(gates) + 1.3
+    figure, axes, places = grid(["fid"], domains, height, sharey=True)
+    for panel, name, domain in places:
+        cells = table[table["domain"] == domain].set_index(["stage2_gate", "treatment"])[name]
         values = np.array([[cells.get((g, t), np.nan) for t in treatments] for g in gates])
+        texts = [[number(v) if np.isfinite(v) else "" for v in row] for row in values]
         shades = np.log(values)
         shades = (shades - np.nanmin(shades)) / max(np.nanmax(shades) - np.nanmin(shades), 1e-9)
-        panel.imshow(shades, cmap="Oranges", aspect="auto", vmin=0, vmax=1)
-        for (row, column), value in np.ndenumerate(values):
-            if np.isfinite(value):
-                panel.text(
-                    column,
-                    row,
-                    number(value),
-                    ha="center",
-                    va="center",
-                    fontsize=8.5,
-                    color="black" if shades[row, column] < 0.6 else "white",
-                )
-        names = [treatment_name(t).replace("learned λ, prior", "prior") for t in treatments]
-        panel.set_xticks(range(len(treatments)), names, rotation=40, ha="right")
-        panel.set_title(domain)
-        panel.tick_params(length=0)
-        panel.grid(False)
-        panel.spines[:].set_visible(False)
-    axes[0, 0].set_yticks(range(len(gates)), [_gate_name(gate) for gate in gates])
+        names, tilted = list(map(_gate_name, gates)), {"rotation": 40, "ha": "right"}
+        matrix(panel, shades, texts, names, words, limit=1, white=0.6, **tilted)
     axes[0, 0].set_ylabel("in stage 2")
     figure.supxlabel(f"while sampling ({metric_label(keys['fid'])})", fontsize=9)
     return mark(figure, [*records, *compared])

@@ -13,7 +13,8 @@ from lord.experiments.lord.tables import selected_treatment
 from lord.names import DOMAINS
 from lord.record import Record
 from lord.seeding import derive_seed
-from lord.show.style import WIDTH, condition_name, mark, panels, plain, styled
+from lord.show.panels import panels, plain
+from lord.show.style import WIDTH, condition_name, mark, styled
 from lord.study.run import results_root
 from lord.study.store import Store
 

@@ -8,9 +8,15 @@ from lord.experiments.lord import tables
 from lord.experiments.lord.protocol import DEFENCES, PROPOSED, UNCHANGED
 from lord.record import Record
 from lord.show.findings import attacks_seen, unseen
-from lord.show.keys import metric_keys
 from lord.show.results import JUDGED
-from lord.show.style import ATTACK_NAMES, DEFENCE_NAMES, defence_name, metric_name, treatment_name
+from lord.show.style import (
+    ATTACK_NAMES,
+    DEFENCE_NAMES,
+    defence_name,
+    metric_keys,
+    metric_name,
+    treatment_name,
+)
 from lord.show.tables import in_book_order
 from lord.show.words import NOT_MEASURED, capitalised, count, listed, share_range, verdict
 

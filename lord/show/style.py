@@ -5,16 +5,15 @@ text around it on a desktop and still readable on a phone. Colours are those of 
 people with any colour vision can tell apart; markers and line styles repeat what they say.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from functools import wraps
 from typing import Any
 
 import matplotlib.pyplot as plt
 from IPython.display import HTML
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from numpy.typing import NDArray
 
+from lord.experiments.lord.tables import METRICS
 from lord.names import HIGHER_IS_BETTER
 from lord.record import Record
 
@@ -127,11 +126,6 @@ def where_planned(draw: Callable[..., Any]) -> Callable[..., Any]:
     return shown
 
 
-def panels(rows: int, columns: int, height: float, **options: Any) -> tuple[Figure, NDArray[Any]]:
-    """A figure of the book's width with a grid of axes, shape (rows, columns); height in inches."""
-    return plt.subplots(rows, columns, figsize=(WIDTH, height), squeeze=False, **options)
-
-
 def mark(figure: Figure, records: Sequence[Record]) -> Figure:
     """Write the caveats of the records above a figure."""
     if warnings := caveats(records):
@@ -151,6 +145,21 @@ def caveats(records: Sequence[Record]) -> list[str]:
             f"{', '.join(sorted(parts))}."
         )
     return warnings
+
+
+def metric_keys(records: Sequence[Record]) -> dict[str, str]:
+    """For each column of the tables, the metric of the records that it averages.
+
+    Without the columns that nothing was measured for. Among the records must be one of the main
+    table, or of those that choose the treatments.
+    """
+    record = next(record for record in records if record.kind in ("main", "selection"))
+    return {
+        name: key
+        for name, suffix in METRICS.items()
+        for key in record.metrics
+        if key.startswith(name) and key.endswith(suffix)
+    }
 
 
 def metric_name(key: str) -> str:
@@ -205,37 +214,3 @@ def with_interval(mean: float, low: float, high: float) -> str:
     """``"mean [low, high]"``, or the mean alone where there is no interval (NaN)."""
     text = number(mean)
     return text if low != low else f"{text} [{number(low)}, {number(high)}]"
-
-
-def plain(axes: Axes) -> None:
-    """Axes for an image: no frame, ticks or grid, but room for title and label."""
-    axes.grid(False)
-    axes.set_xticks([])
-    axes.set_yticks([])
-    axes.spines[:].set_visible(False)
-
-
-def interval(
-    panel: Axes,
-    cell: Mapping[str, float],
-    name: str,
-    place: float,
-    colour: str,
-    filled: bool = True,
-    label: str | None = None,
-) -> None:
-    """The mean of a metric as a dot, its interval as a bar."""
-    low, high = cell[f"{name}_low"], cell[f"{name}_high"]
-    panel.plot([low, high], [place, place], color=colour, linewidth=2.4, solid_capstyle="butt")
-    dot = {"markersize": 5.5, "color": colour, "markerfacecolor": colour if filled else "white"}
-    panel.plot(cell[name], place, "o", linestyle="none", label=label, **dot)
-
-
-def title_and_legend(figure: Figure, row: Sequence[Axes], titles: Sequence[str]) -> None:
-    """A title for every panel of the first row, and a legend with each label once."""
-    entries = {}
-    for panel, title in zip(row, titles, strict=True):
-        panel.set_title(title)
-        handles, labels = panel.get_legend_handles_labels()
-        entries |= dict(zip(labels, handles, strict=True))
-    figure.legend(entries.values(), entries, loc="outside lower center", ncols=2)

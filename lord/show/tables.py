@@ -9,7 +9,6 @@ from pandas.io.formats.style import Styler
 
 from lord.experiments.lord import tables
 from lord.record import Record
-from lord.show.keys import metric_keys
 from lord.show.style import (
     ATTACK_NAMES,
     DEFENCE_NAMES,
@@ -17,6 +16,7 @@ from lord.show.style import (
     caveats,
     defence_name,
     higher_is_better,
+    metric_keys,
     metric_label,
     metric_name,
     number,

@@ -34,8 +34,7 @@ from lord.names import version_of
 from lord.record import Record, make_record, measure
 from lord.show import first_page, words
 from lord.show.first_page import is_worse
-from lord.show.keys import metric_keys
-from lord.show.style import ATTACK_NAMES, number, with_interval
+from lord.show.style import ATTACK_NAMES, metric_keys, number, with_interval
 from lord.study.profile import load_profile
 from lord.study.run import results_root, run, store_of
 from lord.study.tables import write_tables
