@@ -7,9 +7,6 @@ from diffusers import StableDiffusionPipeline
 
 from lord.adapter import LordConfig, activate, merge, set_gate, unmerge
 
-TREATMENTS = ("learned", "prior=0.01", "lambda=0", "lambda=0.5", "lambda=1", "dropped", "merged")
-"""The test-time treatments that the study compares; `apply_treatment` knows every λ."""
-
 
 def apply_treatment(
     pipeline: StableDiffusionPipeline, treatment: str, adapter: str = "lord"

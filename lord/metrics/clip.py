@@ -22,8 +22,15 @@ from transformers import CLIPConfig, CLIPModel, CLIPTokenizer
 
 from lord.files import save_tensors, write_text
 from lord.metrics.clip_iqa import PROMPTS, ClipEncoder
-from lord.metrics.pool import Pool, cached_pool, draw_view, training_view
-from lord.metrics.training import TrainingSettings, checkpoint_path, fit
+from lord.metrics.pool import Pool, cached_pool, training_view
+from lord.metrics.training import (
+    TrainingSettings,
+    checkpoint_path,
+    fit,
+    half_precision,
+    held_out_views,
+    require_network,
+)
 from lord.seeding import derive_seed
 
 ASSETS = Path(__file__).parents[1] / "assets" / "clip"
@@ -117,7 +124,7 @@ def _describe(captions: list[str], severities: Tensor, seed: int) -> list[str]:
 
 
 @torch.inference_mode()
-def held_out_scores(encoder: ClipEncoder, pool: Pool, batch_size: int = 64) -> dict[str, Any]:
+def held_out_scores(encoder: ClipEncoder, pool: Pool) -> dict[str, Any]:
     """How well the encoder does on a pool that was not trained on.
 
     Returns:
@@ -127,17 +134,13 @@ def held_out_scores(encoder: ClipEncoder, pool: Pool, batch_size: int = 64) -> d
     """
     prompts = F.normalize(encoder.get_text_features(**encoder.tokenize(PROMPTS)), dim=1)
     recalls, scores, severities = [], [], []
-    for start in range(0, len(pool.images), batch_size):
-        rows = torch.arange(start, min(start + batch_size, len(pool.images)))
-        view = draw_view(pool, rows, [derive_seed("held-out", row) for row in rows.tolist()])
+    for view in held_out_views(pool):
+        captions = [pool.captions[row] for row in view.rows.tolist()]
         images = F.normalize(encoder.get_image_features(encoder.preprocess(view.images)), dim=1)
-        tokens = encoder.tokenize([pool.captions[row] for row in rows.tolist()])
-        texts = F.normalize(encoder.get_text_features(**tokens), dim=1)
-        best = (images @ texts.T).argmax(1)
+        texts = F.normalize(encoder.get_text_features(**encoder.tokenize(captions)), dim=1)
+        best = (images @ texts.T).argmax(1).tolist()
         # Two images of a batch may have one caption; any of them counts.
-        same = torch.tensor(
-            [pool.captions[rows[i]] == pool.captions[rows[j]] for i, j in enumerate(best.tolist())]
-        )
+        same = torch.tensor([captions[i] == captions[j] for i, j in enumerate(best)])
         recalls.append(same[view.kinds == 0])
         scores.append((100 * images @ (prompts[0] - prompts[1])).sigmoid())
         severities.append(view.severities)
@@ -182,13 +185,8 @@ def train_clip(
         return pixels, view.severities, tokens["input_ids"], tokens["attention_mask"]
 
     checkpoint = checkpoint_path(work, "clip", settings)
-    fit(
-        ClipObjective(encoder.model, settings.quality_weight),
-        draw,
-        settings,
-        checkpoint,
-        "Small CLIP",
-    )
+    objective = ClipObjective(encoder.model, settings.quality_weight)
+    fit(objective, draw, settings, checkpoint, "Small CLIP")
     encoder.cpu().eval()
     held_out = cached_pool(
         pipeline, "held-out", settings.held_out_per_domain, settings.image_size, work
@@ -211,11 +209,7 @@ def save_clip(
             write_text(out / file.name, file.read_text(encoding="utf-8"))
     record = {"settings": settings.model_dump(), "held_out": held_out}
     write_text(out / "training.json", json.dumps(record, indent=2) + "\n")
-    half = {
-        name: value.half() if value.is_floating_point() else value
-        for name, value in encoder.model.state_dict().items()
-    }
-    save_tensors(half, out / "model.safetensors", {"format": "pt"})
+    save_tensors(half_precision(encoder.model), out / "model.safetensors", {"format": "pt"})
 
 
 def load_clip(folder: str | Path = ASSETS, device: torch.device | str = "cpu") -> ClipEncoder:
@@ -225,9 +219,7 @@ def load_clip(folder: str | Path = ASSETS, device: torch.device | str = "cpu") -
         FileNotFoundError: the folder holds no model.
     """
     folder = Path(folder)
-    for name in ("config.json", "model.safetensors"):
-        if not (folder / name).is_file():
-            raise FileNotFoundError(f"{folder / name}: no CLIP there; make one with train_clip")
+    require_network(folder, "CLIP", "train_clip")
     model = CLIPModel.from_pretrained(folder, dtype=torch.float32, use_safetensors=True)
     model = model.to(device).eval().requires_grad_(False)
     return ClipEncoder(model, CLIPTokenizer.from_pretrained(folder))

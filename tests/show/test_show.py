@@ -134,7 +134,7 @@ def study(request, tmp_path_factory):
     path.write_text(yaml.safe_dump(SCALES[request.param]))
     with measure() as measurement:
         pass
-    blank = make_record("", "", {}, 0, {}, measurement, [], "")
+    blank = make_record({}, measurement, [], name="", kind="", seed=0, metrics={}, key="")
     profile = load_profile(str(path))
     store = store_of(profile, folder / "results")
     for experiment in profile.experiments:

@@ -1,10 +1,9 @@
 """What the attack does to photographs."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 from lord.attacks.settings import NOISE
 from lord.experiments.lord.protocol import attack_at, single
-from lord.record import Record
 from lord.study.context import Context
 from lord.study.experiment import Cell, Experiment, Outcome
 from lord.study.profile import Profile
@@ -54,15 +53,10 @@ def measure(context: Context, cell: Cell) -> Outcome:
     return Outcome(metrics, sheet=rows(clean[:8], attacked[:8], difference[:8]))
 
 
-def kept(records: Sequence[Record]) -> Sequence[Record]:
-    """All pictures."""
-    return [record for record in records if record.kind == "ace"]
-
-
 EXPERIMENT = Experiment(
     name="ace",
     title="what the attack does to photographs and to the loss",
     cells=cells,
     measure=measure,
-    kept=kept,
+    kept=lambda records: [record for record in records if record.kind == "ace"],
 )

@@ -27,15 +27,13 @@ def measure(context: Context, cell: Cell) -> Outcome:
     judges = instruments_of(context, settings)
     subject = Subject(cell["domain"], "evaluation", cell["subject"])
     count, references = min(96, settings.held_out), settings.references
-    points = validation.severity_curves(judges, pipeline, subject, count, references)
+    curves = validation.severity_curves(judges, pipeline, subject, count, references)
     floor = validation.clean_floor(judges, pipeline, subject, count, references)
     metrics = {f"floor/{name}": value for name, value in floor.items()}
-    for (metric, kind), value in validation.monotonicity(points).items():
+    for (metric, kind), value in validation.monotonicity(curves).items():
         metrics[f"spearman/{metric}/{kind}"] = value
-    series: dict[str, list[float]] = {"severity": list(validation.SEVERITIES)}
-    for point in points:
-        series.setdefault(f"{point.metric}/{point.kind}", []).append(point.value)
-    return Outcome(metrics, series)
+    series = {f"{metric}/{kind}": values for (metric, kind), values in curves.items()}
+    return Outcome(metrics, {"severity": list(validation.SEVERITIES)} | series)
 
 
 EXPERIMENT = Experiment(
