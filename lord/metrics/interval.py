@@ -65,12 +65,6 @@ def design_effect(clusters: Sequence[int], correlation: float) -> float:
     return 1 + (len(clusters) / len(np.unique(clusters)) - 1) * correlation
 
 
-def _tail(count: float) -> float:
-    """Probability to cut off on each side: Φ(-√(n / (n - 1)) · t), Hesterberg 2015, section 4.2."""
-    t = stdtrit(count - 1, (1 + LEVEL) / 2)
-    return float(ndtr(-math.sqrt(count / (count - 1)) * t))
-
-
 def mean_interval(
     values: Sequence[float],
     effect: float = 1.0,
@@ -142,6 +136,8 @@ def _ends(resampled: np.ndarray, centre: float, count: int, effect: float) -> tu
     """Where a resampled statistic ends, about its value on the data, for ``count`` values."""
     if not 1 <= effect < count:
         raise ValueError(f"effect must lie between 1 and the {count} values, got {effect}")
-    tail = _tail(count / effect)
+    # To cut off on each side: Φ(-√(n / (n - 1)) · t), Hesterberg 2015, section 4.2.
+    cells = count / effect
+    tail = ndtr(-math.sqrt(cells / (cells - 1)) * stdtrit(cells - 1, (1 + LEVEL) / 2))
     low, high = centre + math.sqrt(effect) * (np.quantile(resampled, [tail, 1 - tail]) - centre)
     return float(low), float(high)

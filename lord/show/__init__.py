@@ -33,7 +33,6 @@ from lord.show.curves import (
     sampled_gates,
     training_curves,
 )
-from lord.show.findings import stranger_findings
 from lord.show.first_page import summary
 from lord.show.gates import gate_findings, gate_grid
 from lord.show.pictures import (
@@ -55,4 +54,5 @@ from lord.show.results import (
     treatment_comparison,
     treatment_table,
 )
+from lord.show.robustness import stranger_findings
 from lord.show.tables import cost_table, defence_cost_table, rank_cost_table

@@ -7,7 +7,6 @@ import pandas as pd
 from IPython.display import Markdown
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator, ScalarFormatter
-from numpy.typing import NDArray
 from pandas.io.formats.style import Styler
 
 from lord.experiments.lord import tables
@@ -51,7 +50,11 @@ def attack_pictures(records: Sequence[Record], domain: str) -> Figure:
     shown = _pictured(records, domain)
     shown = {name: shown[name] for name in ATTACK_NAMES if name in shown}
     clean = sample_tiles(shown["none"])[1, 0]
-    rows = {ATTACK_NAMES[name]: _picture_row(record, clean) for name, record in shown.items()}
+    rows = {}
+    for name, record in shown.items():
+        samples, (attacked, *_) = sample_tiles(record)
+        change = (0.5 + AMPLIFIED * (attacked - clean)).clip(0, 1)
+        rows[ATTACK_NAMES[name]] = np.stack([attacked, change, *samples[:4]])
     return mark(labelled_rows(rows), list(shown.values()))
 
 
@@ -73,13 +76,6 @@ def main_eps(records: Sequence[Record]) -> float:
     """The ε of the main table, in [0, 1] pixel units."""
     attacked = next(r for r in records if r.kind == "main" and "attack" in r.settings)
     return attacked.settings["attack"]["eps"]
-
-
-def _picture_row(record: Record, clean: NDArray[np.float32]) -> NDArray[np.float32]:
-    samples, photographs = sample_tiles(record)
-    attacked = photographs[0]
-    change = (0.5 + AMPLIFIED * (attacked - clean)).clip(0, 1)
-    return np.stack([attacked, change, *samples[:4]])
 
 
 @styled

@@ -147,10 +147,6 @@ class Picture:
     records: Callable[[Sequence[Record]], Sequence[Record]]
 
 
-def _none(_: Sequence[Record]) -> Sequence[Record]:
-    return ()
-
-
 @dataclass(frozen=True)
 class Experiment:
     """One question with its cells; everything else finds it in the registry.
@@ -181,7 +177,7 @@ class Experiment:
     timed: bool = False
     tables: Mapping[str, Table] = field(default_factory=dict)
     pictures: Mapping[str, Picture] = field(default_factory=dict)
-    kept: Callable[[Sequence[Record]], Sequence[Record]] = _none
+    kept: Callable[[Sequence[Record]], Sequence[Record]] = lambda _: ()
     paper: str = ""
 
     def components(self, cell: Cell) -> tuple[str, ...]:

@@ -138,7 +138,13 @@ def execute_notebook(
         progress_bar=sys.stderr.isatty(),
     )
     notebook = json.loads(unfinished.read_text(encoding="utf-8"))
-    notebook["metadata"]["lord"] = _circumstances(profile, notebook)
+    run, versions = notebook["metadata"]["papermill"], {"python": platform.python_version()}
+    notebook["metadata"]["lord"] = {
+        "profile": profile,
+        "seconds": run["duration"],
+        "executed": re.sub(r"T(\d\d:\d\d).*", r" \1 UTC", run["end_time"]),
+        "versions": versions | {package: version(package) for package in REPORTED_PACKAGES},
+    }
     for cell in notebook["cells"]:
         if "injected-parameters" in cell["metadata"].get("tags", []):
             cell["metadata"]["tags"].append("remove-cell")
@@ -229,16 +235,3 @@ def _gather_notebooks(profile: str) -> dict[str, Any]:
         write_text(folder / executed.name, text)
         notebooks[name] = json.loads(text)
     return notebooks
-
-
-def _circumstances(profile: str, notebook: Mapping[str, Any]) -> dict[str, Any]:
-    """What the status page tells of one run."""
-    run = notebook["metadata"]["papermill"]
-    versions = {"python": platform.python_version()}
-    versions |= {package: version(package) for package in REPORTED_PACKAGES}
-    return {
-        "profile": profile,
-        "seconds": run["duration"],
-        "executed": re.sub(r"T(\d\d:\d\d).*", r" \1 UTC", run["end_time"]),
-        "versions": versions,
-    }
