@@ -78,9 +78,9 @@ def build_clip(tokenizer: CLIPTokenizer, settings: ClipSettings) -> ClipEncoder:
 class ClipObjective(nn.Module):
     """Contrastive loss over image and caption, and cross-entropy of CLIP-IQA with its target."""
 
-    def __init__(self, model: CLIPModel, quality_weight: float):
+    def __init__(self, encoder: ClipEncoder, quality_weight: float):
         super().__init__()
-        self.model, self.quality_weight = model, quality_weight
+        self.encoder, self.quality_weight = encoder, quality_weight
 
     def forward(
         self, pixels: Tensor, severities: Tensor, input_ids: Tensor, attention_mask: Tensor
@@ -93,13 +93,11 @@ class ClipObjective(nn.Module):
             input_ids: the N captions, then the good and the bad prompt, shape (N + 2, L).
             attention_mask: of the same shape.
         """
-        images = self.model.get_image_features(pixel_values=pixels).pooler_output
-        texts = self.model.get_text_features(
-            input_ids=input_ids, attention_mask=attention_mask
-        ).pooler_output
+        images = self.encoder.get_image_features(pixels)
+        texts = self.encoder.get_text_features(input_ids, attention_mask)
         images, texts = F.normalize(images.float(), dim=1), F.normalize(texts.float(), dim=1)
         captions, prompts = texts[:-2], texts[-2:]
-        scale = self.model.logit_scale.exp().clamp(max=100)
+        scale = self.encoder.model.logit_scale.exp().clamp(max=100)
         logits = scale * images @ captions.T
         diagonal = torch.arange(len(images), device=images.device)
         contrastive = (F.cross_entropy(logits, diagonal) + F.cross_entropy(logits.T, diagonal)) / 2
@@ -185,7 +183,7 @@ def train_clip(
         return pixels, view.severities, tokens["input_ids"], tokens["attention_mask"]
 
     checkpoint = checkpoint_path(work, "clip", settings)
-    objective = ClipObjective(encoder.model, settings.quality_weight)
+    objective = ClipObjective(encoder, settings.quality_weight)
     fit(objective, draw, settings, checkpoint, "Small CLIP")
     encoder.cpu().eval()
     held_out = cached_pool(

@@ -66,10 +66,7 @@ def design_effect(clusters: Sequence[int], correlation: float) -> float:
 
 
 def mean_interval(
-    values: Sequence[float],
-    effect: float = 1.0,
-    resamples: int = 20_000,
-    seed: int = 0,
+    values: Sequence[float], effect: float = 1.0, resamples: int = 20_000, seed: int = 0
 ) -> Interval:
     """The mean of values with an expanded percentile bootstrap interval.
 

@@ -23,18 +23,18 @@ from lord.show.attacks import (
     step_curves,
     step_findings,
 )
-from lord.show.audit import audit_matrix, layer_matrix, reliability
 from lord.show.cards import glue_numbers, numbers, run_card, source
-from lord.show.curves import (
-    attribute_accuracy,
-    gate_by_timestep,
-    metric_curves,
-    objective_curves,
-    sampled_gates,
-    training_curves,
-)
+from lord.show.curves import attribute_accuracy, metric_curves, objective_curves, training_curves
 from lord.show.first_page import summary
-from lord.show.gates import gate_findings, gate_grid
+from lord.show.gates import (
+    audit_matrix,
+    gate_by_timestep,
+    gate_findings,
+    gate_grid,
+    layer_matrix,
+    reliability,
+    sampled_gates,
+)
 from lord.show.pictures import (
     attacked_images,
     image_grid,

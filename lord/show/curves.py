@@ -3,13 +3,12 @@
 from collections.abc import Sequence
 
 import numpy as np
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
 
 from lord.experiments.lord.protocol import PROPOSED
 from lord.record import Record
-from lord.show.panels import band, by_domain, grid, legend, panels
+from lord.show.panels import grid, legend, panels
 from lord.show.style import (
     ATTACK_NAMES,
     BLUE,
@@ -116,61 +115,6 @@ def running_mean(values: Sequence[float]) -> tuple[np.ndarray, np.ndarray]:
     window = max(1, len(values) // 20)
     means = np.convolve(values, np.ones(window) / window, mode="valid")
     return np.arange(len(means)) + (window - 1) / 2, means
-
-
-@styled
-def gate_by_timestep(records: Sequence[Record]) -> Figure:
-    """λ on clean and attacked photographs against the timestep: mean and middle half."""
-    gated = [record for record in records if "timestep" in record.series]
-    domains = list(dict.fromkeys(record.settings["domain"] for record in gated))
-    defences = list(dict.fromkeys(record.settings["defence"] for record in gated))
-    figure, axes = panels(
-        len(defences), len(domains), 1.9 * len(defences) + 0.4, sharex=True, sharey=True
-    )
-    for record in gated:
-        defence, domain = (record.settings[name] for name in ("defence", "domain"))
-        panel = axes[defences.index(defence), domains.index(domain)]
-        for name, colour, style in (("clean", BLUE, "-o"), ("attacked", VERMILION, "--s")):
-            _gates(panel, record, record.series["timestep"], name, style, colour, name)
-        panel.set(title=f"{DEFENCE_NAMES[defence]}, {domain}", ylim=(0, 1))
-    for panel in axes[-1]:
-        panel.set_xlabel("timestep (noise →)")
-    for panel in axes[:, 0]:
-        panel.set_ylabel("gate λ")
-    axes[0, 0].legend()
-    return mark(figure, gated)
-
-
-@where_planned
-@styled
-def sampled_gates(records: Sequence[Record]) -> Figure:
-    """λ while sampling, and on the photographs that the LoRA learned from, noised as much."""
-    figure, places = by_domain(records, 2.6)
-    for panel, record in places:
-        for kind, style in (("photographs", "--"), ("samples", "-")):
-            steps = record.series[f"{kind}/timestep"]
-            for name, colour in (("clean", BLUE), ("attacked", VERMILION)):
-                label = f"{name} photographs"
-                label = label if kind == "photographs" else f"samples of the LoRA on {label}"
-                _gates(panel, record, steps, f"{kind}/{name}", style, colour, label)
-        panel.set(xlabel="timestep (noise →)", ylim=(0, 1))
-    places[0][0].set_ylabel("gate λ")
-    legend(figure)
-    return mark(figure, records)
-
-
-def _gates(
-    panel: Axes,
-    record: Record,
-    steps: Sequence[float],
-    name: str,
-    style: str,
-    colour: str,
-    label: str,
-) -> None:
-    """The mean of λ over images, in the band of its middle half."""
-    curve = {end: record.series[f"{name}_{end}"] for end in ("mean", "low", "high")}
-    band(panel, steps, curve, style, colour, label, alpha=0.2, markersize=3.5)
 
 
 @where_planned

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class Section(BaseModel):
-    """Settings of one experiment, or those that the experiments of a paper share, in a profile."""
+    """Settings in a profile: of an experiment, what experiments of a paper share, or a part."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 

@@ -84,9 +84,7 @@ def parse_parameters(assignments: Iterable[str]) -> dict[str, Any]:
 
 
 def execute_notebook(
-    name: str,
-    profile: str = "quick",
-    parameters: Mapping[str, Any] | None = None,
+    name: str, profile: str = "quick", parameters: Mapping[str, Any] | None = None
 ) -> Path:
     """Execute one notebook and return the path of the executed copy.
 
@@ -188,10 +186,7 @@ def build_book(profile: str, strict: bool = False) -> Path:
 
 def status_tables(notebooks: Mapping[str, Mapping[str, Any]]) -> str:
     """The status page's two tables, as Markdown, from executed notebooks by name."""
-    runs = [
-        "| Notebook | Profile | Run time | Executed |",
-        "| --- | --- | --: | --- |",
-    ]
+    runs = ["| Notebook | Profile | Run time | Executed |", "| --- | --- | --: | --- |"]
     for name, notebook in notebooks.items():
         run = notebook["metadata"]["lord"]
         seconds = round(run["seconds"])

@@ -47,12 +47,7 @@ def measure(context: Context, cell: Cell) -> Outcome:
     def attack_step(method: str) -> None:
         settings = attack_at(own, method)
         loss = partial(
-            objective_values,
-            pipeline,
-            text=text,
-            settings=settings,
-            target=target,
-            seeds=seeds,
+            objective_values, pipeline, text=text, settings=settings, target=target, seeds=seeds
         )
         pgd_step([loss], images, images, settings.eps, settings.step_size)
 
