@@ -43,11 +43,7 @@ class Calibration:
 
 
 def gate_scores(
-    pipeline: StableDiffusionPipeline,
-    images: Tensor,
-    captions: Sequence[str],
-    levels: int = 10,
-    seed: int = 0,
+    pipeline: StableDiffusionPipeline, images: Tensor, captions: Sequence[str], levels: int = 10
 ) -> Tensor:
     """The mean logit of all gates over the lower half of the timesteps, shape (N,), on the CPU.
 
@@ -62,7 +58,7 @@ def gate_scores(
     """
 
     def seeds(time: int) -> list[int]:
-        return [derive_seed(seed, "audit", time)] * len(images)
+        return [derive_seed(0, "audit", time)] * len(images)
 
     total = torch.zeros(len(images))
     for _, gates in gates_by_timestep(pipeline, images, captions, levels, seeds, share=0.5):

@@ -89,7 +89,6 @@ def gate_profile(
     attacked_images: Tensor,
     captions: Sequence[str],
     levels: int = 20,
-    seed: int = 0,
 ) -> GateProfile:
     """The learned gate's λ on clean and attacked images at evenly spaced timesteps.
 
@@ -104,7 +103,7 @@ def gate_profile(
     """
 
     def seeds(time: int) -> list[int]:
-        return [derive_seed(seed, "gate", time, i) for i in range(len(clean_images))]
+        return [derive_seed(0, "gate", time, i) for i in range(len(clean_images))]
 
     profiles = []
     for images in (clean_images, attacked_images):

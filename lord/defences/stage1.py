@@ -41,6 +41,9 @@ from lord.training.adapters import (
     train_adapter,
 )
 
+ADAPTER = "lord"
+"""What the adapter of a defence is called on the U-Net."""
+
 
 def train_defence(
     pipeline: StableDiffusionPipeline,
@@ -49,7 +52,6 @@ def train_defence(
     captions: Sequence[str],
     settings: Stage1Settings | None = None,
     *,
-    adapter: str = "lord",
     checkpoint: Path | None = None,
 ) -> History:
     """Stage 1 of LoRD: train the defence; it ends on the pipeline, active and frozen.
@@ -115,10 +117,10 @@ def train_defence(
 
     name = fingerprint(settings, pipeline.unet, clean, attacked, text)
     config = adapter_config(settings)
-    add_adapter(pipeline.unet, config, adapter, derive_seed(settings.seed, "initialisation"))
+    add_adapter(pipeline.unet, config, ADAPTER, derive_seed(settings.seed, "initialisation"))
     if gated and settings.gate == "timestep":
         announce_timesteps(pipeline.unet)
-    return train_adapter(pipeline, adapter, loss, settings, checkpoint, name, "LoRD, stage 1")
+    return train_adapter(pipeline, ADAPTER, loss, settings, checkpoint, name, "LoRD, stage 1")
 
 
 def adapter_config(settings: Stage1Settings) -> LoraConfig:
