@@ -190,24 +190,18 @@ def train_clip(
         pipeline, "held-out", settings.held_out_per_domain, settings.image_size, work
     )
     encoder.half().float()  # the scores belong to what is stored
-    save_clip(encoder, out, settings, held_out_scores(encoder, held_out))
-    checkpoint.unlink(missing_ok=True)
-    return encoder
-
-
-def save_clip(
-    encoder: ClipEncoder, out: str | Path, settings: ClipSettings, held_out: dict[str, Any]
-) -> None:
-    """Write a transformers folder, each file atomically, the weights last."""
+    record = {"settings": settings.model_dump(), "held_out": held_out_scores(encoder, held_out)}
+    # A transformers folder, each file written atomically, the weights last.
     out = Path(out)
     with tempfile.TemporaryDirectory() as folder:
         encoder.model.config.save_pretrained(folder)
         encoder.tokenizer.save_pretrained(folder)
         for file in sorted(Path(folder).iterdir()):
             write_text(out / file.name, file.read_text(encoding="utf-8"))
-    record = {"settings": settings.model_dump(), "held_out": held_out}
     write_text(out / "training.json", json.dumps(record, indent=2) + "\n")
     save_tensors(half_precision(encoder.model), out / "model.safetensors", {"format": "pt"})
+    checkpoint.unlink(missing_ok=True)
+    return encoder
 
 
 def load_clip(folder: str | Path = ASSETS, device: torch.device | str = "cpu") -> ClipEncoder:

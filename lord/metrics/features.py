@@ -258,25 +258,18 @@ def train_features(
         pipeline, "held-out", settings.held_out_per_domain, settings.image_size, work
     )
     network.half().float()  # the accuracies belong to what is stored
-    save_features(network, out, settings, accuracies(network, held_out))
-    checkpoint.unlink(missing_ok=True)
-    return network
-
-
-def save_features(
-    network: FeatureNet, out: str | Path, settings: FeatureSettings, held_out: dict[str, Any]
-) -> None:
-    """Write ``model.safetensors`` and then ``config.json`` into a folder."""
     config = {
         "image_size": network.image_size,
         "width": network.width,
         "attributes": network.attributes,
         "kinds": KINDS,
         "settings": settings.model_dump(),
-        "held_out": held_out,
+        "held_out": accuracies(network, held_out),
     }
     save_tensors(half_precision(network), Path(out) / "model.safetensors")
     write_text(Path(out) / "config.json", json.dumps(config, indent=2) + "\n")
+    checkpoint.unlink(missing_ok=True)
+    return network
 
 
 def load_features(folder: str | Path = ASSETS, device: torch.device | str = "cpu") -> FeatureNet:

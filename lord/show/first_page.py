@@ -117,8 +117,17 @@ def _closed(gaps: pd.DataFrame, records: Sequence[Record]) -> str:
 
 
 def _gate(table: pd.DataFrame, gaps: pd.DataFrame, records: Sequence[Record]) -> str:
-    """Which treatment was chosen, and what the gate does as trained."""
-    verdict = "Not leave it as it was trained" if _untrusted(table) else "Undecided"
+    """Which treatment was chosen, and what the gate does as trained.
+
+    It is not trusted where LoRD as trained has a worse FID under ACE than as chosen, everywhere.
+    """
+    ours = table[(table["attack"] == "ace") & (table["defence"] == PROPOSED)]
+    left = ours["treatment"] == AS_TRAINED[PROPOSED]
+    worse = []
+    for _, rows in ours.groupby("domain"):
+        as_trained, best = rows[left.loc[rows.index]], rows[rows["selected"]]
+        worse.append(len(as_trained) and is_worse(as_trained.iloc[0], best.iloc[0], "fid"))
+    verdict = "Not leave it as it was trained" if all(worse) else "Undecided"
     chosen = chosen_treatments(records, list(_by_domain(table)))
     text = f"**{verdict}.** Chosen on identities that are not evaluated: {chosen}."
     trained = gaps[(gaps["attack"] == "ace") & (gaps["defence"] == PROPOSED)]
@@ -128,19 +137,6 @@ def _gate(table: pd.DataFrame, gaps: pd.DataFrame, records: Sequence[Record]) ->
     return (
         f"{text} {{doc}}`notebooks/09_lord_stage2` compares treatments, "
         "{doc}`notebooks/13_lambda` explains them."
-    )
-
-
-def _untrusted(table: pd.DataFrame) -> bool:
-    """Whether under ACE LoRD as trained has a worse FID than as chosen, in every domain."""
-    ours = table[(table["attack"] == "ace") & (table["defence"] == PROPOSED)]
-    pairs = [
-        (rows[rows["treatment"] == AS_TRAINED[PROPOSED]], rows[rows["selected"]])
-        for _, rows in ours.groupby("domain")
-    ]
-    return all(
-        len(trained) and is_worse(trained.iloc[0], chosen.iloc[0], "fid")
-        for trained, chosen in pairs
     )
 
 

@@ -6,7 +6,6 @@ from itertools import product
 import numpy as np
 import pandas as pd
 from IPython.display import HTML
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from pandas.io.formats.style import Styler
 
@@ -54,14 +53,20 @@ def result_records(profile: str) -> list[Record]:
 
 @styled
 def treatment_comparison(records: Sequence[Record]) -> Figure:
-    """FID and CLIP-IQA of every test-time treatment; filled: the one chosen on other identities."""
+    """FID and CLIP-IQA of every test-time treatment; filled: the one chosen on other identities.
+
+    Vertical lines are LoRAs without a defence.
+    """
     table, conditions = tables.treatment_table(records), tables.main_table(records)
     defences, treatments = (list(table[name].unique()) for name in ("defence", "treatment"))
     height = len(JUDGED) * (0.3 * len(treatments) + 0.55) + 0.7
     names = list(map(treatment_name, treatments))
     figure, drawn = ranking(judged_keys(records), table["domain"].unique(), names, height)
     for panel, name, domain in drawn:
-        _reference_lines(panel, conditions[conditions["domain"] == domain], name)
+        undefended = _where(conditions, domain=domain, defence="none").set_index("attack")
+        for attack, style in (("none", ":"), ("ace", "--")):
+            label, colour = condition_name(attack, "none"), condition_colour(attack, "none")
+            panel.axvline(undefended.loc[attack, name], color=colour, linestyle=style, label=label)
         for cell in table[table["domain"] == domain].to_dict("records"):
             place = treatments.index(cell["treatment"])
             place += 0.3 * (defences.index(cell["defence"]) - (len(defences) - 1) / 2)
@@ -70,14 +75,6 @@ def treatment_comparison(records: Sequence[Record]) -> Figure:
             interval(panel, cell, name, place, colour, cell["selected"], label)
     legend(figure)
     return mark(figure, records)
-
-
-def _reference_lines(panel: Axes, conditions: pd.DataFrame, name: str) -> None:
-    """Where LoRAs without a defence are, as vertical lines."""
-    undefended = conditions[conditions["defence"] == "none"].set_index("attack")
-    for attack, style in (("none", ":"), ("ace", "--")):
-        label, colour = condition_name(attack, "none"), condition_colour(attack, "none")
-        panel.axvline(undefended.loc[attack, name], color=colour, linestyle=style, label=label)
 
 
 def treatment_table(records: Sequence[Record], experiment: str = "main") -> Styler:

@@ -165,8 +165,16 @@ def build_book(profile: str, strict: bool = False) -> Path:
     from lord.study.profile import load_profile
     from lord.study.run import load_records, results_root
 
-    notebooks = _gather_notebooks(profile)
-    generated = BOOK / "_generated"
+    notebooks, generated = {}, BOOK / "_generated"
+    for name in notebook_names():
+        executed = executed_folder(profile) / f"{name}.ipynb"
+        if not executed.exists():
+            raise FileNotFoundError(
+                f"{executed} is missing: run `lord study notebook {name} --profile {profile}`"
+            )
+        text = executed.read_text(encoding="utf-8")
+        write_text(BOOK / "notebooks" / executed.name, text)
+        notebooks[name] = json.loads(text)
     records = load_records(load_profile(profile))
     write_text(generated / "status.md", status_tables(notebooks) + provenance(records))
     write_text(generated / "summary.md", show.summary(profile))
@@ -214,19 +222,3 @@ def provenance(records: Sequence["Record"]) -> str:
         f"{lost} at commits that are no longer in the history; {sum(r.is_stale for r in records)} "
         "are by older versions of a component.\n"
     )
-
-
-def _gather_notebooks(profile: str) -> dict[str, Any]:
-    """Copy a profile's executed notebooks to where the book expects them; return them by name."""
-    folder = BOOK / "notebooks"
-    notebooks = {}
-    for name in notebook_names():
-        executed = executed_folder(profile) / f"{name}.ipynb"
-        if not executed.exists():
-            raise FileNotFoundError(
-                f"{executed} is missing: run `lord study notebook {name} --profile {profile}`"
-            )
-        text = executed.read_text(encoding="utf-8")
-        write_text(folder / executed.name, text)
-        notebooks[name] = json.loads(text)
-    return notebooks
