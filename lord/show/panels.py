@@ -131,6 +131,5 @@ def legend(figure: Figure, columns: int = 2) -> None:
     entries = {}
     for panel in figure.axes:
         handles, labels = panel.get_legend_handles_labels()
-        for label, handle in zip(labels, handles, strict=True):
-            entries.setdefault(label, handle)
+        entries |= dict(zip(labels, handles, strict=True))
     figure.legend(entries.values(), entries, loc="outside lower center", ncols=columns)
