@@ -181,8 +181,7 @@ def _curves(
         for label, curve in table[table["domain"] == domain].groupby("label", sort=False):
             own = curve.iloc[0]
             colour = condition_colour(own["attack"], own["defence"])
-            ends = {"mean": name, "low": f"{name}_low", "high": f"{name}_high"}
-            values = curve[list(ends.values())].set_axis(list(ends), axis="columns")
+            values = [curve[f"{name}{end}"] for end in ("", "_low", "_high")]
             band(panel, curve[over], values, own["style"], colour, label, alpha=0.15)
     for panel, name in zip(axes[:, 0], JUDGED, strict=True):
         panel.set_ylabel(metric_label(keys[name]))

@@ -87,7 +87,7 @@ def _lambda(
     label: str,
 ) -> None:
     """The mean of λ over images, in the band of its middle half."""
-    curve = {end: record.series[f"{name}_{end}"] for end in ("mean", "low", "high")}
+    curve = [record.series[f"{name}_{end}"] for end in ("mean", "low", "high")]
     band(panel, steps, curve, style, colour, label, alpha=0.2, markersize=3.5)
 
 

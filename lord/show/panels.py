@@ -76,16 +76,17 @@ def interval(
 def band(
     panel: Axes,
     steps: ArrayLike,
-    curve: Mapping[str, ArrayLike],
+    curve: Sequence[ArrayLike],
     style: str,
     colour: str,
     label: str,
     alpha: float,
     **line: Any,
 ) -> None:
-    """The ``mean`` of a curve as a line, in a band from its ``low`` to its ``high``."""
-    panel.fill_between(steps, curve["low"], curve["high"], color=colour, alpha=alpha, linewidth=0)
-    panel.plot(steps, curve["mean"], style, color=colour, label=label, **line)
+    """The means of a curve as a line, in a band between the ends that follow them in ``curve``."""
+    mean, low, high = curve
+    panel.fill_between(steps, low, high, color=colour, alpha=alpha, linewidth=0)
+    panel.plot(steps, mean, style, color=colour, label=label, **line)
 
 
 def matrix(
