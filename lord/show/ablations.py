@@ -66,7 +66,6 @@ def ablation_table(
     return metric_table(table, heads, [*records, *compared], competing, among, worst, further)
 
 
-@where_planned
 @styled
 def ablation_figure(records: Sequence[Record], compared: Sequence[Record]) -> Figure:
     """FID and CLIP-IQA of every variant, from the lowest to the highest cell around the mean.
@@ -101,7 +100,6 @@ def _tick(panel: Axes, value: float, place: float, colour: str, label: str) -> N
     panel.plot(value, place, "|", color=colour, markersize=9, markeredgewidth=2, label=label)
 
 
-@where_planned
 @styled
 def ablation_samples(records: Sequence[Record], compared: Sequence[Record]) -> Figure:
     """Every variant of the first attack: photographs learned from, and samples, three of each.
@@ -132,7 +130,6 @@ def ablation_samples(records: Sequence[Record], compared: Sequence[Record]) -> F
     return mark(figure, [*records, *compared])
 
 
-@where_planned
 @styled
 def rank_curves(records: Sequence[Record], compared: Sequence[Record]) -> Figure:
     """FID and CLIP-IQA against the rank, of LoRAs on clean and attacked photos and behind LoRD."""
@@ -153,7 +150,6 @@ DOSES = {"attacked_share": "share of attacked photographs", "eps_levels": "ε, g
 """How much can be attacked, and what to call it."""
 
 
-@where_planned
 @styled
 def dose_curves(records: Sequence[Record], compared: Sequence[Record], dose: str) -> Figure:
     """FID and CLIP-IQA against one of `DOSES`, of LoRAs with and without a defence."""

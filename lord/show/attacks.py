@@ -47,29 +47,23 @@ def attack_pictures(records: Sequence[Record], domain: str) -> Figure:
     Args:
         records: of main and damage.
     """
-    shown = _pictured(records, domain)
-    shown = {name: shown[name] for name in ATTACK_NAMES if name in shown}
-    clean = sample_tiles(shown["none"])[1, 0]
-    rows = {}
-    for name, record in shown.items():
-        samples, (attacked, *_) = sample_tiles(record)
-        change = (0.5 + AMPLIFIED * (attacked - clean)).clip(0, 1)
-        rows[ATTACK_NAMES[name]] = np.stack([attacked, change, *samples[:4]])
-    return mark(labelled_rows(rows), list(shown.values()))
-
-
-def _pictured(records: Sequence[Record], domain: str) -> dict[str, Record]:
-    """For each attack the record of the first subject and seed, at the main table's ε."""
     first = next(r for r in records if r.kind == "damage" and r.settings["domain"] == domain)
-    place = {name: first.settings[name] for name in ("domain", "subject", "seed")}
-    place["defence"] = "none"
-    return {
+    place = {name: first.settings[name] for name in ("domain", "subject", "seed", "defence")}
+    eps = main_eps(records)
+    found = {
         record.settings["attack_name"]: record
         for record in records
         if record.kind != "steps"
         and place.items() <= record.settings.items()
-        and record.settings.get("attack", {"eps": main_eps(records)})["eps"] == main_eps(records)
+        and record.settings.get("attack", {"eps": eps})["eps"] == eps
     }
+    clean = sample_tiles(found["none"])[1, 0]
+    rows = {}
+    for name in filter(found.get, ATTACK_NAMES):
+        samples, (attacked, *_) = sample_tiles(found[name])
+        change = (0.5 + AMPLIFIED * (attacked - clean)).clip(0, 1)
+        rows[ATTACK_NAMES[name]] = np.stack([attacked, change, *samples[:4]])
+    return mark(labelled_rows(rows), list(found.values()))
 
 
 def main_eps(records: Sequence[Record]) -> float:
@@ -127,11 +121,12 @@ def damage_findings(records: Sequence[Record]) -> Markdown:
     lines = []
     for (domain, name), cells in margins.groupby(["domain", "metric"], sort=False):
         most = cells.loc[cells["margin"].idxmax()]
-        margin = with_interval(most["margin"], most["margin_low"], most["margin_high"])
         line = f"- {domain}, {metric_name(keys[name])}: {cells['worse'].sum()} of {len(cells)} "
         line += "attacks are worse than noise"
         if most["worse"]:
-            line += f"; {ATTACK_NAMES[most['attack']]} most of all, by {margin}"
+            line += (
+                f"; {ATTACK_NAMES[most['attack']]} most of all, by {with_interval(most, 'margin')}"
+            )
         lines.append(f"{line}.")
     ever = margins.groupby("attack")["worse"].any()
     harmless = [words for attack, words in ATTACK_NAMES.items() if not ever.get(attack, True)]

@@ -20,7 +20,6 @@ from lord.show.style import (
     mark,
     metric_label,
     styled,
-    where_planned,
 )
 
 
@@ -117,7 +116,6 @@ def running_mean(values: Sequence[float]) -> tuple[np.ndarray, np.ndarray]:
     return np.arange(len(means)) + (window - 1) / 2, means
 
 
-@where_planned
 @styled
 def objective_curves(records: Sequence[Record], defence: str = PROPOSED) -> Figure:
     """What each attack raises against its gradient steps, by an attacker who knows the defence."""

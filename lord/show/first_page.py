@@ -92,7 +92,9 @@ def _damage(table: pd.DataFrame, records: Sequence[Record]) -> str:
         for domain, cells in domains.items():
             clean, attacked = cells[CLEAN], cells[ATTACKED]
             worse.append(is_worse(attacked, clean, name))
-            changes.append(f"from {_text(clean, name)} to {_text(attacked, name)} on {domain}")
+            changes.append(
+                f"from {with_interval(clean, name)} to {with_interval(attacked, name)} on {domain}"
+            )
         parts.append(f"{metric_name(keys[name])} goes {listed(changes)}")
     verdict = "Yes" if all(worse) else "In part" if any(worse) else "Not in this run"
     return f"**{verdict}.** With it {'; '.join(parts)}."
@@ -242,7 +244,3 @@ def _by_domain(table: pd.DataFrame) -> dict[str, dict[tuple[str, str], Cell]]:
     for row in table[table["selected"]].to_dict("records"):
         cells.setdefault(row["domain"], {})[row["attack"], row["defence"]] = row
     return cells
-
-
-def _text(cell: Cell, name: str) -> str:
-    return with_interval(cell[name], cell[f"{name}_low"], cell[f"{name}_high"])

@@ -59,7 +59,6 @@ def gate_by_timestep(records: Sequence[Record]) -> Figure:
     return mark(figure, gated)
 
 
-@where_planned
 @styled
 def sampled_gates(records: Sequence[Record]) -> Figure:
     """λ while sampling, and on the photographs that the LoRA learned from, noised as much."""
@@ -163,7 +162,6 @@ def _areas(record: Record) -> dict[tuple[str, float], float]:
     }
 
 
-@where_planned
 @styled
 def gate_grid(records: Sequence[Record], compared: Sequence[Record]) -> Figure:
     """FID for λ while stage 2 learns (rows) and while sampling (columns), shaded by logarithm."""

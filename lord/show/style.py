@@ -5,7 +5,7 @@ text around it on a desktop and still readable on a phone. Colours are those of 
 people with any colour vision can tell apart; markers and line styles repeat what they say.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import wraps
 from typing import Any
 
@@ -103,9 +103,22 @@ LEFT_OUT = (
 )
 
 
-def styled(draw: Callable[..., Figure]) -> Callable[..., Figure]:
+def where_planned(draw: Callable[..., Any]) -> Callable[..., Any]:
+    """Show a note instead where the profile has no such experiments, and so no records."""
+
+    @wraps(draw)
+    def shown(records: Any, *others: Any, **options: Any) -> Any:
+        if isinstance(records, list) and not records:
+            return HTML(LEFT_OUT)
+        return draw(records, *others, **options)
+
+    return shown
+
+
+def styled(draw: Callable[..., Figure]) -> Callable[..., Figure | HTML]:
     """Draw in the book's style, and close the figure so that a notebook shows it once."""
 
+    @where_planned
     @wraps(draw)
     def drawn(*arguments: Any, **options: Any) -> Figure:
         with plt.rc_context(STYLE):
@@ -114,16 +127,6 @@ def styled(draw: Callable[..., Figure]) -> Callable[..., Figure]:
         return figure
 
     return drawn
-
-
-def where_planned(draw: Callable[..., Any]) -> Callable[..., Any]:
-    """Show a note instead where the profile has no such experiments."""
-
-    @wraps(draw)
-    def shown(records: Sequence[Record], *others: Any, **options: Any) -> Any:
-        return draw(records, *others, **options) if records else HTML(LEFT_OUT)
-
-    return shown
 
 
 def mark(figure: Figure, records: Sequence[Record]) -> Figure:
@@ -210,7 +213,8 @@ def number(value: float) -> str:
     return f"{value:.2f}" if abs(value) < 10 else f"{value:.1f}"
 
 
-def with_interval(mean: float, low: float, high: float) -> str:
-    """``"mean [low, high]"``, or the mean alone where there is no interval (NaN)."""
-    text = number(mean)
+def with_interval(cell: Mapping[str, float], name: str) -> str:
+    """``"mean [low, high]"`` of a column, or the mean alone where there is no interval (NaN)."""
+    low, high = cell[f"{name}_low"], cell[f"{name}_high"]
+    text = number(cell[name])
     return text if low != low else f"{text} [{number(low)}, {number(high)}]"

@@ -856,8 +856,10 @@ def test_worse_means_without_overlap(name, cell, baseline, expected):
 
 
 def test_an_interval_is_left_out_where_there_is_none():
-    assert with_interval(12.34, 9.5, 15) == "12.3 [9.50, 15.0]"
-    assert with_interval(0.5, float("nan"), float("nan")) == "0.50"
+    assert with_interval({"x": 12.34, "x_low": 9.5, "x_high": 15}, "x") == "12.3 [9.50, 15.0]"
+    assert (
+        with_interval(dict.fromkeys(("x_low", "x_high"), float("nan")) | {"x": 0.5}, "x") == "0.50"
+    )
 
 
 def test_columns_follow_the_networks_of_the_records(study):
