@@ -16,7 +16,6 @@ class ReportingGroup(TyperGroup):
     """A group of commands that reports expected errors and ends with exit code 1."""
 
     def invoke(self, ctx: typer.Context) -> Any:
-        """Run the command."""
         try:
             return super().invoke(ctx)
         except BrokenPipeError:  # the reader of our output has seen enough

@@ -13,7 +13,6 @@ AMPLIFIED = 10
 
 
 def cells(profile: Profile) -> Iterator[Cell]:
-    """One cell for each domain."""
     names = ["subjects", "seeds", "photographs", "budget"]
     components = ["step:renderer", "attack:ace", f"attack:{NOISE}"]
     components += ["metric:denoising_loss", "metric:psnr"]

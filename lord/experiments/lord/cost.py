@@ -34,7 +34,6 @@ REFERENCES = {
 
 
 def cells(profile: Profile) -> Iterator[Cell]:
-    """One cell."""
     names = ["domains", "subjects", "photographs", "finetune", "stage1", "wide", "adversarial"]
     purifiers = [name for name in defended(profile["main"].conditions) if name in PURIFIERS]
     components = ["step:finetune", "defence:lord", "defence:lora", "step:sampler"]

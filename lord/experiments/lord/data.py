@@ -9,7 +9,6 @@ from lord.study.profile import Profile
 
 
 def cells(profile: Profile) -> Iterator[Cell]:
-    """One cell."""
     yield single("data", profile["lord"], ["domains"], ["step:renderer"], weighed=False)
 
 

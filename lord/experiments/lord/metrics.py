@@ -10,7 +10,6 @@ from lord.study.profile import Profile
 
 
 def cells(profile: Profile) -> Iterator[Cell]:
-    """One cell for each domain."""
     names = ["subjects", "held_out", "references"]
     for domain in profile["lord"].domains:
         components = ["step:renderer", *MEASURED[:3]]

@@ -9,7 +9,6 @@ from lord.study.profile import Profile
 
 
 def cells(profile: Profile) -> Iterator[Cell]:
-    """One cell."""
     names = ["domains", "held_out", "sampling"]
     components = ["step:renderer", "step:sampler", "metric:psnr", "metric:identity"]
     yield single("model", profile["lord"], names, components, judged=True)

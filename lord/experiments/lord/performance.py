@@ -14,7 +14,6 @@ BATCH = 16
 
 
 def cells(profile: Profile) -> Iterator[Cell]:
-    """One cell."""
     names = ["domains", "subjects", "budget", "finetune"]
     attacks = tuple(f"attack:{name}" for name in ATTACKS if name != NOISE)
     cell = single("performance", profile["lord"], names, ["step:renderer"], measured=attacks)
