@@ -8,8 +8,10 @@ from torch import Tensor
 
 from lord.defences.saved import load_defence
 from lord.metrics.clip import load_clip
+from lord.metrics.clip_iqa import openai_clip
 from lord.metrics.features import load_features
-from lord.metrics.measure import Instruments, hub_instruments, measure, reference_features
+from lord.metrics.fid import inception
+from lord.metrics.measure import Instruments, measure, reference_features
 from lord.training.adapters import History
 from lord.training.lora import finetune, remove_adapters
 from lord.training.settings import FinetuneSettings
@@ -76,12 +78,10 @@ def instruments_for(pipeline: StableDiffusionPipeline) -> Instruments:
     `lord pretrain` and this package keep a model in ``embedded`` and its networks in ``features``
     and ``clip`` of the same folder. Any other model is judged by Inception and OpenAI's CLIP.
     """
-    beside = Path(str(pipeline.name_or_path)).parent
-    if not (beside / "features").is_dir():
-        return hub_instruments(pipeline.device)
-    return Instruments(
-        load_features(beside / "features", pipeline.device),
-        load_clip(beside / "clip", pipeline.device),
-        "fid_embedded",
-        "clip_iqa_embedded",
-    )
+    beside, device = Path(str(pipeline.name_or_path)).parent, pipeline.device
+    if not (beside / "features").is_dir():  # these are downloaded on first use
+        features, clip = inception().to(device), openai_clip().to(device)
+        return Instruments(features, clip, "fid_inception", "clip_iqa_openai")
+    features = load_features(beside / "features", device)
+    clip = load_clip(beside / "clip", device)
+    return Instruments(features, clip, "fid_embedded", "clip_iqa_embedded")

@@ -1,10 +1,12 @@
-"""What is wrong with settings, in words."""
+"""What is wrong, in words."""
 
 from pydantic import ValidationError
 
 
-def described(error: ValidationError) -> str:
-    """Each field with what is wrong with it, in one line."""
+def described(error: Exception) -> str:
+    """What an error says in one line; of settings, each field with what is wrong with it."""
+    if not isinstance(error, ValidationError):
+        return str(error) or type(error).__name__
     problems = []
     for problem in error.errors():
         field = ".".join(map(str, problem["loc"]))

@@ -17,7 +17,7 @@ import resource
 import subprocess
 import sys
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -139,52 +139,37 @@ def peak_of_process() -> int:
 
 
 def make_record(
-    name: str,
-    kind: str,
     settings: Mapping[str, Any],
-    seed: int,
-    metrics: Mapping[str, float],
     measurement: Measurement,
     components: Iterable[str],
-    key: str,
-    series: Mapping[str, Sequence[float]] | None = None,
-    evidence: bool = True,
     device: "torch.device | str" = "cpu",
+    evidence: bool = True,
+    **found: Any,
 ) -> Record:
     """A record of an experiment that just ended.
 
     Args:
-        name: what people call the experiment; two records may share a kind, not a name.
         settings: fully resolved, JSON values only.
         components: what took part.
-        key: see `record_key`.
-        series: curves for figures.
-        evidence: False for runs at a scale that shows only that the code works.
         device: where it ran.
+        found: the other fields of `Record`, but for those that say out of what it came.
 
     Raises:
         pydantic.ValidationError: a metric, or a point of a series, is not a finite number.
     """
     commit, dirty, source = git_state()
     return Record(
-        name=name,
-        kind=kind,
-        key=key,
         settings=json.loads(json.dumps(dict(settings))),
-        seed=seed,
         components={name: version_of(name) for name in sorted(components)},
-        evidence=evidence,
-        metrics=dict(metrics),
-        series={key: list(values) for key, values in (series or {}).items()},
-        started=measurement.started,
-        seconds=measurement.seconds,
-        peak_memory_mb=measurement.peak_memory_mb,
         device=describe_device(device),
         versions={"python": platform.python_version()}
         | {package: metadata.version(package) for package in PACKAGES},
         commit=commit,
         dirty=dirty,
         source=source,
+        evidence=evidence,
+        **vars(measurement),
+        **found,
     )
 
 

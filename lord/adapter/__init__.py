@@ -20,25 +20,3 @@ from lord.adapter.attach import (
 from lord.adapter.config import LordConfig
 from lord.adapter.gate import GateRecord, announce_timesteps, lord_layers, record_gates, set_gate
 from lord.adapter.layer import LordConv2d, LordLinear
-
-__all__ = [
-    "GateRecord",
-    "LordConfig",
-    "LordConv2d",
-    "LordLinear",
-    "activate",
-    "active_adapters",
-    "adapter_tensors",
-    "add_adapter",
-    "announce_timesteps",
-    "load_tensors",
-    "lora_layers",
-    "lord_layers",
-    "merge",
-    "record_gates",
-    "remove_adapter",
-    "remove_adapters",
-    "set_gate",
-    "unmerge",
-    "without_adapters",
-]

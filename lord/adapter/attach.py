@@ -7,11 +7,7 @@ from contextlib import contextmanager
 import torch
 from diffusers import UNet2DConditionModel
 from peft import LoraConfig, inject_adapter_in_model
-from peft.functional import (
-    cast_adapter_dtype,
-    get_peft_model_state_dict,
-    set_peft_model_state_dict,
-)
+from peft.functional import cast_adapter_dtype, get_peft_model_state_dict, set_peft_model_state_dict
 from peft.tuners.lora.layer import LoraLayer
 from torch import Tensor
 

@@ -176,11 +176,14 @@ OBJECTIVES: dict[str, Callable[[Draw], Tensor]] = {
 """The objective of every attack, each from a `Draw` to shape (N,)."""
 
 
-def edit_sampler(pipeline: StableDiffusionPipeline) -> DDIMScheduler:
-    """DDIM in `EDIT_STEPS` equal steps, the first of them at ``EDIT_STRENGTH`` of the schedule.
+def edit(draw: Draw) -> Tensor:
+    """Images (N, 3, H, W) that a short DDIM sampler makes of the noised images.
 
-    Its schedule is the beginning of the model's, and "trailing" steps start at the end of that.
+    SDEdit (Meng et al., arXiv:2108.01073): from z_t at ``EDIT_STRENGTH`` of the schedule back to 0,
+    in `EDIT_STEPS` equal steps.
     """
+    pipeline, unet = draw.pipeline, draw.unet
+    # The sampler's schedule is the beginning of the model's; "trailing" steps start at its end.
     betas = training_schedule(pipeline).betas
     betas = betas[: round(EDIT_STRENGTH * len(betas))]
     sampler = DDIMScheduler.from_config(
@@ -191,16 +194,6 @@ def edit_sampler(pipeline: StableDiffusionPipeline) -> DDIMScheduler:
         timestep_spacing="trailing",
     )
     sampler.set_timesteps(EDIT_STEPS)
-    return sampler
-
-
-def edit(draw: Draw) -> Tensor:
-    """Images (N, 3, H, W) that a short DDIM sampler makes of the noised images.
-
-    SDEdit (Meng et al., arXiv:2108.01073): from z_t at ``EDIT_STRENGTH`` of the schedule back to 0.
-    """
-    pipeline, unet = draw.pipeline, draw.unet
-    sampler = edit_sampler(pipeline)
     times = sampler.timesteps.to(draw.latents.device)
     latents = sampler.add_noise(draw.latents, draw.noise, times[:1])
     empty = encode_prompts(pipeline, [""]).to(draw.text).expand_as(draw.text)

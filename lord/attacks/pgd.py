@@ -104,7 +104,14 @@ def attack(
         ValueError: shapes, ranges or lengths that do not fit, or an l2 budget too small for 8 bits.
         FloatingPointError: a gradient is not finite, as half precision may cause.
     """
-    _check_inputs(pipeline, images, prompts, seeds, batch_size)
+    check_predicts_noise(pipeline)
+    check_images(images)
+    if isinstance(prompts, str) or not len(images) == len(prompts) == len(seeds):
+        raise ValueError(
+            f"prompts, seeds: expected one per image, a list each, for {len(images)} images."
+        )
+    if batch_size < 1:
+        raise ValueError(f"batch_size: expected at least 1, got {batch_size}.")
     original = images.detach().float()
     if settings.norm == "l2":
         original = (original * 255).round() / 255
@@ -219,20 +226,3 @@ def frozen(*modules: torch.nn.Module) -> Iterator[None]:
     finally:
         for weight, flag in zip(weights, flags, strict=True):
             weight.requires_grad_(flag)
-
-
-def _check_inputs(
-    pipeline: StableDiffusionPipeline,
-    images: Tensor,
-    prompts: Sequence[str],
-    seeds: Sequence[int],
-    batch_size: int,
-) -> None:
-    check_predicts_noise(pipeline)
-    check_images(images)
-    if isinstance(prompts, str) or not len(images) == len(prompts) == len(seeds):
-        raise ValueError(
-            f"prompts, seeds: expected one per image, a list each, for {len(images)} images."
-        )
-    if batch_size < 1:
-        raise ValueError(f"batch_size: expected at least 1, got {batch_size}.")

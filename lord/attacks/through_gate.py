@@ -6,7 +6,6 @@ the perturbation upon itself while a LoRA is trained.
 """
 
 from collections.abc import Sequence
-from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -38,16 +37,12 @@ def attack_and_close(
     """
     if settings.surrogate != "none":
         raise ValueError("surrogate: expected 'none', the defended model itself is attacked")
-    objective = partial(closing_values, weight=weight)
+
+    def objective(pipeline: StableDiffusionPipeline, images: Tensor, **draw: object) -> Tensor:
+        with record_gates(pipeline.unet) as gates:
+            value = objective_values(pipeline, images, **draw)
+        logits = [layer for passes in gates.logits.values() for layer in passes]
+        shut = torch.stack([F.logsigmoid(-layer).mean(1) for layer in logits])
+        return value + weight * shut.mean(0)
+
     return attack(pipeline, images, prompts, settings, seeds, objective=objective)
-
-
-def closing_values(
-    pipeline: StableDiffusionPipeline, images: Tensor, *, weight: float, **draw: object
-) -> Tensor:
-    """L(x) + weight · mean log(1 − λ) at one draw per image, shape (N,)."""
-    with record_gates(pipeline.unet) as gates:
-        objective = objective_values(pipeline, images, **draw)
-    logits = [layer for passes in gates.logits.values() for layer in passes]
-    shut = torch.stack([F.logsigmoid(-layer).mean(1) for layer in logits])
-    return objective + weight * shut.mean(0)

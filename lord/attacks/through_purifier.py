@@ -5,7 +5,6 @@ LoRA learns from it. This one looks for what outlives purification.
 """
 
 from collections.abc import Sequence
-from functools import partial
 
 from diffusers import StableDiffusionPipeline
 from torch import Tensor
@@ -37,22 +36,11 @@ def attack_purified(
     """
     if settings.surrogate != "none" or settings.transformations:
         raise ValueError("surrogate, transformations: expected none of these")
-    objective = partial(purified_values, denoising_steps=denoising_steps)
+
+    def objective(pipeline, images, text, *, seeds, **draw):
+        height, width = images.shape[2:]
+        padded = pad(pipeline, images)
+        seen = noise_and_denoise(pipeline, padded, text, seeds, steps=denoising_steps)
+        return objective_values(pipeline, seen[..., :height, :width], text, seeds=seeds, **draw)
+
     return attack(pipeline, images, prompts, settings, seeds, objective=objective)
-
-
-def purified_values(
-    pipeline: StableDiffusionPipeline,
-    images: Tensor,
-    text: Tensor,
-    *,
-    seeds: Sequence[int],
-    denoising_steps: int,
-    **draw: object,
-) -> Tensor:
-    """L(P(x)) at one draw per image, shape (N,)."""
-    height, width = images.shape[2:]
-    padded = pad(pipeline, images)
-    seen = noise_and_denoise(pipeline, padded, text, seeds, steps=denoising_steps)
-    seen = seen[..., :height, :width]
-    return objective_values(pipeline, seen, text, seeds=seeds, **draw)

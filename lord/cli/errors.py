@@ -3,7 +3,6 @@
 from typing import Any
 
 import typer
-from pydantic import ValidationError
 from typer.core import TyperGroup
 
 from lord.errors import described
@@ -17,7 +16,6 @@ class ReportingGroup(TyperGroup):
     """A group of commands that reports expected errors and ends with exit code 1."""
 
     def invoke(self, ctx: typer.Context) -> Any:
-        """Run the command."""
         try:
             return super().invoke(ctx)
         except BrokenPipeError:  # the reader of our output has seen enough
@@ -26,17 +24,10 @@ class ReportingGroup(TyperGroup):
             if ctx.params["debug"]:
                 raise
             console.print(
-                f"Error: {describe(error)}",
+                f"Error: {described(error)}",
                 style="red",
                 markup=False,
                 highlight=False,
                 soft_wrap=True,
             )
             raise typer.Exit(1) from error
-
-
-def describe(error: Exception) -> str:
-    """What the error says; of settings, each field with what is wrong with it."""
-    if isinstance(error, ValidationError):
-        return described(error)
-    return str(error) or type(error).__name__

@@ -6,9 +6,10 @@ centred square cut out and resized. Everything is read before anything else star
 found at once.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -49,17 +50,30 @@ def load_folder(folder: str | Path, size: int, default_caption: str = DEFAULT_CA
         ValueError: the folder has no images, or some files are not images, are broken, or are
             smaller than ``size``; one message names them all.
     """
+
+    def read(path: Path) -> tuple[Tensor, str]:
+        return read_image(path, (size, size)), _caption_of(path, default_caption)
+
     paths = list_images(folder)
-    images, captions, problems = [], [], []
-    for path in paths:
+    images, captions = zip(*_each(read, paths), strict=True)
+    return ImageSet(torch.stack(images), list(captions), paths)
+
+
+def _each(read: Callable[[Any], Any], sources: Iterable[Any]) -> list[Any]:
+    """What is read of every source.
+
+    Raises:
+        ValueError: some could not be read; one message names them all.
+    """
+    found, problems = [], []
+    for source in sources:
         try:
-            images.append(read_image(path, (size, size)))
-            captions.append(_read_caption(path.with_suffix(".txt"), default_caption))
+            found.append(read(source))
         except ValueError as error:
             problems.append(str(error))
     if problems:
         raise ValueError("\n".join(problems))
-    return ImageSet(torch.stack(images), captions, paths)
+    return found
 
 
 @dataclass(frozen=True)
@@ -85,22 +99,18 @@ def load_originals(folder: str | Path, default_caption: str = DEFAULT_CAPTION) -
     Raises:
         FileNotFoundError, ValueError: as `load_folder`, with at least `SMALLEST` pixels a side.
     """
+
+    def read(path: Path) -> str:
+        height, width = read_image(path, None).shape[1:]
+        if min(height, width) < SMALLEST:
+            raise ValueError(
+                f"{path}: {width}×{height} pixels are too few, at least {SMALLEST} a side are "
+                "needed. Remove it."
+            )
+        return _caption_of(path, default_caption)
+
     paths = list_images(folder)
-    captions, problems = [], []
-    for path in paths:
-        try:
-            height, width = read_image(path, None).shape[1:]
-            if min(height, width) < SMALLEST:
-                raise ValueError(
-                    f"{path}: {width}×{height} pixels are too few, at least {SMALLEST} a side are "
-                    "needed. Remove it."
-                )
-            captions.append(_read_caption(path.with_suffix(".txt"), default_caption))
-        except ValueError as error:
-            problems.append(str(error))
-    if problems:
-        raise ValueError("\n".join(problems))
-    return ImageSet(ImageFiles(paths), captions, paths)
+    return ImageSet(ImageFiles(paths), _each(read, paths), paths)
 
 
 def list_images(folder: str | Path) -> list[Path]:
@@ -165,15 +175,12 @@ def load_dataset(
         raise ValueError(f"{name_or_path}: the data set has no rows.")
     # Decoded here one by one, so that a broken image is reported with its row.
     column = table.cast_column(image_column, datasets.Image(decode=False))[image_column]
-    images, problems = [], []
-    for row, item in enumerate(column):
-        name = f"{name_or_path}, row {row}"
-        try:
-            images.append(_read(datasets.Image().decode_example, item, (size, size), name))
-        except ValueError as error:
-            problems.append(str(error))
-    if problems:
-        raise ValueError("\n".join(problems))
+
+    def read(item: tuple[int, Any]) -> Tensor:
+        decode, name = datasets.Image().decode_example, f"{name_or_path}, row {item[0]}"
+        return _read(decode, item[1], (size, size), name)
+
+    images = _each(read, enumerate(column))
     captions = [default_caption] * len(images)
     if caption_column is not None:
         captions = [str(caption) for caption in table[caption_column]]
@@ -260,7 +267,8 @@ def _to_rgb(image: Image.Image) -> Image.Image:
     return image.convert("RGB")
 
 
-def _read_caption(path: Path, default: str) -> str:
+def _caption_of(image: Path, default: str) -> str:
+    path = image.with_suffix(".txt")
     if not path.is_file():
         return default
     try:

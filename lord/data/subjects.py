@@ -69,11 +69,6 @@ class Subject:
         """The prompt that names the subject, DreamBooth style."""
         return domain_module(self.domain).SUBJECT_PROMPT
 
-    @property
-    def class_prompt(self) -> str:
-        """The prompt of the subject's class, for prior preservation."""
-        return domain_module(self.domain).CLASS_PROMPT
-
     def photographs(self, count: int, size: int = 64) -> Batch:
         """The pictures a fine-tune learns from."""
         return self._visits("photograph", count, size)

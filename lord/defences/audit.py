@@ -17,12 +17,9 @@ from scipy.optimize import minimize
 from scipy.special import expit, logit
 from torch import Tensor
 
-from lord.adapter import record_gates, set_gate
+from lord.defences.gates import gates_by_timestep
 from lord.files import write_text
-from lord.models.diffusion import predict, training_schedule
-from lord.models.pipeline import check_captions, check_images
-from lord.seeding import derive_seed, noise
-from lord.training.adapters import encode
+from lord.seeding import derive_seed
 
 AUDIT_FILE = "audit.json"
 
@@ -45,15 +42,12 @@ class Calibration:
         return torch.sigmoid(self.slope * scores + self.intercept + float(logit(prior)))
 
 
-@torch.no_grad()
 def gate_scores(
-    pipeline: StableDiffusionPipeline,
-    images: Tensor,
-    captions: Sequence[str],
-    levels: int = 10,
-    seed: int = 0,
+    pipeline: StableDiffusionPipeline, images: Tensor, captions: Sequence[str], levels: int = 10
 ) -> Tensor:
     """The mean logit of all gates over the lower half of the timesteps, shape (N,), on the CPU.
+
+    Every image gets the same noise, so that its score does not depend on its companions.
 
     Args:
         images: float, shape (N, 3, H, W) in [0, 1].
@@ -62,20 +56,12 @@ def gate_scores(
     Raises:
         ValueError: bad images or captions, or the pipeline has no LoRD adapter.
     """
-    check_images(images)
-    check_captions(captions, images)
-    set_gate(pipeline.unet, "learned")
-    schedule = training_schedule(pipeline)
-    half = schedule.config.num_train_timesteps / 2
-    latents, text = encode(pipeline, images, captions)
+
+    def seeds(time: int) -> list[int]:
+        return [derive_seed(0, "audit", time)] * len(images)
+
     total = torch.zeros(len(images))
-    for time in (torch.arange(levels) + 0.5).mul(half / levels).long().tolist():
-        # The same noise for every image, so that its score does not depend on its companions.
-        shared = noise([derive_seed(seed, "audit", time)], latents.shape[1:], latents.device)
-        epsilon = shared.expand_as(latents)
-        times = torch.full((len(images),), time, device=latents.device)
-        with record_gates(pipeline.unet) as gates:
-            predict(pipeline.unet, schedule.add_noise(latents, epsilon, times), times, text)
+    for _, gates in gates_by_timestep(pipeline, images, captions, levels, seeds, share=0.5):
         layers = [passes[0].float().mean(1) for passes in gates.logits.values()]
         total += torch.stack(layers).mean(0).cpu() / levels
     return total

@@ -6,48 +6,36 @@ from pathlib import Path
 from diffusers import StableDiffusionPipeline
 from peft import LoraConfig
 
-from lord.adapter import (
-    LordConfig,
-    adapter_tensors,
-    announce_timesteps,
-    load_tensors,
-    set_gate,
-)
+from lord.adapter import LordConfig, adapter_tensors, announce_timesteps, load_tensors, set_gate
+from lord.defences.stage1 import ADAPTER
 from lord.files import save_tensors, write_text
 from lord.training.lora_file import check_effect, read_safetensors
 
 WEIGHTS_FILE = "adapter_model.safetensors"
-
-
 CONFIG_FILE = "adapter_config.json"
 
 
-def save_defence(
-    pipeline: StableDiffusionPipeline, folder: str | Path, adapter: str = "lord"
-) -> Path:
+def save_defence(pipeline: StableDiffusionPipeline, folder: str | Path) -> Path:
     """Write the defence in peft's format: ``adapter_model.safetensors``, ``adapter_config.json``.
 
     Raises:
-        ValueError: the pipeline has no adapter of that name.
+        ValueError: the pipeline has none.
     """
     folder = Path(folder)
-    config = getattr(pipeline.unet, "peft_config", {}).get(adapter)
+    config = getattr(pipeline.unet, "peft_config", {}).get(ADAPTER)
     if config is None:
-        raise ValueError(f"the pipeline has no defence named {adapter!r} to save")
-    save_tensors(adapter_tensors(pipeline.unet, adapter), folder / WEIGHTS_FILE, {"format": "pt"})
+        raise ValueError(f"the pipeline has no defence named {ADAPTER!r} to save")
+    save_tensors(adapter_tensors(pipeline.unet, ADAPTER), folder / WEIGHTS_FILE, {"format": "pt"})
     settings = json.dumps(config.to_dict(), indent=2, sort_keys=True, default=sorted)
     write_text(folder / CONFIG_FILE, settings + "\n")
     return folder
 
 
-def load_defence(
-    pipeline: StableDiffusionPipeline, folder: str | Path, adapter: str = "lord"
-) -> None:
+def load_defence(pipeline: StableDiffusionPipeline, folder: str | Path) -> None:
     """Put a saved defence on the pipeline: active, frozen, in float32, with the gate it asks for.
 
-    That is the learned one, unless its settings fix λ to a number.
-
-    Load it before any LoRA; the two then share layers.
+    That is the learned one, unless its settings fix λ to a number. Load it before any LoRA; the two
+    then share layers.
 
     Raises:
         FileNotFoundError: a file of the defence is missing.
@@ -57,12 +45,12 @@ def load_defence(
     folder = Path(folder)
     tensors, _ = read_safetensors(folder / WEIGHTS_FILE)
     config = _read_config(folder / CONFIG_FILE)
-    load_tensors(pipeline.unet, config, tensors, adapter, str(folder))
+    load_tensors(pipeline.unet, config, tensors, ADAPTER, str(folder))
     if isinstance(config, LordConfig):
         set_gate(pipeline.unet, "learned" if config.fixed_gate is None else config.fixed_gate)
         if config.gate == "timestep":
             announce_timesteps(pipeline.unet)
-    check_effect(pipeline.unet, adapter, str(folder))
+    check_effect(pipeline.unet, ADAPTER, str(folder))
 
 
 def _read_config(path: Path) -> LoraConfig:

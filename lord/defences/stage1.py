@@ -41,6 +41,9 @@ from lord.training.adapters import (
     train_adapter,
 )
 
+ADAPTER = "lord"
+"""What the adapter of a defence is called on the U-Net."""
+
 
 def train_defence(
     pipeline: StableDiffusionPipeline,
@@ -49,7 +52,6 @@ def train_defence(
     captions: Sequence[str],
     settings: Stage1Settings | None = None,
     *,
-    adapter: str = "lord",
     checkpoint: Path | None = None,
 ) -> History:
     """Stage 1 of LoRD: train the defence; it ends on the pipeline, active and frozen.
@@ -114,20 +116,10 @@ def train_defence(
         return errors.mean() + settings.bce_weight * parts["gate"], parts
 
     name = fingerprint(settings, pipeline.unet, clean, attacked, text)
-    config = adapter_config(settings)
-    add_adapter(pipeline.unet, config, adapter, derive_seed(settings.seed, "initialisation"))
+    gate = {"gate": settings.gate, "gate_hidden": settings.gate_hidden}
+    low_rank = settings.low_rank()
+    config = LordConfig(**low_rank, **gate) if gated else LoraConfig(**low_rank)
+    add_adapter(pipeline.unet, config, ADAPTER, derive_seed(settings.seed, "initialisation"))
     if gated and settings.gate == "timestep":
         announce_timesteps(pipeline.unet)
-    return train_adapter(pipeline, adapter, loss, settings, checkpoint, name, "LoRD, stage 1")
-
-
-def adapter_config(settings: Stage1Settings) -> LoraConfig:
-    """What peft is told of the adapter: that of LoRD, or of a plain LoRA."""
-    low_rank = {
-        "r": settings.rank,
-        "lora_alpha": settings.alpha,
-        "target_modules": settings.targets(),
-    }
-    if settings.kind == "lora":
-        return LoraConfig(**low_rank)
-    return LordConfig(**low_rank, gate=settings.gate, gate_hidden=settings.gate_hidden)
+    return train_adapter(pipeline, ADAPTER, loss, settings, checkpoint, name, "LoRD, stage 1")

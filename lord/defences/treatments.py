@@ -5,21 +5,11 @@ from typing import Literal
 
 from diffusers import StableDiffusionPipeline
 
-from lord.adapter import (
-    LordConfig,
-    activate,
-    merge,
-    set_gate,
-    unmerge,
-)
-
-TREATMENTS = ("learned", "prior=0.01", "lambda=0", "lambda=0.5", "lambda=1", "dropped", "merged")
-"""The test-time treatments that the study compares; `apply_treatment` knows every λ."""
+from lord.adapter import LordConfig, activate, merge, set_gate, unmerge
+from lord.defences.stage1 import ADAPTER
 
 
-def apply_treatment(
-    pipeline: StableDiffusionPipeline, treatment: str, adapter: str = "lord"
-) -> None:
+def apply_treatment(pipeline: StableDiffusionPipeline, treatment: str) -> None:
     """Choose what becomes of the defence at test time. Any treatment can follow any other.
 
     ===============  ==============================================================================
@@ -46,16 +36,16 @@ def apply_treatment(
     unet = pipeline.unet
     kind, gate, prior = _parse_treatment(treatment)
     configs = getattr(unet, "peft_config", {})
-    if adapter not in configs:
+    if ADAPTER not in configs:
         raise ValueError(f"{treatment}: the pipeline has no defence; load one first")
-    gated = isinstance(configs[adapter], LordConfig)
+    gated = isinstance(configs[ADAPTER], LordConfig)
     if kind != "dropped" and gated == (kind == "kept"):
         having = "has a gate" if gated else "has no gate"
         raise ValueError(f"{treatment}: not for this defence, which {having}")
     unmerge(unet)
     if gated:
         set_gate(unet, gate, prior)
-    activate(unet, [name for name in configs if kind != "dropped" or name != adapter])
+    activate(unet, [name for name in configs if kind != "dropped" or name != ADAPTER])
     if kind == "merged":
         merge(unet)
 

@@ -22,8 +22,15 @@ from transformers import CLIPConfig, CLIPModel, CLIPTokenizer
 
 from lord.files import save_tensors, write_text
 from lord.metrics.clip_iqa import PROMPTS, ClipEncoder
-from lord.metrics.pool import Pool, cached_pool, draw_view, training_view
-from lord.metrics.training import TrainingSettings, checkpoint_path, fit
+from lord.metrics.pool import Pool, cached_pool, training_view
+from lord.metrics.training import (
+    TrainingSettings,
+    checkpoint_path,
+    fit,
+    half_precision,
+    held_out_views,
+    require_network,
+)
 from lord.seeding import derive_seed
 
 ASSETS = Path(__file__).parents[1] / "assets" / "clip"
@@ -71,9 +78,9 @@ def build_clip(tokenizer: CLIPTokenizer, settings: ClipSettings) -> ClipEncoder:
 class ClipObjective(nn.Module):
     """Contrastive loss over image and caption, and cross-entropy of CLIP-IQA with its target."""
 
-    def __init__(self, model: CLIPModel, quality_weight: float):
+    def __init__(self, encoder: ClipEncoder, quality_weight: float):
         super().__init__()
-        self.model, self.quality_weight = model, quality_weight
+        self.encoder, self.quality_weight = encoder, quality_weight
 
     def forward(
         self, pixels: Tensor, severities: Tensor, input_ids: Tensor, attention_mask: Tensor
@@ -86,13 +93,11 @@ class ClipObjective(nn.Module):
             input_ids: the N captions, then the good and the bad prompt, shape (N + 2, L).
             attention_mask: of the same shape.
         """
-        images = self.model.get_image_features(pixel_values=pixels).pooler_output
-        texts = self.model.get_text_features(
-            input_ids=input_ids, attention_mask=attention_mask
-        ).pooler_output
+        images = self.encoder.get_image_features(pixels)
+        texts = self.encoder.get_text_features(input_ids, attention_mask)
         images, texts = F.normalize(images.float(), dim=1), F.normalize(texts.float(), dim=1)
         captions, prompts = texts[:-2], texts[-2:]
-        scale = self.model.logit_scale.exp().clamp(max=100)
+        scale = self.encoder.model.logit_scale.exp().clamp(max=100)
         logits = scale * images @ captions.T
         diagonal = torch.arange(len(images), device=images.device)
         contrastive = (F.cross_entropy(logits, diagonal) + F.cross_entropy(logits.T, diagonal)) / 2
@@ -117,7 +122,7 @@ def _describe(captions: list[str], severities: Tensor, seed: int) -> list[str]:
 
 
 @torch.inference_mode()
-def held_out_scores(encoder: ClipEncoder, pool: Pool, batch_size: int = 64) -> dict[str, Any]:
+def held_out_scores(encoder: ClipEncoder, pool: Pool) -> dict[str, Any]:
     """How well the encoder does on a pool that was not trained on.
 
     Returns:
@@ -127,17 +132,13 @@ def held_out_scores(encoder: ClipEncoder, pool: Pool, batch_size: int = 64) -> d
     """
     prompts = F.normalize(encoder.get_text_features(**encoder.tokenize(PROMPTS)), dim=1)
     recalls, scores, severities = [], [], []
-    for start in range(0, len(pool.images), batch_size):
-        rows = torch.arange(start, min(start + batch_size, len(pool.images)))
-        view = draw_view(pool, rows, [derive_seed("held-out", row) for row in rows.tolist()])
+    for view in held_out_views(pool):
+        captions = [pool.captions[row] for row in view.rows.tolist()]
         images = F.normalize(encoder.get_image_features(encoder.preprocess(view.images)), dim=1)
-        tokens = encoder.tokenize([pool.captions[row] for row in rows.tolist()])
-        texts = F.normalize(encoder.get_text_features(**tokens), dim=1)
-        best = (images @ texts.T).argmax(1)
+        texts = F.normalize(encoder.get_text_features(**encoder.tokenize(captions)), dim=1)
+        best = (images @ texts.T).argmax(1).tolist()
         # Two images of a batch may have one caption; any of them counts.
-        same = torch.tensor(
-            [pool.captions[rows[i]] == pool.captions[rows[j]] for i, j in enumerate(best.tolist())]
-        )
+        same = torch.tensor([captions[i] == captions[j] for i, j in enumerate(best)])
         recalls.append(same[view.kinds == 0])
         scores.append((100 * images @ (prompts[0] - prompts[1])).sigmoid())
         severities.append(view.severities)
@@ -182,40 +183,25 @@ def train_clip(
         return pixels, view.severities, tokens["input_ids"], tokens["attention_mask"]
 
     checkpoint = checkpoint_path(work, "clip", settings)
-    fit(
-        ClipObjective(encoder.model, settings.quality_weight),
-        draw,
-        settings,
-        checkpoint,
-        "Small CLIP",
-    )
+    objective = ClipObjective(encoder, settings.quality_weight)
+    fit(objective, draw, settings, checkpoint, "Small CLIP")
     encoder.cpu().eval()
     held_out = cached_pool(
         pipeline, "held-out", settings.held_out_per_domain, settings.image_size, work
     )
     encoder.half().float()  # the scores belong to what is stored
-    save_clip(encoder, out, settings, held_out_scores(encoder, held_out))
-    checkpoint.unlink(missing_ok=True)
-    return encoder
-
-
-def save_clip(
-    encoder: ClipEncoder, out: str | Path, settings: ClipSettings, held_out: dict[str, Any]
-) -> None:
-    """Write a transformers folder, each file atomically, the weights last."""
+    record = {"settings": settings.model_dump(), "held_out": held_out_scores(encoder, held_out)}
+    # A transformers folder, each file written atomically, the weights last.
     out = Path(out)
     with tempfile.TemporaryDirectory() as folder:
         encoder.model.config.save_pretrained(folder)
         encoder.tokenizer.save_pretrained(folder)
         for file in sorted(Path(folder).iterdir()):
             write_text(out / file.name, file.read_text(encoding="utf-8"))
-    record = {"settings": settings.model_dump(), "held_out": held_out}
     write_text(out / "training.json", json.dumps(record, indent=2) + "\n")
-    half = {
-        name: value.half() if value.is_floating_point() else value
-        for name, value in encoder.model.state_dict().items()
-    }
-    save_tensors(half, out / "model.safetensors", {"format": "pt"})
+    save_tensors(half_precision(encoder.model), out / "model.safetensors", {"format": "pt"})
+    checkpoint.unlink(missing_ok=True)
+    return encoder
 
 
 def load_clip(folder: str | Path = ASSETS, device: torch.device | str = "cpu") -> ClipEncoder:
@@ -225,9 +211,7 @@ def load_clip(folder: str | Path = ASSETS, device: torch.device | str = "cpu") -
         FileNotFoundError: the folder holds no model.
     """
     folder = Path(folder)
-    for name in ("config.json", "model.safetensors"):
-        if not (folder / name).is_file():
-            raise FileNotFoundError(f"{folder / name}: no CLIP there; make one with train_clip")
+    require_network(folder, "CLIP", "train_clip")
     model = CLIPModel.from_pretrained(folder, dtype=torch.float32, use_safetensors=True)
     model = model.to(device).eval().requires_grad_(False)
     return ClipEncoder(model, CLIPTokenizer.from_pretrained(folder))

@@ -21,8 +21,15 @@ from torch.optim.swa_utils import update_bn
 from lord.data.subjects import DOMAINS
 from lord.files import save_tensors, write_text
 from lord.metrics.degradations import KINDS
-from lord.metrics.pool import Pool, attribute_names, cached_pool, draw_view, training_view
-from lord.metrics.training import TrainingSettings, checkpoint_path, fit
+from lord.metrics.pool import Pool, attribute_names, cached_pool, training_view
+from lord.metrics.training import (
+    TrainingSettings,
+    checkpoint_path,
+    fit,
+    half_precision,
+    held_out_views,
+    require_network,
+)
 from lord.seeding import derive_seed
 
 ASSETS = Path(__file__).parents[1] / "assets" / "features"
@@ -152,7 +159,7 @@ class FeatureObjective(nn.Module):
 
 
 @torch.inference_mode()
-def accuracies(network: FeatureNet, pool: Pool, batch_size: int = 64) -> dict[str, Any]:
+def accuracies(network: FeatureNet, pool: Pool) -> dict[str, Any]:
     """Held-out accuracies on a pool that was not trained on.
 
     Returns:
@@ -160,12 +167,9 @@ def accuracies(network: FeatureNet, pool: Pool, batch_size: int = 64) -> dict[st
         ``degradation``: over clean and degraded images; ``degradation_of_kind``: for each kind;
         ``severity_error``: mean absolute error of the severity.
     """
-    count = len(pool.images)
     hits: dict[str, dict[str, float]] = {domain: {} for domain in DOMAINS}
     kinds, predicted, severities, estimates, answers = [], [], [], [], []
-    for start in range(0, count, batch_size):
-        rows = torch.arange(start, min(start + batch_size, count))
-        view = draw_view(pool, rows, [derive_seed("held-out", row) for row in rows.tolist()])
+    for view in held_out_views(pool):
         logits = network.classify(network(view.images.to(network.device)))
         kinds.append(view.kinds)
         severities.append(view.severities)
@@ -254,29 +258,18 @@ def train_features(
         pipeline, "held-out", settings.held_out_per_domain, settings.image_size, work
     )
     network.half().float()  # the accuracies belong to what is stored
-    save_features(network, out, settings, accuracies(network, held_out))
-    checkpoint.unlink(missing_ok=True)
-    return network
-
-
-def save_features(
-    network: FeatureNet, out: str | Path, settings: FeatureSettings, held_out: dict[str, Any]
-) -> None:
-    """Write ``model.safetensors`` and then ``config.json`` into a folder."""
-    half = {
-        name: value.half() if value.is_floating_point() else value
-        for name, value in network.state_dict().items()
-    }
     config = {
         "image_size": network.image_size,
         "width": network.width,
         "attributes": network.attributes,
         "kinds": KINDS,
         "settings": settings.model_dump(),
-        "held_out": held_out,
+        "held_out": accuracies(network, held_out),
     }
-    save_tensors(half, Path(out) / "model.safetensors")
+    save_tensors(half_precision(network), Path(out) / "model.safetensors")
     write_text(Path(out) / "config.json", json.dumps(config, indent=2) + "\n")
+    checkpoint.unlink(missing_ok=True)
+    return network
 
 
 def load_features(folder: str | Path = ASSETS, device: torch.device | str = "cpu") -> FeatureNet:
@@ -287,11 +280,7 @@ def load_features(folder: str | Path = ASSETS, device: torch.device | str = "cpu
         ValueError: the network was trained for other attributes or degradations.
     """
     folder = Path(folder)
-    for name in ("config.json", "model.safetensors"):
-        if not (folder / name).is_file():
-            raise FileNotFoundError(
-                f"{folder / name}: no feature network there; make one with train_features"
-            )
+    require_network(folder, "feature network", "train_features")
     config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     if tuple(config["kinds"]) != KINDS:
         raise ValueError(f"{folder}: the network knows degradations {config['kinds']}, not {KINDS}")

@@ -21,6 +21,9 @@ from scipy.special import ndtr, stdtrit
 
 from lord.seeding import derive_seed
 
+LEVEL = 0.95
+"""The nominal coverage of every interval."""
+
 
 class Interval(NamedTuple):
     """A mean and the ends of its confidence interval, in the units of the data."""
@@ -62,42 +65,30 @@ def design_effect(clusters: Sequence[int], correlation: float) -> float:
     return 1 + (len(clusters) / len(np.unique(clusters)) - 1) * correlation
 
 
-def _tail(count: float, level: float) -> float:
-    """Probability to cut off on each side: Φ(-√(n / (n - 1)) · t), Hesterberg 2015, section 4.2."""
-    t = stdtrit(count - 1, (1 + level) / 2)
-    return float(ndtr(-math.sqrt(count / (count - 1)) * t))
-
-
 def mean_interval(
-    values: Sequence[float],
-    effect: float = 1.0,
-    level: float = 0.95,
-    resamples: int = 20_000,
-    seed: int = 0,
+    values: Sequence[float], effect: float = 1.0, resamples: int = 20_000, seed: int = 0
 ) -> Interval:
     """The mean of values with an expanded percentile bootstrap interval.
 
     Args:
         values: one number per cell, at least two.
         effect: their `design_effect`; 1 for independent cells.
-        level: nominal coverage.
         resamples: bootstrap samples; the tails at n = 6 need many.
         seed: the same seed and values give the same interval.
 
     Raises:
-        ValueError: fewer than two values, a value that is not finite, a level outside (0, 1), or an
-            effect that leaves no two independent cells.
+        ValueError: fewer than two values, a value that is not finite, or an effect that leaves no
+            two independent cells.
     """
     data = np.asarray(values, dtype=np.float64).ravel()
-    resampled, mean = _resampled_means(data, level, resamples, seed)[0], float(data.mean())
-    return Interval(mean, *_ends(resampled, mean, len(data), effect, level))
+    resampled, mean = _resampled_means(data, resamples, seed)[0], float(data.mean())
+    return Interval(mean, *_ends(resampled, mean, len(data), effect))
 
 
 def ratio_interval(
     numerators: Sequence[float],
     denominators: Sequence[float],
     effect: float = 1.0,
-    level: float = 0.95,
     resamples: int = 20_000,
     seed: int = 0,
 ) -> Interval:
@@ -115,17 +106,17 @@ def ratio_interval(
             f"pairs need equal lengths, got {len(numerators)} and {len(denominators)} values"
         )
     data = np.asarray([numerators, denominators], dtype=np.float64)
-    above, below = _resampled_means(data, level, resamples, seed)
+    above, below = _resampled_means(data, resamples, seed)
     if data[1].mean() <= 0:
         raise ValueError(f"the mean of the denominators must be above 0, not {data[1].mean()}")
     ratio, ends = float(data[0].mean() / data[1].mean()), (float("nan"), float("nan"))
-    if _ends(below, data[1].mean(), data.shape[1], effect, level)[0] > 0:
+    if _ends(below, data[1].mean(), data.shape[1], effect)[0] > 0:
         with np.errstate(divide="ignore", invalid="ignore"):
-            ends = _ends(above / below, ratio, data.shape[1], effect, level)
+            ends = _ends(above / below, ratio, data.shape[1], effect)
     return Interval(ratio, *ends)
 
 
-def _resampled_means(data: np.ndarray, level: float, resamples: int, seed: int) -> np.ndarray:
+def _resampled_means(data: np.ndarray, resamples: int, seed: int) -> np.ndarray:
     """Bootstrap means (rows, resamples) of rows of values, all resampled in the same way."""
     data = np.atleast_2d(data)
     count = data.shape[1]
@@ -133,19 +124,17 @@ def _resampled_means(data: np.ndarray, level: float, resamples: int, seed: int) 
         raise ValueError(f"an interval needs at least two values, got {count}")
     if not np.isfinite(data).all():
         raise ValueError(f"values must be finite, got {data.tolist()}")
-    if not 0 < level < 1:
-        raise ValueError(f"level must lie between 0 and 1, got {level}")
     generator = np.random.default_rng(derive_seed("interval", seed))
     draws = generator.integers(count, size=(resamples, count))
     return data[:, draws].mean(axis=2)
 
 
-def _ends(
-    resampled: np.ndarray, centre: float, count: int, effect: float, level: float
-) -> tuple[float, float]:
+def _ends(resampled: np.ndarray, centre: float, count: int, effect: float) -> tuple[float, float]:
     """Where a resampled statistic ends, about its value on the data, for ``count`` values."""
     if not 1 <= effect < count:
         raise ValueError(f"effect must lie between 1 and the {count} values, got {effect}")
-    tail = _tail(count / effect, level)
+    # To cut off on each side: Φ(-√(n / (n - 1)) · t), Hesterberg 2015, section 4.2.
+    cells = count / effect
+    tail = ndtr(-math.sqrt(cells / (cells - 1)) * stdtrit(cells - 1, (1 + LEVEL) / 2))
     low, high = centre + math.sqrt(effect) * (np.quantile(resampled, [tail, 1 - tail]) - centre)
     return float(low), float(high)

@@ -8,13 +8,12 @@ model ``fid_inception``, ``fid_inception_round_trip`` and ``clip_iqa_openai``.
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-import torch
 from diffusers import StableDiffusionPipeline
 from torch import Tensor, nn
 
-from lord.metrics.clip_iqa import ClipEncoder, clip_iqa, openai_clip
+from lord.metrics.clip_iqa import ClipEncoder, clip_iqa
 from lord.metrics.features import FeatureNet
-from lord.metrics.fid import extract, fid, inception
+from lord.metrics.fid import extract, fid
 from lord.metrics.identity import identity_match
 from lord.models.pipeline import round_trip
 
@@ -27,12 +26,6 @@ class Instruments:
     clip: ClipEncoder
     fid_name: str
     clip_iqa_name: str
-
-
-def hub_instruments(device: torch.device | str = "cpu") -> Instruments:
-    """Inception v3 and OpenAI's CLIP, downloaded on first use."""
-    features, clip = inception().to(device), openai_clip().to(device)
-    return Instruments(features, clip, "fid_inception", "clip_iqa_openai")
 
 
 @dataclass(frozen=True)

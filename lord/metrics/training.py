@@ -1,6 +1,6 @@
-"""How both metric networks are trained: batches that belong to a step, and common settings."""
+"""How both metric networks are trained, judged and kept, and their common settings."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Literal
 
@@ -9,6 +9,7 @@ from accelerate import PartialState
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
+from lord.metrics.pool import Pool, View, draw_view
 from lord.seeding import derive_seed
 from lord.training.loop import train
 
@@ -71,3 +72,22 @@ def fit(
 def checkpoint_path(work: Path, name: str, settings: TrainingSettings) -> Path:
     """Where a training keeps its state: other settings, another file."""
     return work / f"{name}-{derive_seed(settings.model_dump_json()):x}.safetensors"
+
+
+def held_out_views(pool: Pool, batch_size: int = 64) -> Iterator[View]:
+    """Every image of a pool once, the same in every run."""
+    for rows in torch.arange(len(pool.images)).split(batch_size):
+        yield draw_view(pool, rows, [derive_seed("held-out", row) for row in rows.tolist()])
+
+
+def half_precision(network: nn.Module) -> dict[str, Tensor]:
+    """The weights as they are stored, which halves what everybody downloads."""
+    weights = network.state_dict().items()
+    return {name: w.half() if w.is_floating_point() else w for name, w in weights}
+
+
+def require_network(folder: Path, kind: str, maker: str) -> None:
+    """Raise FileNotFoundError, with the function that makes one, where a folder has no network."""
+    for name in ("config.json", "model.safetensors"):
+        if not (folder / name).is_file():
+            raise FileNotFoundError(f"{folder / name}: no {kind} there; make one with {maker}")

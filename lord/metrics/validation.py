@@ -7,8 +7,9 @@ about two disjoint sets that are both clean: the best value that samples can rea
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from itertools import product
 
+import numpy as np
 import torch
 from diffusers import StableDiffusionPipeline
 from scipy.stats import spearmanr
@@ -18,7 +19,7 @@ from lord.data.pattern import target_pattern
 from lord.data.subjects import DOMAINS, Batch, Subject
 from lord.metrics.degradations import degrade
 from lord.metrics.features import FeatureNet
-from lord.metrics.measure import Instruments, measure, reference_features
+from lord.metrics.measure import Instruments, Reference, measure, reference_features
 from lord.models.pipeline import round_trip
 from lord.names import HIGHER_IS_BETTER
 from lord.seeding import derive_seed
@@ -49,14 +50,8 @@ VALIDATED = {
 """The degradations that every metric must order by severity."""
 
 
-@dataclass(frozen=True)
-class Point:
-    """One measurement: ``value`` of ``metric`` on images degraded by ``kind``."""
-
-    kind: str
-    severity: float
-    metric: str
-    value: float
+Curves = dict[tuple[str, str], list[float]]
+"""Values of a metric on images degraded by a kind, under (metric, kind), by severity."""
 
 
 def identity_of(subject: Subject, batch: Batch) -> dict[str, int]:
@@ -71,8 +66,7 @@ def severity_curves(
     subject: Subject,
     count: int = 96,
     references: int = 256,
-    severities: Sequence[float] = SEVERITIES,
-) -> list[Point]:
+) -> Curves:
     """Every metric on photographs of a subject at every severity of every validated degradation.
 
     Args:
@@ -81,39 +75,29 @@ def severity_curves(
         subject: whose photographs are degraded; its references stay clean.
         count: photographs in every set.
         references: reference images.
-        severities: in [0, 1].
     """
-    size = _image_size(instruments)
-    batch = subject.photographs(count, size)
-    images = round_trip(pipeline, batch.images)
-    reference = reference_features(
-        instruments, pipeline, subject.references(references, size).images
-    )
-    identity = identity_of(subject, batch)
+    images, reference, identity = _clean(instruments, pipeline, subject, count, references)
     seeds = [derive_seed("validation", number) for number in range(count)]
-    points = []
-    for kind, function in VALIDATED.items():
-        for severity in severities:
-            strength = torch.full((count,), severity)
-            damaged = function(images, strength, seeds) if severity > 0 else images
-            values = measure(instruments, damaged, reference, subject.domain, identity)
-            points += [Point(kind, severity, name, value) for name, value in values.items()]
-    return points
+    curves: Curves = {}
+    for (kind, function), severity in product(VALIDATED.items(), SEVERITIES):
+        strength = torch.full((count,), severity)
+        damaged = function(images, strength, seeds) if severity > 0 else images
+        values = measure(instruments, damaged, reference, subject.domain, identity)
+        for metric, value in values.items():
+            curves.setdefault((metric, kind), []).append(value)
+    return curves
 
 
-def monotonicity(points: Sequence[Point]) -> dict[tuple[str, str], float]:
+def monotonicity(curves: Curves) -> dict[tuple[str, str], float]:
     """Spearman's rank correlation of severity and harm, per (metric, kind).
 
     1 means that every step of damage made the metric worse; metrics where higher is better enter
     with their sign turned.
     """
-    curves: dict[tuple[str, str], list[tuple[float, float]]] = {}
-    for point in points:
-        sign = -1 if point.metric.startswith(HIGHER_IS_BETTER) else 1
-        curve = curves.setdefault((point.metric, point.kind), [])
-        curve.append((point.severity, sign * point.value))
+    signs = {key: -1 if key[0].startswith(HIGHER_IS_BETTER) else 1 for key in curves}
     return {
-        key: float(spearmanr(*zip(*curve, strict=True)).statistic) for key, curve in curves.items()
+        key: float(spearmanr(SEVERITIES, signs[key] * np.array(values)).statistic)
+        for key, values in curves.items()
     }
 
 
@@ -125,15 +109,20 @@ def clean_floor(
     references: int = 256,
 ) -> Mapping[str, float]:
     """What the metrics say of clean photographs, after the VAE, against other clean references."""
-    size = _image_size(instruments)
-    batch = subject.photographs(count, size)
-    reference = reference_features(
-        instruments, pipeline, subject.references(references, size).images
-    )
-    samples = round_trip(pipeline, batch.images)
-    return measure(instruments, samples, reference, subject.domain, identity_of(subject, batch))
+    images, reference, identity = _clean(instruments, pipeline, subject, count, references)
+    return measure(instruments, images, reference, subject.domain, identity)
 
 
-def _image_size(instruments: Instruments) -> int:
+def _clean(
+    instruments: Instruments,
+    pipeline: StableDiffusionPipeline,
+    subject: Subject,
+    count: int,
+    references: int,
+) -> tuple[Tensor, Reference, dict[str, int]]:
+    """Photographs after the VAE, what they are compared with, and the subject's identity."""
     network = instruments.features
-    return network.image_size if isinstance(network, FeatureNet) else 64
+    size = network.image_size if isinstance(network, FeatureNet) else 64
+    batch, others = subject.photographs(count, size), subject.references(references, size)
+    reference = reference_features(instruments, pipeline, others.images)
+    return round_trip(pipeline, batch.images), reference, identity_of(subject, batch)

@@ -1,4 +1,4 @@
-"""Where models run, and in which precision."""
+"""Where models run."""
 
 import torch
 
@@ -10,8 +10,3 @@ def best_device() -> torch.device:
     if torch.backends.mps.is_available():
         return torch.device("mps")
     return torch.device("cpu")
-
-
-def default_dtype(device: torch.device | str) -> torch.dtype:
-    """Half precision where it pays (cuda), single precision elsewhere."""
-    return torch.float16 if torch.device(device).type == "cuda" else torch.float32

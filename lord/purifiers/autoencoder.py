@@ -1,18 +1,14 @@
 """Purifiers that ask the autoencoder: what it reproduces badly was put there by an attack."""
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from diffusers import StableDiffusionPipeline
 from peft import LoraConfig, inject_adapter_in_model
 from torch import Tensor
 
-from lord.models.pipeline import (
-    decode_latents,
-    encode_images,
-)
-from lord.purifiers.minimise import minimise
+from lord.models.pipeline import decode_latents, encode_images
 from lord.seeding import derive_seed
 from lord.training.loop import train
 
@@ -40,6 +36,20 @@ def impress(
         return (lost + weight * moved.clamp(min=0)).sum()
 
     return minimise(objective, images, steps, learning_rate=0.005)
+
+
+def minimise(
+    objective: Callable[[Tensor], Tensor], images: Tensor, steps: int, learning_rate: float
+) -> Tensor:
+    """Adam from the images on; the objective must be a sum over them, so that they stay apart."""
+    pixels = images.clone().requires_grad_()
+    optimizer = torch.optim.Adam([pixels], lr=learning_rate)
+    for _ in range(steps):
+        pixels.grad = torch.autograd.grad(objective(pixels), pixels)[0]
+        optimizer.step()
+        with torch.no_grad():
+            pixels.clamp_(0, 1)
+    return pixels.detach()
 
 
 def cat(

@@ -1,37 +1,36 @@
 """Variants of the study compared: what changes when one thing does."""
 
 from collections.abc import Mapping, Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
 from IPython.display import Markdown
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from numpy.typing import NDArray
 from pandas.io.formats.style import Styler
 
 from lord.experiments.lord import tables
 from lord.experiments.lord.protocol import UNCHANGED
 from lord.record import Record
-from lord.show.keys import metric_keys
+from lord.show.panels import band, grid, interval, legend, panels, plain, ranking
 from lord.show.pictures import mosaic, sample_tiles
-from lord.show.results import JUDGED
+from lord.show.results import JUDGED, judged_keys
 from lord.show.style import (
     ATTACK_NAMES,
     BLUE,
     DEFENCE_NAMES,
     VERMILION,
     condition_colour,
+    condition_name,
     defence_name,
-    interval,
     mark,
+    metric_keys,
     metric_label,
     metric_name,
     number,
-    panels,
-    plain,
     styled,
-    title_and_legend,
     treatment_name,
     where_planned,
 )
@@ -67,41 +66,33 @@ def ablation_table(
     return metric_table(table, heads, [*records, *compared], competing, among, worst, further)
 
 
-@where_planned
 @styled
 def ablation_figure(records: Sequence[Record], compared: Sequence[Record]) -> Figure:
     """FID and CLIP-IQA of every variant, from the lowest to the highest cell around the mean.
 
     Ticks are the means of LoRAs without a defence, on clean photographs and under the attack.
     """
-    table, keys = _in_order(table_of(records, compared)), metric_keys(compared)
+    table = _in_order(table_of(records, compared))
     table = table[table["defence"] != "none"]
     places = list(dict.fromkeys(zip(table["attack"], table["variant"], strict=True)))
     kinds = list(dict.fromkeys(zip(table["defence"], table["treatment"], strict=True)))
-    domains = list(table["domain"].unique())
     each, apart = 0.15 + 0.1 * len(kinds), min(0.3, 0.75 / len(kinds))
     height = len(JUDGED) * (each * len(places) + 0.5) + 0.5
-    figure, axes = panels(len(JUDGED), len(domains), height, sharex="row", sharey=True)
-    for row, name in zip(axes, JUDGED, strict=True):
-        for panel, domain in zip(row, domains, strict=True):
-            for cell in table[table["domain"] == domain].to_dict("records"):
-                kind = kinds.index((cell["defence"], cell["treatment"]))
-                place = places.index((cell["attack"], cell["variant"]))
-                _tick(panel, cell[f"{name}_clean"], place, BLUE, "LoRA, clean photos")
-                if cell["attack"] != "none":
-                    attacked = cell[f"{name}_attacked"]
-                    _tick(panel, attacked, place, VERMILION, "LoRA, attacked photos")
-                place += apart * (kind - (len(kinds) - 1) / 2)
-                colour = condition_colour(cell["attack"], cell["defence"])
-                interval(panel, cell, name, place, colour, label=_who(cell))
-            panel.set_xlabel(metric_label(keys[name]))
-            panel.set_ylim(len(places) - 0.5, -0.5)
-            panel.grid(axis="y", visible=False)
-        names = [_words(variant) for _, variant in places]
-        if table["attack"].nunique() > 1:
-            names = [f"{ATTACK_NAMES[attack]}: {_words(variant)}" for attack, variant in places]
-        row[0].set_yticks(range(len(places)), names)
-    title_and_legend(figure, axes[0], domains)
+    several = table["attack"].nunique() > 1
+    names = [f"{ATTACK_NAMES[a]}: " * several + _words(variant) for a, variant in places]
+    figure, drawn = ranking(judged_keys(compared), table["domain"].unique(), names, height)
+    for panel, name, domain in drawn:
+        for cell in table[table["domain"] == domain].to_dict("records"):
+            kind = kinds.index((cell["defence"], cell["treatment"]))
+            place = places.index((cell["attack"], cell["variant"]))
+            _tick(panel, cell[f"{name}_clean"], place, BLUE, "LoRA, clean photos")
+            if cell["attack"] != "none":
+                attacked = cell[f"{name}_attacked"]
+                _tick(panel, attacked, place, VERMILION, "LoRA, attacked photos")
+            place += apart * (kind - (len(kinds) - 1) / 2)
+            colour = condition_colour(cell["attack"], cell["defence"])
+            interval(panel, cell, name, place, colour, label=_who(cell))
+    legend(figure)
     return mark(figure, [*records, *compared])
 
 
@@ -109,7 +100,6 @@ def _tick(panel: Axes, value: float, place: float, colour: str, label: str) -> N
     panel.plot(value, place, "|", color=colour, markersize=9, markeredgewidth=2, label=label)
 
 
-@where_planned
 @styled
 def ablation_samples(records: Sequence[Record], compared: Sequence[Record]) -> Figure:
     """Every variant of the first attack: photographs learned from, and samples, three of each.
@@ -140,71 +130,61 @@ def ablation_samples(records: Sequence[Record], compared: Sequence[Record]) -> F
     return mark(figure, [*records, *compared])
 
 
-@where_planned
 @styled
 def rank_curves(records: Sequence[Record], compared: Sequence[Record]) -> Figure:
     """FID and CLIP-IQA against the rank, of LoRAs on clean and attacked photos and behind LoRD."""
-    table, keys = table_of(records, compared), metric_keys(compared)
-    domains = list(table["domain"].unique())
-    figure, axes = panels(len(JUDGED), len(domains), 4.4, sharex=True, sharey="row")
-    for row, name in zip(axes, JUDGED, strict=True):
-        row[0].set_ylabel(metric_label(keys[name]))
-        for panel, domain in zip(row, domains, strict=True):
-            cells = table[table["domain"] == domain].sort_values("rank")
-            for key, curve in cells.groupby(["defence", "attack", "treatment"]):
-                defence, attack, treatment = key
-                colour = condition_colour(attack, defence)
-                style = "--s" if treatment == "learned" else "-o"
-                label = f"{_who(curve.iloc[0])}, {ATTACK_NAMES[attack]} photos"
-                _banded(panel, curve, "rank", name, style, colour, label)
-            panel.set_xscale("log", base=2)
-            panel.set_xticks(cells["rank"].unique(), cells["rank"].unique())
-    for panel in axes[-1]:
-        panel.set_xlabel("rank r")
-    title_and_legend(figure, axes[0], domains)
+    table = table_of(records, compared)
+    table = table.sort_values(["defence", "attack", "treatment", "rank"])
+    labels = list(map(condition_name, table["attack"], table["defence"], table["treatment"]))
+    styles = np.where(table["treatment"] == "learned", "--s", "-o")
+    table = table.assign(label=labels, style=styles)
+    figure, axes = _curves(table, compared, "rank", "rank r", 4.4)
+    ranks = sorted(table["rank"].unique())
+    for panel in axes.flat:
+        panel.set_xscale("log", base=2)
+        panel.set_xticks(ranks, ranks)
     return mark(figure, [*records, *compared])
-
-
-def _banded(
-    panel: Axes,
-    curve: pd.DataFrame,
-    over: str,
-    name: str,
-    style: str,
-    colour: str,
-    label: str,
-) -> None:
-    """The mean of a metric as a line, in a band from the lowest to the highest cell."""
-    ends = curve[f"{name}_low"], curve[f"{name}_high"]
-    panel.fill_between(curve[over], *ends, color=colour, alpha=0.15, linewidth=0)
-    panel.plot(curve[over], curve[name], style, color=colour, label=label)
 
 
 DOSES = {"attacked_share": "share of attacked photographs", "eps_levels": "ε, grey levels of 255"}
 """How much can be attacked, and what to call it."""
 
 
-@where_planned
 @styled
 def dose_curves(records: Sequence[Record], compared: Sequence[Record], dose: str) -> Figure:
     """FID and CLIP-IQA against one of `DOSES`, of LoRAs with and without a defence."""
     table = tables.dose_table([*records, *compared], records[0].kind, dose)
-    keys, domains = metric_keys(compared), list(table["domain"].unique())
-    figure, axes = panels(len(JUDGED), len(domains), 4.2, sharex=True, sharey="row")
-    for row, name in zip(axes, JUDGED, strict=True):
-        row[0].set_ylabel(metric_label(keys[name]))
-        for panel, domain in zip(row, domains, strict=True):
-            cells = table[table["domain"] == domain]
-            for (defence, treatment), curve in cells.groupby(["defence", "treatment"], sort=False):
-                colour, label = condition_colour("ace", defence), defence_name(defence, treatment)
-                _banded(panel, curve, dose, name, "-o", colour, label)
-            panel.set_xticks(sorted(cells[dose].unique()))
-    for panel in axes[-1]:
-        panel.set_xlabel(DOSES[dose])
+    labels = list(map(defence_name, table["defence"], table["treatment"]))
+    table = table.assign(attack="ace", style="-o", label=labels)
+    figure, axes = _curves(table, compared, dose, DOSES[dose], 4.2)
+    for panel in axes.flat:
+        panel.set_xticks(sorted(table[dose].unique()))
         if dose == "attacked_share":
             panel.xaxis.set_major_formatter("{x:.0%}")
-    title_and_legend(figure, axes[0], domains)
     return mark(figure, [*records, *compared])
+
+
+def _curves(
+    table: pd.DataFrame, compared: Sequence[Record], over: str, words: str, height: float
+) -> tuple[Figure, NDArray[Any]]:
+    """The means of metrics as lines, in bands from the lowest to the highest cell.
+
+    A line for each ``label`` of the table, in its ``style``.
+    """
+    keys, domains = judged_keys(compared), table["domain"].unique()
+    figure, axes, places = grid(JUDGED, domains, height, sharex=True, sharey="row")
+    for panel, name, domain in places:
+        for label, curve in table[table["domain"] == domain].groupby("label", sort=False):
+            own = curve.iloc[0]
+            colour = condition_colour(own["attack"], own["defence"])
+            values = [curve[f"{name}{end}"] for end in ("", "_low", "_high")]
+            band(panel, curve[over], values, own["style"], colour, label, alpha=0.15)
+    for panel, name in zip(axes[:, 0], JUDGED, strict=True):
+        panel.set_ylabel(metric_label(keys[name]))
+    for panel in axes[-1]:
+        panel.set_xlabel(words)
+    legend(figure)
+    return figure, axes
 
 
 def table_of(records: Sequence[Record], compared: Sequence[Record]) -> pd.DataFrame:

@@ -7,14 +7,14 @@ import pandas as pd
 from IPython.display import Markdown
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator, ScalarFormatter
-from numpy.typing import NDArray
 from pandas.io.formats.style import Styler
 
 from lord.experiments.lord import tables
 from lord.experiments.lord.ace import AMPLIFIED
 from lord.record import Record
-from lord.show.keys import metric_keys
+from lord.show.panels import grid, legend, matrix
 from lord.show.pictures import labelled_rows, sample_tiles
+from lord.show.results import judged_keys
 from lord.show.style import (
     ATTACK_NAMES,
     BLUE,
@@ -23,10 +23,10 @@ from lord.show.style import (
     caveats,
     higher_is_better,
     mark,
+    metric_keys,
     metric_label,
     metric_name,
     number,
-    panels,
     styled,
     where_planned,
     with_interval,
@@ -47,38 +47,29 @@ def attack_pictures(records: Sequence[Record], domain: str) -> Figure:
     Args:
         records: of main and damage.
     """
-    shown = _pictured(records, domain)
-    shown = {name: shown[name] for name in ATTACK_NAMES if name in shown}
-    clean = sample_tiles(shown["none"])[1, 0]
-    rows = {ATTACK_NAMES[name]: _picture_row(record, clean) for name, record in shown.items()}
-    return mark(labelled_rows(rows), list(shown.values()))
-
-
-def _pictured(records: Sequence[Record], domain: str) -> dict[str, Record]:
-    """For each attack the record of the first subject and seed, at the main table's ε."""
     first = next(r for r in records if r.kind == "damage" and r.settings["domain"] == domain)
-    place = {name: first.settings[name] for name in ("domain", "subject", "seed")}
-    place["defence"] = "none"
-    return {
+    place = {name: first.settings[name] for name in ("domain", "subject", "seed", "defence")}
+    eps = main_eps(records)
+    found = {
         record.settings["attack_name"]: record
         for record in records
         if record.kind != "steps"
         and place.items() <= record.settings.items()
-        and record.settings.get("attack", {"eps": main_eps(records)})["eps"] == main_eps(records)
+        and record.settings.get("attack", {"eps": eps})["eps"] == eps
     }
+    clean = sample_tiles(found["none"])[1, 0]
+    rows = {}
+    for name in filter(found.get, ATTACK_NAMES):
+        samples, (attacked, *_) = sample_tiles(found[name])
+        change = (0.5 + AMPLIFIED * (attacked - clean)).clip(0, 1)
+        rows[ATTACK_NAMES[name]] = np.stack([attacked, change, *samples[:4]])
+    return mark(labelled_rows(rows), list(found.values()))
 
 
 def main_eps(records: Sequence[Record]) -> float:
     """The ε of the main table, in [0, 1] pixel units."""
     attacked = next(r for r in records if r.kind == "main" and "attack" in r.settings)
     return attacked.settings["attack"]["eps"]
-
-
-def _picture_row(record: Record, clean: NDArray[np.float32]) -> NDArray[np.float32]:
-    samples, photographs = sample_tiles(record)
-    attacked = photographs[0]
-    change = (0.5 + AMPLIFIED * (attacked - clean)).clip(0, 1)
-    return np.stack([attacked, change, *samples[:4]])
 
 
 @styled
@@ -89,27 +80,25 @@ def damage_matrix(records: Sequence[Record], name: str) -> Figure:
         records: of main and damage.
         name: ``"fid"``, ``"clip_iqa"`` or ``"identity"``.
     """
-    table = _damage(records)
-    key = metric_keys(records)[name]
-    domains, levels = list(table["domain"].unique()), sorted(table["eps_levels"].unique())[1:]
+    table, decimals = _damage(records), 0 if name == "fid" else 2
+    levels = sorted(table["eps_levels"].unique())[1:]
     attacks = [attack for attack in table["attack"].unique() if attack != "none"]
-    figure, axes = panels(1, len(domains), 0.27 * len(attacks) + 1.0, sharey=True)
-    for panel, domain in zip(axes[0], domains, strict=True):
+    domains, height = table["domain"].unique(), 0.27 * len(attacks) + 1.0
+    figure, _, places = grid([name], domains, height, sharey=True)
+    for panel, _, domain in places:
         part = table[table["domain"] == domain]
         values = part.pivot(index="attack", columns="eps_levels", values=name)
         clean = values.loc["none", 0]
         values = values.loc[attacks, levels].to_numpy()
-        harm = clean - values if higher_is_better(key) else values - clean
-        limit = max(harm.max(), 1e-9)
-        panel.imshow(harm.clip(0), cmap="Oranges", vmin=0, vmax=1.25 * limit, aspect="auto")
-        decimals = 0 if name == "fid" else 2
-        for (row, column), value in np.ndenumerate(values):
-            panel.text(column, row, f"{value:.{decimals}f}", ha="center", va="center", fontsize=8.5)
-        panel.set_xticks(range(len(levels)), [f"{level:g}" for level in levels])
-        panel.set_yticks(range(len(attacks)), [ATTACK_NAMES[attack] for attack in attacks])
-        panel.tick_params(length=0)
-        panel.grid(False)
-        panel.spines[:].set_visible(False)
+        harm = clean - values if higher_is_better(name) else values - clean
+        matrix(
+            panel,
+            harm.clip(0),
+            [[f"{value:.{decimals}f}" for value in row] for row in values],
+            [ATTACK_NAMES[attack] for attack in attacks],
+            [f"{level:g}" for level in levels],
+            limit=1.25 * max(harm.max(), 1e-9),
+        )
         panel.set_xlabel("ε, grey levels of 255")
         panel.set_title(f"{domain} (clean: {clean:.{decimals}f})")
     return mark(figure, records)
@@ -132,11 +121,12 @@ def damage_findings(records: Sequence[Record]) -> Markdown:
     lines = []
     for (domain, name), cells in margins.groupby(["domain", "metric"], sort=False):
         most = cells.loc[cells["margin"].idxmax()]
-        margin = with_interval(most["margin"], most["margin_low"], most["margin_high"])
         line = f"- {domain}, {metric_name(keys[name])}: {cells['worse'].sum()} of {len(cells)} "
         line += "attacks are worse than noise"
         if most["worse"]:
-            line += f"; {ATTACK_NAMES[most['attack']]} most of all, by {margin}"
+            line += (
+                f"; {ATTACK_NAMES[most['attack']]} most of all, by {with_interval(most, 'margin')}"
+            )
         lines.append(f"{line}.")
     ever = margins.groupby("attack")["worse"].any()
     harmless = [words for attack, words in ATTACK_NAMES.items() if not ever.get(attack, True)]
@@ -188,35 +178,28 @@ def step_curves(records: Sequence[Record]) -> Figure:
     Args:
         records: of main and steps.
     """
-    table = _steps(records)
-    keys = {name: metric_keys(records)[name] for name in ("fid", "clip_iqa")}
-    domains = list(table["domain"].unique())
-    figure, axes = panels(len(keys), len(domains), 4.2, sharex=True, sharey="row")
-    for column, domain in zip(axes.T, domains, strict=True):
+    table, keys = _steps(records), judged_keys(records)
+    domains = table["domain"].unique()
+    figure, axes, places = grid(list(keys), domains, 4.2, sharex=True, sharey="row")
+    for panel, name, domain in places:
         part = table[table["domain"] == domain].sort_values("steps")
         attacked = part[part["attack"] == "ace"]
-        column[0].set_title(domain)
-        column[-1].set_xlabel("gradient steps")
-        for panel, (name, key) in zip(column, keys.items(), strict=True):
-            clean = part.loc[part["attack"] == "none", name].item()
-            panel.axhline(clean, color=BLUE, linestyle=":", label="clean")
-            for rounds, curve in attacked.groupby("rounds"):
-                usual = rounds == 1
-                panel.plot(
-                    curve["steps"],
-                    curve[name],
-                    "-o" if usual else "--s",
-                    color=VERMILION if usual else GREEN,
-                    label="base model attacked" if usual else f"{rounds} rounds, surrogate learns",
-                )
-            panel.set_xscale("log")
-            panel.set_xticks(sorted(attacked["steps"].unique()))
-            panel.xaxis.set_major_formatter(ScalarFormatter())
-            panel.xaxis.set_minor_locator(NullLocator())
-            if panel is axes[list(keys).index(name), 0]:
-                panel.set_ylabel(metric_label(key).replace("embedded ", "embedded\n"))
-    handles, labels = axes[0, 0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=3)
+        clean = part.loc[part["attack"] == "none", name].item()
+        panel.axhline(clean, color=BLUE, linestyle=":", label="clean")
+        for rounds, curve in attacked.groupby("rounds"):
+            style, colour, label = "--s", GREEN, f"{rounds} rounds, surrogate learns"
+            if rounds == 1:
+                style, colour, label = "-o", VERMILION, "base model attacked"
+            panel.plot(curve["steps"], curve[name], style, color=colour, label=label)
+        panel.set_xscale("log")
+        panel.set_xticks(sorted(attacked["steps"].unique()))
+        panel.xaxis.set_major_formatter(ScalarFormatter())
+        panel.xaxis.set_minor_locator(NullLocator())
+    for panel, key in zip(axes[:, 0], keys.values(), strict=True):
+        panel.set_ylabel(metric_label(key).replace("embedded ", "embedded\n"))
+    for panel in axes[-1]:
+        panel.set_xlabel("gradient steps")
+    legend(figure, columns=3)
     return mark(figure, records)
 
 

@@ -153,7 +153,11 @@ def source(name: str) -> Markdown:
     Raises:
         LookupError: there is no such name.
     """
-    path, names = _definition(name)
+    folder, (_, *names) = PACKAGE, name.split(".")
+    while (folder / names[0]).is_dir():
+        folder, names = folder / names[0], names[1:]
+    path = folder / f"{names[0]}.py"
+    path, names = (path, names[1:]) if path.is_file() else (folder / "__init__.py", names)
     text = path.read_text(encoding="utf-8")
     node: ast.AST = ast.parse(text)
     for part in names:
@@ -164,12 +168,3 @@ def source(name: str) -> Markdown:
     first = min(place.lineno for place in (node, *node.decorator_list))
     lines = text.splitlines(keepends=True)[first - 1 : node.end_lineno]
     return Markdown(f"````python\n{textwrap.dedent(''.join(lines))}````")
-
-
-def _definition(name: str) -> tuple[Path, list[str]]:
-    """The file that a dotted name leads to, and what is left of the name inside it."""
-    folder, (_, *names) = PACKAGE, name.split(".")
-    while (folder / names[0]).is_dir():
-        folder, names = folder / names[0], names[1:]
-    path = folder / f"{names[0]}.py"
-    return (path, names[1:]) if path.is_file() else (folder / "__init__.py", names)

@@ -3,12 +3,12 @@
 from collections.abc import Sequence
 
 import numpy as np
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
 
 from lord.experiments.lord.protocol import PROPOSED
 from lord.record import Record
+from lord.show.panels import grid, legend, panels
 from lord.show.style import (
     ATTACK_NAMES,
     BLUE,
@@ -19,10 +19,7 @@ from lord.show.style import (
     condition_colour,
     mark,
     metric_label,
-    panels,
     styled,
-    title_and_legend,
-    where_planned,
 )
 
 
@@ -73,29 +70,20 @@ def validated_metrics(record: Record) -> list[str]:
 def metric_curves(records: Sequence[Record]) -> Figure:
     """Every metric (rows) against the severity of every degradation, for every domain (columns)."""
     metrics = validated_metrics(records[0])
-    figure, axes = panels(
-        len(metrics), len(records), 1.75 * len(metrics) + 0.5, sharex=True, sharey="row"
-    )
-    for column, record in zip(axes.T, records, strict=True):
-        column[0].set_title(record.settings["domain"])
-        column[-1].set_xlabel("severity")
-        for panel, metric in zip(column, metrics, strict=True):
-            curves = {
-                k.split("/")[1]: v for k, v in record.series.items() if k.startswith(f"{metric}/")
-            }
-            for (kind, values), colour, marker in zip(curves.items(), CYCLE, MARKERS, strict=False):
-                panel.plot(
-                    record.series["severity"],
-                    values,
-                    color=colour,
-                    marker=marker,
-                    markersize=4,
-                    label=kind,
-                )
+    of_domain = {record.settings["domain"]: record.series for record in records}
+    height = 1.75 * len(metrics) + 0.5
+    figure, axes, places = grid(metrics, list(of_domain), height, sharex=True, sharey="row")
+    for panel, metric, domain in places:
+        series = of_domain[domain]
+        curves = {k.split("/")[1]: v for k, v in series.items() if k.startswith(f"{metric}/")}
+        for (kind, values), colour, marker in zip(curves.items(), CYCLE, MARKERS, strict=False):
+            line = {"color": colour, "marker": marker, "markersize": 4, "label": kind}
+            panel.plot(series["severity"], values, **line)
     for panel, metric in zip(axes[:, 0], metrics, strict=True):
         panel.set_ylabel(metric_label(metric).replace("embedded ", "embedded\n"))
-    handles, labels = axes[0, 0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=3)
+    for panel in axes[-1]:
+        panel.set_xlabel("severity")
+    legend(figure, columns=3)
     return mark(figure, records)
 
 
@@ -103,7 +91,7 @@ def metric_curves(records: Sequence[Record]) -> Figure:
 def training_curves(records: Sequence[Record]) -> Figure:
     """Running means of the stage-1 losses: denoising above, the gates' cross-entropy below."""
     domains = list(dict.fromkeys(record.settings["domain"] for record in records))
-    figure, axes = panels(2, len(domains), 3.8, sharex=True, sharey="row")
+    figure, axes, _ = grid(("denoising", "gates"), domains, 3.8, sharex=True, sharey="row")
     for record in records:
         column = axes[:, domains.index(record.settings["domain"])]
         defence = record.settings["defence"]
@@ -117,7 +105,7 @@ def training_curves(records: Sequence[Record]) -> Figure:
         panel.set_xlabel("step")
     axes[0, 0].set_ylabel("denoising loss")
     axes[1, 0].set_ylabel("cross-entropy of λ")
-    title_and_legend(figure, axes[0], domains)
+    legend(figure)
     return mark(figure, records)
 
 
@@ -129,91 +117,31 @@ def running_mean(values: Sequence[float]) -> tuple[np.ndarray, np.ndarray]:
 
 
 @styled
-def gate_by_timestep(records: Sequence[Record]) -> Figure:
-    """λ on clean and attacked photographs against the timestep: mean and middle half."""
-    gated = [record for record in records if "timestep" in record.series]
-    domains = list(dict.fromkeys(record.settings["domain"] for record in gated))
-    defences = list(dict.fromkeys(record.settings["defence"] for record in gated))
-    figure, axes = panels(
-        len(defences), len(domains), 1.9 * len(defences) + 0.4, sharex=True, sharey=True
-    )
-    for record in gated:
-        row, column = (
-            defences.index(record.settings["defence"]),
-            domains.index(record.settings["domain"]),
-        )
-        panel = axes[row, column]
-        for name, colour, style in (("clean", BLUE, "-o"), ("attacked", VERMILION, "--s")):
-            steps = record.series["timestep"]
-            _band(panel, record, steps, name, style, colour, name)
-        panel.set(title=f"{DEFENCE_NAMES[defences[row]]}, {domains[column]}", ylim=(0, 1))
-    for panel in axes[-1]:
-        panel.set_xlabel("timestep (noise →)")
-    for panel in axes[:, 0]:
-        panel.set_ylabel("gate λ")
-    axes[0, 0].legend()
-    return mark(figure, gated)
-
-
-@where_planned
-@styled
-def sampled_gates(records: Sequence[Record]) -> Figure:
-    """λ while sampling, and on the photographs that the LoRA learned from, noised as much."""
-    domains = [record.settings["domain"] for record in records]
-    figure, axes = panels(1, len(domains), 2.6, sharey=True)
-    for panel, record in zip(axes[0], records, strict=True):
-        for kind, style in (("photographs", "--"), ("samples", "-")):
-            steps = record.series[f"{kind}/timestep"]
-            for name, colour in (("clean", BLUE), ("attacked", VERMILION)):
-                label = f"{name} photographs"
-                label = label if kind == "photographs" else f"samples of the LoRA on {label}"
-                _band(panel, record, steps, f"{kind}/{name}", style, colour, label)
-        panel.set(xlabel="timestep (noise →)", ylim=(0, 1))
-    axes[0, 0].set_ylabel("gate λ")
-    title_and_legend(figure, axes[0], domains)
-    return mark(figure, records)
-
-
-def _band(
-    panel: Axes,
-    record: Record,
-    steps: Sequence[float],
-    name: str,
-    style: str,
-    colour: str,
-    label: str,
-) -> None:
-    """A line for the mean of a series, in the band of its middle half."""
-    mean, low, high = (record.series[f"{name}_{end}"] for end in ("mean", "low", "high"))
-    panel.fill_between(steps, low, high, color=colour, alpha=0.2, linewidth=0)
-    panel.plot(steps, mean, style, color=colour, markersize=3.5, label=label)
-
-
-@where_planned
-@styled
 def objective_curves(records: Sequence[Record], defence: str = PROPOSED) -> Figure:
     """What each attack raises against its gradient steps, by an attacker who knows the defence."""
-    domains = [record.settings["domain"] for record in records]
+    of_domain = {record.settings["domain"]: record for record in records}
     attacks = [name for name in records[0].series if name != "steps"]
-    figure, axes = panels(len(attacks), len(domains), 1.9 * len(attacks) + 0.5, sharex=True)
-    for row, attack in zip(axes, attacks, strict=True):
-        row[0].set_ylabel(f"objective of {ATTACK_NAMES[attack]}")
-        for panel, record in zip(row, records, strict=True):
-            levels = {
-                "clean": ("clean photographs", BLUE, ":"),
-                "noise": ("uniform noise", "grey", "--"),
-                "unaware": ("attacked without knowing it", VERMILION, "-."),
-            }
-            for key, (label, colour, line) in levels.items():
-                value = record.metrics[f"{attack}/{key}"]
-                panel.axhline(value, color=colour, linestyle=line, label=label)
-            steps = record.series["steps"]
-            colour, label = condition_colour(attack, defence), "attacked knowing the defence"
-            panel.plot(steps, record.series[attack], "-o", color=colour, label=label)
-            panel.set_xscale("log")
-            panel.set_xticks(steps, [f"{step:g}" for step in steps])
-            panel.xaxis.set_minor_locator(NullLocator())
+    height = 1.9 * len(attacks) + 0.5
+    figure, axes, places = grid(attacks, list(of_domain), height, sharex=True)
+    levels = {
+        "clean": ("clean photographs", BLUE, ":"),
+        "noise": ("uniform noise", "grey", "--"),
+        "unaware": ("attacked without knowing it", VERMILION, "-."),
+    }
+    for panel, attack, domain in places:
+        record = of_domain[domain]
+        for key, (label, colour, line) in levels.items():
+            value = record.metrics[f"{attack}/{key}"]
+            panel.axhline(value, color=colour, linestyle=line, label=label)
+        steps = record.series["steps"]
+        colour, label = condition_colour(attack, defence), "attacked knowing the defence"
+        panel.plot(steps, record.series[attack], "-o", color=colour, label=label)
+        panel.set_xscale("log")
+        panel.set_xticks(steps, [f"{step:g}" for step in steps])
+        panel.xaxis.set_minor_locator(NullLocator())
+    for panel, attack in zip(axes[:, 0], attacks, strict=True):
+        panel.set_ylabel(f"objective of {ATTACK_NAMES[attack]}")
     for panel in axes[-1]:
         panel.set_xlabel("gradient steps")
-    title_and_legend(figure, axes[0], domains)
+    legend(figure)
     return mark(figure, records)

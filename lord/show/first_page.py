@@ -9,7 +9,6 @@ from lord.experiments.lord import tables
 from lord.experiments.lord.protocol import AS_TRAINED, PROPOSED, VARIANTS
 from lord.record import Record
 from lord.show.cards import chosen_treatments
-from lord.show.keys import metric_keys
 from lord.show.results import JUDGED, result_records
 from lord.show.robustness import branch, knowing, strangers
 from lord.show.style import (
@@ -17,6 +16,7 @@ from lord.show.style import (
     DEFENCE_NAMES,
     caveats,
     higher_is_better,
+    metric_keys,
     metric_name,
     with_interval,
 )
@@ -92,7 +92,9 @@ def _damage(table: pd.DataFrame, records: Sequence[Record]) -> str:
         for domain, cells in domains.items():
             clean, attacked = cells[CLEAN], cells[ATTACKED]
             worse.append(is_worse(attacked, clean, name))
-            changes.append(f"from {_text(clean, name)} to {_text(attacked, name)} on {domain}")
+            changes.append(
+                f"from {with_interval(clean, name)} to {with_interval(attacked, name)} on {domain}"
+            )
         parts.append(f"{metric_name(keys[name])} goes {listed(changes)}")
     verdict = "Yes" if all(worse) else "In part" if any(worse) else "Not in this run"
     return f"**{verdict}.** With it {'; '.join(parts)}."
@@ -117,8 +119,17 @@ def _closed(gaps: pd.DataFrame, records: Sequence[Record]) -> str:
 
 
 def _gate(table: pd.DataFrame, gaps: pd.DataFrame, records: Sequence[Record]) -> str:
-    """Which treatment was chosen, and what the gate does as trained."""
-    verdict = "Not leave it as it was trained" if _untrusted(table) else "Undecided"
+    """Which treatment was chosen, and what the gate does as trained.
+
+    It is not trusted where LoRD as trained has a worse FID under ACE than as chosen, everywhere.
+    """
+    ours = table[(table["attack"] == "ace") & (table["defence"] == PROPOSED)]
+    left = ours["treatment"] == AS_TRAINED[PROPOSED]
+    worse = []
+    for _, rows in ours.groupby("domain"):
+        as_trained, best = rows[left.loc[rows.index]], rows[rows["selected"]]
+        worse.append(len(as_trained) and is_worse(as_trained.iloc[0], best.iloc[0], "fid"))
+    verdict = "Not leave it as it was trained" if all(worse) else "Undecided"
     chosen = chosen_treatments(records, list(_by_domain(table)))
     text = f"**{verdict}.** Chosen on identities that are not evaluated: {chosen}."
     trained = gaps[(gaps["attack"] == "ace") & (gaps["defence"] == PROPOSED)]
@@ -128,19 +139,6 @@ def _gate(table: pd.DataFrame, gaps: pd.DataFrame, records: Sequence[Record]) ->
     return (
         f"{text} {{doc}}`notebooks/09_lord_stage2` compares treatments, "
         "{doc}`notebooks/13_lambda` explains them."
-    )
-
-
-def _untrusted(table: pd.DataFrame) -> bool:
-    """Whether under ACE LoRD as trained has a worse FID than as chosen, in every domain."""
-    ours = table[(table["attack"] == "ace") & (table["defence"] == PROPOSED)]
-    pairs = [
-        (rows[rows["treatment"] == AS_TRAINED[PROPOSED]], rows[rows["selected"]])
-        for _, rows in ours.groupby("domain")
-    ]
-    return all(
-        len(trained) and is_worse(trained.iloc[0], chosen.iloc[0], "fid")
-        for trained, chosen in pairs
     )
 
 
@@ -246,7 +244,3 @@ def _by_domain(table: pd.DataFrame) -> dict[str, dict[tuple[str, str], Cell]]:
     for row in table[table["selected"]].to_dict("records"):
         cells.setdefault(row["domain"], {})[row["attack"], row["defence"]] = row
     return cells
-
-
-def _text(cell: Cell, name: str) -> str:
-    return with_interval(cell[name], cell[f"{name}_low"], cell[f"{name}_high"])

@@ -13,7 +13,8 @@ from lord.experiments.lord.tables import selected_treatment
 from lord.names import DOMAINS
 from lord.record import Record
 from lord.seeding import derive_seed
-from lord.show.style import WIDTH, condition_name, mark, panels, plain, styled
+from lord.show.panels import panels, plain
+from lord.show.style import WIDTH, condition_name, mark, styled
 from lord.study.run import results_root
 from lord.study.store import Store
 
@@ -126,7 +127,7 @@ def treatment_samples(records: Sequence[Record], defended: bool = True) -> Figur
     main = [record for record in records if record.kind == "main"]
     shown = SHOWN if defended else SHOWN[:2]
     rows = {}
-    for domain in _distinct(main, "domain"):
+    for domain in dict.fromkeys(record.settings["domain"] for record in main):
         first = next(record for record in main if record.settings["domain"] == domain)
         place = (domain, first.settings["subject"], first.settings["seed"])
         # Where nobody attacks, a sheet has the photographs as they were taken.
@@ -149,15 +150,14 @@ def sheet(records: Sequence[Record]) -> Figure:
     for record in main:
         subject = (record.settings["domain"], record.settings["subject"])
         subjects.setdefault(subject, record.settings["seed"])
-    shown = SHOWN
-    figure, axes = panels(len(subjects), len(shown), 0.62 * len(subjects) + 0.3)
+    figure, axes = panels(len(subjects), len(SHOWN), 0.62 * len(subjects) + 0.3)
     for row, ((domain, index), seed) in zip(axes, subjects.items(), strict=True):
-        for panel, (attack, defence) in zip(row, shown, strict=True):
+        for panel, (attack, defence) in zip(row, SHOWN, strict=True):
             plain(panel)
             record = _cell(records, domain, index, seed, attack, defence)
             panel.imshow(mosaic(sample_tiles(record)[0][:3]))
         row[0].set_ylabel(f"{domain.removesuffix('s')}\n{index}", fontsize=7)
-    for panel, condition in zip(axes[0], shown, strict=True):
+    for panel, condition in zip(axes[0], SHOWN, strict=True):
         panel.set_title(condition_name(*condition))
     return mark(figure, main)
 
@@ -207,10 +207,6 @@ def _cell(
         "treatment": treatment,
     }
     return next(r for r in records if r.kind == "main" and wanted.items() <= r.settings.items())
-
-
-def _distinct(records: Sequence[Record], setting: str) -> list[str]:
-    return list(dict.fromkeys(record.settings[setting] for record in records))
 
 
 def _array(image: ArrayLike) -> NDArray[np.float32]:

@@ -6,14 +6,13 @@ from itertools import product
 import numpy as np
 import pandas as pd
 from IPython.display import HTML
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from pandas.io.formats.style import Styler
 
 from lord.experiments.lord import tables
 from lord.experiments.lord.protocol import PROPOSED
 from lord.record import Record
-from lord.show.keys import metric_keys
+from lord.show.panels import interval, legend, panels, ranking
 from lord.show.style import (
     ATTACK_NAMES,
     BLUE,
@@ -23,13 +22,10 @@ from lord.show.style import (
     condition_colour,
     condition_name,
     defence_name,
-    interval,
     mark,
-    metric_label,
+    metric_keys,
     metric_name,
-    panels,
     styled,
-    title_and_legend,
     treatment_name,
 )
 from lord.show.tables import difference_table, in_book_order, metric_table
@@ -37,6 +33,11 @@ from lord.study.run import run
 
 # The metrics on which attacks and defences are judged.
 JUDGED = ("fid", "clip_iqa")
+
+
+def judged_keys(records: Sequence[Record]) -> dict[str, str]:
+    """The `metric_keys` of these."""
+    return {name: metric_keys(records)[name] for name in JUDGED}
 
 
 def result_records(profile: str) -> list[Record]:
@@ -52,41 +53,28 @@ def result_records(profile: str) -> list[Record]:
 
 @styled
 def treatment_comparison(records: Sequence[Record]) -> Figure:
-    """FID and CLIP-IQA of every test-time treatment; filled: the one chosen on other identities."""
+    """FID and CLIP-IQA of every test-time treatment; filled: the one chosen on other identities.
+
+    Vertical lines are LoRAs without a defence.
+    """
     table, conditions = tables.treatment_table(records), tables.main_table(records)
-    keys = metric_keys(records)
-    domains, defences = list(table["domain"].unique()), list(table["defence"].unique())
-    treatments = list(table["treatment"].unique())
-    figure, axes = panels(
-        len(JUDGED),
-        len(domains),
-        len(JUDGED) * (0.3 * len(treatments) + 0.55) + 0.7,
-        sharex="row",
-        sharey=True,
-    )
-    for row, name in zip(axes, JUDGED, strict=True):
-        for panel, domain in zip(row, domains, strict=True):
-            _reference_lines(panel, conditions[conditions["domain"] == domain], name)
-            for cell in table[table["domain"] == domain].to_dict("records"):
-                place = treatments.index(cell["treatment"])
-                place += 0.3 * (defences.index(cell["defence"]) - (len(defences) - 1) / 2)
-                colour = condition_colour("ace", cell["defence"])
-                label = f"{DEFENCE_NAMES[cell['defence']]}, ACE photos"
-                interval(panel, cell, name, place, colour, cell["selected"], label)
-            panel.set_xlabel(metric_label(keys[name]))
-            panel.set_ylim(len(treatments) - 0.5, -0.5)
-            panel.grid(axis="y", visible=False)
-        row[0].set_yticks(range(len(treatments)), [treatment_name(t) for t in treatments])
-    title_and_legend(figure, axes[0], domains)
+    defences, treatments = (list(table[name].unique()) for name in ("defence", "treatment"))
+    height = len(JUDGED) * (0.3 * len(treatments) + 0.55) + 0.7
+    names = list(map(treatment_name, treatments))
+    figure, drawn = ranking(judged_keys(records), table["domain"].unique(), names, height)
+    for panel, name, domain in drawn:
+        undefended = _where(conditions, domain=domain, defence="none").set_index("attack")
+        for attack, style in (("none", ":"), ("ace", "--")):
+            label, colour = condition_name(attack, "none"), condition_colour(attack, "none")
+            panel.axvline(undefended.loc[attack, name], color=colour, linestyle=style, label=label)
+        for cell in table[table["domain"] == domain].to_dict("records"):
+            place = treatments.index(cell["treatment"])
+            place += 0.3 * (defences.index(cell["defence"]) - (len(defences) - 1) / 2)
+            colour = condition_colour("ace", cell["defence"])
+            label = condition_name("ace", cell["defence"])
+            interval(panel, cell, name, place, colour, cell["selected"], label)
+    legend(figure)
     return mark(figure, records)
-
-
-def _reference_lines(panel: Axes, conditions: pd.DataFrame, name: str) -> None:
-    """Where LoRAs without a defence are, as vertical lines."""
-    undefended = conditions[conditions["defence"] == "none"].set_index("attack")
-    for attack, style in (("none", ":"), ("ace", "--")):
-        label, colour = condition_name(attack, "none"), condition_colour(attack, "none")
-        panel.axvline(undefended.loc[attack, name], color=colour, linestyle=style, label=label)
 
 
 def treatment_table(records: Sequence[Record], experiment: str = "main") -> Styler:
@@ -149,27 +137,21 @@ def main_figure(profile: str, attack: str = "ace") -> Figure:
     """
     records = result_records(profile)
     table, cells = tables.main_table(records), tables.main_rows(records)
-    keys, domains = metric_keys(records), list(table["domain"].unique())
+    keys = metric_keys(records)
     present = set(zip(table["attack"], table["defence"], table["selected"], strict=True))
     shown = [("none", "none", True)]
     shown += [key for key in product([attack], DEFENCE_NAMES, [False, True]) if key in present]
     height = len(keys) * (0.21 * len(shown) + 0.5)
-    figure, axes = panels(len(keys), len(domains), height, sharex="row", sharey=True)
-    for row, (name, key) in zip(axes, keys.items(), strict=True):
-        for panel, domain in zip(row, domains, strict=True):
-            for place, (condition, defence, selected) in enumerate(shown):
-                colour = condition_colour(condition, defence)
-                chosen = {"attack": condition, "defence": defence, "selected": selected}
-                part = _where(cells, domain=domain, **chosen)
-                panel.plot(part[name], [place + 0.25] * len(part), ".", color=colour, alpha=0.6)
-                for mean in _where(table, domain=domain, **chosen).to_dict("records"):
-                    interval(panel, mean, name, place - 0.1, colour, filled=selected)
-            panel.set_xlabel(metric_label(key))
-            panel.set_ylim(len(shown) - 0.4, -0.6)
-            panel.grid(axis="y", visible=False)
-        row[0].set_yticks(range(len(shown)), _names(shown))
-    for panel, domain in zip(axes[0], domains, strict=True):
-        panel.set_title(domain)
+    figure, drawn = ranking(keys, table["domain"].unique(), _names(shown), height)
+    for panel, name, domain in drawn:
+        panel.set_ylim(len(shown) - 0.4, -0.6)
+        for place, (condition, defence, selected) in enumerate(shown):
+            colour = condition_colour(condition, defence)
+            chosen = {"attack": condition, "defence": defence, "selected": selected}
+            part = _where(cells, domain=domain, **chosen)
+            panel.plot(part[name], [place + 0.25] * len(part), ".", color=colour, alpha=0.6)
+            for mean in _where(table, domain=domain, **chosen).to_dict("records"):
+                interval(panel, mean, name, place - 0.1, colour, filled=selected)
     return mark(figure, records)
 
 
@@ -181,30 +163,23 @@ def stranger_figure(profile: str) -> Figure:
     """
     records = result_records(profile)
     table = tables.main_table(records)
-    table, keys = table[table["selected"]], metric_keys(records)
+    table = table[table["selected"]]
     defences = facing_many(table)
     attacks = [name for name in table["attack"].unique() if name != "none"]
-    domains = list(table["domain"].unique())
     height = len(JUDGED) * (0.14 * len(defences) * len(attacks) + 0.6) + 0.6
-    figure, axes = panels(len(JUDGED), len(domains), height, sharex="row", sharey=True)
-    for row, name in zip(axes, JUDGED, strict=True):
-        for panel, domain in zip(row, domains, strict=True):
-            rows = _where(table, domain=domain).set_index(["attack", "defence"])
-            clean = rows.loc[("none", "none"), name]
-            panel.axvline(clean, color=BLUE, linestyle=":", label="LoRA, clean photos")
-            for (place, attack), (order, defence) in product(
-                enumerate(attacks), enumerate(defences)
-            ):
-                if (attack, defence) in rows.index:
-                    offset = 0.8 * ((order + 0.5) / len(defences) - 0.5)
-                    cell, colour = rows.loc[(attack, defence)], condition_colour(attack, defence)
-                    label = DEFENCE_NAMES[defence]
-                    interval(panel, cell, name, place + offset, colour, label=label)
-            panel.set_xlabel(metric_label(keys[name]))
-            panel.set_ylim(len(attacks) - 0.5, -0.5)
-            panel.grid(axis="y", visible=False)
-        row[0].set_yticks(range(len(attacks)), [ATTACK_NAMES[name] for name in attacks])
-    title_and_legend(figure, axes[0], domains)
+    names = [ATTACK_NAMES[name] for name in attacks]
+    figure, drawn = ranking(judged_keys(records), table["domain"].unique(), names, height)
+    for panel, name, domain in drawn:
+        rows = _where(table, domain=domain).set_index(["attack", "defence"])
+        clean = rows.loc[("none", "none"), name]
+        panel.axvline(clean, color=BLUE, linestyle=":", label="LoRA, clean photos")
+        for (place, attack), (order, defence) in product(enumerate(attacks), enumerate(defences)):
+            if (attack, defence) in rows.index:
+                offset = 0.8 * ((order + 0.5) / len(defences) - 0.5)
+                cell, colour = rows.loc[(attack, defence)], condition_colour(attack, defence)
+                label = DEFENCE_NAMES[defence]
+                interval(panel, cell, name, place + offset, colour, label=label)
+    legend(figure)
     return mark(figure, records)
 
 

@@ -11,10 +11,9 @@ from typing import Any
 
 import matplotlib.pyplot as plt
 from IPython.display import HTML
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from numpy.typing import NDArray
 
+from lord.experiments.lord.tables import METRICS
 from lord.names import HIGHER_IS_BETTER
 from lord.record import Record
 
@@ -104,9 +103,22 @@ LEFT_OUT = (
 )
 
 
-def styled(draw: Callable[..., Figure]) -> Callable[..., Figure]:
+def where_planned(draw: Callable[..., Any]) -> Callable[..., Any]:
+    """Show a note instead where the profile has no such experiments, and so no records."""
+
+    @wraps(draw)
+    def shown(records: Any, *others: Any, **options: Any) -> Any:
+        if isinstance(records, list) and not records:
+            return HTML(LEFT_OUT)
+        return draw(records, *others, **options)
+
+    return shown
+
+
+def styled(draw: Callable[..., Figure]) -> Callable[..., Figure | HTML]:
     """Draw in the book's style, and close the figure so that a notebook shows it once."""
 
+    @where_planned
     @wraps(draw)
     def drawn(*arguments: Any, **options: Any) -> Figure:
         with plt.rc_context(STYLE):
@@ -115,21 +127,6 @@ def styled(draw: Callable[..., Figure]) -> Callable[..., Figure]:
         return figure
 
     return drawn
-
-
-def where_planned(draw: Callable[..., Any]) -> Callable[..., Any]:
-    """Show a note instead where the profile has no such experiments."""
-
-    @wraps(draw)
-    def shown(records: Sequence[Record], *others: Any, **options: Any) -> Any:
-        return draw(records, *others, **options) if records else HTML(LEFT_OUT)
-
-    return shown
-
-
-def panels(rows: int, columns: int, height: float, **options: Any) -> tuple[Figure, NDArray[Any]]:
-    """A figure of the book's width with a grid of axes, shape (rows, columns); height in inches."""
-    return plt.subplots(rows, columns, figsize=(WIDTH, height), squeeze=False, **options)
 
 
 def mark(figure: Figure, records: Sequence[Record]) -> Figure:
@@ -151,6 +148,21 @@ def caveats(records: Sequence[Record]) -> list[str]:
             f"{', '.join(sorted(parts))}."
         )
     return warnings
+
+
+def metric_keys(records: Sequence[Record]) -> dict[str, str]:
+    """For each column of the tables, the metric of the records that it averages.
+
+    Without the columns that nothing was measured for. Among the records must be one of the main
+    table, or of those that choose the treatments.
+    """
+    record = next(record for record in records if record.kind in ("main", "selection"))
+    return {
+        name: key
+        for name, suffix in METRICS.items()
+        for key in record.metrics
+        if key.startswith(name) and key.endswith(suffix)
+    }
 
 
 def metric_name(key: str) -> str:
@@ -201,41 +213,8 @@ def number(value: float) -> str:
     return f"{value:.2f}" if abs(value) < 10 else f"{value:.1f}"
 
 
-def with_interval(mean: float, low: float, high: float) -> str:
-    """``"mean [low, high]"``, or the mean alone where there is no interval (NaN)."""
-    text = number(mean)
-    return text if low != low else f"{text} [{number(low)}, {number(high)}]"
-
-
-def plain(axes: Axes) -> None:
-    """Axes for an image: no frame, ticks or grid, but room for title and label."""
-    axes.grid(False)
-    axes.set_xticks([])
-    axes.set_yticks([])
-    axes.spines[:].set_visible(False)
-
-
-def interval(
-    panel: Axes,
-    cell: Mapping[str, float],
-    name: str,
-    place: float,
-    colour: str,
-    filled: bool = True,
-    label: str | None = None,
-) -> None:
-    """The mean of a metric as a dot, its interval as a bar."""
+def with_interval(cell: Mapping[str, float], name: str) -> str:
+    """``"mean [low, high]"`` of a column, or the mean alone where there is no interval (NaN)."""
     low, high = cell[f"{name}_low"], cell[f"{name}_high"]
-    panel.plot([low, high], [place, place], color=colour, linewidth=2.4, solid_capstyle="butt")
-    dot = {"markersize": 5.5, "color": colour, "markerfacecolor": colour if filled else "white"}
-    panel.plot(cell[name], place, "o", linestyle="none", label=label, **dot)
-
-
-def title_and_legend(figure: Figure, row: Sequence[Axes], titles: Sequence[str]) -> None:
-    """A title for every panel of the first row, and a legend with each label once."""
-    entries = {}
-    for panel, title in zip(row, titles, strict=True):
-        panel.set_title(title)
-        handles, labels = panel.get_legend_handles_labels()
-        entries |= dict(zip(labels, handles, strict=True))
-    figure.legend(entries.values(), entries, loc="outside lower center", ncols=2)
+    text = number(cell[name])
+    return text if low != low else f"{text} [{number(low)}, {number(high)}]"

@@ -9,7 +9,6 @@ from pandas.io.formats.style import Styler
 
 from lord.experiments.lord import tables
 from lord.record import Record
-from lord.show.keys import metric_keys
 from lord.show.style import (
     ATTACK_NAMES,
     DEFENCE_NAMES,
@@ -17,6 +16,7 @@ from lord.show.style import (
     caveats,
     defence_name,
     higher_is_better,
+    metric_keys,
     metric_label,
     metric_name,
     number,
@@ -30,10 +30,9 @@ def difference_table(
 ) -> Styler:
     """The column ``name``, paired differences with intervals, under each metric."""
     keys = metric_keys(records)
-    ends = table[[name, f"{name}_low", f"{name}_high"]]
     table = in_book_order(
         table.assign(
-            text=[with_interval(*row) for row in ends.to_numpy()],
+            text=[with_interval(row, name) for row in table.to_dict("records")],
             stands_out=np.where(stands_out, "winner", ""),
             metric=[metric_name(keys[metric]) for metric in table["metric"]],
         )
@@ -137,8 +136,7 @@ def metric_table(
     rows = pd.MultiIndex.from_arrays([table["domain"], *heads], names=[None] * (len(heads) + 1))
     cells, classes = pd.DataFrame(index=rows), pd.DataFrame(index=rows)
     for name, key in keys.items():
-        columns = [table[name], table[f"{name}_low"], table[f"{name}_high"]]
-        cells[metric_label(key)] = [with_interval(*row) for row in zip(*columns, strict=True)]
+        cells[metric_label(key)] = [with_interval(row, name) for row in table.to_dict("records")]
         ranked = table[competing].groupby(list(among))[name]
         best = ranked.idxmax() if higher_is_better(key) != worst else ranked.idxmin()
         classes[metric_label(key)] = np.where(table.index.isin(best), "winner", "")

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class Section(BaseModel):
-    """Settings of one experiment, or those that the experiments of a paper share, in a profile."""
+    """Settings in a profile: of an experiment, what experiments of a paper share, or a part."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -147,10 +147,6 @@ class Picture:
     records: Callable[[Sequence[Record]], Sequence[Record]]
 
 
-def _none(_: Sequence[Record]) -> Sequence[Record]:
-    return ()
-
-
 @dataclass(frozen=True)
 class Experiment:
     """One question with its cells; everything else finds it in the registry.
@@ -168,7 +164,6 @@ class Experiment:
         timed: whether it measures time, and has the machine for itself.
         tables, pictures: files by name, which are written beside the records.
         kept: of all records of a profile those of this experiment whose pictures chapters show.
-        example: made-up numbers for a cell, in the shape of true ones, for tests of what is shown.
         paper: the folder that it was found in.
     """
 
@@ -176,14 +171,13 @@ class Experiment:
     title: str
     cells: Callable[["Profile"], Iterable[Cell]]
     measure: Callable[["Context", Cell], Outcome]
-    example: Callable[[Cell], Outcome]
     section: type[Section] = Section
     version: int = 1
     needs: tuple[str, ...] = ()
     timed: bool = False
     tables: Mapping[str, Table] = field(default_factory=dict)
     pictures: Mapping[str, Picture] = field(default_factory=dict)
-    kept: Callable[[Sequence[Record]], Sequence[Record]] = _none
+    kept: Callable[[Sequence[Record]], Sequence[Record]] = lambda _: ()
     paper: str = ""
 
     def components(self, cell: Cell) -> tuple[str, ...]:

@@ -84,9 +84,7 @@ def parse_parameters(assignments: Iterable[str]) -> dict[str, Any]:
 
 
 def execute_notebook(
-    name: str,
-    profile: str = "quick",
-    parameters: Mapping[str, Any] | None = None,
+    name: str, profile: str = "quick", parameters: Mapping[str, Any] | None = None
 ) -> Path:
     """Execute one notebook and return the path of the executed copy.
 
@@ -138,7 +136,13 @@ def execute_notebook(
         progress_bar=sys.stderr.isatty(),
     )
     notebook = json.loads(unfinished.read_text(encoding="utf-8"))
-    notebook["metadata"]["lord"] = _circumstances(profile, notebook)
+    run, versions = notebook["metadata"]["papermill"], {"python": platform.python_version()}
+    notebook["metadata"]["lord"] = {
+        "profile": profile,
+        "seconds": run["duration"],
+        "executed": re.sub(r"T(\d\d:\d\d).*", r" \1 UTC", run["end_time"]),
+        "versions": versions | {package: version(package) for package in REPORTED_PACKAGES},
+    }
     for cell in notebook["cells"]:
         if "injected-parameters" in cell["metadata"].get("tags", []):
             cell["metadata"]["tags"].append("remove-cell")
@@ -161,8 +165,16 @@ def build_book(profile: str, strict: bool = False) -> Path:
     from lord.study.profile import load_profile
     from lord.study.run import load_records, results_root
 
-    notebooks = _gather_notebooks(profile)
-    generated = BOOK / "_generated"
+    notebooks, generated = {}, BOOK / "_generated"
+    for name in notebook_names():
+        executed = executed_folder(profile) / f"{name}.ipynb"
+        if not executed.exists():
+            raise FileNotFoundError(
+                f"{executed} is missing: run `lord study notebook {name} --profile {profile}`"
+            )
+        text = executed.read_text(encoding="utf-8")
+        write_text(BOOK / "notebooks" / executed.name, text)
+        notebooks[name] = json.loads(text)
     records = load_records(load_profile(profile))
     write_text(generated / "status.md", status_tables(notebooks) + provenance(records))
     write_text(generated / "summary.md", show.summary(profile))
@@ -182,10 +194,7 @@ def build_book(profile: str, strict: bool = False) -> Path:
 
 def status_tables(notebooks: Mapping[str, Mapping[str, Any]]) -> str:
     """The status page's two tables, as Markdown, from executed notebooks by name."""
-    runs = [
-        "| Notebook | Profile | Run time | Executed |",
-        "| --- | --- | --: | --- |",
-    ]
+    runs = ["| Notebook | Profile | Run time | Executed |", "| --- | --- | --: | --- |"]
     for name, notebook in notebooks.items():
         run = notebook["metadata"]["lord"]
         seconds = round(run["seconds"])
@@ -213,32 +222,3 @@ def provenance(records: Sequence["Record"]) -> str:
         f"{lost} at commits that are no longer in the history; {sum(r.is_stale for r in records)} "
         "are by older versions of a component.\n"
     )
-
-
-def _gather_notebooks(profile: str) -> dict[str, Any]:
-    """Copy a profile's executed notebooks to where the book expects them; return them by name."""
-    folder = BOOK / "notebooks"
-    notebooks = {}
-    for name in notebook_names():
-        executed = executed_folder(profile) / f"{name}.ipynb"
-        if not executed.exists():
-            raise FileNotFoundError(
-                f"{executed} is missing: run `lord study notebook {name} --profile {profile}`"
-            )
-        text = executed.read_text(encoding="utf-8")
-        write_text(folder / executed.name, text)
-        notebooks[name] = json.loads(text)
-    return notebooks
-
-
-def _circumstances(profile: str, notebook: Mapping[str, Any]) -> dict[str, Any]:
-    """What the status page tells of one run."""
-    run = notebook["metadata"]["papermill"]
-    versions = {"python": platform.python_version()}
-    versions |= {package: version(package) for package in REPORTED_PACKAGES}
-    return {
-        "profile": profile,
-        "seconds": run["duration"],
-        "executed": re.sub(r"T(\d\d:\d\d).*", r" \1 UTC", run["end_time"]),
-        "versions": versions,
-    }

@@ -98,7 +98,8 @@ def read_profile(values: Mapping[str, Any]) -> Profile:
         given = values.get(name, {})
         paper = experiments()[name].paper if name in experiments() else name
         shared = name != paper and paper in known and paper not in found
-        if given is None or (name not in values and (shared or _asks(model))):
+        asks = any(field.is_required() for field in model.model_fields.values())
+        if given is None or (name not in values and (shared or asks)):
             continue
         try:
             found[name] = model.model_validate(given)
@@ -113,8 +114,3 @@ def read_profile(values: Mapping[str, Any]) -> Profile:
     for experiment in profile.experiments:
         profile.cells(experiment.name)  # a section that does not fit another is noticed here
     return profile
-
-
-def _asks(model: type[Section]) -> bool:
-    """Whether a section has fields without a default."""
-    return any(field.is_required() for field in model.model_fields.values())

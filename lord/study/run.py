@@ -96,15 +96,10 @@ def status(
             records = store.records(part.name)
             for cell in profile.cells(part.name):
                 if where.items() <= cell.coordinates.items():
-                    record = records.get(cell.name)
-                    yield Status(part, cell, state_of(part, cell, record), record)
-
-
-def state_of(experiment: Experiment, cell: Cell, record: Record | None) -> str:
-    """The state of a cell with the record of its name, see `Status`."""
-    if record is None or not experiment.matches(cell, record):
-        return "missing"
-    return "stale" if record.is_stale else "finished"
+                    record, state = records.get(cell.name), "missing"
+                    if record is not None and part.matches(cell, record):
+                        state = "stale" if record.is_stale else "finished"
+                    yield Status(part, cell, state, record)
 
 
 def load_records(profile: Profile, results: Path | None = None) -> list[Record]:

@@ -13,7 +13,6 @@ import json
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from filelock import FileLock
@@ -197,9 +196,6 @@ def _dumps(records: list[Record]) -> str:
             if not content[field]:
                 del content[field]
     lines = [{"experiment": first.get("kind", records[0].kind), "shared": shared}, *contents]
-    return "".join(json.dumps(_sorted(line), ensure_ascii=False) + "\n" for line in lines)
-
-
-def _sorted(content: dict[str, Any]) -> dict[str, Any]:
-    """The name first, the rest in alphabetical order."""
-    return dict(sorted(content.items(), key=lambda item: (item[0] != "name", item[0])))
+    # The name first, the rest in alphabetical order.
+    lines = [{k: line[k] for k in sorted(line, key=lambda k: (k != "name", k))} for line in lines]
+    return "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)

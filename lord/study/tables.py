@@ -1,13 +1,10 @@
 """The files made from records: CSV tables and pictures that experiments declare."""
 
-from collections.abc import Sequence
 from pathlib import Path
 
 from PIL import Image
 
 from lord.files import replacing, write_text
-from lord.record import Record
-from lord.study.experiment import Table
 from lord.study.profile import Profile
 from lord.study.run import load_records, status, store_of
 
@@ -26,7 +23,8 @@ def write_tables(profile: Profile, results: Path | None = None) -> list[Path]:
         for name, table in experiment.tables.items():
             if there.issuperset(table.of):
                 written.append(store.folder / f"{name}.csv")
-                made = table.make(_of(table, there, records))
+                names = [*table.of, *(table.also if there.issuperset(table.also) else ())]
+                made = table.make([r for name in names for r in records if r.kind == name])
                 write_text(written[-1], made.to_csv(index=False, float_format="%.6g"))
         for name, picture in experiment.pictures.items():
             if there.issuperset(picture.of) and all(map(store.has_sheet, picture.records(records))):
@@ -38,9 +36,3 @@ def write_tables(profile: Profile, results: Path | None = None) -> list[Path]:
         if experiment.name in there:
             store.pack(experiment.name, experiment.kept(records))
     return written
-
-
-def _of(table: Table, there: set[str], records: Sequence[Record]) -> list[Record]:
-    """The records that a table is made of, experiment by experiment."""
-    names = [*table.of, *(table.also if there.issuperset(table.also) else ())]
-    return [record for name in names for record in records if record.kind == name]

@@ -12,11 +12,7 @@ from diffusers import StableDiffusionPipeline, UNet2DConditionModel
 from torch import Tensor, nn
 
 from lord import adapter as adapters
-from lord.adapter import (
-    activate,
-    active_adapters,
-    lora_layers,
-)
+from lord.adapter import activate, active_adapters, lora_layers
 from lord.files import write_text
 from lord.models.pipeline import encode_images, encode_prompts
 from lord.seeding import derive_seed

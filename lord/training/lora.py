@@ -96,9 +96,7 @@ def finetune(
         return parts["loss"] + settings.prior_weight * parts["prior"], parts
 
     name = fingerprint(settings, pipeline.unet, *(tensor for pair in sources for tensor in pair))
-    config = LoraConfig(
-        r=settings.rank, lora_alpha=settings.alpha, target_modules=settings.targets()
-    )
+    config = LoraConfig(**settings.low_rank())
     add_adapter(pipeline.unet, config, adapter, derive_seed(settings.seed, "initialisation"))
     return train_adapter(pipeline, adapter, loss, settings, checkpoint, name, "fine-tuning")
 

@@ -15,12 +15,13 @@ from lord.adapter import activate, active_adapters, adapter_tensors, load_tensor
 from lord.files import save_tensors
 from lord.seeding import derive_seed, noise
 
+ADAPTER = "subject"
+"""What the adapter of a LoRA is called on the U-Net, unless said otherwise."""
+
 LORA_FILE = "pytorch_lora_weights.safetensors"
 
 
-def save_lora(
-    pipeline: StableDiffusionPipeline, path: str | Path, adapter: str = "subject"
-) -> Path:
+def save_lora(pipeline: StableDiffusionPipeline, path: str | Path) -> Path:
     """Write a LoRA as diffusers does, its rank and alpha included, in one atomic step.
 
     Args:
@@ -30,13 +31,13 @@ def save_lora(
         The file.
 
     Raises:
-        ValueError: the pipeline has no such adapter.
+        ValueError: the pipeline has none.
     """
     unet = pipeline.unet
-    config = getattr(unet, "peft_config", {}).get(adapter)
+    config = getattr(unet, "peft_config", {}).get(ADAPTER)
     if config is None:
-        raise ValueError(f"the pipeline has no adapter named {adapter!r} to save")
-    tensors = {f"unet.{key}": value for key, value in adapter_tensors(unet, adapter).items()}
+        raise ValueError(f"the pipeline has no adapter named {ADAPTER!r} to save")
+    tensors = {f"unet.{key}": value for key, value in adapter_tensors(unet, ADAPTER).items()}
     settings = {f"unet.{key}": value for key, value in config.to_dict().items()}
     metadata = {
         "format": "pt",
@@ -47,9 +48,7 @@ def save_lora(
     return path
 
 
-def load_lora(
-    pipeline: StableDiffusionPipeline, path: str | Path, adapter: str = "subject"
-) -> None:
+def load_lora(pipeline: StableDiffusionPipeline, path: str | Path, adapter: str = ADAPTER) -> None:
     """Put a saved LoRA on the pipeline, active, frozen and in float32.
 
     It is proved to have been loaded: every weight in the file has found its place, and the U-Net

@@ -1,5 +1,7 @@
 """Settings of the training of adapters."""
 
+from typing import Any
+
 from pydantic import BaseModel, ConfigDict, Field
 
 ATTENTION = ("to_q", "to_k", "to_v", "to_out.0")
@@ -27,10 +29,11 @@ class AdapterSettings(BaseModel):
     )
     seed: int = Field(0, description="the same seed gives the same result")
 
-    def targets(self) -> list[str] | str:
-        """``target_modules`` as peft wants it."""
+    def low_rank(self) -> dict[str, Any]:
+        """What peft wants to know of the adapter."""
         targets = self.target_modules
-        return targets if isinstance(targets, str) else list(targets)
+        targets = targets if isinstance(targets, str) else list(targets)
+        return {"r": self.rank, "lora_alpha": self.alpha, "target_modules": targets}
 
 
 class FinetuneSettings(AdapterSettings):

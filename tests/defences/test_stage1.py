@@ -20,7 +20,7 @@ from lord.defences.gates import GateProfile, gate_profile
 from lord.defences.saved import load_defence, save_defence
 from lord.defences.settings import Stage1Settings
 from lord.defences.stage1 import train_defence
-from lord.defences.treatments import TREATMENTS, apply_treatment
+from lord.defences.treatments import apply_treatment
 from lord.models.diffusion import noised, training_schedule
 from lord.models.pipeline import encode_prompts
 from lord.training import loop as training
@@ -31,6 +31,7 @@ SETTINGS = Stage1Settings(
     rank=2, alpha=2, target_modules=("to_q", "to_v"), steps=4, batch_size=2, checkpoint_every=2
 )
 CAPTIONS = ["a portrait of a person", "a landscape", "a portrait of a person"]
+TREATMENTS = ("learned", "prior=0.01", "lambda=0", "lambda=0.5", "lambda=1", "dropped", "merged")
 
 
 @pytest.fixture

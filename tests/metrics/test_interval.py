@@ -68,8 +68,6 @@ def test_bad_arguments_are_named():
         mean_interval([1.0])
     with pytest.raises(ValueError, match="finite"):
         mean_interval([1.0, float("nan")])
-    with pytest.raises(ValueError, match="level"):
-        mean_interval([1.0, 2.0], level=95)
 
 
 def clustered(correlation, generator, clusters=3, size=3):

@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 import torch
 import yaml
+from examples import LEVELS, OTHER, example
 from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 
@@ -16,7 +17,6 @@ import lord
 from lord import show
 from lord.data.subjects import DOMAINS
 from lord.experiments.lord import tables
-from lord.experiments.lord.example import LEVELS, OTHER
 from lord.experiments.lord.protocol import UNCHANGED, SamplingSettings
 from lord.experiments.lord.tables import (
     ablation_table,
@@ -34,8 +34,7 @@ from lord.names import version_of
 from lord.record import Record, make_record, measure
 from lord.show import first_page, words
 from lord.show.first_page import is_worse
-from lord.show.keys import metric_keys
-from lord.show.style import ATTACK_NAMES, number, with_interval
+from lord.show.style import ATTACK_NAMES, metric_keys, number, with_interval
 from lord.study.profile import load_profile
 from lord.study.run import results_root, run, store_of
 from lord.study.tables import write_tables
@@ -135,13 +134,13 @@ def study(request, tmp_path_factory):
     path.write_text(yaml.safe_dump(SCALES[request.param]))
     with measure() as measurement:
         pass
-    blank = make_record("", "", {}, 0, {}, measurement, [], "")
+    blank = make_record({}, measurement, [], name="", kind="", seed=0, metrics={}, key="")
     profile = load_profile(str(path))
     store = store_of(profile, folder / "results")
     for experiment in profile.experiments:
         made = []
         for cell in profile.cells(experiment.name):
-            outcome = experiment.example(cell)
+            outcome = example(experiment.name, cell)
             components = (*experiment.components(cell), *cell.measured)
             versions = {name: version_of(name) for name in components}
             changes = {
@@ -857,8 +856,10 @@ def test_worse_means_without_overlap(name, cell, baseline, expected):
 
 
 def test_an_interval_is_left_out_where_there_is_none():
-    assert with_interval(12.34, 9.5, 15) == "12.3 [9.50, 15.0]"
-    assert with_interval(0.5, float("nan"), float("nan")) == "0.50"
+    assert with_interval({"x": 12.34, "x_low": 9.5, "x_high": 15}, "x") == "12.3 [9.50, 15.0]"
+    assert (
+        with_interval(dict.fromkeys(("x_low", "x_high"), float("nan")) | {"x": 0.5}, "x") == "0.50"
+    )
 
 
 def test_columns_follow_the_networks_of_the_records(study):
@@ -918,4 +919,4 @@ def pages():
 
 def test_every_function_the_notebooks_call_exists():
     called = {name for page in pages() for name in re.findall(r"\bshow\.(\w+)\(", page)}
-    assert called and called <= set(show.__all__)
+    assert called and called <= set(vars(show))

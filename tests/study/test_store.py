@@ -22,7 +22,8 @@ store, name, count = Store(Path(sys.argv[1])), sys.argv[2], int(sys.argv[3])
 with measure() as measurement:
     pass
 for k in range(count):
-    record = make_record(f"{name}-{k}", "ace", {"k": k}, 0, {"m": k}, measurement, [], "0" * 12)
+    known = {"name": f"{name}-{k}", "kind": "ace", "seed": 0, "key": "0" * 12}
+    record = make_record({"k": k}, measurement, [], metrics={"m": k}, **known)
     store.write(record)
     print(k, flush=True)
 """
@@ -33,9 +34,8 @@ def made(name: str, **changes):
         pass
     given = {"settings": {"eps": 0.5}, "metrics": {"fid": 1 / 3}, "series": {"loss": [0.1, 0.2]}}
     given |= changes
-    return make_record(
-        name, "ace", seed=0, measurement=measurement, components=["attack:ace"], key="k", **given
-    )
+    known = {"name": name, "kind": "ace", "seed": 0, "key": "k"}
+    return make_record(measurement=measurement, components=["attack:ace"], **known, **given)
 
 
 def start(folder, name: str, count: int) -> subprocess.Popen:

@@ -1,11 +1,9 @@
 """What the attack does to photographs."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 from lord.attacks.settings import NOISE
-from lord.experiments.lord.example import picture
 from lord.experiments.lord.protocol import attack_at, single
-from lord.record import Record
 from lord.study.context import Context
 from lord.study.experiment import Cell, Experiment, Outcome
 from lord.study.profile import Profile
@@ -15,7 +13,6 @@ AMPLIFIED = 10
 
 
 def cells(profile: Profile) -> Iterator[Cell]:
-    """One cell for each domain."""
     names = ["subjects", "seeds", "photographs", "budget"]
     components = ["step:renderer", "attack:ace", f"attack:{NOISE}"]
     components += ["metric:denoising_loss", "metric:psnr"]
@@ -55,22 +52,10 @@ def measure(context: Context, cell: Cell) -> Outcome:
     return Outcome(metrics, sheet=rows(clean[:8], attacked[:8], difference[:8]))
 
 
-def example(cell: Cell) -> Outcome:
-    """Made-up numbers."""
-    losses = {"loss_clean": 0.1, "loss_noise": 0.11, "loss_attacked": 0.4}
-    return Outcome({"eps_levels": 8.0} | losses, sheet=picture(cell, 3))
-
-
-def kept(records: Sequence[Record]) -> Sequence[Record]:
-    """All pictures."""
-    return [record for record in records if record.kind == "ace"]
-
-
 EXPERIMENT = Experiment(
     name="ace",
     title="what the attack does to photographs and to the loss",
     cells=cells,
     measure=measure,
-    example=example,
-    kept=kept,
+    kept=lambda records: [record for record in records if record.kind == "ace"],
 )

@@ -9,7 +9,6 @@ from typing import Any, Literal
 from pydantic import Field
 
 from lord.attacks.settings import AttackSettings
-from lord.experiments.lord import example
 from lord.experiments.lord.protocol import (
     DEFENCES,
     SELECTION_START,
@@ -139,7 +138,6 @@ def ablation(name: str, title: str, costs: tuple[str, ...] = (), **declared: Any
         section=Ablation,
         cells=partial(_ablated, name),
         measure=measure,
-        example=example.condition,
         needs=("stage1",),
         tables={
             f"ablation_{name}": Table(

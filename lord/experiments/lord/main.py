@@ -1,4 +1,7 @@
-"""The main table: every defence against every attack that it faces, on every subject and seed."""
+"""The main table: every defence against every attack that it faces, on every subject and seed.
+
+And the choice of test-time treatments beside it, on identities that are not evaluated.
+"""
 
 from collections.abc import Iterator, Sequence
 from itertools import product
@@ -7,10 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, field_validator
 
-from lord.experiments.lord import example
-from lord.experiments.lord.conditions import Place, cells_of, measure, tabulated
+from lord.experiments.lord.conditions import Place, cells_of, defended, measure, tabulated
 from lord.experiments.lord.protocol import (
     PROPOSED,
+    SELECTION_START,
+    TRAINED,
     Conditions,
     Treatment,
     attack_at,
@@ -52,6 +56,18 @@ def cells(profile: Profile) -> Iterator[Cell]:
                 if method == "ace" and defence == PROPOSED:
                     treatments += own.further_treatments
                 yield from cells_of(protocol, Place(*place), attack, defence, treatments)
+
+
+def cells_of_selection(profile: Profile) -> Iterator[Cell]:
+    """Of each trained defence of the main table, behind ACE."""
+    protocol, conditions = profile["lord"], profile["main"].conditions
+    attack, seed = attack_at(protocol, "ace"), protocol.seeds[0]
+    defences = list(filter(TRAINED.get, defended(conditions)))
+    for domain, number in product(protocol.domains, range(protocol.selection_subjects)):
+        place = Place(domain, "stage1", SELECTION_START + number, seed)
+        for defence in defences:
+            treatments = treatments_of(protocol, defence)
+            yield from cells_of(protocol, place, attack, defence, treatments)
 
 
 def shown(records: Sequence[Record]) -> Sequence[Record]:
@@ -112,13 +128,12 @@ def overview(store: Store, records: Sequence[Record]) -> NDArray[np.uint8]:
 
 RESULTS = ("ace", "selection", "main")
 
-EXPERIMENT = Experiment(
+MAIN = Experiment(
     name="main",
     title="every defence against every attack that it faces",
     section=Main,
     cells=cells,
     measure=measure,
-    example=example.condition,
     needs=("stage1",),
     tables={
         "main_table": Table(
@@ -130,4 +145,12 @@ EXPERIMENT = Experiment(
     },
     pictures={"overview": Picture(RESULTS, overview, overview_records)},
     kept=shown,
+)
+
+SELECTION = Experiment(
+    name="selection",
+    title="which treatment of the gate does best on identities that are not evaluated",
+    cells=cells_of_selection,
+    measure=measure,
+    needs=("stage1",),
 )

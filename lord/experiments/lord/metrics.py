@@ -1,7 +1,6 @@
 """Whether the metrics can be believed."""
 
 from collections.abc import Iterator
-from random import Random
 
 from lord.experiments.lord.conditions import MEASURED
 from lord.experiments.lord.protocol import single
@@ -11,7 +10,6 @@ from lord.study.profile import Profile
 
 
 def cells(profile: Profile) -> Iterator[Cell]:
-    """One cell for each domain."""
     names = ["subjects", "held_out", "references"]
     for domain in profile["lord"].domains:
         components = ["step:renderer", *MEASURED[:3]]
@@ -28,28 +26,13 @@ def measure(context: Context, cell: Cell) -> Outcome:
     judges = instruments_of(context, settings)
     subject = Subject(cell["domain"], "evaluation", cell["subject"])
     count, references = min(96, settings.held_out), settings.references
-    points = validation.severity_curves(judges, pipeline, subject, count, references)
+    curves = validation.severity_curves(judges, pipeline, subject, count, references)
     floor = validation.clean_floor(judges, pipeline, subject, count, references)
     metrics = {f"floor/{name}": value for name, value in floor.items()}
-    for (metric, kind), value in validation.monotonicity(points).items():
+    for (metric, kind), value in validation.monotonicity(curves).items():
         metrics[f"spearman/{metric}/{kind}"] = value
-    series: dict[str, list[float]] = {"severity": list(validation.SEVERITIES)}
-    for point in points:
-        series.setdefault(f"{point.metric}/{point.kind}", []).append(point.value)
-    return Outcome(metrics, series)
-
-
-def example(cell: Cell) -> Outcome:
-    """Made-up numbers."""
-    number, metrics = Random(cell.name), {}
-    series: dict[str, list[float]] = {"severity": [0.0, 0.25, 0.5, 0.75, 1.0]}
-    names = ("fid_embedded", "fid_embedded_round_trip", "clip_iqa_embedded", "identity")
-    for level, name in enumerate(names):
-        metrics[f"floor/{name}"] = 0.5 + level
-        for kind in ("blur", "noise", "jpeg", "swirl", "tiles"):
-            metrics[f"spearman/{name}/{kind}"] = -1.0 if name == "fid_embedded" else 0.95
-            series[f"{name}/{kind}"] = [number.random() for _ in series["severity"]]
-    return Outcome(metrics, series)
+    series = {f"{metric}/{kind}": values for (metric, kind), values in curves.items()}
+    return Outcome(metrics, {"severity": list(validation.SEVERITIES)} | series)
 
 
 EXPERIMENT = Experiment(
@@ -57,5 +40,4 @@ EXPERIMENT = Experiment(
     title="whether the metrics can be believed",
     cells=cells,
     measure=measure,
-    example=example,
 )

@@ -14,7 +14,6 @@ BATCH = 16
 
 
 def cells(profile: Profile) -> Iterator[Cell]:
-    """One cell."""
     names = ["domains", "subjects", "budget", "finetune"]
     attacks = tuple(f"attack:{name}" for name in ATTACKS if name != NOISE)
     cell = single("performance", profile["lord"], names, ["step:renderer"], measured=attacks)
@@ -47,12 +46,7 @@ def measure(context: Context, cell: Cell) -> Outcome:
     def attack_step(method: str) -> None:
         settings = attack_at(own, method)
         loss = partial(
-            objective_values,
-            pipeline,
-            text=text,
-            settings=settings,
-            target=target,
-            seeds=seeds,
+            objective_values, pipeline, text=text, settings=settings, target=target, seeds=seeds
         )
         pgd_step([loss], images, images, settings.eps, settings.step_size)
 
@@ -70,20 +64,11 @@ def measure(context: Context, cell: Cell) -> Outcome:
     return Outcome(metrics)
 
 
-def example(cell: Cell) -> Outcome:
-    """Made-up numbers."""
-    columns = ("seconds_per_image", "times_the_floor")
-    attacks = {"floor": 1.4, "naive": 1.5, "ace": 1.7, "advdm": 1.9, "ace_plus": 1.5}
-    steps = {f"{name}/{c}": value for name, value in attacks.items() for c in columns}
-    return Outcome(steps | {"ace_plus/faster_than_naive": 2.5})
-
-
 EXPERIMENT = Experiment(
     name="performance",
     title="what a gradient step of each attack costs",
     cells=cells,
     measure=measure,
-    example=example,
     section=Timing,
     version=2,
     timed=True,

@@ -3,15 +3,7 @@
 from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    ConfigDict,
-    Field,
-    PositiveFloat,
-    PositiveInt,
-    model_validator,
-)
+from pydantic import AfterValidator, BaseModel, Field, PositiveFloat, PositiveInt, model_validator
 
 from lord.attacks.settings import NOISE, PUBLISHED, AttackSettings
 from lord.defences.settings import Stage1Settings
@@ -48,20 +40,16 @@ SELECTION_START = 1_000_000
 Model = TypeVar("Model", bound=BaseModel)
 
 
-class SamplingSettings(BaseModel):
+class SamplingSettings(Section):
     """How pictures are generated from a fine-tuned model."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     images: int = Field(48, ge=2, description="samples per subject, seed and condition")
     steps: PositiveInt = Field(20, description="sampler steps")
     guidance_scale: PositiveFloat = Field(3.0, description="classifier-free guidance")
 
 
-class Stage1Data(BaseModel):
+class Stage1Data(Section):
     """What the defence learns from."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     identities: PositiveInt = Field(512, description="identities, one picture each")
     attack: AttackSettings
@@ -94,20 +82,16 @@ class MixedData(Stage1Data):
     attack: MixedAttack
 
 
-class Budget(BaseModel):
+class Budget(Section):
     """What an attack may do to a photograph, in grey levels of 255."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     eps_levels: PositiveFloat = Field(description="the most a pixel may change")
     step_levels: PositiveFloat = Field(description="change of a pixel in one gradient step")
     steps: PositiveInt = Field(description="gradient steps")
 
 
-class Scenario(BaseModel):
+class Scenario(Section):
     """What may be otherwise than in the main table."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     attacked_share: float = Field(1.0, ge=0, le=1, description="of the photographs")
     attacker: Literal["base", "defended", "closing", "through_diffpure"] = Field(

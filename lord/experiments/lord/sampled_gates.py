@@ -1,15 +1,8 @@
 """What the gates of LoRD say while pictures are sampled, where nobody has attacked the input."""
 
 from collections.abc import Iterator
-from itertools import product
 
-from lord.experiments.lord.protocol import (
-    PROPOSED,
-    TRAINED,
-    attack_at,
-    defence_components,
-    single,
-)
+from lord.experiments.lord.protocol import PROPOSED, TRAINED, attack_at, defence_components, single
 from lord.study.context import Context
 from lord.study.experiment import Cell, Experiment, Outcome
 from lord.study.profile import Profile
@@ -39,10 +32,9 @@ def measure(context: Context, cell: Cell) -> Outcome:
     from lord.adapter import record_gates
     from lord.api import fine_tune
     from lord.data.subjects import Subject
-    from lord.defences.gates import gate_profile
+    from lord.defences.gates import gate_profile, quartiles
     from lord.defences.treatments import apply_treatment
     from lord.experiments.lord.chain.defences import defence_of
-    from lord.experiments.lord.chain.gates import quartiles
     from lord.experiments.lord.chain.model import base_pipeline
     from lord.experiments.lord.chain.photographs import photographs_of
     from lord.models.sample import generate
@@ -62,13 +54,14 @@ def measure(context: Context, cell: Cell) -> Outcome:
         fine_tune(pipeline, images, captions, finetune, defence=folder)
         apply_treatment(pipeline, "learned")
         seen = gate_profile(pipeline, images, images, captions)
+        seeds = [derive_seed("sample", seed, k) for k in range(len(images))]
         with record_gates(pipeline.unet) as gates:
             generate(
                 pipeline,
                 captions,
-                [derive_seed("sample", seed, k) for k in range(len(images))],
-                steps=sampling.steps,
-                guidance_scale=sampling.guidance_scale,
+                seeds,
+                sampling.steps,
+                sampling.guidance_scale,
                 batch_size=len(images),
             )
         # With guidance, the prompt's half of each pass comes last.
@@ -80,20 +73,10 @@ def measure(context: Context, cell: Cell) -> Outcome:
     return outcome
 
 
-def example(cell: Cell) -> Outcome:
-    """Made-up numbers."""
-    kinds = ("samples", "photographs")
-    series = {f"{kind}/timestep": [900.0, 500.0] for kind in kinds}
-    for kind, name, end in product(kinds, ("clean", "attacked"), ("low", "mean", "high")):
-        series[f"{kind}/{name}_{end}"] = [0.5, 0.2]
-    return Outcome({"clean": 0.3, "attacked": 0.8}, series)
-
-
 EXPERIMENT = Experiment(
     name="sampled_gates",
     title="what the gates say while pictures are sampled",
     cells=cells,
     measure=measure,
-    example=example,
     needs=("stage1",),
 )

@@ -47,13 +47,7 @@ def measure_condition(context: Context, cell: Cell) -> Outcome:
     pipeline, images = tuned(context, cell, subject, images)
     sampling = settings.sampling
     seeds = [derive_seed("sample", seed, k) for k in range(sampling.images)]
-    samples = generate(
-        pipeline,
-        [subject.prompt] * len(seeds),
-        seeds,
-        steps=sampling.steps,
-        guidance_scale=sampling.guidance_scale,
-    )
+    samples = generate(pipeline, subject.prompt, seeds, sampling.steps, sampling.guidance_scale)
     adapters = [w for name, w in pipeline.unet.named_parameters() if ".lora_" in name]
     own = {"ssim": ssim, "adapter_thousands": sum(w.numel() for w in adapters) / 1000}
     reference = reference_of(context, settings, subject)

@@ -83,17 +83,12 @@ def defence_of(context: Context, settings: Settings, domain: str, defence: str =
     with context.alone(folder):
         if not (folder / HISTORY).exists():
             folder.mkdir(exist_ok=True)
-            _train(context, settings, domain, defence, folder)
+            images = stage1_images(context, settings, domain, defence)
+            checkpoint = folder / "checkpoint.safetensors"
+            pipeline = base_pipeline(context, settings)
+            history = train_defence(pipeline, *images, training, checkpoint=checkpoint)
+            save_defence(pipeline, folder)
+            write_text(folder / HISTORY, json.dumps(history))  # the last file says: all are there
+            for path in folder.glob("checkpoint-*"):
+                path.unlink()
     return folder
-
-
-def _train(context: Context, settings: Settings, domain: str, defence: str, folder: Path) -> None:
-    clean, attacked, captions = stage1_images(context, settings, domain, defence)
-    pipeline = base_pipeline(context, settings)
-    training = getattr(settings, TRAINED[defence][0])
-    checkpoint = folder / "checkpoint.safetensors"
-    history = train_defence(pipeline, clean, attacked, captions, training, checkpoint=checkpoint)
-    save_defence(pipeline, folder)
-    write_text(folder / HISTORY, json.dumps(history))  # the last file says that all are there
-    for path in folder.glob("checkpoint-*"):
-        path.unlink()

@@ -5,10 +5,8 @@ from diffusers import StableDiffusionPipeline
 from torch import Tensor
 from torchmetrics.functional.classification import binary_auroc
 
-from lord.adapter import record_gates
-from lord.models.diffusion import predict, training_schedule
-from lord.seeding import derive_seed, noise
-from lord.training.adapters import encode
+from lord.defences.gates import gates_by_timestep
+from lord.seeding import derive_seed
 
 LEVELS = 20
 BINS = 10
@@ -37,33 +35,20 @@ def reliability(probabilities: Tensor, clean: int, method: str) -> dict[str, lis
     }
 
 
-@torch.no_grad()
 def layer_curves(
     pipeline: StableDiffusionPipeline, clean: Tensor, attacked: Tensor, prompts: list[str]
 ) -> dict[str, list[float]]:
     """For every layer, ``auc/<layer>``: how well its gate tells attacked images, by timestep."""
-    schedule = training_schedule(pipeline)
-    steps = schedule.config.num_train_timesteps
-    times = (torch.arange(LEVELS) + 0.5).mul(steps / LEVELS).long().tolist()
-    latents, text = encode(pipeline, torch.cat((clean, attacked)), prompts * 2)
-    curves: dict[str, list[float]] = {}
-    for time in times:
-        seeds = [derive_seed("layers", time, k) for k in range(len(clean))] * 2
-        epsilon = noise(seeds, latents.shape[1:], latents.device)
-        at = torch.full((len(latents),), time, device=latents.device)
-        with record_gates(pipeline.unet) as gates:
-            predict(pipeline.unet, schedule.add_noise(latents, epsilon, at), at, text)
+
+    def seeds(time: int) -> list[int]:
+        return [derive_seed("layers", time, k) for k in range(len(clean))] * 2
+
+    curves: dict[str, list[float]] = {"timestep": []}
+    both = torch.cat((clean, attacked))
+    for time, gates in gates_by_timestep(pipeline, both, prompts * 2, LEVELS, seeds):
+        curves["timestep"].append(float(time))
         for name, (logits,) in gates.logits.items():
             values = logits.float().mean(1).cpu()
             found = auc(values[: len(clean)], values[len(clean) :])
             curves.setdefault(f"auc/{name}", []).append(found)
-    return {"timestep": [float(time) for time in times]} | curves
-
-
-def quartiles(name: str, gates: Tensor) -> dict[str, list[float]]:
-    """The mean and the quartiles over images of λ, shape (steps, N)."""
-    return {
-        f"{name}_mean": gates.mean(1).tolist(),
-        f"{name}_low": gates.quantile(0.25, dim=1).tolist(),
-        f"{name}_high": gates.quantile(0.75, dim=1).tolist(),
-    }
+    return curves

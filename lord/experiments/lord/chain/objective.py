@@ -1,7 +1,5 @@
 """What an attack raises, on draws of timestep and noise that it has not seen."""
 
-from collections.abc import Callable
-
 import torch
 from diffusers import StableDiffusionPipeline
 from torch import Tensor
@@ -9,8 +7,12 @@ from torch import Tensor
 from lord.attacks.pgd import load_target, objective_values
 from lord.attacks.settings import NOISE, AttackSettings
 from lord.data.subjects import Subject
+from lord.defences.saved import load_defence
+from lord.experiments.lord.chain.defences import defence_of, purified
+from lord.experiments.lord.chain.model import base_pipeline
 from lord.experiments.lord.chain.photographs import photographs_of
-from lord.experiments.lord.protocol import attack_at
+from lord.experiments.lord.chain.scenario import attacked_knowingly
+from lord.experiments.lord.protocol import TRAINED, attack_at
 from lord.models.pipeline import encode_prompts
 from lord.names import TARGETED
 from lord.seeding import derive_seed
@@ -18,21 +20,13 @@ from lord.study.context import Context
 from lord.study.experiment import Cell, Outcome
 
 
-def raised(
-    context: Context,
-    cell: Cell,
-    knowing: Callable[[Subject, AttackSettings], Tensor],
-    measured: Callable[[Subject, list[Tensor]], tuple[StableDiffusionPipeline, list[Tensor]]],
-) -> Outcome:
-    """What each attack of a cell raises on photographs of a subject.
+def raised(context: Context, cell: Cell, attacker: str, defence: str) -> Outcome:
+    """What each attack of a cell raises on photographs of a subject, behind a defence.
 
     Metrics are the objective on clean photographs, under noise and under the attack on the base
-    model (``unaware``); a series is that of someone who knows more, by gradient ``steps``.
-
-    Args:
-        knowing: photographs (N, 3, H, W) as an attacker who knows more leaves them.
-        measured: the model on which objectives are taken of sets of photographs, and what becomes
-            of the sets before.
+    model (``unaware``); a series is that of an attacker who knows the defence, by gradient
+    ``steps``. It is taken on the defended model or, of a purifier, on what that leaves of the
+    photographs.
     """
     own, seed = cell.settings, cell["seed"]
     subject = Subject(cell["domain"], "evaluation", cell["subject"])
@@ -42,9 +36,18 @@ def raised(
     for method in own.attacks:
         attack = attack_at(own, method)
         compared = {"clean": None, "noise": attack_at(own, NOISE), "unaware": attack}
-        seen = [photographs_of(context, own, subject, seed, a) for a in compared.values()]
-        seen += [knowing(subject, attack_at(own, method, steps=count)) for count in counts]
-        pipeline, sets = measured(subject, seen)
+        sets = [photographs_of(context, own, subject, seed, a) for a in compared.values()]
+        for count in counts:
+            longer = attack_at(own, method, steps=count)
+            sets.append(attacked_knowingly(context, own, subject, seed, longer, defence, attacker))
+        folder = None
+        if defence in TRAINED:
+            folder = defence_of(context, own, subject.domain, defence)
+        else:
+            sets = [purified(context, own, subject, images, defence) for images in sets]
+        pipeline = base_pipeline(context, own)
+        if folder:
+            load_defence(pipeline, folder)
         values = [objective(pipeline, images, subject.prompt, attack, own.draws) for images in sets]
         names = [f"{method}/{name}" for name in compared]
         outcome.metrics.update(zip(names, values[: len(names)], strict=True))

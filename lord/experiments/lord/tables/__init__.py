@@ -14,23 +14,3 @@ from lord.experiments.lord.tables.main import (
     rival_table,
     treatment_table,
 )
-
-__all__ = [
-    "METRICS",
-    "ablation_table",
-    "attack_table",
-    "clean_harm",
-    "condition_rows",
-    "correlations",
-    "defence_costs",
-    "dose_table",
-    "gaps_closed",
-    "main_rows",
-    "main_table",
-    "main_table_with_costs",
-    "noise_margins",
-    "performance_table",
-    "rival_table",
-    "selected_treatment",
-    "treatment_table",
-]

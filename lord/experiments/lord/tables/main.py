@@ -145,33 +145,27 @@ def gaps_closed(records: Sequence[Record]) -> pd.DataFrame:
         pairs[f"{metric}_damage"] = attacked - sign * pairs[f"{metric}_clean"]
         pairs[f"{metric}_repair"] = attacked - sign * pairs[metric]
     groups = list(pairs.groupby(CONDITION, sort=False))
-    alike = {m: correlation_of(_left_of_share(cells, m) for _, cells in groups) for m in METRICS}
-    table = [
-        dict(zip(CONDITION, key, strict=True))
-        | {"metric": metric}
-        | _share_with_interval(cells, metric, alike[metric])
-        for (key, cells), metric in product(groups, METRICS)
-    ]
+    # The interval of a ratio comes from what the share of the means leaves of each cell's repair.
+    alike = {
+        m: correlation_of(
+            (cells[f"{m}_repair"] - _share(cells, m) * cells[f"{m}_damage"], cells["subject"])
+            for _, cells in groups
+        )
+        for m in METRICS
+    }
+    table = []
+    for (key, cells), metric in product(groups, METRICS):
+        closed, low, high = _share(cells, metric), float("nan"), float("nan")
+        if closed == closed and len(cells) > 1:
+            effect = design_effect(cells["subject"], alike[metric])
+            means = cells[f"{metric}_repair"], cells[f"{metric}_damage"]
+            _, low, high = ratio_interval(*means, effect)
+        head = dict(zip(CONDITION, key, strict=True)) | {"metric": metric}
+        table.append(head | {"closed": closed, "closed_low": low, "closed_high": high})
     return pd.DataFrame(table)
 
 
-def _left_of_share(cells: pd.DataFrame, metric: str) -> tuple[pd.Series, pd.Series]:
-    """What the share of the means leaves unexplained of each cell's repair, and its subject.
-
-    That is what the interval of a ratio comes from; nothing where there was no damage.
-    """
-    repair, damage = cells[f"{metric}_repair"], cells[f"{metric}_damage"]
-    share = repair.mean() / damage.mean() if damage.mean() > 0 else float("nan")
-    return repair - share * damage, cells["subject"]
-
-
-def _share_with_interval(cells: pd.DataFrame, metric: str, correlation: float) -> dict[str, float]:
-    repair, damage = cells[f"{metric}_repair"], cells[f"{metric}_damage"]
-    share = low = high = float("nan")
-    if damage.mean() > 0:
-        share = repair.mean() / damage.mean()
-        if len(damage) > 1:
-            _, low, high = ratio_interval(
-                repair, damage, design_effect(cells["subject"], correlation)
-            )
-    return {"closed": share, "closed_low": low, "closed_high": high}
+def _share(cells: pd.DataFrame, metric: str) -> float:
+    """The mean repair as a share of the mean damage, NaN where there was none."""
+    damage = cells[f"{metric}_damage"].mean()
+    return cells[f"{metric}_repair"].mean() / damage if damage > 0 else float("nan")
