@@ -5,9 +5,9 @@ The alternatives to a defence in the fine-tuning. Four filters know nothing but 
 image and denoises it again, `gridpure` does so by little and often, `impress` looks for the nearby
 image that survives the autoencoder, and `cat` trains the autoencoder until the image does.
 
-Every function maps a pipeline, images (N, 3, H, W) in [0, 1], a prompt and a seed for each, or of a
-filter the images alone, to images of the same shape and range. An image's result depends on its own
-seed alone, but for `cat`, which learns from all images together.
+Every function maps a pipeline, images (N, 3, H, W) in [0, 1], a prompt and a seed for each, to
+images of the same shape and range; filters ignore what they do not need. An image's result depends
+on its own seed alone, but for `cat`, which learns from all images together.
 """
 
 from collections.abc import Callable, Sequence
@@ -58,15 +58,11 @@ TOGETHER = frozenset({"cat"})
 """The methods that learn from all images together."""
 
 
-def _filter(apply: Callable[[Tensor], Tensor]) -> Purifier:
-    return lambda pipeline, images, prompts, seeds: apply(images)
-
-
 PURIFIERS: dict[str, Purifier] = {
-    "jpeg": _filter(jpeg),
-    "blur": _filter(blur),
-    "total_variation": _filter(total_variation),
-    "adverse_cleaner": _filter(adverse_cleaner),
+    "jpeg": jpeg,
+    "blur": blur,
+    "total_variation": total_variation,
+    "adverse_cleaner": adverse_cleaner,
     "diffpure": diffpure,
     "gridpure": gridpure,
     "impress": impress,

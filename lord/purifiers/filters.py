@@ -1,27 +1,48 @@
 """Purifiers that know nothing but the picture."""
 
 import math
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
+from diffusers import StableDiffusionPipeline
 from kornia.filters import bilateral_blur, gaussian_blur2d, guided_blur
 from torch import Tensor
 
 from lord.metrics import degradations
 
 
-def jpeg(images: Tensor, quality: int = 75) -> Tensor:
+def jpeg(
+    pipeline: StableDiffusionPipeline,
+    images: Tensor,
+    prompts: Sequence[str],
+    seeds: Sequence[int],
+    quality: int = 75,
+) -> Tensor:
     """A JPEG file written and read back."""
     severity = math.log(95 / quality) / math.log(95 / 5)
-    return degradations.jpeg(images, torch.full((len(images),), severity), range(len(images)))
+    return degradations.jpeg(images, torch.full((len(images),), severity), seeds)
 
 
-def blur(images: Tensor, sigma: float = 1.0) -> Tensor:
+def blur(
+    pipeline: StableDiffusionPipeline,
+    images: Tensor,
+    prompts: Sequence[str],
+    seeds: Sequence[int],
+    sigma: float = 1.0,
+) -> Tensor:
     """Gaussian blur; ``sigma`` in pixels."""
     return gaussian_blur2d(images, 2 * math.ceil(3 * sigma) + 1, (sigma, sigma))
 
 
-def total_variation(images: Tensor, weight: float = 0.05, steps: int = 300) -> Tensor:
+def total_variation(
+    pipeline: StableDiffusionPipeline,
+    images: Tensor,
+    prompts: Sequence[str],
+    seeds: Sequence[int],
+    weight: float = 0.05,
+    steps: int = 300,
+) -> Tensor:
     """The minimum of ½‖x − y‖² + weight · TV(x), TV(x) the sum of |differences| of neighbours.
 
     Rudin, Osher and Fatemi (1992), in the anisotropic form. The minimum is x = y + weight · div p
@@ -51,7 +72,12 @@ def divergence(field: Tensor) -> Tensor:
     return F.pad(right, (1, 0)).diff(dim=-1) + F.pad(below, (0, 0, 1, 0)).diff(dim=-2)
 
 
-def adverse_cleaner(images: Tensor) -> Tensor:
+def adverse_cleaner(
+    pipeline: StableDiffusionPipeline,
+    images: Tensor,
+    prompts: Sequence[str],
+    seeds: Sequence[int],
+) -> Tensor:
     """AdverseCleaner: a bilateral filter 64 times, then a guided filter 4 times.
 
     The guide is the attacked image, which gives the edges back; the constants are those of the

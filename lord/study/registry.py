@@ -1,4 +1,4 @@
-"""Finds the experiments: each `Experiment` that a file in ``lord/experiments/<paper>/`` declares.
+"""Finds the experiments: one file each in ``lord/experiments/<paper>/``, named ``EXPERIMENT``.
 
 Beside them a paper may have ``protocol.py`` with a `Section` named ``Protocol``: the settings that
 its experiments share, in the section of a profile that is called like the paper's folder.
@@ -30,12 +30,12 @@ def experiments() -> dict[str, Experiment]:
     for paper in papers():
         for name in _modules(paper):
             module = import_module(f"{home.__name__}.{paper}.{name}")
-            for experiment in vars(module).values():
-                if not isinstance(experiment, Experiment):
-                    continue
-                if experiment.name in found or experiment.name in papers():
-                    raise ValueError(f"{module.__name__}: the name {experiment.name!r} is taken")
-                found[experiment.name] = replace(experiment, paper=paper)
+            experiment = getattr(module, "EXPERIMENT", None)
+            if experiment is None:
+                continue
+            if experiment.name in found or experiment.name in papers():
+                raise ValueError(f"{module.__name__}: the name {experiment.name!r} is taken")
+            found[experiment.name] = replace(experiment, paper=paper)
     graph = TopologicalSorter({name: found[name].needs for name in sorted(found)})
     order = list(graph.static_order())
     if unknown := set(order) - set(found):

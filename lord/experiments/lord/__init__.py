@@ -1,5 +1,5 @@
 """Low-Rank Defense (arXiv 2602.10319): its experiments, and what it is compared with.
 
-Files here declare experiments; `protocol` and `conditions` have what these share, ``chain`` what
+Each file here is an experiment; `protocol` and `conditions` have what they share, ``chain`` what
 they compute, from photographs to numbers, ``tables`` what is made of the numbers.
 """

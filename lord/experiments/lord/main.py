@@ -1,7 +1,4 @@
-"""The main table: every defence against every attack that it faces, on every subject and seed.
-
-And the choice of test-time treatments beside it, on identities that are not evaluated.
-"""
+"""The main table: every defence against every attack that it faces, on every subject and seed."""
 
 from collections.abc import Iterator, Sequence
 from itertools import product
@@ -10,16 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, field_validator
 
-from lord.experiments.lord.conditions import Place, cells_of, defended, measure, tabulated
-from lord.experiments.lord.protocol import (
-    PROPOSED,
-    SELECTION_START,
-    TRAINED,
-    Conditions,
-    Treatment,
-    attack_at,
-    treatments_of,
-)
+from lord.experiments.lord.conditions import Place, cells_of, measure, tabulated
+from lord.experiments.lord.protocol import PROPOSED, Conditions, Treatment, attack_at, treatments_of
 from lord.record import Record
 from lord.study.experiment import Cell, Experiment, Picture, Section, Table
 from lord.study.profile import Profile
@@ -56,18 +45,6 @@ def cells(profile: Profile) -> Iterator[Cell]:
                 if method == "ace" and defence == PROPOSED:
                     treatments += own.further_treatments
                 yield from cells_of(protocol, Place(*place), attack, defence, treatments)
-
-
-def cells_of_selection(profile: Profile) -> Iterator[Cell]:
-    """Of each trained defence of the main table, behind ACE."""
-    protocol, conditions = profile["lord"], profile["main"].conditions
-    attack, seed = attack_at(protocol, "ace"), protocol.seeds[0]
-    defences = list(filter(TRAINED.get, defended(conditions)))
-    for domain, number in product(protocol.domains, range(protocol.selection_subjects)):
-        place = Place(domain, "stage1", SELECTION_START + number, seed)
-        for defence in defences:
-            treatments = treatments_of(protocol, defence)
-            yield from cells_of(protocol, place, attack, defence, treatments)
 
 
 def shown(records: Sequence[Record]) -> Sequence[Record]:
@@ -128,7 +105,7 @@ def overview(store: Store, records: Sequence[Record]) -> NDArray[np.uint8]:
 
 RESULTS = ("ace", "selection", "main")
 
-MAIN = Experiment(
+EXPERIMENT = Experiment(
     name="main",
     title="every defence against every attack that it faces",
     section=Main,
@@ -145,12 +122,4 @@ MAIN = Experiment(
     },
     pictures={"overview": Picture(RESULTS, overview, overview_records)},
     kept=shown,
-)
-
-SELECTION = Experiment(
-    name="selection",
-    title="which treatment of the gate does best on identities that are not evaluated",
-    cells=cells_of_selection,
-    measure=measure,
-    needs=("stage1",),
 )

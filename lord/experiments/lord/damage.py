@@ -1,10 +1,10 @@
-"""Attacks on LoRAs without a defence: all at equal budgets, and how long ACE runs."""
+"""Attacks at equal budgets, on LoRAs without a defence."""
 
 from collections.abc import Iterator, Sequence
 from itertools import product
 from typing import Literal
 
-from pydantic import Field, PositiveFloat, PositiveInt, field_validator
+from pydantic import Field, PositiveFloat, field_validator
 
 from lord.attacks.settings import NOISE
 from lord.experiments.lord.conditions import Place, cells_of, check_places, measure, tabulated
@@ -13,9 +13,6 @@ from lord.names import ATTACKS
 from lord.record import Record
 from lord.study.experiment import Cell, Experiment, Section, Table
 from lord.study.profile import Profile
-
-ROUNDS = 5
-"""Rounds among which the gradient steps are shared where ACE has a surrogate."""
 
 
 class Damage(Section):
@@ -34,7 +31,7 @@ class Damage(Section):
         return attacks
 
 
-def cells_of_damage(profile: Profile) -> Iterator[Cell]:
+def cells(profile: Profile) -> Iterator[Cell]:
     """What the main table has is not planned again."""
     protocol, own = profile["lord"], profile["damage"]
     check_places("damage", own, protocol)
@@ -66,45 +63,12 @@ def shown(records: Sequence[Record]) -> Sequence[Record]:
     ]
 
 
-DAMAGE = Experiment(
+EXPERIMENT = Experiment(
     name="damage",
     title="what attacks do at equal budgets",
     section=Damage,
-    cells=cells_of_damage,
+    cells=cells,
     measure=measure,
     tables={"attacks": Table(("main", "damage", "steps"), tabulated("attack_table"))},
     kept=shown,
-)
-
-
-class Steps(Section):
-    """How many steps, and on whom."""
-
-    steps: tuple[PositiveInt, ...]
-    subjects: tuple[int, ...]
-    seeds: tuple[int, ...]
-
-
-def cells_of_steps(profile: Profile) -> Iterator[Cell]:
-    """The usual steps without a surrogate are in the main table."""
-    protocol, own = profile["lord"], profile["steps"]
-    check_places("steps", own, protocol)
-    usual = protocol.budget.steps
-    for domain, index, seed in product(protocol.domains, own.subjects, own.seeds):
-        place = Place(domain, "evaluation", index, seed)
-        for steps, rounds in product((*own.steps, usual), (1, ROUNDS)):
-            if steps % rounds or (steps, rounds) == (usual, 1):
-                continue
-            label = "" if steps == usual else f"-steps{steps}"
-            label += f"-rounds{rounds}" if rounds > 1 else ""
-            attack = attack_at(protocol, "ace", steps=steps, rounds=rounds)
-            yield from cells_of(protocol, place, attack, "none", ("none",), label)
-
-
-STEPS = Experiment(
-    name="steps",
-    title="how many gradient steps ACE needs, and whether surrogates add to it",
-    section=Steps,
-    cells=cells_of_steps,
-    measure=measure,
 )

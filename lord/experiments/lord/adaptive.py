@@ -1,4 +1,4 @@
-"""Cells of the main table under changed settings, a question each."""
+"""Attackers who know the defence."""
 
 from collections.abc import Sequence
 
@@ -19,12 +19,4 @@ def shown(records: Sequence[Record]) -> Sequence[Record]:
     ]
 
 
-PARTS = ablation("parts", "what each part of LoRD does")
-STAGE1_DATA = ablation("stage1_data", "what stage 1 has to see")
-RANK = ablation("rank", "what the rank of the adapters does", costs=("rank_cost",))
-GATE = ablation("lambda", "what the gate does, learned or fixed")
-GATE_CHOICE = ablation(
-    "lambda_choice", "which fixed gate does best on identities that are not evaluated"
-)
-TRANSFER = ablation("transfer", "how far LoRD reaches")
-ADAPTIVE = ablation("adaptive", "whether defences hold when they are known", kept=shown)
+EXPERIMENT = ablation("adaptive", "whether defences hold when they are known", kept=shown)
