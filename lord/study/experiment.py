@@ -164,6 +164,7 @@ class Experiment:
         timed: whether it measures time, and has the machine for itself.
         tables, pictures: files by name, which are written beside the records.
         kept: of all records of a profile those of this experiment whose pictures chapters show.
+        example: made-up numbers for a cell, in the shape of true ones, for tests of what is shown.
         paper: the folder that it was found in.
     """
 
@@ -171,6 +172,7 @@ class Experiment:
     title: str
     cells: Callable[["Profile"], Iterable[Cell]]
     measure: Callable[["Context", Cell], Outcome]
+    example: Callable[[Cell], Outcome]
     section: type[Section] = Section
     version: int = 1
     needs: tuple[str, ...] = ()

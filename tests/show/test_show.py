@@ -9,7 +9,6 @@ import pandas as pd
 import pytest
 import torch
 import yaml
-from examples import LEVELS, OTHER, example
 from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 
@@ -17,6 +16,7 @@ import lord
 from lord import show
 from lord.data.subjects import DOMAINS
 from lord.experiments.lord import tables
+from lord.experiments.lord.example import LEVELS, OTHER
 from lord.experiments.lord.protocol import UNCHANGED, SamplingSettings
 from lord.experiments.lord.tables import (
     ablation_table,
@@ -140,7 +140,7 @@ def study(request, tmp_path_factory):
     for experiment in profile.experiments:
         made = []
         for cell in profile.cells(experiment.name):
-            outcome = example(experiment.name, cell)
+            outcome = experiment.example(cell)
             components = (*experiment.components(cell), *cell.measured)
             versions = {name: version_of(name) for name in components}
             changes = {
@@ -919,4 +919,4 @@ def pages():
 
 def test_every_function_the_notebooks_call_exists():
     called = {name for page in pages() for name in re.findall(r"\bshow\.(\w+)\(", page)}
-    assert called and called <= set(vars(show))
+    assert called and called <= set(show.__all__)

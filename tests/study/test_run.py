@@ -47,6 +47,7 @@ TOY = Experiment(
     title="how large",
     cells=cells,
     measure=measure,
+    example=lambda cell: Outcome({"area": 1.0}),
     section=Toy,
     tables={"toy": Table(("toy",), table)},
     kept=lambda records: [r for r in records if r.kind == "toy" and r.seed == 1],

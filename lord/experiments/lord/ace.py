@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 from lord.attacks.settings import NOISE
+from lord.experiments.lord.example import picture
 from lord.experiments.lord.protocol import attack_at, single
 from lord.study.context import Context
 from lord.study.experiment import Cell, Experiment, Outcome
@@ -52,10 +53,17 @@ def measure(context: Context, cell: Cell) -> Outcome:
     return Outcome(metrics, sheet=rows(clean[:8], attacked[:8], difference[:8]))
 
 
+def example(cell: Cell) -> Outcome:
+    """Made-up numbers."""
+    losses = {"loss_clean": 0.1, "loss_noise": 0.11, "loss_attacked": 0.4}
+    return Outcome({"eps_levels": 8.0} | losses, sheet=picture(cell, 3))
+
+
 EXPERIMENT = Experiment(
     name="ace",
     title="what the attack does to photographs and to the loss",
     cells=cells,
     measure=measure,
+    example=example,
     kept=lambda records: [record for record in records if record.kind == "ace"],
 )

@@ -97,10 +97,21 @@ def measure(context: Context, cell: Cell) -> Outcome:
     return Outcome(metrics, series)
 
 
+def example(cell: Cell) -> Outcome:
+    """Made-up numbers."""
+    metrics = {"probability/clean/0": 0.1, "auc/jpeg/0": 0.5}
+    for name, level in product(cell.settings.attacks, cell.settings.eps_levels):
+        metrics[f"auc/{name}/{level:g}"] = 0.9
+    series = {"said/ace": [0.1, 0.9], "true/ace": [0.0, 1.0], "count/ace": [4.0, 4.0]}
+    layers = ("up_blocks.0.to_q", "mid_block.to_q", "down_blocks.0.to_q")
+    return Outcome(metrics, series | {f"auc/{layer}": [0.9, 0.5] for layer in layers})
+
+
 EXPERIMENT = Experiment(
     name="audit",
     title="whether gates find attacked photographs",
     cells=cells,
     measure=measure,
+    example=example,
     needs=("stage1", "selection", "damage"),
 )

@@ -9,6 +9,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from lord.attacks.settings import AttackSettings
+from lord.experiments.lord import example
 from lord.experiments.lord.protocol import (
     DEFENCES,
     SELECTION_START,
@@ -138,6 +139,7 @@ def ablation(name: str, title: str, costs: tuple[str, ...] = (), **declared: Any
         section=Ablation,
         cells=partial(_ablated, name),
         measure=measure,
+        example=example.condition,
         needs=("stage1",),
         tables={
             f"ablation_{name}": Table(

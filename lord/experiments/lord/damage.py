@@ -7,6 +7,7 @@ from typing import Literal
 from pydantic import Field, PositiveFloat, field_validator
 
 from lord.attacks.settings import NOISE
+from lord.experiments.lord import example
 from lord.experiments.lord.conditions import Place, cells_of, check_places, measure, tabulated
 from lord.experiments.lord.protocol import attack_at
 from lord.names import ATTACKS
@@ -69,6 +70,7 @@ EXPERIMENT = Experiment(
     section=Damage,
     cells=cells,
     measure=measure,
+    example=example.condition,
     tables={"attacks": Table(("main", "damage", "steps"), tabulated("attack_table"))},
     kept=shown,
 )

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+from lord.experiments.lord.example import picture
 from lord.experiments.lord.protocol import single
 from lord.study.context import Context
 from lord.study.experiment import Cell, Experiment, Outcome
@@ -30,9 +31,16 @@ def measure(context: Context, cell: Cell) -> Outcome:
     return Outcome(metrics, sheet=rows(*pictures))
 
 
+def example(cell: Cell) -> Outcome:
+    """Made-up numbers."""
+    metrics = {f"{domain}_per_second": 512.5 for domain in cell.settings.domains}
+    return Outcome(metrics, sheet=picture(cell, 2))
+
+
 EXPERIMENT = Experiment(
     name="data",
     title="how fast the renderers draw",
     cells=cells,
     measure=measure,
+    example=example,
 )

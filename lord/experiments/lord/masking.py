@@ -45,24 +45,9 @@ def measure(context: Context, cell: Cell) -> Outcome:
     Sense of Security, 2018). Metrics are the objective of each attack on clean, noisy and unaware
     photographs; a series is that on photographs attacked knowingly, by ``steps``.
     """
-    from lord.defences.saved import load_defence
-    from lord.experiments.lord.chain.defences import defence_of
-    from lord.experiments.lord.chain.model import base_pipeline
     from lord.experiments.lord.chain.objective import raised
-    from lord.experiments.lord.chain.scenario import attacked_knowingly
 
-    own, seed = cell.settings, cell["seed"]
-
-    def knowing(subject, attack):
-        return attacked_knowingly(context, own, subject, seed, attack, PROPOSED, "defended")
-
-    def defended(subject, sets):
-        folder = defence_of(context, own, subject.domain, PROPOSED)
-        pipeline = base_pipeline(context, own)
-        load_defence(pipeline, folder)
-        return pipeline, sets
-
-    return raised(context, cell, knowing, defended)
+    return raised(context, cell, "defended", PROPOSED)
 
 
 def example(cell: Cell) -> Outcome:

@@ -54,6 +54,7 @@ EXPERIMENT = Experiment(
     title="whether attackers who know of DiffPure follow true gradients",
     cells=cells,
     measure=measure,
+    example=masking.example,
     section=masking.Masking,
     needs=("adaptive",),
 )

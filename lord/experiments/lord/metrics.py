@@ -1,6 +1,7 @@
 """Whether the metrics can be believed."""
 
 from collections.abc import Iterator
+from random import Random
 
 from lord.experiments.lord.conditions import MEASURED
 from lord.experiments.lord.protocol import single
@@ -35,9 +36,23 @@ def measure(context: Context, cell: Cell) -> Outcome:
     return Outcome(metrics, {"severity": list(validation.SEVERITIES)} | series)
 
 
+def example(cell: Cell) -> Outcome:
+    """Made-up numbers."""
+    number, metrics = Random(cell.name), {}
+    series: dict[str, list[float]] = {"severity": [0.0, 0.25, 0.5, 0.75, 1.0]}
+    names = ("fid_embedded", "fid_embedded_round_trip", "clip_iqa_embedded", "identity")
+    for level, name in enumerate(names):
+        metrics[f"floor/{name}"] = 0.5 + level
+        for kind in ("blur", "noise", "jpeg", "swirl", "tiles"):
+            metrics[f"spearman/{name}/{kind}"] = -1.0 if name == "fid_embedded" else 0.95
+            series[f"{name}/{kind}"] = [number.random() for _ in series["severity"]]
+    return Outcome(metrics, series)
+
+
 EXPERIMENT = Experiment(
     name="metrics",
     title="whether the metrics can be believed",
     cells=cells,
     measure=measure,
+    example=example,
 )

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+from lord.experiments.lord.example import picture
 from lord.experiments.lord.protocol import single
 from lord.study.context import Context
 from lord.study.experiment import Cell, Experiment, Outcome
@@ -41,7 +42,11 @@ def measure(context: Context, cell: Cell) -> Outcome:
             continue  # only our own feature network knows attributes
         seeds = [derive_seed("prompted", domain, k) for k in range(settings.held_out)]
         samples = generate(
-            pipeline, held_out.captions, seeds, sampling.steps, sampling.guidance_scale
+            pipeline,
+            held_out.captions,
+            seeds,
+            steps=sampling.steps,
+            guidance_scale=sampling.guidance_scale,
         )
         for name, values in recognise(features, samples, domain).items():
             share = (values == held_out.attributes[name]).float().mean().item()
@@ -54,9 +59,18 @@ def measure(context: Context, cell: Cell) -> Outcome:
     return Outcome(metrics, sheet=rows(*pictures))
 
 
+def example(cell: Cell) -> Outcome:
+    """Made-up numbers."""
+    metrics = {"parameters_millions": 4.2, "psnr": 30.0, "attribute_accuracy": 0.9}
+    for domain, names in (("portraits", ("skin", "hair_style")), ("landscapes", ("terrain",))):
+        metrics |= {f"accuracy/{domain}/{name}": 0.8 for name in names}
+    return Outcome(metrics, sheet=picture(cell, 6))
+
+
 EXPERIMENT = Experiment(
     name="model",
     title="how good the embedded model is",
     cells=cells,
     measure=measure,
+    example=example,
 )

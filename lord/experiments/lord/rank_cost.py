@@ -60,11 +60,20 @@ def measure(context: Context, cell: Cell) -> Outcome:
     return Outcome(metrics | {f"{name}/step_seconds": value for name, value in seconds.items()})
 
 
+def example(cell: Cell) -> Outcome:
+    """Made-up numbers."""
+    variants = (UNCHANGED, *cell.settings.variants)
+    names = [f"{variant}/{defence}" for variant in variants for defence in ("none", "lord")]
+    metrics = {f"{name}/adapter_thousands": 12.5 for name in names}
+    return Outcome(metrics | {f"{name}/step_seconds": 0.25 for name in names})
+
+
 EXPERIMENT = Experiment(
     name="rank_cost",
     title="what rank costs in parameters and time",
     cells=cells,
     measure=measure,
+    example=example,
     section=StepTiming,
     timed=True,
 )

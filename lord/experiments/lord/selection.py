@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from itertools import product
 
+from lord.experiments.lord import example
 from lord.experiments.lord.conditions import Place, cells_of, defended, measure
 from lord.experiments.lord.protocol import SELECTION_START, TRAINED, attack_at, treatments_of
 from lord.study.experiment import Cell, Experiment
@@ -26,5 +27,6 @@ EXPERIMENT = Experiment(
     title="which treatment of the gate does best on identities that are not evaluated",
     cells=cells,
     measure=measure,
+    example=example.condition,
     needs=("stage1",),
 )

@@ -1,8 +1,10 @@
 """Stage 1 of each defence, and what its gate can tell."""
 
 from collections.abc import Iterator
+from random import Random
 
 from lord.experiments.lord.conditions import defended
+from lord.experiments.lord.example import picture
 from lord.experiments.lord.protocol import (
     SELECTION_START,
     TRAINED,
@@ -60,9 +62,24 @@ def measure(context: Context, cell: Cell) -> Outcome:
     return Outcome(metrics, history | gates.series, sheet)
 
 
+def example(cell: Cell) -> Outcome:
+    """Made-up numbers."""
+    number, parts = Random(cell.name), ("clean", "attacked", "gate")
+    series = {name: [number.random() for _ in range(40)] for name in parts}
+    metrics = {"images": 512.0}
+    if not is_lord(cell.settings, cell["defence"]):
+        return Outcome(metrics, {name: series[name] for name in parts[:2]}, picture(cell, 2))
+    series["timestep"] = [100.0, 500.0, 900.0]
+    for name in ("clean", "attacked"):
+        series |= {f"{name}_{end}": [0.1] * 3 for end in ("low", "mean", "high")}
+    metrics["gate_accuracy"] = 0.7 if cell["domain"] == "portraits" else 0.8
+    return Outcome(metrics, series, picture(cell, 2))
+
+
 EXPERIMENT = Experiment(
     name="stage1",
     title="how defences are trained, and what their gates can tell",
     cells=cells,
     measure=measure,
+    example=example,
 )

@@ -5,6 +5,7 @@ from itertools import product
 
 from pydantic import PositiveInt
 
+from lord.experiments.lord import example
 from lord.experiments.lord.conditions import Place, cells_of, check_places, measure
 from lord.experiments.lord.protocol import attack_at
 from lord.study.experiment import Cell, Experiment, Section
@@ -44,4 +45,5 @@ EXPERIMENT = Experiment(
     section=Steps,
     cells=cells,
     measure=measure,
+    example=example.condition,
 )
