@@ -1,6 +1,7 @@
 """What the gates of LoRD say while pictures are sampled, where nobody has attacked the input."""
 
 from collections.abc import Iterator
+from itertools import product
 
 from lord.experiments.lord.protocol import PROPOSED, TRAINED, attack_at, defence_components, single
 from lord.study.context import Context
@@ -73,10 +74,20 @@ def measure(context: Context, cell: Cell) -> Outcome:
     return outcome
 
 
+def example(cell: Cell) -> Outcome:
+    """Made-up numbers."""
+    kinds = ("samples", "photographs")
+    series = {f"{kind}/timestep": [900.0, 500.0] for kind in kinds}
+    for kind, name, end in product(kinds, ("clean", "attacked"), ("low", "mean", "high")):
+        series[f"{kind}/{name}_{end}"] = [0.5, 0.2]
+    return Outcome({"clean": 0.3, "attacked": 0.8}, series)
+
+
 EXPERIMENT = Experiment(
     name="sampled_gates",
     title="what the gates say while pictures are sampled",
     cells=cells,
     measure=measure,
+    example=example,
     needs=("stage1",),
 )
