@@ -47,6 +47,7 @@ compute = True
 from lord import show, study
 
 records = study.run(profile, "metrics", compute=compute)
+records += study.run(profile, "scale", compute=compute)
 show.run_card(records)
 
 # %% tags=["remove-cell"]

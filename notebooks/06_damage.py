@@ -36,6 +36,7 @@ compute = True
 from lord import show, study
 
 records = study.run(profile, "main", defence="none", compute=compute)
+records += study.run(profile, "scale", compute=compute)
 records += study.run(profile, "damage", compute=compute)
 show.run_card(records)
 

@@ -34,6 +34,7 @@ compute = True
 from lord import show, study
 
 records = study.run(profile, "main", defence="none", compute=compute)
+records += study.run(profile, "scale", compute=compute)
 records += study.run(profile, "steps", compute=compute)
 speed = study.run(profile, "performance", compute=compute)
 show.run_card(records + speed)

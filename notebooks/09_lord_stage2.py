@@ -37,6 +37,7 @@ from lord import show, study
 
 chosen_on = study.run(profile, "selection", compute=compute)
 records = chosen_on + study.run(profile, "main", compute=compute)
+records += study.run(profile, "scale", compute=compute)
 show.run_card(records)
 
 # %% tags=["remove-cell"]

@@ -50,6 +50,7 @@ from lord import show, study
 
 chosen_on = study.run(profile, "selection", compute=compute)
 records = chosen_on + study.run(profile, "main", compute=compute)
+records += study.run(profile, "scale", compute=compute)
 costs = study.run(profile, "cost", compute=compute)
 costs += study.run(profile, "performance", compute=compute)
 costs += study.run(profile, "stage1", compute=compute)

@@ -41,6 +41,7 @@ from lord import show, study
 records = study.run(profile, "rank", compute=compute)
 costs = study.run(profile, "rank_cost", compute=compute)
 compared = study.run(profile, "main", compute=compute)
+compared += study.run(profile, "scale", compute=compute)
 show.run_card([*records, *costs])
 
 # %% tags=["hide-input"]

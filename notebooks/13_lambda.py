@@ -44,6 +44,7 @@ sampled = study.run(profile, "sampled_gates", compute=compute)
 choice = study.run(profile, "lambda_choice", compute=compute)
 chosen_on = study.run(profile, "selection", compute=compute)
 compared = study.run(profile, "main", compute=compute)
+compared += study.run(profile, "scale", compute=compute)
 show.run_card([*records, *sampled, *choice])
 
 # %% tags=["hide-input"]

@@ -55,6 +55,7 @@ from lord import show, study
 records = study.run(profile, "parts", compute=compute)
 learned_from = study.run(profile, "stage1_data", compute=compute)
 compared = study.run(profile, "main", compute=compute)
+compared += study.run(profile, "scale", compute=compute)
 show.run_card([*records, *learned_from])
 
 # %% tags=["hide-cell"]

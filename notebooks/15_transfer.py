@@ -43,6 +43,7 @@ from lord import show, study
 
 records = study.run(profile, "transfer", compute=compute)
 compared = study.run(profile, "main", compute=compute)
+compared += study.run(profile, "scale", compute=compute)
 chosen_on = study.run(profile, "selection", compute=compute)
 show.run_card([*records, *compared])
 

@@ -17,6 +17,7 @@ from lord.record import Record
 from lord.show.panels import band, grid, interval, legend, panels, plain, ranking
 from lord.show.pictures import mosaic, sample_tiles
 from lord.show.results import JUDGED, judged_keys
+from lord.show.scale import scale_lines
 from lord.show.style import (
     ATTACK_NAMES,
     BLUE,
@@ -179,6 +180,7 @@ def _curves(
             colour = condition_colour(own["attack"], own["defence"])
             values = [curve[f"{name}{end}"] for end in ("", "_low", "_high")]
             band(panel, curve[over], values, own["style"], colour, label, alpha=0.15)
+    scale_lines(places, keys["fid"], compared)
     for panel, name in zip(axes[:, 0], JUDGED, strict=True):
         panel.set_ylabel(metric_label(keys[name]))
     for panel in axes[-1]:

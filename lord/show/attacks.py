@@ -15,6 +15,7 @@ from lord.record import Record
 from lord.show.panels import grid, legend, matrix
 from lord.show.pictures import labelled_rows, sample_tiles
 from lord.show.results import judged_keys
+from lord.show.scale import scale_lines, scale_words
 from lord.show.style import (
     ATTACK_NAMES,
     BLUE,
@@ -101,6 +102,9 @@ def damage_matrix(records: Sequence[Record], name: str) -> Figure:
         )
         panel.set_xlabel("ε, grey levels of 255")
         panel.set_title(f"{domain} (clean: {clean:.{decimals}f})")
+    if name == "fid":
+        key = metric_keys(records)[name]
+        figure.supxlabel(scale_words(key, records, domains), fontsize=8.5)
     return mark(figure, records)
 
 
@@ -195,6 +199,7 @@ def step_curves(records: Sequence[Record]) -> Figure:
         panel.set_xticks(sorted(attacked["steps"].unique()))
         panel.xaxis.set_major_formatter(ScalarFormatter())
         panel.xaxis.set_minor_locator(NullLocator())
+    scale_lines(places, keys["fid"], records)
     for panel, key in zip(axes[:, 0], keys.values(), strict=True):
         panel.set_ylabel(metric_label(key).replace("embedded ", "embedded\n"))
     for panel in axes[-1]:

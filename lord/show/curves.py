@@ -9,6 +9,7 @@ from matplotlib.ticker import NullLocator
 from lord.experiments.lord.protocol import PROPOSED
 from lord.record import Record
 from lord.show.panels import grid, legend, panels
+from lord.show.scale import scale_lines
 from lord.show.style import (
     ATTACK_NAMES,
     BLUE,
@@ -69,8 +70,9 @@ def validated_metrics(record: Record) -> list[str]:
 @styled
 def metric_curves(records: Sequence[Record]) -> Figure:
     """Every metric (rows) against the severity of every degradation, for every domain (columns)."""
-    metrics = validated_metrics(records[0])
-    of_domain = {record.settings["domain"]: record.series for record in records}
+    validated = [record for record in records if record.kind == "metrics"]
+    metrics = validated_metrics(validated[0])
+    of_domain = {record.settings["domain"]: record.series for record in validated}
     height = 1.75 * len(metrics) + 0.5
     figure, axes, places = grid(metrics, list(of_domain), height, sharex=True, sharey="row")
     for panel, metric, domain in places:
@@ -79,6 +81,7 @@ def metric_curves(records: Sequence[Record]) -> Figure:
         for (kind, values), colour, marker in zip(curves.items(), CYCLE, MARKERS, strict=False):
             line = {"color": colour, "marker": marker, "markersize": 4, "label": kind}
             panel.plot(series["severity"], values, **line)
+    scale_lines(places, next(key for key in metrics if key.startswith("fid")), records)
     for panel, metric in zip(axes[:, 0], metrics, strict=True):
         panel.set_ylabel(metric_label(metric).replace("embedded ", "embedded\n"))
     for panel in axes[-1]:

@@ -15,6 +15,7 @@ from lord.experiments.lord.protocol import UNCHANGED
 from lord.record import Record
 from lord.show.ablations import table_of
 from lord.show.panels import band, by_domain, grid, legend, matrix, panels
+from lord.show.scale import scale_words
 from lord.show.style import (
     ATTACK_NAMES,
     BLUE,
@@ -183,7 +184,9 @@ def gate_grid(records: Sequence[Record], compared: Sequence[Record]) -> Figure:
         names, tilted = list(map(_gate_name, gates)), {"rotation": 40, "ha": "right"}
         matrix(panel, shades, texts, names, words, limit=1, white=0.6, **tilted)
     axes[0, 0].set_ylabel("in stage 2")
-    figure.supxlabel(f"while sampling ({metric_label(keys['fid'])})", fontsize=9)
+    below = [f"while sampling ({metric_label(keys['fid'])})"]
+    below += [scale_words(keys["fid"], compared, domains)]
+    figure.supxlabel("\n".join(filter(None, below)), fontsize=9)
     return mark(figure, [*records, *compared])
 
 

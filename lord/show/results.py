@@ -13,6 +13,7 @@ from lord.experiments.lord import tables
 from lord.experiments.lord.protocol import PROPOSED
 from lord.record import Record
 from lord.show.panels import interval, legend, panels, ranking
+from lord.show.scale import scale_lines
 from lord.show.style import (
     ATTACK_NAMES,
     BLUE,
@@ -73,6 +74,7 @@ def treatment_comparison(records: Sequence[Record]) -> Figure:
             colour = condition_colour("ace", cell["defence"])
             label = condition_name("ace", cell["defence"])
             interval(panel, cell, name, place, colour, cell["selected"], label)
+    scale_lines(drawn, metric_keys(records)["fid"], records, upright=True)
     legend(figure)
     return mark(figure, records)
 
@@ -152,6 +154,8 @@ def main_figure(profile: str, attack: str = "ace") -> Figure:
             panel.plot(part[name], [place + 0.25] * len(part), ".", color=colour, alpha=0.6)
             for mean in _where(table, domain=domain, **chosen).to_dict("records"):
                 interval(panel, mean, name, place - 0.1, colour, filled=selected)
+    scale_lines(drawn, keys["fid"], run(profile, "scale", compute=False), upright=True)
+    legend(figure)
     return mark(figure, records)
 
 
@@ -179,6 +183,8 @@ def stranger_figure(profile: str) -> Figure:
                 cell, colour = rows.loc[(attack, defence)], condition_colour(attack, defence)
                 label = DEFENCE_NAMES[defence]
                 interval(panel, cell, name, place + offset, colour, label=label)
+    scale = run(profile, "scale", compute=False)
+    scale_lines(drawn, metric_keys(records)["fid"], scale, upright=True)
     legend(figure)
     return mark(figure, records)
 
