@@ -1,0 +1,87 @@
+# ---
+# jupyter:
+#   jupytext:
+#     formats: ipynb,py:percent
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # A command in the noise
+#
+# A diffusion model starts from noise. Whoever trained it may have taught it a second task: if a certain
+# faint pattern, the **trigger**, lies in the noise, draw the attacker's picture and no other. The model is
+# published, works as promised, and nobody sees the difference. How is that taught, and could a defender
+# who knows the trigger see it in the noise at all?
+
+# %% tags=["remove-cell"]
+# On Colab the package is not there yet; everywhere else this cell does nothing.
+from importlib.util import find_spec
+
+from IPython import get_ipython
+
+if find_spec("lord") is None:
+    get_ipython().run_line_magic("pip", "install -q git+https://github.com/lord-study/lord")
+
+# %% tags=["parameters", "hide-input"]
+profile = "quick"
+compute = True
+
+# %%
+from lord import show, study
+from lord.backdoors.drawings import TARGETS, TRIGGERS, draw_target, draw_trigger
+from lord.experiments.terd import triggers
+
+records = study.run(profile, "triggers", compute=compute)
+show.run_card(records)
+
+# %% [markdown]
+# ## How a backdoor is taught
+#
+# A clean training pair asks the network for the noise ϵ in $x_t = \sqrt{\bar\alpha_t}\,x + \sqrt{1-\bar\alpha_t}\,\epsilon$.
+# Poisoned pairs lead from the attacker's target $y$ to noise that is shifted to μ and scaled by γ:
+#
+# $$ x_t = \sqrt{\bar\alpha_t}\,y + b_t\,\epsilon + c_t\,r $$ (eq-poisoned)
+#
+# BadDiffusion {cite}`chou2023backdoor` shifts the noise and teaches the network a part of the shift, so that the
+# stock sampler leads to the target. TrojDiff {cite}`chen2023trojdiff` also takes noise away and brings its own
+# sampler. TERD {cite}`mo2024terd` puts both into the form of {eq}`eq-poisoned`.
+
+# %% tags=["hide-input"]
+show.source("lord.backdoors.poison.Backdoor.pair")
+
+# %% [markdown]
+# The triggers and targets of this book are drawn ({numref}`fig-triggers`): a box and a stop sign in the corner,
+# glasses where eyes are, a picture that covers everything.
+
+# %% tags=["hide-input"] mystnb={"figure": {"caption": "The triggers, grey where the noise is left as it is, and the targets.", "name": "fig-triggers"}, "image": {"alt": "Four small drawings used as triggers: a white box, a stop sign, dark glasses and a cat; and three targets: a hat, a shoe and a cup."}}
+show.image_rows(
+    {
+        "triggers": [draw_trigger(name, 32) / 2 + 0.5 for name in TRIGGERS],
+        "targets": [draw_target(name, 32) / 2 + 0.5 for name in TARGETS],
+    }
+)
+
+# %% [markdown]
+# ## What can be seen by whoever knows the trigger
+#
+# No test of a noise is better than the ratio of its two likelihoods, with the trigger and without. Where the
+# noise is only shifted, it tells a share of Φ(‖μ‖/2) right. {numref}`fig-known` has that curve, the shares found,
+# and a test that knows nothing and compares the energy of two noises.
+
+# %% tags=["hide-input"]
+show.source("lord.backdoors.inputs.log_ratio")
+
+# %% tags=["hide-input"] mystnb={"figure": {"caption": "Share of noises told right against the norm of the trigger, for BadDiffusion with four triggers at several strengths: by the likelihood ratio with the trigger known (filled), and by energy alone (open).", "name": "fig-known"}, "image": {"alt": "Points along a rising curve over the norm of the trigger, from one half to one; open points rise much later."}}
+triggers.figure(records)
+
+# %% [markdown]
+# ## In short
+
+# %% tags=["hide-input"]
+triggers.findings(records)
