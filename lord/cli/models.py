@@ -3,7 +3,7 @@
 import json
 import shutil
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -48,17 +48,23 @@ def pretrain(
     settings: Annotated[
         Path | None,
         typer.Option(
-            help="YAML file with the sections model, features and clip, see "
-            "lord.models.pretrain.PretrainSettings, lord.metrics.features.FeatureSettings and "
-            "lord.metrics.clip.ClipSettings.",
-            show_default="as the model of the package",
+            help="YAML file with the sections model, features and clip, or pixel; see "
+            "lord.models.pretrain.PretrainSettings, lord.metrics.features.FeatureSettings, "
+            "lord.metrics.clip.ClipSettings and lord.models.pretrain_pixel.PixelSettings.",
+            show_default="as the models of the package",
         ),
     ] = None,
+    kind: Annotated[
+        Literal["latent", "pixel"],
+        typer.Option(help="The embedded model with its judges, or an unconditional one."),
+    ] = "latent",
 ) -> None:
     """Train the embedded model, and the networks that measure it, from nothing.
 
     An hour or more on two CPU cores. The model is a diffusers folder, OUT/embedded; the networks
-    are in OUT/features and OUT/clip. Run again, a killed training goes on where it was.
+    are in OUT/features and OUT/clip. With `--kind pixel` it is an unconditional model of the
+    renders of one domain, in OUT/portraits, which takes three hours of one core. Run again, a
+    killed training goes on where it was.
 
     **Example**: train, then use what was trained.
 
@@ -68,6 +74,9 @@ def pretrain(
     ```
     """
     require_out(out)
+    if kind == "pixel":
+        _pretrain_pixel(out, settings)
+        return
     sections = read_sections(settings, ("model", "features", "clip"))
     from lord.metrics.clip import ClipSettings, train_clip
     from lord.metrics.features import FeatureSettings, train_features
@@ -87,6 +96,20 @@ def pretrain(
     console.print(
         f"The model is in {out / 'embedded'}. Work in progress is no longer needed: "
         f"{out / 'embedded' / '.work'}, {out / '.work'}"
+    )
+
+
+def _pretrain_pixel(out: Path, settings: Path | None) -> None:
+    """Train an unconditional model in the folder of its domain."""
+    section = read_sections(settings, ("pixel",))["pixel"]
+    from lord.models.pretrain_pixel import PixelSettings, pretrain_pixel
+
+    of_pixel = PixelSettings(**section)
+    folder = out / of_pixel.domain
+    remember_settings(folder, {"pixel": of_pixel})
+    pretrain_pixel(folder, of_pixel)
+    console.print(
+        f"The model is in {folder}. Work in progress is no longer needed: {folder / '.work'}"
     )
 
 

@@ -3,6 +3,7 @@
 import re
 
 import pytest
+import yaml
 from helpers import error, run
 
 from lord.files import save_tensors
@@ -71,6 +72,27 @@ def test_pretraining_again_changes_nothing(pretrained):
     other = pretrained / "other.yaml"
     other.write_text("model: {seed: 1}")
     assert "with other settings" in error("pretrain", pretrained, "--settings", other)
+
+
+def test_an_unconditional_model_is_trained_and_trained_again(tmp_path):
+    from lord.models.pixel import TINY_PIXEL, load_ddpm
+
+    settings = tmp_path / "settings.yaml"
+    tiny = {
+        "pool": 4,
+        "steps": 2,
+        "batch_size": 2,
+        "architecture": TINY_PIXEL.model_dump(mode="json"),
+    }
+    settings.write_text(yaml.safe_dump({"pixel": tiny | {"domain": "landscapes"}}))
+    asked = ["pretrain", tmp_path, "--kind", "pixel", "--settings", settings]
+    run(*asked)
+    before = load_ddpm(tmp_path / "landscapes", "cpu").unet.state_dict()
+    run(*asked)
+    after = load_ddpm(tmp_path / "landscapes", "cpu").unet.state_dict()
+    assert all((before[name] == after[name]).all() for name in before)
+    settings.write_text("model: {seed: 1}")
+    assert "expected the sections pixel" in error(*asked)
 
 
 def test_a_file_of_another_kind_is_refused(model, defence, tmp_path):
