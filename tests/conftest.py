@@ -93,15 +93,25 @@ def tiny_training():
 
 
 @pytest.fixture(scope="session")
-def pretrained(tiny_training, tmp_path_factory):
-    """A folder that `lord pretrain` has filled: a model and the networks that measure it."""
+def pretrained(tiny_training, tmp_path_factory, worker_id):
+    """A folder that `lord pretrain` has filled: a model and the networks that measure it.
+
+    The processes of one run share it, so a test that writes there works on a copy.
+    """
     import yaml
+    from filelock import FileLock
     from helpers import run
 
-    folder = tmp_path_factory.mktemp("pretrained")
-    settings = folder / "settings.yaml"
-    settings.write_text(yaml.safe_dump(tiny_training))
-    run("pretrain", folder, "--settings", settings)
+    base = tmp_path_factory.getbasetemp()
+    folder = (base if worker_id == "master" else base.parent) / "pretrained"
+    done = folder.with_suffix(".done")
+    with FileLock(folder.with_suffix(".lock")):
+        if not done.exists():
+            folder.mkdir()
+            settings = folder / "settings.yaml"
+            settings.write_text(yaml.safe_dump(tiny_training))
+            run("pretrain", folder, "--settings", settings)
+            done.touch()
     return folder
 
 

@@ -1,6 +1,7 @@
 """Commands that teach: defend, finetune, audit, pretrain."""
 
 import re
+import shutil
 
 import pytest
 import yaml
@@ -63,15 +64,16 @@ def test_audit(model, album, tmp_path, monkeypatch):
     assert "lord defend" in error("audit", album, "--defence", tmp_path, *model)
 
 
-def test_pretraining_again_changes_nothing(pretrained):
-    weights = [pretrained / "embedded" / "unet", pretrained / "features", pretrained / "clip"]
+def test_pretraining_again_changes_nothing(pretrained, tmp_path):
+    own = shutil.copytree(pretrained, tmp_path / "own")
+    weights = [own / "embedded" / "unet", own / "features", own / "clip"]
     before = [sorted(folder.glob("*.safetensors"))[0].read_bytes() for folder in weights]
-    run("pretrain", pretrained, "--settings", pretrained / "settings.yaml")
+    run("pretrain", own, "--settings", own / "settings.yaml")
     after = [sorted(folder.glob("*.safetensors"))[0].read_bytes() for folder in weights]
     assert before == after
-    other = pretrained / "other.yaml"
+    other = own / "other.yaml"
     other.write_text("model: {seed: 1}")
-    assert "with other settings" in error("pretrain", pretrained, "--settings", other)
+    assert "with other settings" in error("pretrain", own, "--settings", other)
 
 
 def test_an_unconditional_model_is_trained_and_trained_again(tmp_path):

@@ -15,7 +15,9 @@ from lord.study.context import Context
 from lord.study.experiment import Settings
 from lord.study.profile import load_profile
 
-PROTOCOL = load_profile("smoke")["lord"]
+PROTOCOL = load_profile("smoke")["lord"].varied(
+    {"photographs": 4, "budget": {"eps_levels": 8, "step_levels": 2, "steps": 4}}
+)
 SUBJECT = Subject("portraits", "evaluation", 0)
 
 
