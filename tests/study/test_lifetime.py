@@ -106,14 +106,12 @@ def test_an_optional_setting_with_a_default_leaves_every_record_finished(tmp_pat
     """In a copy of the package, which knows a setting more."""
     homes = {"Stage1Settings": "defences/settings.py", "AttackSettings": "attacks/settings.py"}
     home = homes.get(model, "experiments/lord/protocol.py")
-    marker = '    model_config = ConfigDict(extra="forbid", frozen=True)\n'
 
     def further(text: str) -> str:
-        head, tail = text.split(f"class {model}(", 1)
-        if model == "Stage1Settings":
-            marked = "    learning_rate: float = Field(4e-3, gt=0, description=LEARNING_RATE)\n"
-            return f"{head}class {model}(" + tail.replace(marked, f"{marked}    more: int = 7\n", 1)
-        return f"{head}class {model}(" + tail.replace(marker, f"{marker}    more: int = 7\n", 1)
+        (found,) = [node for node in ast.parse(text).body if getattr(node, "name", "") == model]
+        lines = text.splitlines(keepends=True)
+        lines.insert(found.body[0].end_lineno, "    more: int = 7\n")  # below the docstring
+        return "".join(lines)
 
     assert states_of_a_copy(tmp_path, {home: further}) == BEFORE
 
