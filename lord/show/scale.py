@@ -48,9 +48,10 @@ def scale_lines(places: Places, key: str, records: Sequence[Record], upright: bo
 
 
 def scale_words(key: str, records: Sequence[Record], domains: Sequence[str]) -> str:
-    """Both ends as a line of text for figures without an axis of FID."""
+    """Both ends as two lines of text, for figures without an axis of FID."""
     texts = []
     for domain in domains:
         ends = scale_of(records, key, domain)
         texts += [f"{domain} {number(ends['same'])} and {number(ends['other'])}"] if ends else []
-    return f"clean pictures of the same and of another subject: {'; '.join(texts)}" if texts else ""
+    head = "clean pictures of the same and of another subject:"
+    return f"{head}\n{', '.join(texts)}" if texts else ""
