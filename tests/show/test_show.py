@@ -683,8 +683,13 @@ def test_the_table_of_stage_1_identities_chooses_a_candidate(study):
 
 
 def test_summary_answers_the_questions_with_numbers(study):
-    profile, _ = study
-    text = show.summary(profile)
+    profile, records = study
+    text, asked = show.summary(profile), records("selection", "main")
+    gate = first_page._gate(tables.main_table(asked), tables.gaps_closed(asked), asked)
+    assert f"*What should be done with its gate at test time?* {gate}\n" in text
+    assert f"*Is LoRD ahead of other defences?* {first_page._rivals(asked)}\n" in text
+    branch = first_page.branch(records("parts"), asked)
+    assert f"*Is it the second branch that repairs?* {branch}\n" in text
     assert "*Does ACE ruin a LoRA?* **Yes.** With it embedded FID goes from 2.0" in text
     assert "*Does LoRD repair it?* **Yes.**" in text  # see LEVELS
     assert re.search(r"it closes by embedded FID (8[89]|9[01])%", text)
@@ -734,7 +739,7 @@ def test_summary_says_whether_a_variant_is_better(study):
     ("share", "verdict"), [(0.4, "Yes"), (0.6, "In part"), (0.98, "No"), (1.1, "No")]
 )
 def test_summary_says_whether_the_second_branch_repairs(study, monkeypatch, share, verdict):
-    profile, _ = study
+    _, records = study
     table_of = tables.ablation_table
 
     def changed(records, stage):
@@ -746,12 +751,14 @@ def test_summary_says_whether_the_second_branch_repairs(study, monkeypatch, shar
         return table
 
     monkeypatch.setattr(tables, "ablation_table", changed)
-    assert f"second branch that repairs?* **{verdict}.**" in show.summary(profile)
+    answer = first_page.branch(records("parts"), records("selection", "main"))
+    assert answer.startswith(f"**{verdict}.**")
 
 
 def test_summary_leaves_the_gate_alone_only_where_it_does_well(study, monkeypatch):
-    profile, records = study
-    rows = tables.main_rows(records("selection", "main"))
+    _, records = study
+    asked = records("selection", "main")
+    rows, gaps = tables.main_rows(asked), tables.gaps_closed(asked)
     ours = (rows["attack"] == "ace") & (rows["defence"] == "lord") & ~rows["selected"]
     first, second = DOMAINS
     for domains, verdict in (([first], "Undecided"), ([first, second], "Not leave it as it was")):
@@ -759,12 +766,14 @@ def test_summary_leaves_the_gate_alone_only_where_it_does_well(study, monkeypatc
         worse.loc[ours, "fid"] = 0
         worse.loc[ours & rows["domain"].isin(domains), "fid"] = 99
         monkeypatch.setattr(tables.main, "main_rows", lambda records, worse=worse: worse)
-        assert f"test time?* **{verdict}" in show.summary(profile)
+        answer = first_page._gate(tables.main_table(asked), gaps, asked)
+        assert answer.startswith(f"**{verdict}")
 
 
 def test_summary_names_the_rivals_that_are_better(study, monkeypatch):
-    profile, records = study
-    leads = tables.rival_table(records("selection", "main"))
+    _, records = study
+    asked = records("selection", "main")
+    leads = tables.rival_table(asked)
     ends = ["lead", "lead_low", "lead_high"]
     leads.loc[leads["defence"] == "jpeg", ends] *= -1
     leads = leads.rename(columns={"lead_low": "lead_high", "lead_high": "lead_low"})
@@ -774,7 +783,7 @@ def test_summary_names_the_rivals_that_are_better(study, monkeypatch):
     here.loc[rival & (here["metric"] == "fid"), ends] = [1.0, 0.5, 1.5]
     found = {"lord_mixed": here}
     monkeypatch.setattr(tables, "rival_table", lambda records, ours="": found.get(ours, leads))
-    text = show.summary(profile)
+    text = first_page._rivals(asked)
     rivals = "in some respects of JPEG, nowhere of adversarial training"
     assert f"Mixed wide LoRD is ahead {rivals}, and in some respects behind JPEG." in text
     assert "**Of 0 of 2, everywhere.**" in text
