@@ -442,7 +442,10 @@ def test_defences_under_every_attack(study, drawn):
     assert [label.get_text() for label in figure.axes[0].get_yticklabels()] == ["ACE", "AdvDM"]
     # Those that face ACE alone are left out.
     words = [text.get_text() for text in figure.legends[0].get_texts()]
-    assert words == ["LoRA, clean photos", "LoRA", "LoRD", "mixed wide LoRD"]
+    ends = ["clean pictures, same subject", "clean pictures, another subject"]
+    assert words == ["LoRA, clean photos", "LoRA", "LoRD", "mixed wide LoRD", *ends]
+    lines = {line.get_label(): line.get_xdata()[0] for line in figure.axes[0].lines}
+    assert [lines[end] for end in ends] == pytest.approx([2.5, 60.5], abs=0.5)
     dots = [line for line in figure.axes[0].lines if line.get_marker() == "o"]
     fids = [line.get_xdata()[0] for line in dots]
     shown = ("none", "lord", "lord_mixed")
@@ -480,6 +483,8 @@ def test_attacks_side_by_side(study, drawn):
     matrix = texts(drawn(show.damage_matrix(records(*UNDEFENDED), "fid")))
     # Three attacks at two budgets on two domains; the clean LoRA is in the titles.
     assert len(re.findall(r"^\d+$", matrix, re.M)) == 12 and matrix.count("(clean: ") == 2
+    scaled = drawn(show.damage_matrix(records(*UNDEFENDED, "scale"), "fid")).get_supxlabel()
+    assert re.search(r"portraits 2\.\d+ and 60\.\d, landscapes 2\.\d+ and 60\.\d", scaled)
     curves = drawn(show.step_curves(records(*UNDEFENDED)))
     lines = {line.get_label(): line.get_xdata() for line in curves.axes[0].lines}
     assert list(lines["base model attacked"]) == [1, 5]
@@ -928,4 +933,4 @@ def pages():
 
 def test_every_function_the_notebooks_call_exists():
     called = {name for page in pages() for name in re.findall(r"\bshow\.(\w+)\(", page)}
-    assert called and called <= set(show.__all__)
+    assert called and called <= set(vars(show))
