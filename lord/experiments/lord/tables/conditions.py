@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import product
 
+import numpy as np
 import pandas as pd
 
 from lord.experiments.lord.protocol import PROPOSED, UNCHANGED
@@ -72,8 +73,12 @@ def correlations_of(rows: pd.DataFrame, keys: list[str]) -> dict[str, float]:
 
 
 def correlation_of(groups: Iterable[tuple[pd.Series, pd.Series]]) -> float:
+    """How alike the values of one subject are, of groups of values with their subjects."""
+    pairs = ((values.to_numpy(), subjects.to_numpy()) for values, subjects in groups)
     return intraclass_correlation(
-        (values.dropna(), subjects[values.notna()]) for values, subjects in groups
+        (values[known], subjects[known])
+        for values, subjects in pairs
+        for known in [~np.isnan(values)]
     )
 
 
