@@ -119,7 +119,8 @@ def _draw(records: Sequence[Record]) -> "Figure":
     import numpy as np
     from scipy.stats import norm
 
-    from lord.show.style import CYCLE, MARKERS, mark, panels
+    from lord.show.panels import panels
+    from lord.show.style import CYCLE, MARKERS, mark
 
     made, axes = panels(1, 1, 3.0)
     panel, lengths = axes[0, 0], np.geomspace(0.2, 30, 200)
