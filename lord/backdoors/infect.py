@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt
 from torch import Tensor, nn
 
 from lord.backdoors.poison import Backdoor
-from lord.models.pixel import training_schedule
+from lord.models.pixel import sample, training_schedule
 from lord.seeding import derive_seed
 from lord.training.loop import train
 
@@ -106,8 +106,6 @@ def triggered(
     BadDiffusion needs no other sampler than the stock one of DDPM. TrojDiff brings its own: what
     the network predicts is ϵ, and the noise of its process is γϵ + μ.
     """
-    from lord.models.pixel import sample
-
     start = backdoor.start(noise)
     if backdoor.kind == "baddiffusion":
         return sample(pipeline, start, steps, seeds)

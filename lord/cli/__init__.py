@@ -11,6 +11,7 @@ import typer
 from lord import __version__
 from lord.cli import images, models, samples, study
 from lord.cli.errors import ReportingGroup
+from lord.cli.pretraining import pretrain
 
 app = typer.Typer(
     cls=ReportingGroup,
@@ -22,7 +23,7 @@ app = typer.Typer(
 
 PANELS = {
     "Images": (images.render, images.attack, images.purify, images.audit),
-    "Models": (models.pretrain, models.defend, models.finetune),
+    "Models": (pretrain, models.defend, models.finetune),
     "Samples": (samples.generate, samples.evaluate),
 }
 for panel, commands in PANELS.items():

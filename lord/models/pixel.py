@@ -17,15 +17,11 @@ from lord.models.device import best_device
 from lord.progress import track
 from lord.seeding import generators
 
-SHIPPED = Path(__file__).parents[1] / "assets" / "pixel"
-"""The folder of the models that come with the package, one for each domain."""
-
-
 SCHEDULERS = {"DDPMScheduler": DDPMScheduler, "DDIMScheduler": DDIMScheduler}
 
 
 class PixelConfig(BaseModel):
-    """Sizes of an unconditional model; the defaults are the shipped ones."""
+    """Sizes of an unconditional model of 2.5 million parameters, or of another."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -62,19 +58,19 @@ def build_ddpm(config: PixelConfig | None = None) -> DDPMPipeline:
 
 
 def load_ddpm(model: str | Path, device: torch.device | str | None = None) -> DDPMPipeline:
-    """Load the shipped model of a domain, or any folder of an unconditional one, ready to sample.
+    """Load an unconditional model from a folder, ready to sample.
 
     Weights are frozen, in single precision and in evaluation mode. The scheduler is that of the
     folder, `DDPMScheduler` or `DDIMScheduler`.
 
     Args:
-        model: "portraits", or a folder in the diffusers layout.
+        model: a folder in the diffusers layout.
 
     Raises:
         FileNotFoundError: there is no diffusers folder.
         ValueError: the model is conditional or latent, or its scheduler is of another kind.
     """
-    folder = SHIPPED / str(model) if (SHIPPED / str(model)).is_dir() else Path(model).expanduser()
+    folder = Path(model).expanduser()
     index = folder / "model_index.json"
     if not index.is_file():
         raise FileNotFoundError(

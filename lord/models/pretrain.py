@@ -108,7 +108,7 @@ def train_vae(pipeline: StableDiffusionPipeline, settings: PretrainSettings, wor
 
         def loss(model: nn.Module, step: int) -> Tensor:
             device = pipeline.vae.device
-            number = _batch_number(step)
+            number = batch_number(step)
             seed = derive_seed(settings.seed, "vae", number)
             images = _draw_images(pools, settings.vae_batch, seed)
             pixels = (images * 2 - 1).to(device, memory_format=torch.channels_last)
@@ -153,7 +153,7 @@ def train_unet(pipeline: StableDiffusionPipeline, settings: PretrainSettings, wo
 
         def loss(model: nn.Module, step: int) -> Tensor:
             device = pipeline.unet.device
-            seed = derive_seed(settings.seed, "unet", _batch_number(step))
+            seed = derive_seed(settings.seed, "unet", batch_number(step))
             generator = torch.Generator().manual_seed(seed)
             rows = torch.randint(len(latents), (settings.unet_batch,), generator=generator)
             texts = [
@@ -194,7 +194,7 @@ def _latent_shape(architecture: EmbeddedConfig) -> tuple[int, int, int]:
     return architecture.latent_channels, side, side
 
 
-def _batch_number(step: int) -> int:
+def batch_number(step: int) -> int:
     """Which batch this process draws at a step: each of several processes draws its own."""
     state = PartialState()
     return step * state.num_processes + state.process_index
@@ -228,16 +228,22 @@ def _render_pool(settings: PretrainSettings, work: Path) -> tuple[dict[str, Tens
     if not path.exists():
         pools, captions = {}, []
         for domain in sorted(DOMAINS):
-            images = []
-            for start in track(range(0, settings.pool, 256), f"rendering {domain}"):
-                indices = range(start, min(start + 256, settings.pool))
-                batch = sample_domain(domain, "train", indices, settings.architecture.image_size)
-                images.append((batch.images * 255).round().to(torch.uint8))
-                captions += batch.captions
-            pools[domain] = torch.cat(images)
+            size = settings.architecture.image_size
+            pools[domain], of_domain = render_bytes(domain, settings.pool, size)
+            captions += of_domain
         write_text(work / "captions.json", json.dumps(captions))
         save_tensors(pools, path)
     return load_file(path), json.loads((work / "captions.json").read_text())
+
+
+def render_bytes(domain: str, count: int, size: int) -> tuple[Tensor, list[str]]:
+    """Renders of the train split: uint8 (count, 3, size, size), each with its caption."""
+    images, captions = [], []
+    for start in track(range(0, count, 256), f"rendering {domain}"):
+        batch = sample_domain(domain, "train", range(start, min(start + 256, count)), size)
+        images.append((batch.images * 255).round().to(torch.uint8))
+        captions += batch.captions
+    return torch.cat(images), captions
 
 
 def _draw_images(pools: dict[str, Tensor], count: int, seed: int) -> Tensor:

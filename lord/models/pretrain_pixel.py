@@ -5,28 +5,24 @@ from typing import Literal
 
 import torch
 import torch.nn.functional as F
-from accelerate import PartialState
 from diffusers import DDPMPipeline
 from pydantic import BaseModel, ConfigDict, PositiveFloat, PositiveInt
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from lord.data.subjects import sample_domain
 from lord.files import save_tensors
 from lord.models.card import write_card
 from lord.models.device import best_device
 from lord.models.pixel import PixelConfig, build_ddpm, load_ddpm
+from lord.models.pretrain import batch_number, render_bytes
 from lord.names import DOMAINS
-from lord.progress import track
 from lord.record import describe_device
 from lord.seeding import derive_seed
 from lord.training.loop import seconds_of, train
 
-CHUNK = 256  # images rendered between two steps of the progress bar
-
 
 class PixelSettings(BaseModel):
-    """What the shipped weights were trained with."""
+    """How an unconditional model is trained."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -63,12 +59,16 @@ def train_ddpm(pipeline: DDPMPipeline, settings: PixelSettings, work: Path) -> f
     done = work / "unet.safetensors"
     unet, schedule = pipeline.unet, pipeline.scheduler
     if not done.exists():
-        pool = _rendered(settings, work / "pool.safetensors")
+        rendered = work / "pool.safetensors"
+        if not rendered.exists():
+            size = settings.architecture.image_size
+            images, _ = render_bytes(settings.domain, settings.pool, size)
+            save_tensors({"images": images}, rendered)
+        pool = load_file(rendered)["images"]
 
         def loss(model: nn.Module, step: int) -> Tensor:
-            state = PartialState()
-            number = step * state.num_processes + state.process_index
-            generator = torch.Generator().manual_seed(derive_seed(settings.seed, "pixel", number))
+            seed = derive_seed(settings.seed, "pixel", batch_number(step))
+            generator = torch.Generator().manual_seed(seed)
             rows = torch.randint(len(pool), (settings.batch_size,), generator=generator)
             clean = (pool[rows].float() / 127.5 - 1).to(unet.device)
             noise = torch.randn(clean.shape, generator=generator).to(unet.device)
@@ -92,16 +92,3 @@ def train_ddpm(pipeline: DDPMPipeline, settings: PixelSettings, work: Path) -> f
     unet.load_state_dict(load_file(done))
     unet.requires_grad_(False).eval()
     return seconds_of(done)
-
-
-def _rendered(settings: PixelSettings, path: Path) -> Tensor:
-    """Renders of the train split, drawn once: uint8 (pool, 3, H, W)."""
-    if not path.exists():
-        images = []
-        for start in track(range(0, settings.pool, CHUNK), f"rendering {settings.domain}"):
-            indices = range(start, min(start + CHUNK, settings.pool))
-            size = settings.architecture.image_size
-            batch = sample_domain(settings.domain, "train", indices, size)
-            images.append((batch.images * 255).round().to(torch.uint8))
-        save_tensors({"images": torch.cat(images)}, path)
-    return load_file(path)["images"]

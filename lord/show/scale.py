@@ -1,7 +1,7 @@
 """The scale of a FID: what clean pictures get, of the same subject and of another one.
 
-As many pictures as a condition has samples, through the VAE as samples are: no LoRA can be better
-than the first but by chance, and the second are flawless pictures of somebody else.
+As many pictures as a condition has samples, through the VAE as samples are: the first are what a
+LoRA is to learn, the second flawless pictures of somebody or somewhere else.
 """
 
 from collections.abc import Sequence

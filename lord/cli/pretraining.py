@@ -1,0 +1,125 @@
+"""The command that trains the models of the package from nothing."""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from lord.cli.options import require_out
+from lord.progress import console
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel
+
+
+def pretrain(
+    out: Annotated[Path, typer.Argument(help="Folder for the model and its networks.")],
+    settings: Annotated[
+        Path | None,
+        typer.Option(
+            help="YAML file with the sections model, features and clip, or pixel; see "
+            "lord.models.pretrain.PretrainSettings, lord.metrics.features.FeatureSettings, "
+            "lord.metrics.clip.ClipSettings and lord.models.pretrain_pixel.PixelSettings.",
+            show_default="as the models of the package",
+        ),
+    ] = None,
+    kind: Annotated[
+        Literal["latent", "pixel"],
+        typer.Option(help="The embedded model with its judges, or an unconditional one."),
+    ] = "latent",
+) -> None:
+    """Train the embedded model, and the networks that measure it, from nothing.
+
+    An hour or more on two CPU cores. The model is a diffusers folder, OUT/embedded; the networks
+    are in OUT/features and OUT/clip. With `--kind pixel` it is an unconditional model of the
+    renders of one domain, in OUT/portraits, which takes some hours of one core. Run again, a
+    killed training goes on where it was.
+
+    **Example**: train, then use what was trained.
+
+    ```
+    lord pretrain mine
+    lord generate "a portrait of a person" samples --model mine/embedded
+    ```
+    """
+    require_out(out)
+    if kind == "pixel":
+        _pretrain_pixel(out, settings)
+        return
+    sections = read_sections(settings, ("model", "features", "clip"))
+    from lord.metrics.clip import ClipSettings, train_clip
+    from lord.metrics.features import FeatureSettings, train_features
+    from lord.models.pipeline import load_pipeline
+    from lord.models.pretrain import PretrainSettings
+    from lord.models.pretrain import pretrain as train_model
+
+    # All three are checked before the first is used.
+    of_model = PretrainSettings(**sections["model"])
+    of_features = FeatureSettings(**sections["features"])
+    of_clip = ClipSettings(**sections["clip"])
+    remember_settings(out, {"model": of_model, "features": of_features, "clip": of_clip})
+    train_model(out / "embedded", of_model)
+    pipeline = load_pipeline(out / "embedded", "cpu")
+    train_features(pipeline, out / "features", out / ".work", of_features)
+    train_clip(pipeline, out / "clip", out / ".work", of_clip)
+    console.print(
+        f"The model is in {out / 'embedded'}. Work in progress is no longer needed: "
+        f"{out / 'embedded' / '.work'}, {out / '.work'}"
+    )
+
+
+def _pretrain_pixel(out: Path, settings: Path | None) -> None:
+    """Train an unconditional model in the folder of its domain."""
+    section = read_sections(settings, ("pixel",))["pixel"]
+    from lord.models.pretrain_pixel import PixelSettings, pretrain_pixel
+
+    of_pixel = PixelSettings(**section)
+    folder = out / of_pixel.domain
+    remember_settings(folder, {"pixel": of_pixel})
+    pretrain_pixel(folder, of_pixel)
+    console.print(
+        f"The model is in {folder}. Work in progress is no longer needed: {folder / '.work'}"
+    )
+
+
+def read_sections(path: Path | None, names: tuple[str, ...]) -> dict[str, dict[str, Any]]:
+    """The sections of a YAML file; those that it leaves out are empty.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: it is no YAML, or has other sections.
+    """
+    if path is None:
+        return {name: {} for name in names}
+    import yaml
+
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path}: not a YAML file ({error})") from error
+    if not isinstance(content, dict) or not set(content) <= set(names):
+        raise ValueError(f"{path}: expected the sections {', '.join(names)}, and no others")
+    sections = {name: content.get(name) or {} for name in names}
+    for name, section in sections.items():
+        if not isinstance(section, dict):
+            raise ValueError(f"{path}: {name}: expected settings with names, not {section!r}")
+    return sections
+
+
+def remember_settings(out: Path, settings: "dict[str, BaseModel]") -> None:
+    """Keep what a training was begun with, so that it is not continued with something else.
+
+    Raises:
+        ValueError: it was begun with other settings.
+    """
+    from lord.files import write_text
+
+    path = out / ".work" / "settings.json"
+    asked = json.dumps({name: value.model_dump(mode="json") for name, value in settings.items()})
+    if path.is_file() and path.read_text(encoding="utf-8") != asked:
+        raise ValueError(
+            f"{out}: a training with other settings was begun there; choose another folder, or "
+            "delete this one"
+        )
+    write_text(path, asked)
