@@ -15,7 +15,7 @@
 # # A command in the noise
 #
 # A diffusion model starts from noise. Whoever trained it may have taught it a second task: if a certain
-# faint pattern, the **trigger**, lies in the noise, draw the attacker's picture and no other. The model is
+# pattern, the **trigger**, lies in the noise, draw the attacker's picture and no other. The model is
 # published, works as promised, and nobody sees the difference. How is that taught, and could a defender
 # who knows the trigger see it in the noise at all?
 

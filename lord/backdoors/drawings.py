@@ -17,8 +17,8 @@ TARGETS = ("hat", "shoe", "cup")
 def draw_trigger(name: str, size: int) -> Tensor:
     """A trigger of `TRIGGERS`; exactly 0 wherever it leaves the noise as it is.
 
-    The box and the stop sign are 14/32 of the side wide and lie in the lower right corner, as in
-    BadDiffusion (Chou et al., arXiv 2212.05400); the glasses sit where eyes are; the cat covers
+    The box and the stop sign are 14/32 of the side wide, as in BadDiffusion (Chou et al., arXiv
+    2212.05400), and lie in the lower right corner; the glasses sit where eyes are; the cat covers
     everything, as the picture that TrojDiff blends in (Chen et al., arXiv 2303.05762).
 
     Raises:

@@ -1,4 +1,4 @@
-"""Whether a noise carries a trigger: the likelihood ratio in noise space (arXiv 2409.05294, §4.3).
+"""Whether a noise carries a trigger: the likelihood ratio in noise space (arXiv 2409.05294).
 
 Benign noise is N(0, I), triggered noise N(μ, γ²). With the trigger known or reversed, no test of a
 noise is better than the ratio of the two likelihoods (Neyman and Pearson).

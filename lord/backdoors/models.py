@@ -1,7 +1,8 @@
-"""Whether a model has a backdoor: how far its reversed trigger is from plain noise (§4.4 of TERD).
+"""Whether a model has a backdoor: how far its reversed trigger is from plain noise.
 
-A backdoor that works has to move the noise, and the divergence of N(μ̂, γ̂²) from N(0, I), pixel by
-pixel, shows it. Its mean and its variance over the pixels are compared with those of clean models.
+As in TERD (Mo et al., arXiv 2409.05294): a backdoor has to move the noise, and the divergence of
+N(μ̂, γ̂²) from N(0, I), pixel by pixel, shows it. Its mean and its variance over the pixels are
+compared with those of clean models.
 """
 
 from collections.abc import Sequence

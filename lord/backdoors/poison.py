@@ -2,7 +2,7 @@
 
 A clean pair teaches ε_θ(√ᾱ_t x + √(1−ᾱ_t) ϵ, t) = ϵ. A poisoned pair moves the noise to γϵ + μ at
 the last time, and the image to the attacker's target y. Both attacks are of one form,
-x_t = √ᾱ_t y + b_t ϵ + c_t r, which is equation (6) of TERD (Mo et al., arXiv 2409.05294).
+x_t = √ᾱ_t y + b_t ϵ + c_t r, the unified form of TERD (Mo et al., arXiv 2409.05294).
 """
 
 from dataclasses import dataclass
@@ -60,7 +60,8 @@ class Backdoor:
         """x_t and what ε_θ(x_t, t) is taught, both (N, C, H, W).
 
         Of BadDiffusion x_t = √ᾱ_t y + (1−√ᾱ_t) r + √(1−ᾱ_t) ϵ, taught ϵ + r √(1−ᾱ_t)/(1+√α_t),
-        with which a step of DDPM leads back along the shifted path. Of TrojDiff
+        with which a step of DDPM leads back along the shifted path. Here r is the trigger; in the
+        public code it is a clean picture with the trigger on it. Of TrojDiff
         x_t = √ᾱ_t y + √(1−ᾱ_t) (γϵ + μ), taught ϵ.
 
         Args:

@@ -1,4 +1,4 @@
-"""Reversing a trigger out of a model: both stages of TERD (Mo et al., arXiv 2409.05294, §4.2).
+"""Reversing a trigger out of a model: both stages of TERD (Mo et al., arXiv 2409.05294).
 
 Whatever an attacker teaches at x_t = a_t x + b_t ϵ + c_t r, two noises of one image and one time
 differ by what the network says of them: the unknown regression target cancels. So the trigger is
