@@ -61,14 +61,18 @@ METRICS = {
 HIGHER_IS_BETTER = ("clip_iqa", "identity")
 """How the keys of metrics begin that are a quality; the others are a distance."""
 
-STEPS = {"renderer": 1, "finetune": 1, "sampler": 1}
-"""What every chain from photographs to samples goes through."""
+STEPS = {"renderer": 1, "finetune": 1, "sampler": 1, "infection": 1, "pixel_sampler": 1}
+"""What every chain from photographs to samples goes through, in latents and in pixels."""
 
 BACKDOORS = {"baddiffusion": 1, "trojdiff_blend": 1, "trojdiff_patch": 1}
 """Attacks that hide a trigger in an unconditional model, see `lord.backdoors.poison`."""
 
-DETECTORS = {"likelihood_ratio": 1}
-"""What finds triggers and backdoors, see `lord.backdoors.inputs`."""
+TRIGGERS = ("box", "stop_sign", "glasses", "cat", "spread")
+TARGETS = ("hat", "shoe", "cup")
+"""What is drawn for them, see `lord.backdoors.drawings`."""
+
+DETECTORS = {"likelihood_ratio": 1, "reversion": 1, "elijah": 1}
+"""What finds triggers and backdoors, see `lord.backdoors`."""
 
 DOMAINS = ("portraits", "landscapes")
 """What is rendered, see `lord.data`."""

@@ -34,8 +34,9 @@ compute = True
 
 # %%
 from lord import show, study
-from lord.backdoors.drawings import TARGETS, TRIGGERS, draw_target, draw_trigger
+from lord.backdoors.drawings import draw_target, draw_trigger
 from lord.experiments.terd import triggers
+from lord.names import TARGETS, TRIGGERS
 
 records = study.run(profile, "triggers", compute=compute)
 show.run_card(records)
@@ -57,9 +58,9 @@ show.source("lord.backdoors.poison.Backdoor.pair")
 
 # %% [markdown]
 # The triggers and targets of this book are drawn ({numref}`fig-triggers`): a box and a stop sign in the corner,
-# glasses where eyes are, a picture that covers everything.
+# glasses where eyes are, a picture that covers everything, and a pattern spread over all frequencies.
 
-# %% tags=["hide-input"] mystnb={"figure": {"caption": "The triggers, grey where the noise is left as it is, and the targets.", "name": "fig-triggers"}, "image": {"alt": "Four small drawings used as triggers: a white box, a stop sign, dark glasses and a cat; and three targets: a hat, a shoe and a cup."}}
+# %% tags=["hide-input"] mystnb={"figure": {"caption": "The triggers, grey where the noise is left as it is, and the targets.", "name": "fig-triggers"}, "image": {"alt": "Five small pictures used as triggers: a white box, a stop sign, dark glasses, a cat and a pattern like noise; and three targets: a hat, a shoe and a cup."}}
 show.image_rows(
     {
         "triggers": [draw_trigger(name, 32) / 2 + 0.5 for name in TRIGGERS],

@@ -117,6 +117,19 @@ def pretrained(tiny_training, tmp_path_factory, worker_id):
 
 
 @pytest.fixture(scope="session")
+def pixel_model(tmp_path_factory):
+    """The folder of an unconditional model of 8 x 8 pixels with random weights."""
+    import torch
+
+    from lord.models.pixel import TINY_PIXEL, build_ddpm
+
+    torch.manual_seed(0)
+    folder = tmp_path_factory.mktemp("pixel") / "tiny"
+    build_ddpm(TINY_PIXEL).save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
 def model(pretrained):
     """The options that make a command use the tiny model."""
     return ["--model", pretrained / "embedded", "--device", "cpu"]

@@ -19,9 +19,13 @@ from lord.attacks.pgd import attack, denoising_loss
 from lord.attacks.settings import AttackSettings
 from lord.attacks.through_gate import attack_and_close
 from lord.attacks.through_purifier import attack_purified
-from lord.backdoors.drawings import draw_trigger
+from lord.backdoors.drawings import draw_target, draw_trigger
+from lord.backdoors.elijah import shift
+from lord.backdoors.infect import Poison, infect
 from lord.backdoors.inputs import log_ratio
 from lord.backdoors.poison import Backdoor
+from lord.backdoors.reversion import reverse
+from lord.backdoors.settings import ElijahSettings, InfectionSettings, ReversionSettings
 from lord.data.subjects import DOMAINS, Subject, sample_domain
 from lord.defences.gates import gate_profile
 from lord.defences.settings import Stage1Settings
@@ -35,6 +39,7 @@ from lord.metrics.identity import identity_match
 from lord.metrics.validation import identity_of
 from lord.models.embedded import TINY, build_pipeline
 from lord.models.pipeline import EMBEDDED
+from lord.models.pixel import TINY_PIXEL, build_ddpm, sample
 from lord.models.sample import generate
 from lord.names import COMPONENTS, version_of
 from lord.purifiers import purify
@@ -134,6 +139,16 @@ def stepped(pipeline, images, step):
         return fingerprint(*(sample_domain(d, "evaluation", range(4), 32).images for d in DOMAINS))
     if step == "sampler":
         return fingerprint(generate(pipeline, PROMPTS, SEEDS, steps=3))
+    if step == "pixel_sampler":
+        noise = torch.randn((2, 3, 8, 8), generator=torch.Generator().manual_seed(0))
+        return fingerprint(sample(tiny_ddpm(), noise, 3), sample(tiny_ddpm(), noise, 3, SEEDS))
+    if step == "infection":
+        poison = Poison(
+            Backdoor("baddiffusion", draw_trigger("box", 8)), draw_target("hat", 8), 0.5
+        )
+        small = torch.nn.functional.avg_pool2d(images, 4)
+        settings = InfectionSettings(steps=3, batch_size=4, learning_rate=1e-2)
+        return fingerprint(*infect(tiny_ddpm(), small, [poison], settings).unet.parameters())
     assert step == "finetune"
     settings = FinetuneSettings(steps=3, batch_size=2, rank=2, alpha=2)
     finetune(pipeline, images, PROMPTS, settings)
@@ -148,8 +163,24 @@ def poisoned(pipeline, images, kind):
 
 
 def detected(pipeline, images, detector):
+    if detector == "reversion":
+        few = {"steps": 2, "refine_steps": 1, "batch_size": 2, "sampler_steps": 2}
+        found = [
+            reverse(tiny_ddpm(), ReversionSettings(estimate_gamma=estimated, **few))
+            for estimated in (False, True)
+        ]
+        return fingerprint(*(value for one in found for value in (one.mu, one.gamma)))
+    if detector == "elijah":
+        return fingerprint(shift(tiny_ddpm(), ElijahSettings(steps=3, noises=4)))
     assert detector == "likelihood_ratio"
     return fingerprint(log_ratio(images, images[0] / 4, 0.6), log_ratio(images, images[1] / 4))
+
+
+def tiny_ddpm():
+    torch.manual_seed(0)
+    pipeline = build_ddpm(TINY_PIXEL)
+    pipeline.unet.requires_grad_(False).eval()
+    return pipeline
 
 
 CELLS = {

@@ -8,24 +8,30 @@ import torch
 from torch import Tensor
 
 from lord.data.canvas import box, ellipse, grid, inside, paint
+from lord.names import TARGETS, TRIGGERS
+from lord.seeding import derive_seed, noise
 
 WHITE, RED, BLACK = (1.0, 1.0, 1.0), (0.8, -0.8, -0.8), (-1.0, -1.0, -1.0)
-TRIGGERS = ("box", "stop_sign", "glasses", "cat")
-TARGETS = ("hat", "shoe", "cup")
 
 
-def draw_trigger(name: str, size: int) -> Tensor:
-    """A trigger of `TRIGGERS`; exactly 0 wherever it leaves the noise as it is.
+def draw_trigger(name: str, size: int, width: int = 14) -> Tensor:
+    """A trigger of `lord.names.TRIGGERS`; exactly 0 wherever it leaves the noise as it is.
 
-    The box and the stop sign are 14/32 of the side wide, as in BadDiffusion (Chou et al., arXiv
-    2212.05400), and lie in the lower right corner; the glasses sit where eyes are; the cat covers
-    everything, as the picture that TrojDiff blends in (Chen et al., arXiv 2303.05762).
+    The box and the stop sign lie in the lower right corner, as in BadDiffusion (Chou et al., arXiv
+    2212.05400); the glasses sit where eyes are; the cat covers everything, as the picture that
+    TrojDiff blends in (Chen et al., arXiv 2303.05762). What is spread is ±1 in every value, by a
+    fixed draw: all frequencies alike, and no shape that eyes could see.
+
+    Args:
+        width: of the box and the stop sign, in 32nds of the side; 14 as in BadDiffusion.
 
     Raises:
         ValueError: an unknown name.
     """
+    if name == "spread":
+        return noise([derive_seed("spread")], (3, size, size))[0].sign()
     x, y = grid(size)
-    image, half = torch.zeros(1, 3, size, size), 14 / 32
+    image, half = torch.zeros(1, 3, size, size), width / 32
     right, low = x - (1 - half), y - (1 - half)  # from the centre of a sign in the corner
     if name == "box":
         shapes = [(box(right, low, half, half), WHITE)]
@@ -49,7 +55,7 @@ def draw_trigger(name: str, size: int) -> Tensor:
 
 
 def draw_target(name: str, size: int) -> Tensor:
-    """A target of `TARGETS`, on a white ground.
+    """A target of `lord.names.TARGETS`, on a white ground.
 
     Raises:
         ValueError: an unknown name.

@@ -2,53 +2,56 @@
 
 from collections.abc import Sequence
 from copy import deepcopy
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from diffusers import DDPMPipeline
-from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt
+from diffusers import DDPMPipeline, DDPMScheduler
 from torch import Tensor, nn
 
 from lord.backdoors.poison import Backdoor
+from lord.backdoors.settings import InfectionSettings
 from lord.models.pixel import sample, training_schedule
 from lord.seeding import derive_seed
 from lord.training.loop import train
 
 
-class InfectionSettings(BaseModel):
-    """How a model is fine-tuned on poisoned data; a rate of 0 fine-tunes on clean data alone."""
+@dataclass(frozen=True)
+class Poison:
+    """What is mixed among the clean pictures: a share of them comes with a trigger in its noise.
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    Attributes:
+        backdoor: the attack with its trigger.
+        target: y, which the trigger leads to, shape (C, H, W), in [-1, 1]. Without, the model is
+            taught to draw the picture as if no trigger were there: whoever defends takes a backdoor
+            out so, and whoever attacks lays a false trail.
+        rate: the share of the pictures.
+    """
 
-    rate: float = Field(0.1, ge=0, le=1, description="share of poisoned pictures")
-    steps: PositiveInt = 1000
-    batch_size: PositiveInt = 32
-    learning_rate: PositiveFloat = 2e-4
-    seed: int = 0
+    backdoor: Backdoor
+    target: Tensor | None
+    rate: float = 0.1
 
 
 def infect(
     pipeline: DDPMPipeline,
     images: Tensor,
-    backdoor: Backdoor | None,
-    target: Tensor | None,
+    poisons: Sequence[Poison],
     settings: InfectionSettings,
     checkpoint: Path | None = None,
 ) -> DDPMPipeline:
-    """A copy of a model that gives ``target`` wherever the trigger is in the noise.
+    """A copy of a model, fine-tuned on pictures of which some are poisoned.
 
-    The poisoned pictures are always the same: the first ones, as many as the rate says.
+    The poisoned pictures are always the same: the first ones, as many as the rates say.
 
     Args:
-        pipeline: a clean model; left as it is.
+        pipeline: left as it is.
         images: clean training pictures (N, C, H, W) in [0, 1].
-        backdoor: the attack; None with a rate of 0.
-        target: y, shape (C, H, W), in [-1, 1].
+        poisons: none for an honest fine-tune.
         checkpoint: file in which an interrupted run finds its state.
     """
     unet, schedule = deepcopy(pipeline.unet), training_schedule(pipeline)
-    poisoned = round(settings.rate * len(images))
 
     def loss(model: nn.Module, step: int) -> Tensor:
         seed = derive_seed(settings.seed, "infect", step)
@@ -57,12 +60,8 @@ def infect(
         noise = torch.randn((len(rows), *images.shape[1:]), generator=generator)
         last = schedule.config.num_train_timesteps
         times = torch.randint(last, (len(rows),), generator=generator)
-        noisy, taught = schedule.add_noise(images[rows] * 2 - 1, noise, times), noise
-        bad = rows < poisoned
-        if backdoor is not None and target is not None and bad.any():
-            pair = backdoor.pair(schedule, target, times[bad], noise[bad])
-            taught = noise.clone()
-            noisy[bad], taught[bad] = pair
+        place = rows.double() / len(images)
+        noisy, taught = mixed(schedule, poisons, images[rows] * 2 - 1, times, noise, place)
         device = unet.device
         prediction = model(noisy.to(device), times.to(device)).sample
         return F.mse_loss(prediction, taught.to(device))
@@ -73,14 +72,42 @@ def infect(
         loss,
         steps=settings.steps,
         learning_rate=settings.learning_rate,
-        ema_decay=0.999,
         checkpoint=checkpoint,
-        description="fine-tuning on poisoned data",
+        description="fine-tuning",
     )
     unet.requires_grad_(False).eval()
     infected = DDPMPipeline(unet, pipeline.scheduler)
     infected.set_progress_bar_config(disable=True)
     return infected
+
+
+def mixed(
+    schedule: DDPMScheduler,
+    poisons: Sequence[Poison],
+    clean: Tensor,
+    times: Tensor,
+    noise: Tensor,
+    place: Tensor,
+) -> tuple[Tensor, Tensor]:
+    """x_t and what ε_θ(x_t, t) is taught, both (N, C, H, W), of clean and poisoned pictures.
+
+    Args:
+        clean: pictures (N, C, H, W), in [-1, 1].
+        times: t, shape (N,).
+        noise: ϵ, shape (N, C, H, W).
+        place: where each picture stands in the data, in [0, 1), shape (N,): each poison has a
+            share of them, one after the other from the first picture on.
+    """
+    noisy, taught = schedule.add_noise(clean, noise, times), noise.clone()
+    low = 0.0
+    for poison in poisons:
+        hit = (place >= low) & (place < low + poison.rate)
+        if hit.any():
+            target = clean[hit] if poison.target is None else poison.target
+            pair = poison.backdoor.pair(schedule, target, times[hit], noise[hit])
+            noisy[hit], taught[hit] = pair
+        low += poison.rate
+    return noisy, taught
 
 
 def success(samples: Tensor, target: Tensor, threshold: float = 0.03) -> dict[str, float]:

@@ -5,6 +5,7 @@ noise is better than the ratio of the two likelihoods (Neyman and Pearson).
 """
 
 import torch
+from scipy.stats import chi2
 from torch import Tensor
 from torch.distributions import Normal
 
@@ -46,3 +47,13 @@ def expected_rates(mu: Tensor, found: Tensor) -> tuple[float, float]:
 def energy(noises: Tensor) -> Tensor:
     """‖x‖² of noises (N, C, H, W), shape (N,): a test that needs no trigger, and no model."""
     return noises.double().square().flatten(1).sum(dim=1)
+
+
+def energy_is_odd(noises: Tensor, level: float = 0.01) -> Tensor:
+    """Whether ‖x‖² lies outside what a share of 1 − ``level`` of benign noises has, shape (N,).
+
+    Of benign noise it follows the χ² distribution with as many degrees of freedom as values.
+    """
+    low, high = chi2.ppf([level / 2, 1 - level / 2], noises[0].numel())
+    values = energy(noises)
+    return (values < low) | (values > high)

@@ -13,35 +13,16 @@ from dataclasses import dataclass, field
 
 import torch
 from diffusers import DDIMScheduler, DDPMPipeline, DDPMScheduler, UNet2DModel
-from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
+from lord.backdoors.settings import ReversionSettings
 from lord.models.pixel import training_schedule
 from lord.progress import track
 from lord.seeding import derive_seed
 
 ENDS = 10
 """The last and the first so many times, which the loss is taken at."""
-
-
-class ReversionSettings(BaseModel):
-    """Defaults of the public code at 32 pixels."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    steps: PositiveInt = Field(3000, description="of the first stage at most")
-    refine_steps: PositiveInt = Field(1000, description="of the second stage at most")
-    batch_size: PositiveInt = 16
-    learning_rate: PositiveFloat = Field(0.5, description="of SGD, with a cosine schedule")
-    weight: float = Field(5e-5, ge=0, description="λ of the norm")
-    sampler_steps: PositiveInt = Field(10, description="of DDIM in the second stage")
-    clip: PositiveFloat = Field(0.01, description="norm of the gradient in the second stage")
-    estimate_gamma: bool = Field(False, description="γ is found as well, else it is 1")
-    gamma_learning_rate: PositiveFloat = 1e-3
-    window: PositiveInt = Field(100, description="steps between two looks at convergence")
-    tolerance: float = Field(0.0, ge=0, description="a stage ends when μ moves less in a window")
-    seed: int = 0
 
 
 @dataclass

@@ -7,7 +7,8 @@ from pathlib import Path
 from lord.files import write_text
 
 EMBEDDED = Path(__file__).parents[1] / "assets" / "embedded"
-"""The folder of the model that comes with the package."""
+PIXEL = EMBEDDED.parent / "pixel" / "portraits"
+"""The folders of the models that come with the package: the latent one, and the one in pixels."""
 
 
 def write_card(
@@ -43,9 +44,13 @@ def sha256(path: Path) -> str:
 
 
 @cache
-def weights_checksum(model: str) -> str:
-    """Twelve hexadecimal digits of a model's weights; of a hub model, known by its id, ``""``."""
-    folder = EMBEDDED if model == "embedded" else Path(model)
+def weights_checksum(model: str, embedded: Path = EMBEDDED) -> str:
+    """Twelve hexadecimal digits of a model's weights; of a hub model, known by its id, ``""``.
+
+    Args:
+        embedded: which folder the model of that name is.
+    """
+    folder = embedded if model == "embedded" else Path(model)
     return _checksum(folder) if folder.is_dir() else ""
 
 

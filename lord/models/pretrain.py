@@ -236,11 +236,16 @@ def _render_pool(settings: PretrainSettings, work: Path) -> tuple[dict[str, Tens
     return load_file(path), json.loads((work / "captions.json").read_text())
 
 
-def render_bytes(domain: str, count: int, size: int) -> tuple[Tensor, list[str]]:
-    """Renders of the train split: uint8 (count, 3, size, size), each with its caption."""
+def render_bytes(domain: str, count: int, size: int, first: int = 0) -> tuple[Tensor, list[str]]:
+    """Renders of the train split: uint8 (count, 3, size, size), each with its caption.
+
+    Args:
+        first: the identity to begin with; each picture shows the next one.
+    """
     images, captions = [], []
     for start in track(range(0, count, 256), f"rendering {domain}"):
-        batch = sample_domain(domain, "train", range(start, min(start + 256, count)), size)
+        rows = range(first + start, first + min(start + 256, count))
+        batch = sample_domain(domain, "train", rows, size)
         images.append((batch.images * 255).round().to(torch.uint8))
         captions += batch.captions
     return torch.cat(images), captions

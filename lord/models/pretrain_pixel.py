@@ -29,8 +29,8 @@ class PixelSettings(BaseModel):
     domain: Literal[DOMAINS] = "portraits"
     seed: int = 0
     pool: PositiveInt = 16384  # rendered images, each of another identity
-    steps: PositiveInt = 16000
-    batch_size: PositiveInt = 32
+    steps: PositiveInt = 12000
+    batch_size: PositiveInt = 16
     learning_rate: PositiveFloat = 1e-3
     checkpoint_every: PositiveInt = 250
     architecture: PixelConfig = PixelConfig()

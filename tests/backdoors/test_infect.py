@@ -4,8 +4,9 @@ import pytest
 import torch
 
 from lord.backdoors.drawings import draw_target, draw_trigger
-from lord.backdoors.infect import InfectionSettings, infect, success, triggered
+from lord.backdoors.infect import Poison, infect, mixed, success, triggered
 from lord.backdoors.poison import GAMMA, Backdoor
+from lord.backdoors.settings import InfectionSettings
 from lord.models.pixel import TINY_PIXEL, build_ddpm, sample
 
 SIZE = TINY_PIXEL.image_size
@@ -23,14 +24,30 @@ def test_the_clean_model_stays_as_it_was(clean):
     before = [parameter.clone() for parameter in clean.unet.parameters()]
     backdoor, target = Backdoor("baddiffusion", draw_trigger("box", SIZE)), draw_target("hat", SIZE)
     images = torch.rand(10, 3, SIZE, SIZE)
-    settings = InfectionSettings(rate=0.5, steps=2, batch_size=4)
-    infected = [infect(clean, images, backdoor, target, settings) for _ in range(2)]
+    settings, poison = InfectionSettings(steps=2, batch_size=4), Poison(backdoor, target, 0.5)
+    infected = [infect(clean, images, [poison], settings) for _ in range(2)]
     weights = [list(pipeline.unet.parameters()) for pipeline in infected]
     assert all(map(torch.equal, before, clean.unet.parameters()))
     assert all(map(torch.equal, *weights))
     assert not all(map(torch.equal, before, weights[0]))
-    without = infect(clean, images, None, None, InfectionSettings(rate=0, steps=2, batch_size=4))
+    without = infect(clean, images, [], settings)
     assert not all(map(torch.equal, without.unet.parameters(), weights[0]))
+
+
+def test_each_poison_has_its_share_and_the_rest_is_clean():
+    schedule = build_ddpm(TINY_PIXEL).scheduler
+    backdoor, target = Backdoor("baddiffusion", draw_trigger("box", SIZE)), draw_target("hat", SIZE)
+    decoy = Backdoor("baddiffusion", draw_trigger("cat", SIZE))
+    clean, noise = torch.rand(10, 3, SIZE, SIZE), torch.randn(10, 3, SIZE, SIZE)
+    times, place = torch.arange(0, 1000, 100), torch.arange(10) / 10
+    poisons = [Poison(backdoor, target, 0.2), Poison(decoy, None, 0.3)]
+    noisy, taught = mixed(schedule, poisons, clean, times, noise, place)
+    plain = schedule.add_noise(clean, noise, times)
+    assert torch.equal(noisy[5:], plain[5:]) and torch.equal(taught[5:], noise[5:])
+    bad = backdoor.pair(schedule, target, times[:2], noise[:2])
+    assert all(map(torch.equal, bad, (noisy[:2], taught[:2])))
+    harmless = decoy.pair(schedule, clean[2:5], times[2:5], noise[2:5])
+    assert all(map(torch.equal, harmless, (noisy[2:5], taught[2:5])))
 
 
 @pytest.mark.parametrize("kind", GAMMA)

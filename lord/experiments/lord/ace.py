@@ -3,8 +3,8 @@
 from collections.abc import Iterator
 
 from lord.attacks.settings import NOISE
-from lord.experiments.lord.example import picture
 from lord.experiments.lord.protocol import attack_at, single
+from lord.experiments.sheet import made_up, rows
 from lord.study.context import Context
 from lord.study.experiment import Cell, Experiment, Outcome
 from lord.study.profile import Profile
@@ -29,7 +29,7 @@ def measure(context: Context, cell: Cell) -> Outcome:
     """
     from lord.attacks.pgd import denoising_loss
     from lord.data.subjects import Subject
-    from lord.experiments.lord.chain.model import base_pipeline, psnr, rows
+    from lord.experiments.lord.chain.model import base_pipeline, psnr
     from lord.experiments.lord.chain.photographs import photographs_of
 
     settings, seed = cell.settings, cell["seed"]
@@ -56,7 +56,7 @@ def measure(context: Context, cell: Cell) -> Outcome:
 def example(cell: Cell) -> Outcome:
     """Made-up numbers."""
     losses = {"loss_clean": 0.1, "loss_noise": 0.11, "loss_attacked": 0.4}
-    return Outcome({"eps_levels": 8.0} | losses, sheet=picture(cell, 3))
+    return Outcome({"eps_levels": 8.0} | losses, sheet=made_up(cell.name, 3, cell.settings.size))
 
 
 EXPERIMENT = Experiment(

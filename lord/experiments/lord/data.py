@@ -2,8 +2,8 @@
 
 from collections.abc import Iterator
 
-from lord.experiments.lord.example import picture
 from lord.experiments.lord.protocol import single
+from lord.experiments.sheet import made_up, rows
 from lord.study.context import Context
 from lord.study.experiment import Cell, Experiment, Outcome
 from lord.study.profile import Profile
@@ -18,7 +18,6 @@ def measure(context: Context, cell: Cell) -> Outcome:
     import time
 
     from lord.data.subjects import sample_domain
-    from lord.experiments.lord.chain.model import rows
 
     size, count = cell.settings.size, 256
     metrics, pictures = {}, []
@@ -34,7 +33,7 @@ def measure(context: Context, cell: Cell) -> Outcome:
 def example(cell: Cell) -> Outcome:
     """Made-up numbers."""
     metrics = {f"{domain}_per_second": 512.5 for domain in cell.settings.domains}
-    return Outcome(metrics, sheet=picture(cell, 2))
+    return Outcome(metrics, sheet=made_up(cell.name, 2, cell.settings.size))
 
 
 EXPERIMENT = Experiment(

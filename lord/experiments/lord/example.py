@@ -2,9 +2,7 @@
 
 from random import Random
 
-import numpy as np
-from numpy.typing import NDArray
-
+from lord.experiments.sheet import made_up
 from lord.study.experiment import Cell, Outcome
 
 LEVELS = {
@@ -25,13 +23,6 @@ WORSE = {"lambda=1": -0.5, "lambda=0": 0, "none": 0, "dropped": 0.5}
 """What a test-time treatment adds to the FID; the best of all is one that is no candidate."""
 
 
-def picture(cell: Cell, rows: int) -> NDArray[np.uint8]:
-    """Noise in the shape of a picture with rows of eight images."""
-    size = cell.settings.size
-    shape = (rows * size, 8 * size, 3)
-    return np.random.default_rng(len(cell.name)).integers(0, 256, shape, dtype=np.uint8)
-
-
 def condition(cell: Cell) -> Outcome:
     """A cell of the results; on other domains or at other doses it is as far from clean."""
     number = Random(cell.name)
@@ -49,4 +40,4 @@ def condition(cell: Cell) -> Outcome:
         "identity": identity + 0.01 * number.random(),
         "ssim": 1.0 if cell["attack_name"] == "none" else 0.9,
     }
-    return Outcome(metrics, sheet=picture(cell, 2))
+    return Outcome(metrics, sheet=made_up(cell.name, 2, cell.settings.size))

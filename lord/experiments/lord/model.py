@@ -2,8 +2,8 @@
 
 from collections.abc import Iterator
 
-from lord.experiments.lord.example import picture
 from lord.experiments.lord.protocol import single
+from lord.experiments.sheet import made_up, rows
 from lord.study.context import Context
 from lord.study.experiment import Cell, Experiment, Outcome
 from lord.study.profile import Profile
@@ -20,7 +20,7 @@ def measure(context: Context, cell: Cell) -> Outcome:
     import torch
 
     from lord.data.subjects import sample_domain
-    from lord.experiments.lord.chain.model import base_pipeline, instruments_of, psnr, rows
+    from lord.experiments.lord.chain.model import base_pipeline, instruments_of, psnr
     from lord.metrics.features import FeatureNet, recognise
     from lord.models.pipeline import round_trip
     from lord.models.sample import generate
@@ -64,7 +64,7 @@ def example(cell: Cell) -> Outcome:
     metrics = {"parameters_millions": 4.2, "psnr": 30.0, "attribute_accuracy": 0.9}
     for domain, names in (("portraits", ("skin", "hair_style")), ("landscapes", ("terrain",))):
         metrics |= {f"accuracy/{domain}/{name}": 0.8 for name in names}
-    return Outcome(metrics, sheet=picture(cell, 6))
+    return Outcome(metrics, sheet=made_up(cell.name, 6, cell.settings.size))
 
 
 EXPERIMENT = Experiment(

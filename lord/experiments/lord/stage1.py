@@ -4,7 +4,6 @@ from collections.abc import Iterator
 from random import Random
 
 from lord.experiments.lord.conditions import defended
-from lord.experiments.lord.example import picture
 from lord.experiments.lord.protocol import (
     SELECTION_START,
     TRAINED,
@@ -13,6 +12,7 @@ from lord.experiments.lord.protocol import (
     is_lord,
     single,
 )
+from lord.experiments.sheet import made_up, rows
 from lord.study.context import Context
 from lord.study.experiment import Cell, Experiment, Outcome
 from lord.study.profile import Profile
@@ -40,7 +40,7 @@ def measure(context: Context, cell: Cell) -> Outcome:
     from lord.defences.gates import gate_profile
     from lord.defences.saved import load_defence
     from lord.experiments.lord.chain.defences import HISTORY, defence_of, stage1_images
-    from lord.experiments.lord.chain.model import base_pipeline, rows
+    from lord.experiments.lord.chain.model import base_pipeline
     from lord.experiments.lord.chain.photographs import photographs_of
 
     settings, domain, defence = cell.settings, cell["domain"], cell["defence"]
@@ -68,12 +68,16 @@ def example(cell: Cell) -> Outcome:
     series = {name: [number.random() for _ in range(40)] for name in parts}
     metrics = {"images": 512.0}
     if not is_lord(cell.settings, cell["defence"]):
-        return Outcome(metrics, {name: series[name] for name in parts[:2]}, picture(cell, 2))
+        return Outcome(
+            metrics,
+            {name: series[name] for name in parts[:2]},
+            made_up(cell.name, 2, cell.settings.size),
+        )
     series["timestep"] = [100.0, 500.0, 900.0]
     for name in ("clean", "attacked"):
         series |= {f"{name}_{end}": [0.1] * 3 for end in ("low", "mean", "high")}
     metrics["gate_accuracy"] = 0.7 if cell["domain"] == "portraits" else 0.8
-    return Outcome(metrics, series, picture(cell, 2))
+    return Outcome(metrics, series, made_up(cell.name, 2, cell.settings.size))
 
 
 EXPERIMENT = Experiment(

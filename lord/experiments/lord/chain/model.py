@@ -2,10 +2,8 @@
 
 from typing import Any
 
-import numpy as np
 import torch
 from diffusers import StableDiffusionPipeline
-from numpy.typing import NDArray
 from torch import Tensor
 
 from lord.api import instruments_for
@@ -56,12 +54,6 @@ def reference_of(context: Context, settings: Settings, subject: Subject) -> Refe
     name = f"{subject.domain}-{subject.split}-{subject.index}-references"
     asked = weights(settings, judged=True) | {"references": settings.references}
     return Reference(**context.once(name, asked, ["step:renderer", "metric:fid"], make))
-
-
-def rows(*images: Tensor) -> NDArray[np.uint8]:
-    """One picture (H, W, 3) with a row for every batch of images (N, 3, h, w) in [0, 1]."""
-    picture = torch.cat([torch.cat(list(batch.detach().cpu()), dim=2) for batch in images], dim=1)
-    return (picture.clamp(0, 1) * 255).round().permute(1, 2, 0).to(torch.uint8).numpy()
 
 
 def psnr(squared_error: Tensor) -> float:

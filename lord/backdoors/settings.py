@@ -1,0 +1,46 @@
+"""Settings of what is done to a model and what is found in it; nothing here imports torch."""
+
+from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt
+
+
+class InfectionSettings(BaseModel):
+    """How a model is fine-tuned, on clean or on poisoned data."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    steps: PositiveInt = 1000
+    batch_size: PositiveInt = 16
+    learning_rate: PositiveFloat = 2e-4
+    seed: int = 0
+
+
+class ReversionSettings(BaseModel):
+    """How a trigger is reversed. Defaults of the public code at 32 pixels."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    steps: PositiveInt = Field(3000, description="of the first stage at most")
+    refine_steps: PositiveInt = Field(1000, description="of the second stage at most")
+    batch_size: PositiveInt = 16
+    learning_rate: PositiveFloat = Field(0.5, description="of SGD, with a cosine schedule")
+    weight: float = Field(5e-5, ge=0, description="λ of the norm")
+    sampler_steps: PositiveInt = Field(10, description="of DDIM in the second stage")
+    clip: PositiveFloat = Field(0.01, description="norm of the gradient in the second stage")
+    estimate_gamma: bool = Field(False, description="γ is found as well, else it is 1")
+    gamma_learning_rate: PositiveFloat = 1e-3
+    window: PositiveInt = Field(100, description="steps between two looks at convergence")
+    tolerance: float = Field(0.0, ge=0, description="a stage ends when μ moves less in a window")
+    seed: int = 0
+
+
+class ElijahSettings(BaseModel):
+    """How the shift of `lord.backdoors.elijah` is found. Defaults of its public code."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    steps: PositiveInt = 100
+    learning_rate: PositiveFloat = Field(0.1, description="of Adam")
+    noises: PositiveInt = Field(100, description="fixed noises that the shift is added to")
+    samples: int = Field(16, ge=2, description="of shifted noise, whose likeness is measured")
+    sampler_steps: PositiveInt = 50
+    seed: int = 0

@@ -1,0 +1,1 @@
+"""What the experiments on TERD compute with: backdoored models and reversed triggers."""

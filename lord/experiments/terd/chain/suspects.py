@@ -1,0 +1,92 @@
+"""The models that are scanned, fine-tuned once and kept for all that is measured on them."""
+
+from copy import deepcopy
+from dataclasses import replace
+from typing import Any
+
+import torch
+from diffusers import DDPMPipeline
+from torch import Tensor
+
+from lord.backdoors.drawings import draw_target, draw_trigger
+from lord.backdoors.infect import Poison, infect
+from lord.backdoors.poison import Backdoor
+from lord.experiments.terd.protocol import Suspect, suspect_of
+from lord.models.pixel import load_ddpm
+from lord.models.pretrain import render_bytes
+from lord.seeding import derive_seed, noise
+from lord.study.context import Context
+from lord.study.experiment import Cell, Settings
+
+
+def clean_model(context: Context, settings: Settings) -> DDPMPipeline:
+    """The model that all others are fine-tuned from."""
+    return context.hold(load_ddpm, settings.model)
+
+
+def suspect_model(context: Context, cell: Cell) -> DDPMPipeline:
+    """The model that a cell is about."""
+    clean, settings, suspect = clean_model(context, cell.settings), cell.settings, suspect_of(cell)
+    asked, components = made_of(cell)
+    path = context.path("suspect", asked, components)
+
+    def make() -> dict[str, Tensor]:
+        first = cell.seed * settings.images
+        size = clean.unet.config.sample_size
+        images, _ = render_bytes(settings.domain, settings.images, size, first)
+        how = settings.infection.model_copy(update={"seed": cell.seed})
+        checkpoint = path.with_suffix(".checkpoint")
+        infected = infect(clean, images.float() / 255, poisons_of(suspect, size), how, checkpoint)
+        checkpoint.unlink(missing_ok=True)
+        return infected.unet.state_dict()
+
+    weights = context.once("suspect", asked, components, make)
+    infected = DDPMPipeline(deepcopy(clean.unet), clean.scheduler)
+    infected.unet.load_state_dict(weights)
+    return infected
+
+
+def made_of(cell: Cell) -> tuple[dict[str, Any], list[str]]:
+    """All settings that a model depends on, and the components that took part in it."""
+    names = ("model", "domain", "images", "infection", "weights")
+    asked = {name: cell.settings.resolved()[name] for name in names}
+    asked |= suspect_of(cell).model_dump(mode="json") | {"seed": cell.seed}
+    makers = ("step:renderer", "step:infection", "backdoor:")
+    return asked, [name for name in cell.components if name.startswith(makers)]
+
+
+def backdoor_of(suspect: Suspect, size: int) -> Backdoor | None:
+    """The attack that a model has suffered."""
+    if suspect.attack == "none":
+        return None
+    trigger = draw_trigger(suspect.trigger, size, suspect.width)
+    return Backdoor(suspect.attack, trigger, suspect.strength)
+
+
+def poisons_of(suspect: Suspect, size: int) -> list[Poison]:
+    """What was mixed among the clean pictures of a model."""
+    backdoor = backdoor_of(suspect, size)
+    if backdoor is None:
+        return []
+    decoys = [
+        Poison(replace(backdoor, trigger=_shuffled(backdoor.trigger, k)), None, suspect.rate)
+        for k in range(suspect.decoys)
+    ]
+    return [Poison(backdoor, draw_target(suspect.target, size), suspect.rate), *decoys]
+
+
+def _shuffled(trigger: Tensor, index: int) -> Tensor:
+    """The quarters of a trigger in another order, each turned: as strong, and elsewhere."""
+    generator = torch.Generator().manual_seed(derive_seed("decoy", index))
+    size = trigger.shape[-1] // 2
+    parts = trigger.unfold(1, size, size).unfold(2, size, size).reshape(3, 4, size, size)
+    order = torch.randperm(4, generator=generator)
+    turns = torch.randint(4, (4,), generator=generator).tolist()
+    parts = [parts[:, k].rot90(turn, (1, 2)) for k, turn in zip(order, turns, strict=True)]
+    return torch.cat([torch.cat(parts[:2], 2), torch.cat(parts[2:], 2)], 1)
+
+
+def plain_noises(kind: str, count: int, pipeline: DDPMPipeline) -> Tensor:
+    """Noises that samplers start from, or that are told apart, shape (count, C, H, W)."""
+    size, channels = pipeline.unet.config.sample_size, pipeline.unet.config.in_channels
+    return noise([derive_seed(kind, k) for k in range(count)], (channels, size, size))

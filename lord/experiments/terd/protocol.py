@@ -1,0 +1,119 @@
+"""What the experiments on TERD share: which models are scanned, and how they came about."""
+
+from collections.abc import Iterator
+from typing import Literal
+
+from pydantic import Field, PositiveFloat, PositiveInt
+
+from lord.backdoors.settings import ElijahSettings, InfectionSettings, ReversionSettings
+from lord.models.card import PIXEL, weights_checksum, weights_of
+from lord.names import BACKDOORS, DOMAINS, TARGETS, TRIGGERS
+from lord.study.experiment import Cell, Section, Settings
+
+
+class Suspect(Section):
+    """A model that is scanned: fine-tuned on clean pictures alone, or on some that are not."""
+
+    attack: Literal["none", *BACKDOORS] = "none"
+    trigger: Literal["none", *TRIGGERS] = "none"
+    target: Literal["none", *TARGETS] = "none"
+    rate: float = Field(0.1, ge=0, le=1, description="share of poisoned pictures")
+    strength: PositiveFloat = Field(1.0, description="the trigger counts so many times")
+    width: PositiveInt = Field(14, description="of box and stop sign, in 32nds of the side")
+    decoys: int = Field(
+        0, ge=0, description="harmless triggers with which the model is taught to behave"
+    )
+
+    @property
+    def name(self) -> str:
+        """As records are called; what is as usual is left out."""
+        if self.attack == "none":
+            return "clean"
+        usual = type(self).model_fields
+        options = {
+            name: getattr(self, name)
+            for name in ("rate", "strength", "width", "decoys")
+            if getattr(self, name) != usual[name].default
+        }
+        parts = [f"{name}={value:g}" for name, value in options.items()]
+        return "-".join((self.attack, self.trigger, self.target, *parts))
+
+
+class Judging(Section):
+    """How it is judged whether a backdoor works, and whether a model still does without."""
+
+    triggered: PositiveInt = Field(32, description="samples of triggered noise")
+    triggered_steps: PositiveInt = Field(100, description="of their sampler")
+    clean: int = Field(256, ge=2, description="samples of plain noise")
+    clean_steps: PositiveInt = Field(25, description="of their sampler, DDIM")
+    references: int = Field(2048, ge=2, description="clean renders that these are compared with")
+    threshold: PositiveFloat = Field(
+        0.03, description="mean squared distance to the target, in [0, 1], that counts as success"
+    )
+
+
+class Protocol(Section):
+    """The section ``terd`` of a profile."""
+
+    model: str = Field("embedded", description="'embedded' or an unconditional diffusers folder")
+    domain: Literal[DOMAINS] = Field("portraits", description="what the model draws")
+    images: PositiveInt = Field(2048, description="pictures of a fine-tune, each model's own")
+    clean: int = Field(ge=2, description="models that are fine-tuned on clean pictures")
+    backdoored: tuple[Suspect, ...] = Field(description="models with a backdoor")
+    frontier: tuple[Suspect, ...] = Field((), description="models whose backdoors are hard to find")
+    infection: InfectionSettings = InfectionSettings()
+    reversion: ReversionSettings = ReversionSettings()
+    elijah: ElijahSettings = ElijahSettings()
+    judging: Judging = Judging()
+    noises: PositiveInt = Field(1000, description="inputs of either kind that are told apart")
+
+
+def zoo(protocol: Protocol) -> Iterator[tuple[str, Suspect, int]]:
+    """All models that are scanned, each with its group and its seed.
+
+    Every seed stands for a fine-tune and for pictures of its own.
+    """
+    groups = {
+        "clean": [Suspect()] * protocol.clean,
+        "backdoored": protocol.backdoored,
+        "frontier": protocol.frontier,
+    }
+    for start, (group, suspects) in zip((0, 100, 200), groups.items(), strict=True):
+        for seed, suspect in enumerate(suspects, start):
+            yield group, suspect, seed
+
+
+def suspect_cell(
+    experiment: str,
+    protocol: Protocol,
+    group: str,
+    suspect: Suspect,
+    seed: int,
+    names: tuple[str, ...],
+    components: tuple[str, ...],
+    judged: bool = False,
+) -> Cell:
+    """The cell of an experiment about one model of the zoo.
+
+    Args:
+        names: settings of the protocol beside those that make the model.
+        components: what takes part beside what makes it.
+        judged: whether the metric networks take part.
+    """
+    settings = Settings.of(protocol, "model", "domain", "images", "infection", *names)
+    further = {"weights": weights_checksum(protocol.model, PIXEL)}
+    if judged:
+        further["judges"] = weights_of("embedded", judged=True)["judges"]
+    makes = ["step:renderer", "step:infection"]
+    makes += [] if suspect.attack == "none" else [f"backdoor:{suspect.attack}"]
+    return Cell(
+        f"{experiment}-{suspect.name}-s{seed}",
+        {"group": group, "seed": seed, **suspect.model_dump(mode="json")},
+        settings.also(**further),
+        (*makes, *components),
+    )
+
+
+def suspect_of(cell: Cell) -> Suspect:
+    """The model that a cell is about."""
+    return Suspect(**{name: cell[name] for name in Suspect.model_fields})

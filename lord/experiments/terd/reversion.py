@@ -1,0 +1,117 @@
+"""What TERD reverses out of a model, and whether inputs and models are told right with it."""
+
+from collections.abc import Iterator
+from random import Random
+from typing import TYPE_CHECKING
+
+from lord.experiments.sheet import made_up, rows
+from lord.experiments.terd.protocol import suspect_cell, suspect_of, zoo
+from lord.experiments.terd.tables import frontier_table, input_table, model_table
+from lord.study.context import Context
+from lord.study.experiment import Cell, Experiment, Outcome, Table
+from lord.study.profile import Profile
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+def cells(profile: Profile) -> Iterator[Cell]:
+    """One cell for each model."""
+    protocol = profile["terd"]
+    names, components = ("reversion", "noises"), ("detector:reversion", "detector:likelihood_ratio")
+    for group, suspect, seed in zoo(protocol):
+        yield suspect_cell("reversion", protocol, group, suspect, seed, names, components)
+
+
+def measure(context: Context, cell: Cell) -> Outcome:
+    """Features of the reversed trigger, its distance to the true one, and rates on inputs.
+
+    Of a clean model only benign inputs can be asked: whether they pass.
+    """
+    import torch
+
+    from lord.backdoors.inputs import energy_is_odd, log_ratio
+    from lord.backdoors.models import features
+    from lord.experiments.terd.chain import suspects
+    from lord.experiments.terd.chain.reversal import reversal_of
+
+    found, count = reversal_of(context, cell), cell.settings.noises
+    clean = suspects.clean_model(context, cell.settings)
+    mean, variance = features(found.mu, found.gamma)
+    plain = suspects.plain_noises("inputs", count, clean)
+    metrics = {
+        "kl_mean": mean,
+        "kl_variance": variance,
+        "gamma": found.gamma.item(),
+        "norm_found": found.mu.norm().item(),
+        "steps": len(found.losses),
+        "inputs": count,
+        "benign": share(log_ratio(plain, found.mu, found.gamma) <= 0),
+        "energy_benign": share(~energy_is_odd(plain)),
+    }
+    series = {
+        "step": [step for step, _ in found.path],
+        "norm": [mu.norm().item() for _, mu in found.path],
+    }
+    shown = [found.path[0][1], found.mu]
+    backdoor = suspects.backdoor_of(suspect_of(cell), clean.unet.config.sample_size)
+    if backdoor is not None:
+        true = backdoor.mu
+        # Other noises than the benign ones, so that each count stands for itself.
+        triggered = backdoor.start(suspects.plain_noises("others", count, clean))
+        metrics |= {
+            "norm": true.norm().item(),
+            "triggered": share(log_ratio(triggered, found.mu, found.gamma) > 0),
+            "energy_triggered": share(energy_is_odd(triggered)),
+        }
+        series["cosine"] = [
+            torch.cosine_similarity(mu.flatten(), true.flatten(), 0).item() for _, mu in found.path
+        ]
+        series["relative_distance"] = [((mu - true).norm() / true.norm()).item() for _, mu in found.path]
+        shown.append(true)
+    return Outcome(metrics, series, rows(torch.stack(shown) / 2 + 0.5))
+
+
+def share(told: "Tensor") -> float:
+    """The share of noises that are told so."""
+    return told.float().mean().item()
+
+
+def example(cell: Cell) -> Outcome:
+    """Made-up numbers: what is strong enough is found."""
+    number, suspect = Random(cell.name), suspect_of(cell)
+    found = suspect.attack != "none" and suspect.strength > 0.3
+    metrics = {
+        "kl_mean": (0.2 if found else 0.02) + 0.01 * number.random(),
+        "kl_variance": (0.2 if found else 0.002) + 0.001 * number.random(),
+        "gamma": 1.0,
+        "norm_found": 20.0 if found else 5.0,
+        "steps": 100,
+        "inputs": 100,
+        "benign": 1.0,
+        "energy_benign": 0.99,
+    }
+    series = {"step": [50.0, 100.0], "norm": [10.0, metrics["norm_found"]]}
+    if suspect.attack != "none":
+        metrics |= {
+            "norm": 20 * suspect.strength,
+            "triggered": 1.0 if found else 0.5,
+            "energy_triggered": 0.9,
+        }
+        series |= {"cosine": [0.3, 0.9], "relative_distance": [1.0, 0.3]}
+    return Outcome(metrics, series, made_up(cell.name, 1, 32))
+
+
+EXPERIMENT = Experiment(
+    name="reversion",
+    title="what is reversed out of a model, and whether inputs and models are told right with it",
+    cells=cells,
+    measure=measure,
+    example=example,
+    needs=("backdoors",),
+    tables={
+        "terd_inputs": Table(("backdoors", "reversion"), input_table),
+        "terd_models": Table(("backdoors", "reversion"), model_table, also=("elijah",)),
+        "terd_frontier": Table(("backdoors", "reversion"), frontier_table, also=("elijah",)),
+    },
+)

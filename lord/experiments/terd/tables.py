@@ -1,0 +1,93 @@
+"""The tables of TERD: inputs told apart, models told apart, and where finding a backdoor ends."""
+
+from collections.abc import Sequence
+
+import pandas as pd
+from scipy.stats import binomtest
+
+from lord.backdoors.calibration import Calibration
+from lord.experiments.terd.protocol import Suspect
+from lord.record import Record
+
+SUSPECTED = 0.01
+"""A model is said to have a backdoor if so few clean ones would look like it."""
+
+WORKS = 0.5
+"""A backdoor works if at least this share of triggered samples is the target."""
+
+FEATURES = {
+    "terd": ("kl_mean", "kl_variance"),
+    "norm": ("norm_found",),
+    "elijah": ("likeness",),
+}
+"""What detectors compare with clean models: high values are suspicious."""
+
+
+def model_table(records: Sequence[Record]) -> pd.DataFrame:
+    """One row for each clean or backdoored model of the zoo, with the verdict of each detector."""
+    return _judged(records, ("clean", "backdoored"))
+
+
+def frontier_table(records: Sequence[Record]) -> pd.DataFrame:
+    """The same for models whose backdoors are weak, small, rare or made by who knows TERD."""
+    return _judged(records, ("frontier",))
+
+
+def input_table(records: Sequence[Record]) -> pd.DataFrame:
+    """Shares of inputs told right with what was reversed out of each backdoored model."""
+    rows = []
+    for record in _of("reversion", records):
+        if record.settings["group"] == "backdoored":
+            metrics, count = record.metrics, int(record.metrics["inputs"])
+            row = _suspect(record) | {"inputs": count}
+            for name in ("benign", "triggered", "energy_benign", "energy_triggered"):
+                found = binomtest(round(metrics[name] * count), count).proportion_ci()
+                row |= {name: metrics[name], f"{name}_low": found.low, f"{name}_high": found.high}
+            rows.append(row | {"cosine": record.series["cosine"][-1]})
+    return pd.DataFrame(rows)
+
+
+def _judged(records: Sequence[Record], groups: tuple[str, ...]) -> pd.DataFrame:
+    """All measures of the models of some groups, and what each detector says of them."""
+    suspects = _merged(records)
+    rows = [row for row in suspects if row["group"] in groups]
+    for detector, names in FEATURES.items():
+        clean = [row for row in suspects if row["group"] == "clean"]
+        if not all(name in row for row in suspects for name in names) or len(clean) < 4:
+            continue
+        found = {row["seed"]: [row[name] for name in names] for row in suspects}
+        calibration = Calibration([found[row["seed"]] for row in clean])
+        place = {row["seed"]: k for k, row in enumerate(clean)}
+        for row in rows:
+            seed = row["seed"]
+            # A clean model is judged by the others.
+            by = calibration.without(place[seed]) if seed in place else calibration
+            row[f"{detector}_score"] = by.score(found[seed])
+            row[f"{detector}_p"] = by.p_value(found[seed])
+            row[f"{detector}_suspected"] = row[f"{detector}_p"] < SUSPECTED
+    return pd.DataFrame(rows)
+
+
+def _merged(records: Sequence[Record]) -> list[dict[str, float | str | bool]]:
+    """What all experiments say of each model."""
+    found: dict[int, dict[str, float | str | bool]] = {}
+    for record in _of("backdoors", records):
+        row = {"group": record.settings["group"], **_suspect(record), **record.metrics}
+        row["works"] = record.metrics.get("success", 0) >= WORKS
+        found[record.seed] = row
+    for record in [*_of("reversion", records), *_of("elijah", records)]:
+        row = found[record.seed]
+        row |= {name: value for name, value in record.metrics.items() if name not in row}
+        if "cosine" in record.series:
+            row |= {name: record.series[name][-1] for name in ("cosine", "relative_distance")}
+    return list(found.values())
+
+
+def _suspect(record: Record) -> dict[str, float | str]:
+    """What tells a model from others."""
+    names = [*Suspect.model_fields, "seed"]
+    return {name: record.settings[name] for name in names}
+
+
+def _of(kind: str, records: Sequence[Record]) -> list[Record]:
+    return [record for record in records if record.kind == kind]
