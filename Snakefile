@@ -60,8 +60,8 @@ def needed_before(name):
 
 
 def threads_of(name):
-    """One; but what measures time has the machine for itself: no more are taken than there are."""
-    return os.cpu_count() if UNITS[name]["timed"] else 1
+    """One; but what measures time for evidence has the machine for itself."""
+    return os.cpu_count() if UNITS[name]["timed"] and load_profile(PROFILE).evidence else 1
 
 
 def options_of(name):

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from lord.metrics.features import FeatureNet
+from lord.metrics.fid import extract
 
 
 @torch.inference_mode()
@@ -44,11 +45,14 @@ def identity_match(
     for name, value in identity.items():
         if name not in known or not 0 <= value < len(known[name]):
             raise ValueError(f"{domain}: attribute {name!r} has no value {value}")
-    scores = []
-    for batch in images.split(batch_size):
-        logits = network.classify(network(batch.to(network.device)))
-        probabilities = [
-            logits[domain, name].softmax(-1)[:, value] for name, value in identity.items()
-        ]
-        scores.append(torch.stack(probabilities, 1).mean(1).float().cpu())
-    return torch.cat(scores)
+    return match_of(network, extract(network, images, batch_size), domain, identity)
+
+
+@torch.inference_mode()
+def match_of(
+    network: FeatureNet, features: Tensor, domain: str, identity: Mapping[str, int]
+) -> Tensor:
+    """Identity match from the features of images, shape (N, D), as `extract` returns them."""
+    logits = network.classify(features.to(network.device, torch.float32))
+    probabilities = [logits[domain, name].softmax(-1)[:, value] for name, value in identity.items()]
+    return torch.stack(probabilities, 1).mean(1).float().cpu()

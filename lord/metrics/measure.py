@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from lord.metrics.clip_iqa import ClipEncoder, clip_iqa
 from lord.metrics.features import FeatureNet
 from lord.metrics.fid import extract, fid
-from lord.metrics.identity import identity_match
+from lord.metrics.identity import match_of
 from lord.models.pipeline import round_trip
 
 
@@ -73,6 +73,6 @@ def measure(
         instruments.clip_iqa_name: clip_iqa(instruments.clip, samples).mean().item(),
     }
     if identity and domain and isinstance(instruments.features, FeatureNet):
-        scores = identity_match(instruments.features, samples, domain, identity)
+        scores = match_of(instruments.features, features, domain, identity)
         results["identity"] = scores.mean().item()
     return results

@@ -25,6 +25,7 @@ from lord.names import HIGHER_IS_BETTER
 from lord.seeding import derive_seed
 
 SEVERITIES = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
+"""The first is no damage at all."""
 
 
 def ace_target(images: Tensor, severity: Tensor, seeds: Sequence[int]) -> Tensor:
@@ -78,13 +79,13 @@ def severity_curves(
     """
     images, reference, identity = _clean(instruments, pipeline, subject, count, references)
     seeds = [derive_seed("validation", number) for number in range(count)]
-    curves: Curves = {}
-    for (kind, function), severity in product(VALIDATED.items(), SEVERITIES):
-        strength = torch.full((count,), severity)
-        damaged = function(images, strength, seeds) if severity > 0 else images
+    clean = measure(instruments, images, reference, subject.domain, identity)
+    curves = {(name, kind): [value] for kind in VALIDATED for name, value in clean.items()}
+    for (kind, function), severity in product(VALIDATED.items(), SEVERITIES[1:]):
+        damaged = function(images, torch.full((count,), severity), seeds)
         values = measure(instruments, damaged, reference, subject.domain, identity)
         for metric, value in values.items():
-            curves.setdefault((metric, kind), []).append(value)
+            curves[metric, kind].append(value)
     return curves
 
 

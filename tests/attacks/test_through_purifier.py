@@ -51,12 +51,12 @@ def test_it_outlives_purification_within_its_budget(embedded, album):
     assert clean < unaware < aware
 
 
-def test_through_nothing_it_is_the_attack(embedded, album, monkeypatch):
+def test_through_nothing_it_is_the_attack(pipeline, album, monkeypatch):
     monkeypatch.setattr(
         "lord.attacks.through_purifier.noise_and_denoise", lambda pipeline, x, *_, **__: x
     )
-    knowing = attack_purified(embedded, album.images, album.captions, SETTINGS, SEEDS)
-    plain = attack(embedded, album.images, album.captions, SETTINGS, SEEDS)
+    knowing = attack_purified(pipeline, album.images, album.captions, SETTINGS, SEEDS)
+    plain = attack(pipeline, album.images, album.captions, SETTINGS, SEEDS)
     assert torch.equal(knowing, plain)
 
 

@@ -59,6 +59,7 @@ def profile(pretrained, pixel_model):
     # Tests compare objectives and seconds, for which the profile does too little.
     values["lord"]["photographs"] = 4
     values["lord"]["budget"] = {"eps_levels": 8, "step_levels": 2, "steps": 4}
+    values["performance"] = {"turns": 1}
     values["masking"] = values["masking_diffpure"] = {"draws": 8}
     values["rank_cost"] = {"turns": 1, "steps": 9}
     return read_profile(values)

@@ -4,24 +4,22 @@ from collections.abc import Iterator
 
 from lord.attacks.settings import NOISE, PATTERN
 from lord.experiments.lord.conditions import tabulated
-from lord.experiments.lord.protocol import Timing, attack_at, single
+from lord.experiments.lord.protocol import GradientTiming, attack_at, single
 from lord.names import ATTACKS
 from lord.study.context import Context
 from lord.study.experiment import Cell, Experiment, Outcome, Table
 from lord.study.profile import Profile
-
-BATCH = 16
 
 
 def cells(profile: Profile) -> Iterator[Cell]:
     names = ["domains", "subjects", "budget", "finetune"]
     attacks = tuple(f"attack:{name}" for name in ATTACKS if name != NOISE)
     cell = single("performance", profile["lord"], names, ["step:renderer"], measured=attacks)
-    yield cell.with_settings(profile["performance"], "turns")
+    yield cell.with_settings(profile["performance"], "turns", "images")
 
 
 def measure(context: Context, cell: Cell) -> Outcome:
-    """Seconds of one gradient step for 16 images, everything side by side in one run.
+    """Seconds of one gradient step for a batch of images, everything side by side in one run.
 
     The floor is one pass forward and backward through encoder and U-Net. What is called naive is
     the loop in the public code of ACE+.
@@ -38,10 +36,10 @@ def measure(context: Context, cell: Cell) -> Outcome:
 
     own, pipeline = cell.settings, base_pipeline(context, cell.settings)
     subject = Subject(own.domains[0], "evaluation", cell["subject"])
-    images = subject.photographs(BATCH, own.size).images.to(pipeline.device)
-    text = encode_prompts(pipeline, [subject.prompt] * BATCH)
+    images = subject.photographs(own.images, own.size).images.to(pipeline.device)
+    text = encode_prompts(pipeline, [subject.prompt] * len(images))
     target = load_target(pipeline, PATTERN, own.size, own.size)
-    seeds = list(range(BATCH))
+    seeds = list(range(len(images)))
 
     def attack_step(method: str) -> None:
         settings = attack_at(own, method)
@@ -58,7 +56,7 @@ def measure(context: Context, cell: Cell) -> Outcome:
         seconds = fastest_turns(steps, pipeline.device, own.turns)
     metrics = {}
     for name, value in seconds.items():
-        metrics[f"{name}/seconds_per_image"] = value / BATCH
+        metrics[f"{name}/seconds_per_image"] = value / len(images)
         metrics[f"{name}/times_the_floor"] = value / seconds["floor"]
     metrics["ace_plus/faster_than_naive"] = seconds["naive"] / seconds["ace_plus"]
     return Outcome(metrics)
@@ -78,7 +76,7 @@ EXPERIMENT = Experiment(
     cells=cells,
     measure=measure,
     example=example,
-    section=Timing,
+    section=GradientTiming,
     version=2,
     timed=True,
     tables={"performance": Table(("performance", "cost"), tabulated("performance_table"))},

@@ -112,6 +112,12 @@ class Timing(Section):
     turns: PositiveInt = Field(5, description="of each step; the fastest counts")
 
 
+class GradientTiming(Timing):
+    """How a gradient step is timed."""
+
+    images: PositiveInt = Field(16, description="of one step")
+
+
 class StepTiming(Timing):
     """How one of many steps is timed."""
 

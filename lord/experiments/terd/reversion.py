@@ -67,7 +67,9 @@ def measure(context: Context, cell: Cell) -> Outcome:
         series["cosine"] = [
             torch.cosine_similarity(mu.flatten(), true.flatten(), 0).item() for _, mu in found.path
         ]
-        series["relative_distance"] = [((mu - true).norm() / true.norm()).item() for _, mu in found.path]
+        series["relative_distance"] = [
+            ((mu - true).norm() / true.norm()).item() for _, mu in found.path
+        ]
         shown.append(true)
     return Outcome(metrics, series, rows(torch.stack(shown) / 2 + 0.5))
 
