@@ -10,7 +10,7 @@ from diffusers import DDPMPipeline
 from torch import Tensor
 
 from lord.backdoors.settings import ElijahSettings
-from lord.models.pixel import training_schedule
+from lord.models.pixel import noise_shape, training_schedule
 from lord.progress import track
 from lord.seeding import derive_seed, noise
 
@@ -23,7 +23,7 @@ def shift(pipeline: DDPMPipeline, settings: ElijahSettings) -> Tensor:
     unet, schedule = pipeline.unet, training_schedule(pipeline)
     last = schedule.config.num_train_timesteps - 1
     kept = ((1 - schedule.alphas_cumprod[last]).sqrt() / (1 + schedule.alphas[last].sqrt())).item()
-    shape = (unet.config.in_channels, unet.config.sample_size, unet.config.sample_size)
+    shape = noise_shape(pipeline)
     seeds = [derive_seed(settings.seed, "elijah", k) for k in range(settings.noises)]
     plain = noise(seeds, shape, unet.device)
     generator = torch.Generator().manual_seed(derive_seed(settings.seed, "elijah"))

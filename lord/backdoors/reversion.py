@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from lord.backdoors.settings import ReversionSettings
-from lord.models.pixel import training_schedule
+from lord.models.pixel import noise_shape, training_schedule
 from lord.progress import track
 from lord.seeding import derive_seed
 
@@ -45,9 +45,12 @@ class Reversion:
 def reverse(pipeline: DDPMPipeline, settings: ReversionSettings) -> Reversion:
     """Reverse the trigger of a model, or what looks most like one in a clean model."""
     unet = pipeline.unet
-    shape = (unet.config.in_channels, unet.config.sample_size, unet.config.sample_size)
     generator = torch.Generator().manual_seed(derive_seed(settings.seed, "trigger"))
-    mu = (-torch.rand(shape, generator=generator)).to(unet.device).requires_grad_(True)
+    mu = (
+        (-torch.rand(noise_shape(pipeline), generator=generator))
+        .to(unet.device)
+        .requires_grad_(True)
+    )
     estimated = settings.estimate_gamma
     gamma = torch.tensor(0.0 if estimated else 1.0, device=unet.device, requires_grad=estimated)
     found = Reversion(mu, gamma)

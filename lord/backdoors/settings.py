@@ -21,16 +21,16 @@ class ReversionSettings(BaseModel):
 
     steps: PositiveInt = Field(3000, description="of the first stage at most")
     refine_steps: PositiveInt = Field(1000, description="of the second stage at most")
-    batch_size: PositiveInt = 16
+    batch_size: PositiveInt = Field(16, description="pairs of noises in a step")
     learning_rate: PositiveFloat = Field(0.5, description="of SGD, with a cosine schedule")
     weight: float = Field(5e-5, ge=0, description="λ of the norm")
     sampler_steps: PositiveInt = Field(10, description="of DDIM in the second stage")
     clip: PositiveFloat = Field(0.01, description="norm of the gradient in the second stage")
     estimate_gamma: bool = Field(False, description="γ is found as well, else it is 1")
-    gamma_learning_rate: PositiveFloat = 1e-3
+    gamma_learning_rate: PositiveFloat = Field(1e-3, description="of SGD, for γ")
     window: PositiveInt = Field(100, description="steps between two looks at convergence")
     tolerance: float = Field(0.0, ge=0, description="a stage ends when μ moves less in a window")
-    seed: int = 0
+    seed: int = Field(0, description="the same seed gives the same result")
 
 
 class ElijahSettings(BaseModel):

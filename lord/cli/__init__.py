@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from lord import __version__
-from lord.cli import images, models, samples, study
+from lord.cli import backdoor, images, models, samples, study
 from lord.cli.errors import ReportingGroup
 from lord.cli.pretraining import pretrain
 
@@ -29,6 +29,7 @@ PANELS = {
 for panel, commands in PANELS.items():
     for command in commands:
         app.command(rich_help_panel=panel, no_args_is_help=True)(command)
+app.add_typer(backdoor.app, name="backdoor", rich_help_panel="Models")
 app.add_typer(study.app, name="study", rich_help_panel="The study")
 
 

@@ -114,6 +114,24 @@ def require_defence(folder: Path) -> None:
             )
 
 
+def require_device(device: str | None) -> None:
+    """Find out that a device is not there before anything is loaded for it.
+
+    Raises:
+        ValueError: there is no such device.
+    """
+    import torch
+
+    if device is not None:
+        try:
+            torch.empty(0, device=device)
+        except (RuntimeError, AssertionError) as error:
+            raise ValueError(
+                f"--device {device}: not to be had on this machine. Leave the option out to "
+                "take the fastest device there is."
+            ) from error
+
+
 def open_pipeline(model: str, device: str | None, dtype: str | None) -> "StableDiffusionPipeline":
     """The pipeline that ``--model``, ``--device`` and ``--dtype`` ask for.
 
@@ -132,14 +150,7 @@ def open_pipeline(model: str, device: str | None, dtype: str | None) -> "StableD
         diffusers.utils.logging.disable_progress_bar()
         transformers.utils.logging.disable_progress_bar()
 
-        if device is not None:
-            try:
-                torch.empty(0, device=device)
-            except (RuntimeError, AssertionError) as error:
-                raise ValueError(
-                    f"--device {device}: not to be had on this machine. Leave the option out to "
-                    "take the fastest device there is."
-                ) from error
+        require_device(device)
         try:
             return load_pipeline(model, device, dtype and getattr(torch, dtype))
         except FileNotFoundError:  # says itself what is wrong with a folder

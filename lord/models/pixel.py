@@ -74,7 +74,8 @@ def load_ddpm(model: str | Path, device: torch.device | str | None = None) -> DD
 
     Raises:
         FileNotFoundError: there is no diffusers folder.
-        ValueError: the model is conditional or latent, or its scheduler is of another kind.
+        ValueError: the model is conditional or latent, its scheduler is of another kind, or its
+            weights are no numbers.
     """
     folder = PIXEL if str(model) == "embedded" else Path(model).expanduser()
     index = folder / "model_index.json"
@@ -101,9 +102,20 @@ def load_ddpm(model: str | Path, device: torch.device | str | None = None) -> DD
         ),
         SCHEDULERS[scheduler].from_pretrained(folder, subfolder="scheduler"),
     )
+    for name, values in pipeline.unet.state_dict().items():
+        if not values.isfinite().all():
+            raise ValueError(f"{folder / 'unet'}: the weights {name} are not finite numbers")
     pipeline.unet.requires_grad_(False).eval()
     pipeline.set_progress_bar_config(disable=True)
     return pipeline.to(device or best_device())
+
+
+def noise_shape(pipeline: DDPMPipeline) -> tuple[int, int, int]:
+    """(C, H, W) of the noise that a model starts from, and of its images."""
+    config = pipeline.unet.config
+    size = config.sample_size
+    height, width = (size, size) if isinstance(size, int) else size
+    return config.in_channels, height, width
 
 
 def training_schedule(pipeline: DDPMPipeline) -> DDPMScheduler:

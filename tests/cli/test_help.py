@@ -14,14 +14,14 @@ from lord.cli import app
 COMMANDS = typer.main.get_command(app).commands
 PATHS = [
     *[[name] for name in COMMANDS],
-    *[["study", name] for name in COMMANDS["study"].commands],
+    *[[group, name] for group in ("backdoor", "study") for name in COMMANDS[group].commands],
 ]
 
 
 @pytest.mark.parametrize("path", PATHS, ids=" ".join)
 def test_help_explains_every_command_and_option(path):
     text = run(*path, "--help").output
-    command = COMMANDS[path[0]] if len(path) == 1 else COMMANDS["study"].commands[path[1]]
+    command = COMMANDS[path[0]] if len(path) == 1 else COMMANDS[path[0]].commands[path[1]]
     assert command.help
     assert all(parameter.help for parameter in command.params)
     if len(path) == 1:

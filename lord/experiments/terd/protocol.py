@@ -83,6 +83,14 @@ def zoo(protocol: Protocol) -> Iterator[tuple[str, Suspect, int]]:
             yield group, suspect, seed
 
 
+def checksums(protocol: Protocol, judged: bool = False) -> dict[str, str]:
+    """Settings that stand for the weights of the model and, if they take part, of its judges."""
+    found = {"weights": weights_checksum(protocol.model, PIXEL)}
+    if judged:  # by the networks that lie beside the embedded latent model
+        found["judges"] = weights_of("embedded", judged=True)["judges"]
+    return found
+
+
 def suspect_cell(
     experiment: str,
     protocol: Protocol,
@@ -101,15 +109,12 @@ def suspect_cell(
         judged: whether the metric networks take part.
     """
     settings = Settings.of(protocol, "model", "domain", "images", "infection", *names)
-    further = {"weights": weights_checksum(protocol.model, PIXEL)}
-    if judged:
-        further["judges"] = weights_of("embedded", judged=True)["judges"]
     makes = ["step:renderer", "step:infection"]
     makes += [] if suspect.attack == "none" else [f"backdoor:{suspect.attack}"]
     return Cell(
         f"{experiment}-{suspect.name}-s{seed}",
         {"group": group, "seed": seed, **suspect.model_dump(mode="json")},
-        settings.also(**further),
+        settings.also(**checksums(protocol, judged)),
         (*makes, *components),
     )
 

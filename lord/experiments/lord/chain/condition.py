@@ -18,11 +18,11 @@ from lord.experiments.lord.chain.model import (
     instruments_of,
     pipeline_of,
     reference_of,
-    rows,
     weights,
 )
 from lord.experiments.lord.chain.photographs import photographs_of
 from lord.experiments.lord.chain.scenario import scenario_photographs
+from lord.experiments.sheet import rows
 from lord.metrics import validation
 from lord.metrics.measure import measure
 from lord.models.sample import generate

@@ -27,7 +27,11 @@ def judge(
     size = pipeline.unet.config.sample_size
     plain = sample(pipeline, plain_noises("plain", judging.clean, pipeline), judging.clean_steps)
     features = features_of(context, plain)
-    metrics = {"fid_pixel": fid(reference_features(context, cell.settings, size), features)}
+    metrics = {
+        "fid_pixel": fid(
+            reference_features(context, cell.settings, cell.settings.domain, size), features
+        )
+    }
     backdoor = backdoor_of(suspect, size)
     if backdoor is None:
         return metrics, plain, torch.empty(0)
@@ -47,13 +51,13 @@ def features_of(context: Context, images: Tensor) -> Tensor:
     return extract(network, F.interpolate(images, (64, 64), mode="bilinear"))
 
 
-def reference_features(context: Context, settings: Settings, size: int) -> Tensor:
+def reference_features(context: Context, settings: Settings, domain: str, size: int) -> Tensor:
     """Features (N, D) of clean renders that no model has seen, computed once."""
     count = settings.judging.references
-    asked = {"domain": settings.domain, "size": size, "count": count, "judges": settings.judges}
+    asked = {"domain": domain, "size": size, "count": count, "judges": settings.judges}
 
     def make() -> dict[str, Tensor]:
-        images = sample_domain(settings.domain, "evaluation", range(count), size).images
+        images = sample_domain(domain, "evaluation", range(count), size).images
         return {"features": features_of(context, images)}
 
     components = ("step:renderer", "metric:fid")

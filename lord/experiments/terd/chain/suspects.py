@@ -12,7 +12,7 @@ from lord.backdoors.drawings import draw_target, draw_trigger
 from lord.backdoors.infect import Poison, infect
 from lord.backdoors.poison import Backdoor
 from lord.experiments.terd.protocol import Suspect, suspect_of
-from lord.models.pixel import load_ddpm
+from lord.models.pixel import load_ddpm, noise_shape
 from lord.models.pretrain import render_bytes
 from lord.seeding import derive_seed, noise
 from lord.study.context import Context
@@ -31,12 +31,11 @@ def suspect_model(context: Context, cell: Cell) -> DDPMPipeline:
     path = context.path("suspect", asked, components)
 
     def make() -> dict[str, Tensor]:
-        first = cell.seed * settings.images
         size = clean.unet.config.sample_size
-        images, _ = render_bytes(settings.domain, settings.images, size, first)
+        images, poisons = pictures_of(cell, size, cell.seed), poisons_of(suspect, size)
         how = settings.infection.model_copy(update={"seed": cell.seed})
         checkpoint = path.with_suffix(".checkpoint")
-        infected = infect(clean, images.float() / 255, poisons_of(suspect, size), how, checkpoint)
+        infected = infect(clean, images, poisons, how, checkpoint)
         checkpoint.unlink(missing_ok=True)
         return infected.unet.state_dict()
 
@@ -44,6 +43,12 @@ def suspect_model(context: Context, cell: Cell) -> DDPMPipeline:
     infected = DDPMPipeline(deepcopy(clean.unet), clean.scheduler)
     infected.unet.load_state_dict(weights)
     return infected
+
+
+def pictures_of(cell: Cell, size: int, split: int) -> Tensor:
+    """Training pictures (N, C, H, W) in [0, 1], other ones for every split."""
+    count = cell.settings.images
+    return render_bytes(cell.settings.domain, count, size, split * count)[0].float() / 255
 
 
 def made_of(cell: Cell) -> tuple[dict[str, Any], list[str]]:
@@ -88,5 +93,4 @@ def _shuffled(trigger: Tensor, index: int) -> Tensor:
 
 def plain_noises(kind: str, count: int, pipeline: DDPMPipeline) -> Tensor:
     """Noises that samplers start from, or that are told apart, shape (count, C, H, W)."""
-    size, channels = pipeline.unet.config.sample_size, pipeline.unet.config.in_channels
-    return noise([derive_seed(kind, k) for k in range(count)], (channels, size, size))
+    return noise([derive_seed(kind, k) for k in range(count)], noise_shape(pipeline))

@@ -1,0 +1,90 @@
+"""Whether a backdoor can be unlearned with the trigger that was reversed."""
+
+from collections.abc import Iterator
+from random import Random
+
+from pydantic import Field
+
+from lord.backdoors.settings import InfectionSettings
+from lord.experiments.sheet import made_up, rows
+from lord.experiments.terd.protocol import suspect_cell, suspect_of, zoo
+from lord.study.context import Context
+from lord.study.experiment import Cell, Experiment, Outcome, Section
+from lord.study.profile import Profile
+
+TRIGGERS = ("reversed", "none", "true")
+"""What is unlearned: what was found, nothing (more training on clean pictures), or all there is."""
+
+
+class Removal(Section):
+    """How a backdoor is unlearned."""
+
+    models: tuple[int, ...] = Field((100,), description="seeds of the models of the zoo")
+    share: float = Field(0.3, gt=0, le=1, description="of pictures with the trigger")
+    infection: InfectionSettings = Field(
+        InfectionSettings(steps=300), description="of the fine-tune that unlearns"
+    )
+
+
+def cells(profile: Profile) -> Iterator[Cell]:
+    """One cell for each model and each trigger that is unlearned."""
+    protocol, own = profile["terd"], profile["removal"]
+    components = ("step:pixel_sampler", "metric:fid", "detector:reversion")
+    for group, suspect, seed in zoo(protocol):
+        if seed in own.models:
+            names = ("judging", "reversion")
+            cell = suspect_cell(
+                "removal", protocol, group, suspect, seed, names, components, judged=True
+            )
+            for trigger in TRIGGERS:
+                yield Cell(
+                    f"{cell.name}-{trigger}",
+                    {**cell.coordinates, "unlearned": trigger},
+                    cell.settings.also(share=own.share, unlearning=own.infection),
+                    cell.components,
+                )
+
+
+def measure(context: Context, cell: Cell) -> Outcome:
+    """Attack success and FID of the model after a fine-tune that unlearns a trigger.
+
+    Its pictures are others than those of the attacker.
+    """
+    from lord.backdoors.infect import Poison, infect
+    from lord.backdoors.poison import Backdoor
+    from lord.experiments.terd.chain import suspects
+    from lord.experiments.terd.chain.judging import judge
+    from lord.experiments.terd.chain.reversal import reversal_of
+
+    settings, model = cell.settings, suspects.suspect_model(context, cell)
+    if cell["unlearned"] == "reversed":
+        backdoor = Backdoor("baddiffusion", reversal_of(context, cell).mu)
+        poisons = [Poison(backdoor, None, settings.share)]
+    elif cell["unlearned"] == "true":
+        backdoor = suspects.backdoor_of(suspect_of(cell), model.unet.config.sample_size)
+        poisons = [Poison(backdoor, None, settings.share)]
+    else:
+        poisons = []
+    pictures = suspects.pictures_of(cell, model.unet.config.sample_size, cell.seed + 500)
+    cured = infect(model, pictures, poisons, settings.unlearning)
+    metrics, plain, drawn = judge(context, cured, cell)
+    return Outcome(metrics, sheet=rows(plain[:8], drawn[:8]))
+
+
+def example(cell: Cell) -> Outcome:
+    """Made-up numbers."""
+    success = {"none": 0.9, "reversed": 0.1, "true": 0.0}[cell["unlearned"]]
+    metrics = {"fid_pixel": 5 + Random(cell.name).random(), "distance": 0.2, "success": success}
+    metrics |= {"false_success": 0.0, "norm": 20.0}
+    return Outcome(metrics, sheet=made_up(cell.name, 2, 32))
+
+
+EXPERIMENT = Experiment(
+    name="removal",
+    title="whether a backdoor can be unlearned with the trigger that was reversed",
+    section=Removal,
+    cells=cells,
+    measure=measure,
+    example=example,
+    needs=("reversion",),
+)

@@ -1,0 +1,101 @@
+"""Commands that look for a backdoor, on tiny models with random weights."""
+
+import json
+
+import pytest
+import torch
+from diffusers import DDIMScheduler, DDPMPipeline, UNet2DModel
+from helpers import error, run
+from safetensors.torch import load_file, save_file
+
+from lord.models.pixel import TINY_PIXEL, build_ddpm
+
+QUICK = ["--steps", 2, "--refine-steps", 1, "--batch-size", 2, "--sampler-steps", 2]
+
+
+def saved(folder, seed, **changes):
+    torch.manual_seed(seed)
+    build_ddpm(TINY_PIXEL.model_copy(update=changes)).save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def clean(tmp_path_factory):
+    """The options that name four clean models."""
+    base = tmp_path_factory.mktemp("clean")
+    return [part for k in range(4) for part in ("--clean", saved(base / str(k), k))]
+
+
+def test_a_scan_says_what_it_found_and_inputs_are_searched_for_it(clean, tmp_path):
+    model, out = saved(tmp_path / "theirs", 9), tmp_path / "found"
+    result = json.loads(
+        run("backdoor", "scan", model, *clean, *QUICK, "--out", out, "--json").stdout
+    )
+    assert result["model"] == str(model) and 0 <= result["p_value"] <= 1
+    assert len(result["clean"]) == 4 and (out / "trigger.png").is_file()
+    mu = load_file(out / "trigger.safetensors")["mu"]
+    assert result["kl_mean"] == pytest.approx(mu.square().mean().item() / 2, rel=1e-4)
+    table = run("backdoor", "scan", model, *clean, *QUICK).stdout
+    assert "variance over pixels" in table and "clean model looks like this" in table
+
+    noises = tmp_path / "noises.safetensors"
+    plain = torch.randn(4, *mu.shape)
+    save_file({"noises": torch.cat([plain, plain + mu])}, noises)
+    found = ["--trigger", out / "trigger.safetensors"]
+    told = json.loads(run("backdoor", "inputs", noises, *found, "--json").stdout)
+    assert [one["triggered"] for one in told] == [False] * 4 + [True] * 4
+    assert run("backdoor", "inputs", noises, *found).stdout.count("yes") == 4
+
+
+def test_other_sizes_channels_and_samplers_are_scanned(tmp_path, clean):
+    torch.manual_seed(0)
+    unet = UNet2DModel(
+        sample_size=(8, 16),
+        in_channels=1,
+        out_channels=1,
+        block_out_channels=(8, 8),
+        layers_per_block=1,
+        down_block_types=("DownBlock2D", "DownBlock2D"),
+        up_block_types=("UpBlock2D", "UpBlock2D"),
+        norm_num_groups=1,
+    )
+    DDPMPipeline(unet, DDIMScheduler()).save_pretrained(tmp_path / "grey")
+    four = [part for _ in range(4) for part in ("--clean", tmp_path / "grey")]
+    options = [*four, *QUICK, "--out", tmp_path / "found"]
+    run("backdoor", "scan", tmp_path / "grey", *options)
+    assert load_file(tmp_path / "found" / "trigger.safetensors")["mu"].shape == (1, 8, 16)
+
+
+def test_what_cannot_be_scanned_is_said_in_one_line(tmp_path, clean, pretrained):
+    scan = ["backdoor", "scan"]
+    model = saved(tmp_path / "model", 1)
+    assert "at least 4" in error(*scan, model, *clean[:4])
+    assert "model_index.json" in error(*scan, tmp_path, *clean)
+    assert "StableDiffusionPipeline" in error(*scan, pretrained / "embedded", *clean)
+    assert "nowhere" in error(*scan, model, *clean[:6], "--clean", tmp_path / "nowhere")
+    weights = model / "unet" / "diffusion_pytorch_model.safetensors"
+    broken = load_file(weights)
+    broken["conv_in.weight"][0] = torch.nan
+    save_file(broken, weights)
+    assert "conv_in.weight are not finite" in error(*scan, model, *clean)
+    pipeline = build_ddpm(TINY_PIXEL)
+    pipeline.scheduler = DDIMScheduler(prediction_type="sample")
+    pipeline.save_pretrained(tmp_path / "other")
+    assert "predicts 'sample'" in error(*scan, tmp_path / "other", *clean)
+    pipeline.save_pretrained(tmp_path / "pickled", safe_serialization=False)
+    assert "safetensors" in error(*scan, tmp_path / "pickled", *clean)
+
+
+def test_noises_that_are_none_are_said_in_one_line(tmp_path):
+    trigger, noises = tmp_path / "trigger.safetensors", tmp_path / "noises.safetensors"
+    inputs = ["backdoor", "inputs", noises, "--trigger", trigger]
+    assert "trigger.safetensors" in error(*inputs)
+    save_file({"mu": torch.zeros(3, 8, 8), "gamma": torch.ones(())}, trigger)
+    noises.write_bytes(b"noise")
+    assert "not a safetensors file" in error(*inputs)
+    save_file({"noises": torch.zeros(2, 3, 4, 4)}, noises)
+    assert "the trigger (3, 8, 8)" in error(*inputs)
+    save_file({"noises": torch.full((2, 3, 8, 8), torch.inf)}, noises)
+    assert "not finite" in error(*inputs)
+    save_file({"noises": torch.zeros(3, 8, 8)}, noises)
+    assert "one tensor of shape" in error(*inputs)
