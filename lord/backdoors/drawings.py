@@ -14,8 +14,8 @@ from lord.seeding import derive_seed, noise
 WHITE, RED, BLACK = (1.0, 1.0, 1.0), (0.8, -0.8, -0.8), (-1.0, -1.0, -1.0)
 
 
-def draw_trigger(name: str, size: int, width: int = 14) -> Tensor:
-    """A trigger of `lord.names.TRIGGERS`; exactly 0 wherever it leaves the noise as it is.
+def draw_trigger(name: str, size: int, width: int = 14, ground: float = 0.0) -> Tensor:
+    """A trigger of `lord.names.TRIGGERS`; exactly ``ground`` wherever nothing is drawn.
 
     The box and the stop sign lie in the lower right corner, as in BadDiffusion (Chou et al., arXiv
     2212.05400); the glasses sit where eyes are; the cat covers everything, as the picture that
@@ -24,6 +24,8 @@ def draw_trigger(name: str, size: int, width: int = 14) -> Tensor:
 
     Args:
         width: of the box and the stop sign, in 32nds of the side; 14 as in BadDiffusion.
+        ground: 0 leaves the noise as it is; in the public code of BadDiffusion it is -1, so that
+            most of the trigger is what lies beside the sign.
 
     Raises:
         ValueError: an unknown name.
@@ -31,7 +33,7 @@ def draw_trigger(name: str, size: int, width: int = 14) -> Tensor:
     if name == "spread":
         return noise([derive_seed("spread")], (3, size, size))[0].sign()
     x, y = grid(size)
-    image, half = torch.zeros(1, 3, size, size), width / 32
+    image, half = torch.full((1, 3, size, size), ground), width / 32
     right, low = x - (1 - half), y - (1 - half)  # from the centre of a sign in the corner
     if name == "box":
         shapes = [(box(right, low, half, half), WHITE)]

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from diffusers import DDPMPipeline, DDPMScheduler
+from diffusers import DDIMScheduler, DDPMPipeline, DDPMScheduler
 from torch import Tensor, nn
 
 from lord.backdoors.poison import Backdoor
 from lord.backdoors.settings import InfectionSettings
 from lord.models.pixel import sample, training_schedule
-from lord.seeding import derive_seed
+from lord.seeding import derive_seed, generators
 from lord.training.loop import train
 
 
@@ -125,20 +125,33 @@ def success(samples: Tensor, target: Tensor, threshold: float = 0.03) -> dict[st
     }
 
 
+@torch.no_grad()
 def triggered(
     pipeline: DDPMPipeline, backdoor: Backdoor, noise: Tensor, steps: int, seeds: Sequence[int]
 ) -> Tensor:
     """Samples of triggered noise, as the attacker draws them: (N, C, H, W) in [0, 1].
 
-    BadDiffusion needs no other sampler than the stock one of DDPM. TrojDiff brings its own: what
-    the network predicts is ϵ, and the noise of its process is γϵ + μ.
+    BadDiffusion needs no other sampler than the stock one of DDPM. TrojDiff brings its own, whose
+    noise is γϵ + μ: with x₀ as predicted and σ that of DDPM,
+    x_s = √ᾱ_s x₀ + √(1−ᾱ_s) μ + γ (√(1−ᾱ_s−σ²) ϵ + σ z).
+
+    Args:
+        noise: without the trigger, shape (N, C, H, W).
+        seeds: one for each image, of the noise that a step adds.
     """
-    start = backdoor.start(noise)
+    x = backdoor.start(noise)
     if backdoor.kind == "baddiffusion":
-        return sample(pipeline, start, steps, seeds)
-    unet, gamma, mu = pipeline.unet, backdoor.gamma, backdoor.mu
-
-    def predict(noisy: Tensor, time: Tensor) -> Tensor:
-        return gamma.to(noisy) * unet(noisy, time).sample + mu.to(noisy)
-
-    return sample(pipeline, start, steps, predict=predict)
+        return sample(pipeline, x, steps, seeds)
+    unet, draws = pipeline.unet, generators(seeds)
+    x, gamma, mu = (values.to(unet.device) for values in (x, backdoor.gamma, backdoor.mu))
+    schedule = DDIMScheduler.from_config(pipeline.scheduler.config, timestep_spacing="trailing")
+    schedule.set_timesteps(steps)
+    alpha_bars = [schedule.alphas_cumprod[time] for time in schedule.timesteps] + [torch.ones(())]
+    for time, now, then in zip(schedule.timesteps, alpha_bars, alpha_bars[1:], strict=False):
+        predicted = unet(x, time).sample
+        clean = (x - (1 - now).sqrt() * (gamma * predicted + mu)) / now.sqrt()
+        sigma = ((1 - then) / (1 - now) * (1 - now / then)).sqrt()
+        fresh = torch.stack([torch.randn(noise.shape[1:], generator=draw) for draw in draws])
+        spread = (1 - then - sigma**2).clamp(min=0).sqrt() * predicted + sigma * fresh.to(x)
+        x = then.sqrt() * clean + (1 - then).sqrt() * mu + gamma * spread
+    return (x / 2 + 0.5).clamp(0, 1).cpu()

@@ -5,7 +5,7 @@ live where the model works, in [-1, 1].
 """
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -136,7 +136,6 @@ def sample(
     noise: Tensor,
     steps: int,
     seeds: Sequence[int] | None = None,
-    predict: Callable[[Tensor, Tensor], Tensor] | None = None,
     batch_size: int = 64,
 ) -> Tensor:
     """Images (N, C, H, W) in [0, 1] that a sampler makes of noise, on the CPU.
@@ -146,19 +145,17 @@ def sample(
         steps: of the sampler, evenly spaced and from the very last time on.
         seeds: one for each image: the steps of DDPM, with fresh noise in each. Without, those of
             DDIM, which add none (Song et al., arXiv 2010.02502).
-        predict: maps x_t and t to the noise; the U-Net of the pipeline if left out.
     """
     kind = DDIMScheduler if seeds is None else DDPMScheduler
     schedule = kind.from_config(pipeline.scheduler.config, timestep_spacing="trailing")
     schedule.set_timesteps(steps)
     draws = generators(seeds) if seeds is not None else []
     unet = pipeline.unet
-    predict = predict or (lambda noisy, time: unet(noisy, time).sample)
     images = []
     for start in range(0, len(noise), batch_size):
         x = noise[start : start + batch_size].to(unet.device)
         for time in track(schedule.timesteps, "sampling"):
             options = {"generator": draws[start : start + batch_size]} if draws else {}
-            x = schedule.step(predict(x, time), time, x, **options).prev_sample
+            x = schedule.step(unet(x, time).sample, time, x, **options).prev_sample
         images.append((x / 2 + 0.5).clamp(0, 1).cpu())
     return torch.cat(images)

@@ -20,6 +20,9 @@ class Suspect(Section):
     rate: float = Field(0.1, ge=0, le=1, description="share of poisoned pictures")
     strength: PositiveFloat = Field(1.0, description="the trigger counts so many times")
     width: PositiveInt = Field(14, description="of box and stop sign, in 32nds of the side")
+    ground: float = Field(
+        0.0, ge=-1, le=1, description="of the trigger beside what is drawn; -1 as published"
+    )
     decoys: int = Field(
         0, ge=0, description="harmless triggers with which the model is taught to behave"
     )
@@ -32,7 +35,7 @@ class Suspect(Section):
         usual = type(self).model_fields
         options = {
             name: getattr(self, name)
-            for name in ("rate", "strength", "width", "decoys")
+            for name in ("rate", "strength", "width", "ground", "decoys")
             if getattr(self, name) != usual[name].default
         }
         parts = [f"{name}={value:g}" for name, value in options.items()]

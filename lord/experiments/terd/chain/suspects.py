@@ -64,7 +64,7 @@ def backdoor_of(suspect: Suspect, size: int) -> Backdoor | None:
     """The attack that a model has suffered."""
     if suspect.attack == "none":
         return None
-    trigger = draw_trigger(suspect.trigger, size, suspect.width)
+    trigger = draw_trigger(suspect.trigger, size, suspect.width, suspect.ground)
     return Backdoor(suspect.attack, trigger, suspect.strength)
 
 
