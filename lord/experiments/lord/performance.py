@@ -31,7 +31,7 @@ def measure(context: Context, cell: Cell) -> Outcome:
     from lord.data.subjects import Subject
     from lord.experiments.lord.chain.gradient_steps import floor_step, naive_step
     from lord.experiments.lord.chain.model import base_pipeline
-    from lord.experiments.lord.chain.timing import fastest_turns
+    from lord.experiments.timing import fastest_turns
     from lord.models.pipeline import encode_prompts
 
     own, pipeline = cell.settings, base_pipeline(context, cell.settings)

@@ -32,7 +32,8 @@ def measure(context: Context, cell: Cell) -> Outcome:
     from lord.defences.saved import save_defence
     from lord.defences.stage1 import train_defence
     from lord.experiments.lord.chain.model import base_pipeline
-    from lord.experiments.lord.chain.timing import album, seconds_of_one
+    from lord.experiments.lord.chain.photographs import album
+    from lord.experiments.timing import seconds_of_one
 
     own, pipeline = cell.settings, base_pipeline(context, cell.settings)
     images, captions = album(cell)

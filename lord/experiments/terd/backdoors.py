@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from random import Random
 
 from lord.experiments.sheet import made_up, rows
-from lord.experiments.terd.protocol import suspect_cell, suspect_of, zoo
+from lord.experiments.terd.protocol import of_group, suspect_cell, suspect_of, zoo
 from lord.study.context import Context
 from lord.study.experiment import Cell, Experiment, Outcome
 from lord.study.profile import Profile
@@ -50,4 +50,5 @@ EXPERIMENT = Experiment(
     cells=cells,
     measure=measure,
     example=example,
+    kept=lambda records: of_group(records, "backdoors", "backdoored"),
 )

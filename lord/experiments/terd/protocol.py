@@ -1,6 +1,6 @@
 """What the experiments on TERD share: which models are scanned, and how they came about."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Literal
 
 from pydantic import Field, PositiveFloat, PositiveInt
@@ -8,6 +8,7 @@ from pydantic import Field, PositiveFloat, PositiveInt
 from lord.backdoors.settings import ElijahSettings, InfectionSettings, ReversionSettings
 from lord.models.card import PIXEL, weights_checksum, weights_of
 from lord.names import BACKDOORS, DOMAINS, TARGETS, TRIGGERS
+from lord.record import Record
 from lord.study.experiment import Cell, Section, Settings
 
 
@@ -125,3 +126,8 @@ def suspect_cell(
 def suspect_of(cell: Cell) -> Suspect:
     """The model that a cell is about."""
     return Suspect(**{name: cell[name] for name in Suspect.model_fields})
+
+
+def of_group(records: Sequence[Record], kind: str, group: str) -> list[Record]:
+    """The records of an experiment about the models of a group."""
+    return [r for r in records if r.kind == kind and r.settings["group"] == group]

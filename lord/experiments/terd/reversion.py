@@ -5,7 +5,7 @@ from random import Random
 from typing import TYPE_CHECKING
 
 from lord.experiments.sheet import made_up, rows
-from lord.experiments.terd.protocol import suspect_cell, suspect_of, zoo
+from lord.experiments.terd.protocol import of_group, suspect_cell, suspect_of, zoo
 from lord.experiments.terd.tables import frontier_table, input_table, model_table
 from lord.study.context import Context
 from lord.study.experiment import Cell, Experiment, Outcome, Table
@@ -110,6 +110,7 @@ EXPERIMENT = Experiment(
     cells=cells,
     measure=measure,
     example=example,
+    kept=lambda records: of_group(records, "reversion", "backdoored"),
     needs=("backdoors",),
     tables={
         "terd_inputs": Table(("backdoors", "reversion"), input_table),

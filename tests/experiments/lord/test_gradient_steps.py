@@ -2,7 +2,7 @@ import torch
 
 from lord.attacks.objectives import ace_plus, make_draw
 from lord.attacks.pgd import load_target
-from lord.experiments.lord.chain import timing
+from lord.experiments import timing
 from lord.experiments.lord.chain.gradient_steps import floor_step, naive_step
 from lord.models.pipeline import encode_prompts
 

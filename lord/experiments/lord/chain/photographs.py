@@ -13,7 +13,14 @@ from lord.experiments.lord.chain.model import base_pipeline, weights
 from lord.experiments.lord.protocol import MixedAttack, attack_components
 from lord.seeding import derive_seed
 from lord.study.context import Context
-from lord.study.experiment import Settings
+from lord.study.experiment import Cell, Settings
+
+
+def album(cell: Cell) -> tuple[Tensor, list[str]]:
+    """The photographs of a subject of the first domain, with their captions."""
+    subject = Subject(cell.settings.domains[0], "evaluation", cell["subject"])
+    images = subject.photographs(cell.settings.photographs, cell.settings.size).images
+    return images, [subject.prompt] * len(images)
 
 
 def photographs_of(

@@ -11,9 +11,10 @@ from lord.defences.saved import load_defence, save_defence
 from lord.defences.settings import Stage1Settings
 from lord.defences.stage1 import train_defence
 from lord.defences.treatments import apply_treatment
-from lord.experiments.lord.chain.timing import album, seconds_of_one
+from lord.experiments.lord.chain.photographs import album
 from lord.experiments.lord.cost import STAGE1
 from lord.experiments.lord.protocol import TRAINED
+from lord.experiments.timing import seconds_of_one
 from lord.models.sample import generate
 from lord.purifiers import purify
 from lord.record import measure

@@ -5,17 +5,6 @@ from collections.abc import Callable, Mapping
 from functools import partial
 
 import torch
-from torch import Tensor
-
-from lord.data.subjects import Subject
-from lord.study.experiment import Cell
-
-
-def album(cell: Cell) -> tuple[Tensor, list[str]]:
-    """The photographs of a subject of the first domain, with their captions."""
-    subject = Subject(cell.settings.domains[0], "evaluation", cell["subject"])
-    images = subject.photographs(cell.settings.photographs, cell.settings.size).images
-    return images, [subject.prompt] * len(images)
 
 
 def fastest_turns(
