@@ -46,7 +46,8 @@ def reverse(pipeline: DDPMPipeline, settings: ReversionSettings) -> Reversion:
     """Reverse the trigger of a model, or what looks most like one in a clean model."""
     unet = pipeline.unet
     generator = torch.Generator().manual_seed(derive_seed(settings.seed, "trigger"))
-    start = -torch.rand(noise_shape(pipeline), generator=generator)
+    start = torch.rand(noise_shape(pipeline), generator=generator)
+    start = -start if settings.start == "negative" else start
     mu = start.to(unet.device).requires_grad_(True)
     estimated = settings.estimate_gamma
     gamma = torch.tensor(0.0 if estimated else 1.0, device=unet.device, requires_grad=estimated)

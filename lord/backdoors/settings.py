@@ -1,5 +1,7 @@
 """Settings of what is done to a model and what is found in it; nothing here imports torch."""
 
+from typing import Literal
+
 from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt
 
 
@@ -30,6 +32,9 @@ class ReversionSettings(BaseModel):
     gamma_learning_rate: PositiveFloat = Field(1e-3, description="of SGD, for γ")
     window: PositiveInt = Field(100, description="steps between two looks at convergence")
     tolerance: float = Field(0.0, ge=0, description="a stage ends when μ moves less in a window")
+    start: Literal["negative", "positive"] = Field(
+        "negative", description="μ starts at minus or at plus uniform numbers below 1"
+    )
     seed: int = Field(0, description="the same seed gives the same result")
 
 

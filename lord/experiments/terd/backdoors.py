@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from random import Random
 
 from lord.experiments.sheet import made_up, rows
-from lord.experiments.terd.protocol import of_group, suspect_cell, suspect_of, zoo
+from lord.experiments.terd.protocol import of_group, suspect_cell, zoo
 from lord.study.context import Context
 from lord.study.experiment import Cell, Experiment, Outcome
 from lord.study.profile import Profile
@@ -31,7 +31,7 @@ def measure(context: Context, cell: Cell) -> Outcome:
 
 def example(cell: Cell) -> Outcome:
     """Made-up numbers: a backdoor works from a rate of some percent on."""
-    number, suspect = Random(cell.name), suspect_of(cell)
+    number, suspect = Random(cell.name), cell.settings.suspect
     metrics = {"fid_pixel": 5 + number.random()}
     if suspect.attack != "none":
         works = suspect.rate > 0.03

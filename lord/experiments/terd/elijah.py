@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from random import Random
 
 from lord.experiments.sheet import made_up, rows
-from lord.experiments.terd.protocol import suspect_cell, suspect_of, zoo
+from lord.experiments.terd.protocol import suspect_cell, zoo
 from lord.study.context import Context
 from lord.study.experiment import Cell, Experiment, Outcome
 from lord.study.profile import Profile
@@ -40,7 +40,7 @@ def measure(context: Context, cell: Cell) -> Outcome:
         "total_variation": total_variation(drawn),
         "shift_norm": tau.norm().item(),
     }
-    backdoor = suspects.backdoor_of(suspect_of(cell), pipeline.unet.config.sample_size)
+    backdoor = suspects.backdoor_of(cell.settings.suspect, pipeline.unet.config.sample_size)
     if backdoor is not None:
         metrics["shift_cosine"] = torch.cosine_similarity(
             tau.flatten(), backdoor.mu.flatten(), 0
@@ -50,7 +50,7 @@ def measure(context: Context, cell: Cell) -> Outcome:
 
 def example(cell: Cell) -> Outcome:
     """Made-up numbers."""
-    number, attacked = Random(cell.name), suspect_of(cell).attack != "none"
+    number, attacked = Random(cell.name), cell.settings.suspect.attack != "none"
     metrics = {
         "likeness": (50.0 if attacked else 4.0) + number.random(),
         "total_variation": 0.05,

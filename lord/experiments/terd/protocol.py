@@ -62,11 +62,14 @@ class Protocol(Section):
     model: str = Field("embedded", description="'embedded' or an unconditional diffusers folder")
     domain: Literal[DOMAINS] = Field("portraits", description="what the model draws")
     images: PositiveInt = Field(2048, description="pictures of a fine-tune, each model's own")
-    clean: int = Field(ge=2, description="models that are fine-tuned on clean pictures")
+    clean: int = Field(ge=0, description="models that are fine-tuned on clean pictures")
     backdoored: tuple[Suspect, ...] = Field(description="models with a backdoor")
     frontier: tuple[Suspect, ...] = Field((), description="models whose backdoors are hard to find")
     infection: InfectionSettings = InfectionSettings()
     reversion: ReversionSettings = ReversionSettings()
+    starts: tuple[Literal["negative", "positive"], ...] = Field(
+        ("negative", "positive"), description="of the reversion, the published one first"
+    )
     elijah: ElijahSettings = ElijahSettings()
     judging: Judging = Judging()
     noises: PositiveInt = Field(1000, description="inputs of either kind that are told apart")
@@ -117,15 +120,10 @@ def suspect_cell(
     makes += [] if suspect.attack == "none" else [f"backdoor:{suspect.attack}"]
     return Cell(
         f"{experiment}-{suspect.name}-s{seed}",
-        {"group": group, "seed": seed, **suspect.model_dump(mode="json")},
-        settings.also(**checksums(protocol, judged)),
+        {"group": group, "seed": seed},
+        settings.also(suspect=suspect, **checksums(protocol, judged)),
         (*makes, *components),
     )
-
-
-def suspect_of(cell: Cell) -> Suspect:
-    """The model that a cell is about."""
-    return Suspect(**{name: cell[name] for name in Suspect.model_fields})
 
 
 def of_group(records: Sequence[Record], kind: str, group: str) -> list[Record]:

@@ -2,12 +2,13 @@
 
 from collections.abc import Iterator
 from random import Random
+from typing import Literal
 
 from pydantic import Field
 
 from lord.backdoors.settings import InfectionSettings
 from lord.experiments.sheet import made_up, rows
-from lord.experiments.terd.protocol import suspect_cell, suspect_of, zoo
+from lord.experiments.terd.protocol import suspect_cell, zoo
 from lord.study.context import Context
 from lord.study.experiment import Cell, Experiment, Outcome, Section
 from lord.study.profile import Profile
@@ -20,6 +21,7 @@ class Removal(Section):
     """How a backdoor is unlearned."""
 
     models: tuple[int, ...] = Field((100,), description="seeds of the models of the zoo")
+    start: Literal["negative", "positive"] = Field("negative", description="of the reversion")
     share: float = Field(0.3, gt=0, le=1, description="of pictures with the trigger")
     infection: InfectionSettings = Field(
         InfectionSettings(steps=300), description="of the fine-tune that unlearns"
@@ -32,7 +34,8 @@ def cells(profile: Profile) -> Iterator[Cell]:
     components = ("step:pixel_sampler", "metric:fid", "detector:reversion")
     for group, suspect, seed in zoo(protocol):
         if seed in own.models:
-            names = ("judging", "reversion")
+            names = ("judging",)
+            how = protocol.reversion.model_copy(update={"start": own.start})
             cell = suspect_cell(
                 "removal", protocol, group, suspect, seed, names, components, judged=True
             )
@@ -40,7 +43,7 @@ def cells(profile: Profile) -> Iterator[Cell]:
                 yield Cell(
                     f"{cell.name}-{trigger}",
                     {**cell.coordinates, "unlearned": trigger},
-                    cell.settings.also(share=own.share, unlearning=own.infection),
+                    cell.settings.also(share=own.share, unlearning=own.infection, reversion=how),
                     cell.components,
                 )
 
@@ -61,7 +64,7 @@ def measure(context: Context, cell: Cell) -> Outcome:
         backdoor = Backdoor("baddiffusion", reversal_of(context, cell).mu)
         poisons = [Poison(backdoor, None, settings.share)]
     elif cell["unlearned"] == "true":
-        backdoor = suspects.backdoor_of(suspect_of(cell), model.unet.config.sample_size)
+        backdoor = suspects.backdoor_of(cell.settings.suspect, model.unet.config.sample_size)
         poisons = [Poison(backdoor, None, settings.share)]
     else:
         poisons = []

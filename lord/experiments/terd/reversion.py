@@ -1,11 +1,12 @@
 """What TERD reverses out of a model, and whether inputs and models are told right with it."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from random import Random
 from typing import TYPE_CHECKING
 
 from lord.experiments.sheet import made_up, rows
-from lord.experiments.terd.protocol import of_group, suspect_cell, suspect_of, zoo
+from lord.experiments.terd.protocol import of_group, suspect_cell, zoo
 from lord.experiments.terd.tables import frontier_table, input_table, model_table
 from lord.study.context import Context
 from lord.study.experiment import Cell, Experiment, Outcome, Table
@@ -16,11 +17,21 @@ if TYPE_CHECKING:
 
 
 def cells(profile: Profile) -> Iterator[Cell]:
-    """One cell for each model."""
+    """One cell for each model and each start."""
     protocol = profile["terd"]
-    names, components = ("reversion", "noises"), ("detector:reversion", "detector:likelihood_ratio")
+    components = ("detector:reversion", "detector:likelihood_ratio")
     for group, suspect, seed in zoo(protocol):
-        yield suspect_cell("reversion", protocol, group, suspect, seed, names, components)
+        for start in protocol.starts:
+            how = protocol.reversion.model_copy(update={"start": start})
+            cell = suspect_cell(
+                "reversion", protocol, group, suspect, seed, ("noises",), components
+            )
+            yield replace(
+                cell,
+                name=f"{cell.name}-{start}",
+                coordinates={**cell.coordinates, "start": start},
+                settings=cell.settings.also(reversion=how),
+            )
 
 
 def measure(context: Context, cell: Cell) -> Outcome:
@@ -54,7 +65,7 @@ def measure(context: Context, cell: Cell) -> Outcome:
         "norm": [mu.norm().item() for _, mu in found.path],
     }
     shown = [found.path[0][1], found.mu]
-    backdoor = suspects.backdoor_of(suspect_of(cell), clean.unet.config.sample_size)
+    backdoor = suspects.backdoor_of(cell.settings.suspect, clean.unet.config.sample_size)
     if backdoor is not None:
         true = backdoor.mu
         # Other noises than the benign ones, so that each count stands for itself.
@@ -81,7 +92,7 @@ def share(told: "Tensor") -> float:
 
 def example(cell: Cell) -> Outcome:
     """Made-up numbers: what is strong enough is found."""
-    number, suspect = Random(cell.name), suspect_of(cell)
+    number, suspect = Random(cell.name), cell.settings.suspect
     found = suspect.attack != "none" and suspect.strength > 0.3
     metrics = {
         "kl_mean": (0.2 if found else 0.02) + 0.01 * number.random(),

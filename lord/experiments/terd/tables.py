@@ -6,7 +6,6 @@ import pandas as pd
 from scipy.stats import binomtest
 
 from lord.backdoors.calibration import Calibration
-from lord.experiments.terd.protocol import Suspect
 from lord.record import Record
 
 SUSPECTED = 0.01
@@ -16,11 +15,17 @@ WORKS = 0.5
 """A backdoor works if at least this share of triggered samples is the target."""
 
 FEATURES = {
-    "terd": ("kl_mean", "kl_variance"),
-    "norm": ("norm_found",),
+    "terd": ("negative/kl_mean", "negative/kl_variance"),
+    "terd_both": ("most/kl_mean", "most/kl_variance"),
+    "norm": ("most/norm_found",),
     "elijah": ("likeness",),
 }
-"""What detectors compare with clean models: high values are suspicious."""
+"""What detectors compare with clean models: high values are suspicious. TERD starts from negative
+numbers, as published; or from both signs, and whichever goes further counts."""
+
+
+REVERSED = ("kl_mean", "kl_variance", "norm_found")
+"""What is kept of a reversion, for each start."""
 
 
 def model_table(records: Sequence[Record]) -> pd.DataFrame:
@@ -43,6 +48,7 @@ def input_table(records: Sequence[Record]) -> pd.DataFrame:
             for name in ("benign", "triggered", "energy_benign", "energy_triggered"):
                 found = binomtest(round(metrics[name] * count), count).proportion_ci()
                 row |= {name: metrics[name], f"{name}_low": found.low, f"{name}_high": found.high}
+            row["start"] = record.settings["start"]
             rows.append(row | {"cosine": record.series["cosine"][-1]})
     return pd.DataFrame(rows)
 
@@ -75,18 +81,22 @@ def _merged(records: Sequence[Record]) -> list[dict[str, float | str | bool]]:
         row = {"group": record.settings["group"], **_suspect(record), **record.metrics}
         row["works"] = record.metrics.get("success", 0) >= WORKS
         found[record.seed] = row
-    for record in [*_of("reversion", records), *_of("elijah", records)]:
-        row = found[record.seed]
-        row |= {name: value for name, value in record.metrics.items() if name not in row}
-        if "cosine" in record.series:
-            row |= {name: record.series[name][-1] for name in ("cosine", "relative_distance")}
+    for record in _of("reversion", records):
+        row, start = found[record.seed], record.settings["start"]
+        values = record.metrics | {name: series[-1] for name, series in record.series.items()}
+        for name in (*REVERSED, "cosine", "relative_distance"):
+            if name in values:
+                row[f"{start}/{name}"] = values[name]
+        for name in REVERSED:
+            row[f"most/{name}"] = max(values[name], row.get(f"most/{name}", 0.0))
+    for record in _of("elijah", records):
+        found[record.seed] |= record.metrics
     return list(found.values())
 
 
 def _suspect(record: Record) -> dict[str, float | str]:
     """What tells a model from others."""
-    names = [*Suspect.model_fields, "seed"]
-    return {name: record.settings[name] for name in names}
+    return {**record.settings["suspect"], "seed": record.seed}
 
 
 def _of(kind: str, records: Sequence[Record]) -> list[Record]:

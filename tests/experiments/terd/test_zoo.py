@@ -73,7 +73,7 @@ def test_a_further_model_leaves_the_others_as_they_are(profile):
 def test_models_are_judged_by_clean_ones_and_clean_ones_by_the_others(records):
     table = model_table(records)
     assert list(table["group"]) == ["clean"] * 6 + ["backdoored"] * 2
-    for detector in ("terd", "norm", "elijah"):
+    for detector in ("terd", "terd_both", "norm", "elijah"):
         suspected = table[f"{detector}_p"] < SUSPECTED
         assert list(table[f"{detector}_suspected"]) == list(suspected)
     assert table.loc[table["group"] == "backdoored", "terd_suspected"].all()
@@ -83,7 +83,7 @@ def test_models_are_judged_by_clean_ones_and_clean_ones_by_the_others(records):
 
 def test_rates_on_inputs_have_exact_intervals(records):
     table = input_table(records)
-    assert len(table) == 2
+    assert len(table) == 2 * 2  # a model from either start
     for name in ("benign", "triggered", "energy_triggered"):
         assert (table[f"{name}_low"] <= table[name]).all()
         assert (table[name] <= table[f"{name}_high"]).all()

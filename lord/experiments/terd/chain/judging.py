@@ -9,7 +9,6 @@ from lord.backdoors.drawings import draw_target
 from lord.backdoors.infect import success, triggered
 from lord.data.subjects import sample_domain
 from lord.experiments.terd.chain.suspects import backdoor_of, plain_noises
-from lord.experiments.terd.protocol import suspect_of
 from lord.metrics.features import load_features
 from lord.metrics.fid import extract, fid
 from lord.models.card import EMBEDDED
@@ -23,15 +22,11 @@ def judge(
     context: Context, pipeline: DDPMPipeline, cell: Cell
 ) -> tuple[dict[str, float], Tensor, Tensor]:
     """Numbers of a model, its samples of plain noise, and those of triggered noise if there are."""
-    judging, suspect = cell.settings.judging, suspect_of(cell)
+    judging, suspect = cell.settings.judging, cell.settings.suspect
     size = pipeline.unet.config.sample_size
     plain = sample(pipeline, plain_noises("plain", judging.clean, pipeline), judging.clean_steps)
-    features = features_of(context, plain)
-    metrics = {
-        "fid_pixel": fid(
-            reference_features(context, cell.settings, cell.settings.domain, size), features
-        )
-    }
+    reference = reference_features(context, cell.settings, cell.settings.domain, size)
+    metrics = {"fid_pixel": fid(reference, features_of(context, plain))}
     backdoor = backdoor_of(suspect, size)
     if backdoor is None:
         return metrics, plain, torch.empty(0)

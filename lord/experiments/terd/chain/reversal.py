@@ -10,9 +10,9 @@ from lord.study.experiment import Cell
 
 
 def reversal_of(context: Context, cell: Cell) -> Reversion:
-    """What is reversed out of the model that a cell is about."""
+    """What is reversed out of the model that a cell is about, from the start of its settings."""
     asked, components = made_of(cell)
-    asked["reversion"] = cell.settings.resolved()["reversion"]
+    asked["reversion"] = cell.settings.asked["reversion"]
 
     def make() -> dict[str, Tensor]:
         found = reverse(suspect_model(context, cell), cell.settings.reversion)

@@ -11,7 +11,7 @@ from torch import Tensor
 from lord.backdoors.drawings import draw_target, draw_trigger
 from lord.backdoors.infect import Poison, infect
 from lord.backdoors.poison import Backdoor
-from lord.experiments.terd.protocol import Suspect, suspect_of
+from lord.experiments.terd.protocol import Suspect
 from lord.models.pixel import load_ddpm, noise_shape
 from lord.models.pretrain import render_bytes
 from lord.seeding import derive_seed, noise
@@ -26,13 +26,13 @@ def clean_model(context: Context, settings: Settings) -> DDPMPipeline:
 
 def suspect_model(context: Context, cell: Cell) -> DDPMPipeline:
     """The model that a cell is about."""
-    clean, settings, suspect = clean_model(context, cell.settings), cell.settings, suspect_of(cell)
+    clean, settings = clean_model(context, cell.settings), cell.settings
     asked, components = made_of(cell)
     path = context.path("suspect", asked, components)
 
     def make() -> dict[str, Tensor]:
         size = clean.unet.config.sample_size
-        images, poisons = pictures_of(cell, size, cell.seed), poisons_of(suspect, size)
+        images, poisons = pictures_of(cell, size, cell.seed), poisons_of(settings.suspect, size)
         how = settings.infection.model_copy(update={"seed": cell.seed})
         checkpoint = path.with_suffix(".checkpoint")
         infected = infect(clean, images, poisons, how, checkpoint)
@@ -53,9 +53,9 @@ def pictures_of(cell: Cell, size: int, split: int) -> Tensor:
 
 def made_of(cell: Cell) -> tuple[dict[str, Any], list[str]]:
     """All settings that a model depends on, and the components that took part in it."""
-    names = ("model", "domain", "images", "infection", "weights")
-    asked = {name: cell.settings.resolved()[name] for name in names}
-    asked |= suspect_of(cell).model_dump(mode="json") | {"seed": cell.seed}
+    names = ("model", "domain", "images", "infection", "suspect", "weights")
+    asked = {name: value for name, value in cell.settings.asked.items() if name in names}
+    asked["seed"] = cell.seed
     makers = ("step:renderer", "step:infection", "backdoor:")
     return asked, [name for name in cell.components if name.startswith(makers)]
 
