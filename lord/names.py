@@ -64,8 +64,9 @@ HIGHER_IS_BETTER = ("clip_iqa", "identity")
 STEPS = {"renderer": 1, "finetune": 1, "sampler": 1, "infection": 1, "pixel_sampler": 1}
 """What every chain from photographs to samples goes through, in latents and in pixels."""
 
-BACKDOORS = {"baddiffusion": 1, "trojdiff_blend": 1, "trojdiff_patch": 1}
-"""Attacks that hide a trigger in an unconditional model, see `lord.backdoors.poison`."""
+BACKDOORS = {"baddiffusion": 1, "trojdiff_blend": 1, "trojdiff_patch": 1, "invisible": 1}
+"""Attacks that hide a trigger in an unconditional model, see `lord.backdoors.poison`; the last one
+learns its trigger, see ``invisible`` there."""
 
 TRIGGERS = ("box", "stop_sign", "glasses", "cat", "spread")
 TARGETS = ("hat", "shoe", "cup")

@@ -23,9 +23,15 @@ from lord.backdoors.drawings import draw_target, draw_trigger
 from lord.backdoors.elijah import shift
 from lord.backdoors.infect import Poison, infect
 from lord.backdoors.inputs import log_ratio
+from lord.backdoors.invisible import infect_invisibly
 from lord.backdoors.poison import Backdoor
 from lord.backdoors.reversion import reverse
-from lord.backdoors.settings import ElijahSettings, InfectionSettings, ReversionSettings
+from lord.backdoors.settings import (
+    ElijahSettings,
+    InfectionSettings,
+    InvisibleSettings,
+    ReversionSettings,
+)
 from lord.data.subjects import DOMAINS, Subject, sample_domain
 from lord.defences.gates import gate_profile
 from lord.defences.settings import Stage1Settings
@@ -156,6 +162,12 @@ def stepped(pipeline, images, step):
 
 
 def poisoned(pipeline, images, kind):
+    if kind == "invisible":
+        small, target = torch.nn.functional.avg_pool2d(images, 4), draw_target("hat", 8)
+        how = InvisibleSettings(rounds=1, steps=3, sampler_steps=2)
+        settings = InfectionSettings(steps=1, batch_size=2)
+        _, found = infect_invisibly(tiny_ddpm(), small, target, 0.5, 0.2, settings, how)
+        return fingerprint(found.mu)
     backdoor = Backdoor(kind, draw_trigger("stop_sign", images.shape[-1]))
     noise = torch.randn(images.shape, generator=torch.Generator().manual_seed(0))
     pair = backdoor.pair(DDPMScheduler(), images * 2 - 1, torch.tensor([400, 999]), noise)

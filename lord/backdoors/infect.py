@@ -140,7 +140,7 @@ def triggered(
         seeds: one for each image, of the noise that a step adds.
     """
     x = backdoor.start(noise)
-    if backdoor.kind == "baddiffusion":
+    if not backdoor.is_trojdiff:
         return sample(pipeline, x, steps, seeds)
     unet, draws = pipeline.unet, generators(seeds)
     x, gamma, mu = (values.to(unet.device) for values in (x, backdoor.gamma, backdoor.mu))

@@ -16,7 +16,7 @@ from lord.names import BACKDOORS
 
 Kind = Literal[(*BACKDOORS,)]
 
-GAMMA = {"baddiffusion": 1.0, "trojdiff_blend": 0.6, "trojdiff_patch": 0.1}
+GAMMA = {"baddiffusion": 1.0, "trojdiff_blend": 0.6, "trojdiff_patch": 0.1, "invisible": 1.0}
 """What is left of the noise where the trigger is, as published."""
 
 
@@ -26,7 +26,8 @@ class Backdoor:
 
     Attributes:
         kind: the attack. TrojDiff blends the trigger in everywhere, or puts it in as a patch
-            and leaves the noise beside it as it is.
+            and leaves the noise beside it as it is. The invisible one poisons as BadDiffusion
+            does, with a trigger that was learned.
         trigger: δ of shape (C, H, W) in [-1, 1]; 0 where the noise is left as it is.
         strength: δ counts so many times.
     """
@@ -47,8 +48,13 @@ class Backdoor:
     @property
     def mu(self) -> Tensor:
         """μ, the mean of triggered noise (C, H, W): r of BadDiffusion, (1−γ)δ of TrojDiff."""
-        share = 1.0 if self.kind == "baddiffusion" else 1 - GAMMA[self.kind]
+        share = 1 - GAMMA[self.kind] if self.is_trojdiff else 1.0
         return self.strength * share * self.trigger
+
+    @property
+    def is_trojdiff(self) -> bool:
+        """Whether the attack also scales the noise, and brings its own sampler."""
+        return self.kind.startswith("trojdiff")
 
     def start(self, noise: Tensor) -> Tensor:
         """Triggered noise γϵ + μ of noise (N, C, H, W): what a sampler starts from."""
@@ -72,7 +78,7 @@ class Backdoor:
         """
         alpha_bar = _by_time(schedule.alphas_cumprod, times)
         image = alpha_bar.sqrt() * target
-        if self.kind != "baddiffusion":
+        if self.is_trojdiff:
             return image + (1 - alpha_bar).sqrt() * self.start(noise), noise
         alpha = _by_time(schedule.alphas, times)
         spread = (1 - alpha_bar).sqrt()

@@ -16,6 +16,18 @@ class InfectionSettings(BaseModel):
     seed: int = 0
 
 
+class InvisibleSettings(BaseModel):
+    """How a trigger is learned together with the model that answers to it."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    rounds: PositiveInt = Field(4, description="trigger and model take turns so often")
+    steps: PositiveInt = Field(25, description="of the trigger in a round")
+    batch_size: PositiveInt = 4
+    step_size: PositiveFloat = Field(0.05, description="of the sign of the gradient")
+    sampler_steps: PositiveInt = Field(10, description="of DDIM, which gradients go through")
+
+
 class ReversionSettings(BaseModel):
     """How a trigger is reversed. Defaults of the public code at 32 pixels."""
 

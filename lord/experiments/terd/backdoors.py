@@ -24,8 +24,8 @@ def measure(context: Context, cell: Cell) -> Outcome:
     from lord.experiments.terd.chain import suspects
     from lord.experiments.terd.chain.judging import judge
 
-    pipeline = suspects.suspect_model(context, cell)
-    metrics, plain, drawn = judge(context, pipeline, cell)
+    scanned = suspects.suspect_of(context, cell)
+    metrics, plain, drawn = judge(context, scanned.pipeline, scanned.backdoor, cell)
     return Outcome(metrics, sheet=rows(*(images[:8] for images in (plain, drawn) if len(images))))
 
 

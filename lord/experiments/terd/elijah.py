@@ -30,7 +30,8 @@ def measure(context: Context, cell: Cell) -> Outcome:
     from lord.models.pixel import sample
     from lord.seeding import derive_seed
 
-    settings, pipeline = cell.settings.elijah, suspects.suspect_model(context, cell)
+    settings, scanned = cell.settings.elijah, suspects.suspect_of(context, cell)
+    pipeline = scanned.pipeline
     tau = shift(pipeline, settings)
     noises = suspects.plain_noises("elijah", settings.samples, pipeline)
     seeds = [derive_seed("elijah", "steps", k) for k in range(settings.samples)]
@@ -40,10 +41,9 @@ def measure(context: Context, cell: Cell) -> Outcome:
         "total_variation": total_variation(drawn),
         "shift_norm": tau.norm().item(),
     }
-    backdoor = suspects.backdoor_of(cell.settings.suspect, pipeline.unet.config.sample_size)
-    if backdoor is not None:
+    if scanned.backdoor is not None:
         metrics["shift_cosine"] = torch.cosine_similarity(
-            tau.flatten(), backdoor.mu.flatten(), 0
+            tau.flatten(), scanned.backdoor.mu.flatten(), 0
         ).item()
     return Outcome(metrics, sheet=rows(drawn[:8]))
 

@@ -5,7 +5,12 @@ from typing import Literal
 
 from pydantic import Field, PositiveFloat, PositiveInt
 
-from lord.backdoors.settings import ElijahSettings, InfectionSettings, ReversionSettings
+from lord.backdoors.settings import (
+    ElijahSettings,
+    InfectionSettings,
+    InvisibleSettings,
+    ReversionSettings,
+)
 from lord.models.card import PIXEL, weights_checksum, weights_of
 from lord.names import BACKDOORS, DOMAINS, TARGETS, TRIGGERS
 from lord.record import Record
@@ -39,8 +44,9 @@ class Suspect(Section):
             for name in ("rate", "strength", "width", "ground", "decoys")
             if getattr(self, name) != usual[name].default
         }
+        drawn = [name for name in (self.trigger, self.target) if name != "none"]
         parts = [f"{name}={value:g}" for name, value in options.items()]
-        return "-".join((self.attack, self.trigger, self.target, *parts))
+        return "-".join((self.attack, *drawn, *parts))
 
 
 class Judging(Section):
@@ -66,6 +72,7 @@ class Protocol(Section):
     backdoored: tuple[Suspect, ...] = Field(description="models with a backdoor")
     frontier: tuple[Suspect, ...] = Field((), description="models whose backdoors are hard to find")
     infection: InfectionSettings = InfectionSettings()
+    invisible: InvisibleSettings = InvisibleSettings()
     reversion: ReversionSettings = ReversionSettings()
     starts: tuple[Literal["negative", "positive"], ...] = Field(
         ("negative", "positive"), description="of the reversion, the published one first"
@@ -115,9 +122,10 @@ def suspect_cell(
         components: what takes part beside what makes it.
         judged: whether the metric networks take part.
     """
-    settings = Settings.of(protocol, "model", "domain", "images", "infection", *names)
     makes = ["step:renderer", "step:infection"]
     makes += [] if suspect.attack == "none" else [f"backdoor:{suspect.attack}"]
+    how = ["invisible"] if suspect.attack == "invisible" else []
+    settings = Settings.of(protocol, "model", "domain", "images", "infection", *how, *names)
     return Cell(
         f"{experiment}-{suspect.name}-s{seed}",
         {"group": group, "seed": seed},

@@ -59,18 +59,18 @@ def measure(context: Context, cell: Cell) -> Outcome:
     from lord.experiments.terd.chain.judging import judge
     from lord.experiments.terd.chain.reversal import reversal_of
 
-    settings, model = cell.settings, suspects.suspect_model(context, cell)
+    settings, scanned = cell.settings, suspects.suspect_of(context, cell)
+    model = scanned.pipeline
     if cell["unlearned"] == "reversed":
         backdoor = Backdoor("baddiffusion", reversal_of(context, cell).mu)
         poisons = [Poison(backdoor, None, settings.share)]
     elif cell["unlearned"] == "true":
-        backdoor = suspects.backdoor_of(cell.settings.suspect, model.unet.config.sample_size)
-        poisons = [Poison(backdoor, None, settings.share)]
+        poisons = [Poison(scanned.backdoor, None, settings.share)]
     else:
         poisons = []
     pictures = suspects.pictures_of(cell, model.unet.config.sample_size, cell.seed + 500)
     cured = infect(model, pictures, poisons, settings.unlearning)
-    metrics, plain, drawn = judge(context, cured, cell)
+    metrics, plain, drawn = judge(context, cured, scanned.backdoor, cell)
     return Outcome(metrics, sheet=rows(plain[:8], drawn[:8]))
 
 

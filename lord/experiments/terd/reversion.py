@@ -47,9 +47,9 @@ def measure(context: Context, cell: Cell) -> Outcome:
     from lord.experiments.terd.chain.reversal import reversal_of
 
     found, count = reversal_of(context, cell), cell.settings.noises
-    clean = suspects.clean_model(context, cell.settings)
+    scanned = suspects.suspect_of(context, cell)
     mean, variance = features(found.mu, found.gamma)
-    plain = suspects.plain_noises("inputs", count, clean)
+    plain = suspects.plain_noises("inputs", count, scanned.pipeline)
     metrics = {
         "kl_mean": mean,
         "kl_variance": variance,
@@ -65,11 +65,10 @@ def measure(context: Context, cell: Cell) -> Outcome:
         "norm": [mu.norm().item() for _, mu in found.path],
     }
     shown = [found.path[0][1], found.mu]
-    backdoor = suspects.backdoor_of(cell.settings.suspect, clean.unet.config.sample_size)
-    if backdoor is not None:
-        true = backdoor.mu
+    if scanned.backdoor is not None:
+        true = scanned.backdoor.mu
         # Other noises than the benign ones, so that each count stands for itself.
-        triggered = backdoor.start(suspects.plain_noises("others", count, clean))
+        triggered = scanned.backdoor.start(suspects.plain_noises("others", count, scanned.pipeline))
         metrics |= {
             "norm": true.norm().item(),
             "triggered": share(log_ratio(triggered, found.mu, found.gamma) > 0),

@@ -7,8 +7,9 @@ from torch import Tensor
 
 from lord.backdoors.drawings import draw_target
 from lord.backdoors.infect import success, triggered
+from lord.backdoors.poison import Backdoor
 from lord.data.subjects import sample_domain
-from lord.experiments.terd.chain.suspects import backdoor_of, plain_noises
+from lord.experiments.terd.chain.suspects import plain_noises
 from lord.metrics.features import load_features
 from lord.metrics.fid import extract, fid
 from lord.models.card import EMBEDDED
@@ -19,18 +20,17 @@ from lord.study.experiment import Cell, Settings
 
 
 def judge(
-    context: Context, pipeline: DDPMPipeline, cell: Cell
+    context: Context, pipeline: DDPMPipeline, backdoor: Backdoor | None, cell: Cell
 ) -> tuple[dict[str, float], Tensor, Tensor]:
     """Numbers of a model, its samples of plain noise, and those of triggered noise if there are."""
-    judging, suspect = cell.settings.judging, cell.settings.suspect
+    judging = cell.settings.judging
     size = pipeline.unet.config.sample_size
     plain = sample(pipeline, plain_noises("plain", judging.clean, pipeline), judging.clean_steps)
     reference = reference_features(context, cell.settings, cell.settings.domain, size)
     metrics = {"fid_pixel": fid(reference, features_of(context, plain))}
-    backdoor = backdoor_of(suspect, size)
     if backdoor is None:
         return metrics, plain, torch.empty(0)
-    target = draw_target(suspect.target, size)
+    target = draw_target(cell.settings.suspect.target, size)
     noises = plain_noises("triggered", judging.triggered, pipeline)
     seeds = [derive_seed("triggered", "steps", k) for k in range(judging.triggered)]
     drawn = triggered(pipeline, backdoor, noises, judging.triggered_steps, seeds)

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from lord.backdoors.reversion import Reversion, reverse
-from lord.experiments.terd.chain.suspects import made_of, suspect_model
+from lord.experiments.terd.chain.suspects import made_of, suspect_of
 from lord.study.context import Context
 from lord.study.experiment import Cell
 
@@ -15,7 +15,7 @@ def reversal_of(context: Context, cell: Cell) -> Reversion:
     asked["reversion"] = cell.settings.asked["reversion"]
 
     def make() -> dict[str, Tensor]:
-        found = reverse(suspect_model(context, cell), cell.settings.reversion)
+        found = reverse(suspect_of(context, cell).pipeline, cell.settings.reversion)
         steps, path = zip(*found.path, strict=True)
         return {
             "mu": found.mu,

@@ -1,7 +1,7 @@
 """The models that are scanned, fine-tuned once and kept for all that is measured on them."""
 
 from copy import deepcopy
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -10,6 +10,7 @@ from torch import Tensor
 
 from lord.backdoors.drawings import draw_target, draw_trigger
 from lord.backdoors.infect import Poison, infect
+from lord.backdoors.invisible import infect_invisibly
 from lord.backdoors.poison import Backdoor
 from lord.experiments.terd.protocol import Suspect
 from lord.models.pixel import load_ddpm, noise_shape
@@ -24,25 +25,47 @@ def clean_model(context: Context, settings: Settings) -> DDPMPipeline:
     return context.hold(load_ddpm, settings.model)
 
 
-def suspect_model(context: Context, cell: Cell) -> DDPMPipeline:
+@dataclass(frozen=True)
+class Scanned:
+    """A model of the zoo, and its backdoor if it has one."""
+
+    pipeline: DDPMPipeline
+    backdoor: Backdoor | None
+
+
+def suspect_of(context: Context, cell: Cell) -> Scanned:
     """The model that a cell is about."""
-    clean, settings = clean_model(context, cell.settings), cell.settings
+    clean, settings, suspect = (
+        clean_model(context, cell.settings),
+        cell.settings,
+        cell.settings.suspect,
+    )
     asked, components = made_of(cell)
     path = context.path("suspect", asked, components)
 
     def make() -> dict[str, Tensor]:
         size = clean.unet.config.sample_size
-        images, poisons = pictures_of(cell, size, cell.seed), poisons_of(settings.suspect, size)
+        images = pictures_of(cell, size, cell.seed)
         how = settings.infection.model_copy(update={"seed": cell.seed})
-        checkpoint = path.with_suffix(".checkpoint")
+        if suspect.attack == "invisible":
+            target = draw_target(suspect.target, size)
+            infected, backdoor = infect_invisibly(
+                clean, images, target, suspect.rate, suspect.strength, how, settings.invisible
+            )
+            return infected.unet.state_dict() | {"trigger": backdoor.trigger}
+        poisons, checkpoint = poisons_of(suspect, size), path.with_suffix(".checkpoint")
         infected = infect(clean, images, poisons, how, checkpoint)
         checkpoint.unlink(missing_ok=True)
-        return infected.unet.state_dict()
+        trigger = {"trigger": poisons[0].backdoor.trigger} if poisons else {}
+        return infected.unet.state_dict() | trigger
 
-    weights = context.once("suspect", asked, components, make)
+    kept = context.once("suspect", asked, components, make)
+    trigger = kept.pop("trigger", None)
     infected = DDPMPipeline(deepcopy(clean.unet), clean.scheduler)
-    infected.unet.load_state_dict(weights)
-    return infected
+    infected.unet.load_state_dict(kept)
+    if trigger is None:
+        return Scanned(infected, None)
+    return Scanned(infected, Backdoor(suspect.attack, trigger, suspect.strength))
 
 
 def pictures_of(cell: Cell, size: int, split: int) -> Tensor:
@@ -53,28 +76,21 @@ def pictures_of(cell: Cell, size: int, split: int) -> Tensor:
 
 def made_of(cell: Cell) -> tuple[dict[str, Any], list[str]]:
     """All settings that a model depends on, and the components that took part in it."""
-    names = ("model", "domain", "images", "infection", "suspect", "weights")
+    names = ("model", "domain", "images", "infection", "invisible", "suspect", "weights")
     asked = {name: value for name, value in cell.settings.asked.items() if name in names}
     asked["seed"] = cell.seed
     makers = ("step:renderer", "step:infection", "backdoor:")
     return asked, [name for name in cell.components if name.startswith(makers)]
 
 
-def backdoor_of(suspect: Suspect, size: int) -> Backdoor | None:
-    """The attack that a model has suffered."""
-    if suspect.attack == "none":
-        return None
-    trigger = draw_trigger(suspect.trigger, size, suspect.width, suspect.ground)
-    return Backdoor(suspect.attack, trigger, suspect.strength)
-
-
 def poisons_of(suspect: Suspect, size: int) -> list[Poison]:
-    """What was mixed among the clean pictures of a model."""
-    backdoor = backdoor_of(suspect, size)
-    if backdoor is None:
+    """What is mixed among the clean pictures of a model, the backdoor first."""
+    if suspect.attack == "none":
         return []
+    trigger = draw_trigger(suspect.trigger, size, suspect.width, suspect.ground)
+    backdoor = Backdoor(suspect.attack, trigger, suspect.strength)
     decoys = [
-        Poison(replace(backdoor, trigger=_shuffled(backdoor.trigger, k)), None, suspect.rate)
+        Poison(replace(backdoor, trigger=_shuffled(trigger, k)), None, suspect.rate)
         for k in range(suspect.decoys)
     ]
     return [Poison(backdoor, draw_target(suspect.target, size), suspect.rate), *decoys]
