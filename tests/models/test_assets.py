@@ -3,32 +3,58 @@
 import re
 from pathlib import Path
 
+import pytest
 import torch
 from diffusers import StableDiffusionPipeline
 
 from lord.data.subjects import DOMAINS, sample_domain
 from lord.metrics.features import load_features, recognise
-from lord.models.card import sha256
+from lord.metrics.fid import extract, fid
+from lord.models.card import PIXEL, sha256
 from lord.models.embedded import build_tokenizer
 from lord.models.pipeline import EMBEDDED, round_trip
+from lord.models.pixel import load_ddpm, noise_shape, sample
 from lord.models.sample import generate
 
 ASSETS = EMBEDDED.parent
 
 
-def test_everything_trained_fits_in_25_megabytes_of_safetensors():
+def test_everything_trained_is_small_and_no_pickle():
     files = [path for path in ASSETS.rglob("*") if path.is_file()]
-    assert sum(path.stat().st_size for path in files) <= 25e6
     assert {path.suffix for path in files} <= {".safetensors", ".json", ".md", ".txt"}
+    in_pixels = [path for path in files if PIXEL in path.parents]
+    assert sum(path.stat().st_size for path in in_pixels) <= 8e6
+    others = [path for path in files if path not in in_pixels]
+    assert sum(path.stat().st_size for path in others) <= 25e6
 
 
-def test_the_checksums_of_the_model_card_hold():
-    card = (EMBEDDED / "README.md").read_text()
+@pytest.mark.parametrize("folder", [EMBEDDED, PIXEL], ids=["latent", "pixel"])
+def test_the_checksums_of_the_model_card_hold(folder):
+    card = (folder / "README.md").read_text()
     rows = re.findall(r"\| `(\S+\.safetensors)` \| \S+ \| `([0-9a-f]{64})` \|", card)
     assert {path for path, _ in rows} == {
-        str(path.relative_to(EMBEDDED)) for path in EMBEDDED.rglob("*.safetensors")
+        str(path.relative_to(folder)) for path in folder.rglob("*.safetensors")
     }
-    assert all(sha256(EMBEDDED / path) == checksum for path, checksum in rows)
+    assert all(sha256(folder / path) == checksum for path, checksum in rows)
+
+
+def test_the_unconditional_model_draws_what_renders_look_like():
+    """Nearer to renders, in features, than renders of the other domain are."""
+    pipeline = load_ddpm("embedded", "cpu")
+    noise = torch.randn((32, *noise_shape(pipeline)), generator=torch.Generator().manual_seed(0))
+    samples = sample(pipeline, noise, 20, range(32))
+    pictures = {d: sample_domain(d, "evaluation", range(256), 32).images for d in DOMAINS}
+    network = load_features()
+
+    def features(images):
+        return extract(network, torch.nn.functional.interpolate(images, (64, 64), mode="bilinear"))
+
+    reference = features(pictures["portraits"])
+    own, others = (
+        fid(reference, features(samples)),
+        fid(reference, features(pictures["landscapes"])),
+    )
+    assert own < others / 4
 
 
 def test_stock_diffusers_generates_from_a_prompt():
