@@ -39,22 +39,17 @@ def test_the_checksums_of_the_model_card_hold(folder):
 
 
 def test_the_unconditional_model_draws_what_renders_look_like():
-    """Nearer to renders, in features, than renders of the other domain are."""
+    """Hardly further from renders, in features, than as many other renders are."""
     pipeline = load_ddpm("embedded", "cpu")
     noise = torch.randn((32, *noise_shape(pipeline)), generator=torch.Generator().manual_seed(0))
     samples = sample(pipeline, noise, 20, range(32))
-    pictures = {d: sample_domain(d, "evaluation", range(256), 32).images for d in DOMAINS}
+    pictures = sample_domain("portraits", "evaluation", range(256 + 32), 32).images
     network = load_features()
-
-    def features(images):
-        return extract(network, torch.nn.functional.interpolate(images, (64, 64), mode="bilinear"))
-
-    reference = features(pictures["portraits"])
-    own, others = (
-        fid(reference, features(samples)),
-        fid(reference, features(pictures["landscapes"])),
+    reference, others, own = (
+        extract(network, torch.nn.functional.interpolate(images, (64, 64), mode="bilinear"))
+        for images in (pictures[:256], pictures[256:], samples)
     )
-    assert own < others / 4
+    assert fid(reference, own) < 1.5 * fid(reference, others)
 
 
 def test_stock_diffusers_generates_from_a_prompt():
