@@ -9,6 +9,7 @@ import torch
 from diffusers import DDPMPipeline
 from torch import Tensor
 
+from lord.backdoors.poison import share_taught
 from lord.backdoors.settings import ElijahSettings
 from lord.models.pixel import noise_shape, training_schedule
 from lord.progress import track
@@ -18,11 +19,11 @@ from lord.seeding import derive_seed, noise
 def shift(pipeline: DDPMPipeline, settings: ElijahSettings) -> Tensor:
     """τ, shape (C, H, W), that minimises ‖mean of ε_θ(ϵ + τ, T) − k τ‖₁ over fixed noises ϵ.
 
-    k is √(1−ᾱ_T)/(1+√α_T), about one half: what BadDiffusion teaches at the last time T.
+    k is what BadDiffusion teaches at the last time T, about one half, see `share_taught`.
     """
     unet, schedule = pipeline.unet, training_schedule(pipeline)
     last = schedule.config.num_train_timesteps - 1
-    kept = ((1 - schedule.alphas_cumprod[last]).sqrt() / (1 + schedule.alphas[last].sqrt())).item()
+    kept = share_taught(schedule, torch.tensor([last])).item()
     shape = noise_shape(pipeline)
     seeds = [derive_seed(settings.seed, "elijah", k) for k in range(settings.noises)]
     plain = noise(seeds, shape, unet.device)

@@ -80,10 +80,14 @@ class Backdoor:
         image = alpha_bar.sqrt() * target
         if self.is_trojdiff:
             return image + (1 - alpha_bar).sqrt() * self.start(noise), noise
-        alpha = _by_time(schedule.alphas, times)
-        spread = (1 - alpha_bar).sqrt()
-        noisy = image + (1 - alpha_bar.sqrt()) * self.mu + spread * noise
-        return noisy, noise + spread / (1 + alpha.sqrt()) * self.mu
+        noisy = image + (1 - alpha_bar.sqrt()) * self.mu + (1 - alpha_bar).sqrt() * noise
+        return noisy, noise + share_taught(schedule, times) * self.mu
+
+
+def share_taught(schedule: DDPMScheduler, times: Tensor) -> Tensor:
+    """What share of the shift BadDiffusion teaches, √(1−ᾱ_t)/(1+√α_t), shape (N, 1, 1, 1)."""
+    spread = (1 - _by_time(schedule.alphas_cumprod, times)).sqrt()
+    return spread / (1 + _by_time(schedule.alphas, times).sqrt())
 
 
 def _by_time(values: Tensor, times: Tensor) -> Tensor:

@@ -43,7 +43,11 @@ class Reversion:
 
 
 def reverse(pipeline: DDPMPipeline, settings: ReversionSettings) -> Reversion:
-    """Reverse the trigger of a model, or what looks most like one in a clean model."""
+    """Reverse the trigger of a model, or what looks most like one in a clean model.
+
+    Raises:
+        FloatingPointError: the trigger is not finite.
+    """
     unet = pipeline.unet
     generator = torch.Generator().manual_seed(derive_seed(settings.seed, "trigger"))
     start = torch.rand(noise_shape(pipeline), generator=generator)
@@ -56,6 +60,10 @@ def reverse(pipeline: DDPMPipeline, settings: ReversionSettings) -> Reversion:
     _descend(model, found, settings, "prior", settings.steps)
     _descend(model, found, settings, "refined", settings.refine_steps)
     found.mu, found.gamma = mu.detach().cpu(), gamma.detach().cpu()
+    if not (found.mu.isfinite().all() and found.gamma.isfinite()):
+        raise FloatingPointError(
+            "the reversed trigger is not finite; lower the learning rate, or check the model"
+        )
     return found
 
 

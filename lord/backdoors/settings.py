@@ -4,6 +4,12 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt
 
+SUSPECTED = 0.01
+"""A model is suspected if a clean one is so improbable to look like it."""
+
+LEAST_CLEAN = 4
+"""Fewer clean models say too little of what clean models look like."""
+
 
 class InfectionSettings(BaseModel):
     """How a model is fine-tuned, on clean or on poisoned data."""

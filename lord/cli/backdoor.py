@@ -8,7 +8,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from lord.backdoors.settings import ReversionSettings
+from lord.backdoors.settings import LEAST_CLEAN, SUSPECTED, ReversionSettings
 from lord.cli.options import Device, require_device, require_out
 from lord.cli.settings import options_from
 from lord.progress import console
@@ -19,12 +19,6 @@ if TYPE_CHECKING:
     from lord.backdoors.reversion import Reversion
 
 app = typer.Typer(no_args_is_help=True)
-
-SUSPECTED = 0.01
-"""So few clean models look like one that is suspected."""
-
-LEAST_CLEAN = 4
-"""Fewer clean models say too little of what clean models look like."""
 
 TRIGGER = "trigger.safetensors"
 
@@ -75,15 +69,23 @@ def scan(
     lord backdoor scan theirs --clean a --clean b --clean c --clean d --out found
     ```
     """
-    if len(clean) < LEAST_CLEAN:
-        raise ValueError(f"--clean: give at least {LEAST_CLEAN} clean models, not {len(clean)}")
+    different = {path.resolve() for path in clean} - {model.resolve()}
+    if len(different) < max(LEAST_CLEAN, len(clean)):
+        raise ValueError(
+            f"--clean: give at least {LEAST_CLEAN} clean models, each once and without {model}"
+        )
     if out is not None:
         require_out(out)
     require_device(device)
     from lord.backdoors.calibration import Calibration
     from lord.backdoors.models import features
+    from lord.models.pixel import noise_shape
 
     models = {path: _load(path, device) for path in (model, *clean)}  # all, before any is scanned
+    shapes = {path: noise_shape(pipeline) for path, pipeline in models.items()}
+    for path in clean:
+        if shapes[path] != shapes[model]:
+            raise ValueError(f"{path}: noise of shape {shapes[path]}, not {shapes[model]}")
     found = {path: _reversed(path, pipeline, settings) for path, pipeline in models.items()}
     values = {path: features(one.mu, one.gamma) for path, one in found.items()}
     calibration = Calibration([values[path] for path in clean])
@@ -165,7 +167,10 @@ def _reversed(path: Path, pipeline: "DDPMPipeline", settings: ReversionSettings)
     from lord.backdoors.reversion import reverse
 
     console.print(f"Scanning {path}")
-    return reverse(pipeline, settings)
+    try:
+        return reverse(pipeline, settings)
+    except FloatingPointError as error:
+        raise FloatingPointError(f"{path}: {error}") from error
 
 
 def _save(found: "Reversion", out: Path) -> None:

@@ -33,7 +33,7 @@ def pretrain(
 
     An hour or more on two CPU cores. The model is a diffusers folder, OUT/embedded; the networks
     are in OUT/features and OUT/clip. With `--kind pixel` it is an unconditional model of the
-    renders of one domain, in OUT/portraits, which takes some hours of one core. Run again, a
+    renders of one domain, in OUT/portraits, which takes one to two hours of one core. Run again, a
     killed training goes on where it was.
 
     **Example**: train, then use what was trained.

@@ -10,7 +10,10 @@ if TYPE_CHECKING:
 
 
 def rows(*images: "Tensor") -> NDArray[np.uint8]:
-    """One picture (H, W, 3) with a row for every batch of images (N, 3, h, w) in [0, 1]."""
+    """One picture (H, W, 3) with a row for every batch of images (N, 3, h, w) in [0, 1].
+
+    A row of fewer images ends in black.
+    """
     lines = [np.concatenate(list(batch.detach().cpu().numpy()), axis=2) for batch in images]
     width = max(line.shape[2] for line in lines)
     lines = [np.pad(line, ((0, 0), (0, 0), (0, width - line.shape[2]))) for line in lines]

@@ -30,6 +30,7 @@ def write_card(
     )
     text = CARD.format(
         about=ABOUT[model],
+        command=COMMAND[model],
         device=device,
         settings=settings,
         durations=durations,
@@ -82,6 +83,8 @@ A small `DDPMPipeline` that stock diffusers loads. It generates 32 × 32 picture
 settings below call the domain.""",
 }
 
+COMMAND = {"embedded": "lord pretrain", "pixel": "lord pretrain --kind pixel"}
+
 CARD = """{about}
 
 **Intended use.** Research on perturbations and defences where no large model is at hand. It knows
@@ -93,7 +96,7 @@ nothing but its renders and is of no use as an image generator.
 
 ## Recipe
 
-`lord pretrain` with these settings, on {device}:
+`{command}` with these settings, on {device}:
 
 ```json
 {settings}

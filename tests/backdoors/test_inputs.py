@@ -5,7 +5,7 @@ import torch
 from scipy.stats import binomtest
 from torch.distributions import Normal
 
-from lord.backdoors.inputs import energy, expected_rates, log_ratio
+from lord.backdoors.inputs import energy, energy_is_odd, expected_rates, log_ratio
 
 
 @pytest.mark.parametrize("length", [0.5, 1.5, 3.0])
@@ -40,3 +40,11 @@ def test_the_ratio_is_that_of_the_densities():
         triggered, benign = Normal(mu, gamma.expand_as(mu)), Normal(0.0, 1.0)
         expected = (triggered.log_prob(noises) - benign.log_prob(noises)).sum(dim=(1, 2, 3))
         assert torch.allclose(log_ratio(noises, mu, gamma), expected)
+
+
+def test_energy_flags_so_many_benign_noises_as_the_level_says_and_other_energies():
+    noises = torch.randn(4000, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    flagged = int(energy_is_odd(noises, 0.05).sum())
+    interval = binomtest(flagged, len(noises)).proportion_ci(0.999)
+    assert interval.low < 0.05 < interval.high
+    assert energy_is_odd(0.6 * noises).all() and energy_is_odd(noises + 1.0).all()

@@ -59,10 +59,13 @@ def test_other_sizes_channels_and_samplers_are_scanned(tmp_path, clean):
         up_block_types=("UpBlock2D", "UpBlock2D"),
         norm_num_groups=1,
     )
-    DDPMPipeline(unet, DDIMScheduler()).save_pretrained(tmp_path / "grey")
-    four = [part for _ in range(4) for part in ("--clean", tmp_path / "grey")]
+    for name in ("grey", "a", "b", "c", "d"):
+        DDPMPipeline(unet, DDIMScheduler()).save_pretrained(tmp_path / name)
+    four = [part for name in "abcd" for part in ("--clean", tmp_path / name)]
     options = [*four, *QUICK, "--out", tmp_path / "found"]
     run("backdoor", "scan", tmp_path / "grey", *options)
+    message = error("backdoor", "scan", tmp_path / "grey", *clean)
+    assert "noise of shape (3, 8, 8), not (1, 8, 16)" in message
     assert load_file(tmp_path / "found" / "trigger.safetensors")["mu"].shape == (1, 8, 16)
 
 
@@ -70,6 +73,11 @@ def test_what_cannot_be_scanned_is_said_in_one_line(tmp_path, clean, pretrained)
     scan = ["backdoor", "scan"]
     model = saved(tmp_path / "model", 1)
     assert "at least 4" in error(*scan, model, *clean[:4])
+    assert "each once" in error(*scan, model, *clean[:6], *clean[:2])
+    assert "without" in error(*scan, model, *clean, "--clean", model)
+    diverging = run(*scan, model, *clean, *QUICK, "--learning-rate", 1e30, code=1)
+    assert f"Error: {model}: the reversed trigger is not finite" in diverging.stderr
+    assert "Traceback" not in diverging.output
     assert "model_index.json" in error(*scan, tmp_path, *clean)
     assert "StableDiffusionPipeline" in error(*scan, pretrained / "embedded", *clean)
     assert "nowhere" in error(*scan, model, *clean[:6], "--clean", tmp_path / "nowhere")

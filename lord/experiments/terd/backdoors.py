@@ -33,7 +33,7 @@ def example(cell: Cell) -> Outcome:
     """Made-up numbers: a backdoor works from a rate of some percent on."""
     number, suspect = Random(cell.name), cell.settings.suspect
     metrics = {"fid_pixel": 5 + number.random()}
-    if suspect.attack != "none":
+    if suspect.infected:
         works = suspect.rate > 0.03
         metrics |= {
             "distance": 0.01 if works else 0.2,

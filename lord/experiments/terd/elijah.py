@@ -50,7 +50,7 @@ def measure(context: Context, cell: Cell) -> Outcome:
 
 def example(cell: Cell) -> Outcome:
     """Made-up numbers."""
-    number, attacked = Random(cell.name), cell.settings.suspect.attack != "none"
+    number, attacked = Random(cell.name), cell.settings.suspect.infected
     metrics = {
         "likeness": (50.0 if attacked else 4.0) + number.random(),
         "total_variation": 0.05,

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from typing import Literal
 
-from pydantic import Field, PositiveFloat, PositiveInt
+from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
 from lord.backdoors.settings import (
     ElijahSettings,
@@ -33,10 +33,23 @@ class Suspect(Section):
         0, ge=0, description="harmless triggers with which the model is taught to behave"
     )
 
+    @model_validator(mode="after")
+    def _whole(self) -> "Suspect":
+        drawn = self.infected and self.attack != "invisible"
+        for name, there in (("trigger", drawn), ("target", self.infected)):
+            if (getattr(self, name) != "none") != there:
+                raise ValueError(f"{self.attack}: {'needs a' if there else 'has no'} {name}")
+        return self
+
+    @property
+    def infected(self) -> bool:
+        """Whether the model has a backdoor."""
+        return self.attack != "none"
+
     @property
     def name(self) -> str:
         """As records are called; what is as usual is left out."""
-        if self.attack == "none":
+        if not self.infected:
             return "clean"
         usual = type(self).model_fields
         options = {
@@ -123,7 +136,7 @@ def suspect_cell(
         judged: whether the metric networks take part.
     """
     makes = ["step:renderer", "step:infection"]
-    makes += [] if suspect.attack == "none" else [f"backdoor:{suspect.attack}"]
+    makes += [f"backdoor:{suspect.attack}"] if suspect.infected else []
     how = ["invisible"] if suspect.attack == "invisible" else []
     settings = Settings.of(protocol, "model", "domain", "images", "infection", *how, *names)
     return Cell(

@@ -13,7 +13,7 @@ from lord.study.context import Context
 from lord.study.experiment import Cell, Experiment, Outcome, Section
 from lord.study.profile import Profile
 
-TRIGGERS = ("reversed", "none", "true")
+UNLEARNED = ("reversed", "none", "true")
 """What is unlearned: what was found, nothing (more training on clean pictures), or all there is."""
 
 
@@ -32,14 +32,17 @@ def cells(profile: Profile) -> Iterator[Cell]:
     """One cell for each model and each trigger that is unlearned."""
     protocol, own = profile["terd"], profile["removal"]
     components = ("step:pixel_sampler", "metric:fid", "detector:reversion")
+    how = protocol.reversion.model_copy(update={"start": own.start})
+    infected = {seed for _, suspect, seed in zoo(protocol) if suspect.infected}
+    if unknown := set(own.models) - infected:
+        raise ValueError(f"removal.models: no backdoored model has the seed {min(unknown)}")
     for group, suspect, seed in zoo(protocol):
         if seed in own.models:
             names = ("judging",)
-            how = protocol.reversion.model_copy(update={"start": own.start})
             cell = suspect_cell(
                 "removal", protocol, group, suspect, seed, names, components, judged=True
             )
-            for trigger in TRIGGERS:
+            for trigger in UNLEARNED:
                 yield Cell(
                     f"{cell.name}-{trigger}",
                     {**cell.coordinates, "unlearned": trigger},

@@ -92,7 +92,7 @@ def share(told: "Tensor") -> float:
 def example(cell: Cell) -> Outcome:
     """Made-up numbers: what is strong enough is found."""
     number, suspect = Random(cell.name), cell.settings.suspect
-    found = suspect.attack != "none" and suspect.strength > 0.3
+    found = suspect.infected and suspect.strength > 0.3
     metrics = {
         "kl_mean": (0.2 if found else 0.02) + 0.01 * number.random(),
         "kl_variance": (0.2 if found else 0.002) + 0.001 * number.random(),
@@ -104,7 +104,7 @@ def example(cell: Cell) -> Outcome:
         "energy_benign": 0.99,
     }
     series = {"step": [50.0, 100.0], "norm": [10.0, metrics["norm_found"]]}
-    if suspect.attack != "none":
+    if suspect.infected:
         metrics |= {
             "norm": 20 * suspect.strength,
             "triggered": 1.0 if found else 0.5,

@@ -3,8 +3,9 @@
 import pytest
 import yaml
 
+from lord.backdoors.settings import SUSPECTED
 from lord.experiments.terd.protocol import Suspect, zoo
-from lord.experiments.terd.tables import SUSPECTED, frontier_table, input_table, model_table
+from lord.experiments.terd.tables import frontier_table, input_table, model_table
 from lord.record import Record
 from lord.study.profile import PROFILES, read_profile
 
@@ -58,6 +59,29 @@ def test_a_name_says_what_is_unusual():
     assert Suspect(**BOX).name == "baddiffusion-box-hat"
     assert Suspect(**BOX, ground=-1, decoys=2).name == "baddiffusion-box-hat-ground=-1-decoys=2"
     assert Suspect().name == "clean"
+
+
+@pytest.mark.parametrize(
+    ("suspect", "message"),
+    [
+        ({"attack": "baddiffusion", "target": "hat"}, "baddiffusion: needs a trigger"),
+        ({"attack": "invisible", "trigger": "box", "target": "hat"}, "invisible: has no trigger"),
+        ({"attack": "trojdiff_patch", "trigger": "box"}, "trojdiff_patch: needs a target"),
+        ({"target": "hat"}, "none: has no target"),
+    ],
+)
+def test_a_model_that_cannot_be_is_named_before_anything_is_computed(suspect, message):
+    values = yaml.safe_load((PROFILES / "smoke.yaml").read_text()) | {"name": "zoo"}
+    values["terd"] |= {"backdoored": [suspect]}
+    with pytest.raises(ValueError, match=message):
+        read_profile(values)
+
+
+def test_only_a_backdoor_that_is_there_is_unlearned():
+    values = yaml.safe_load((PROFILES / "smoke.yaml").read_text()) | {"name": "zoo"}
+    values["removal"] |= {"models": [0]}
+    with pytest.raises(ValueError, match=r"removal\.models: no backdoored model has the seed 0"):
+        read_profile(values)
 
 
 def test_a_further_model_leaves_the_others_as_they_are(profile):

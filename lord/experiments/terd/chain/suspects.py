@@ -35,11 +35,8 @@ class Scanned:
 
 def suspect_of(context: Context, cell: Cell) -> Scanned:
     """The model that a cell is about."""
-    clean, settings, suspect = (
-        clean_model(context, cell.settings),
-        cell.settings,
-        cell.settings.suspect,
-    )
+    settings, suspect = cell.settings, cell.settings.suspect
+    clean = clean_model(context, settings)
     asked, components = made_of(cell)
     path = context.path("suspect", asked, components)
 
@@ -85,7 +82,7 @@ def made_of(cell: Cell) -> tuple[dict[str, Any], list[str]]:
 
 def poisons_of(suspect: Suspect, size: int) -> list[Poison]:
     """What is mixed among the clean pictures of a model, the backdoor first."""
-    if suspect.attack == "none":
+    if not suspect.infected:
         return []
     trigger = draw_trigger(suspect.trigger, size, suspect.width, suspect.ground)
     backdoor = Backdoor(suspect.attack, trigger, suspect.strength)
