@@ -72,7 +72,14 @@ TRIGGERS = ("box", "stop_sign", "glasses", "cat", "spread")
 TARGETS = ("hat", "shoe", "cup")
 """What is drawn for them, see `lord.backdoors.drawings`."""
 
-DETECTORS = {"likelihood_ratio": 1, "reversion": 1, "elijah": 1}
+DETECTORS = {
+    "likelihood_ratio": 1,
+    "reversion": 1,
+    "elijah": 1,
+    "energy": 1,
+    "values": 1,
+    "likeness": 1,
+}
 """What finds triggers and backdoors, see `lord.backdoors`."""
 
 DOMAINS = ("portraits", "landscapes")

@@ -5,7 +5,7 @@ noise is better than the ratio of the two likelihoods (Neyman and Pearson).
 """
 
 import torch
-from scipy.stats import chi2
+from scipy.stats import chi2, ks_1samp, norm
 from torch import Tensor
 from torch.distributions import Normal
 
@@ -57,3 +57,13 @@ def energy_is_odd(noises: Tensor, level: float = 0.01) -> Tensor:
     low, high = chi2.ppf([level / 2, 1 - level / 2], noises[0].numel())
     values = energy(noises)
     return (values < low) | (values > high)
+
+
+def values_are_odd(noises: Tensor, level: float = 0.01) -> Tensor:
+    """Whether the values of a noise (N, C, H, W) are not those of N(0, 1), shape (N,).
+
+    DisDet (arXiv 2402.02739) compares the histogram of a noise with that of plain noise, and needs
+    no model either. Here it is the test of Kolmogorov and Smirnov, with ``level`` false alarms.
+    """
+    values = noises.double().flatten(1).cpu().numpy()
+    return torch.from_numpy(ks_1samp(values, norm.cdf, axis=1, method="asymp").pvalue < level)

@@ -41,7 +41,7 @@ def measure(context: Context, cell: Cell) -> Outcome:
     """
     import torch
 
-    from lord.backdoors.inputs import energy_is_odd, log_ratio
+    from lord.backdoors.inputs import log_ratio
     from lord.backdoors.models import features
     from lord.experiments.terd.chain import suspects
     from lord.experiments.terd.chain.reversal import reversal_of
@@ -58,7 +58,6 @@ def measure(context: Context, cell: Cell) -> Outcome:
         "steps": len(found.losses),
         "inputs": count,
         "benign": share(log_ratio(plain, found.mu, found.gamma) <= 0),
-        "energy_benign": share(~energy_is_odd(plain)),
     }
     series = {
         "step": [step for step, _ in found.path],
@@ -72,7 +71,6 @@ def measure(context: Context, cell: Cell) -> Outcome:
         metrics |= {
             "norm": true.norm().item(),
             "triggered": share(log_ratio(triggered, found.mu, found.gamma) > 0),
-            "energy_triggered": share(energy_is_odd(triggered)),
         }
         series["cosine"] = [
             torch.cosine_similarity(mu.flatten(), true.flatten(), 0).item() for _, mu in found.path
@@ -101,14 +99,12 @@ def example(cell: Cell) -> Outcome:
         "steps": 100,
         "inputs": 100,
         "benign": 1.0,
-        "energy_benign": 0.99,
     }
     series = {"step": [50.0, 100.0], "norm": [10.0, metrics["norm_found"]]}
     if suspect.infected:
         metrics |= {
             "norm": 20 * suspect.strength,
             "triggered": 1.0 if found else 0.5,
-            "energy_triggered": 0.9,
         }
         series |= {"cosine": [0.3, 0.9], "relative_distance": [1.0, 0.3]}
     return Outcome(metrics, series, made_up(cell.name, 1, 32))
@@ -123,7 +119,7 @@ EXPERIMENT = Experiment(
     kept=lambda records: of_group(records, "reversion", "backdoored"),
     needs=("backdoors",),
     tables={
-        "terd_inputs": Table(("backdoors", "reversion"), input_table),
+        "terd_inputs": Table(("backdoors", "reversion"), input_table, also=("input_rivals",)),
         "terd_models": Table(("backdoors", "reversion"), model_table, also=("elijah",)),
         "terd_frontier": Table(("backdoors", "reversion"), frontier_table, also=("elijah",)),
     },

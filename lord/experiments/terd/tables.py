@@ -21,6 +21,15 @@ FEATURES = {
 """What detectors compare with clean models: high values are suspicious. TERD starts from negative
 numbers, as published; or from both signs, and whichever goes further counts."""
 
+TOLD = (
+    "benign",
+    "triggered",
+    "energy_benign",
+    "energy_triggered",
+    "values_benign",
+    "values_triggered",
+)
+"""Shares of inputs told right: by the likelihood ratio, by energy, and by values."""
 
 REVERSED = ("kl_mean", "kl_variance", "norm_found")
 """What is kept of a reversion, for each start."""
@@ -37,17 +46,26 @@ def frontier_table(records: Sequence[Record]) -> pd.DataFrame:
 
 
 def input_table(records: Sequence[Record]) -> pd.DataFrame:
-    """Shares of inputs told right with what was reversed out of each backdoored model."""
+    """Shares of inputs told right with what was reversed out of each model, and by rivals.
+
+    The intervals are exact, of 95 %. Rivals need no reversion: their numbers are the same for both
+    starts of a model.
+    """
+    rivals = {record.seed: record.metrics for record in _of("input_rivals", records)}
     rows = []
     for record in _of("reversion", records):
-        if record.settings["group"] == "backdoored":
-            metrics, count = record.metrics, int(record.metrics["inputs"])
-            row = _suspect(record) | {"inputs": count}
-            for name in ("benign", "triggered", "energy_benign", "energy_triggered"):
-                found = binomtest(round(metrics[name] * count), count).proportion_ci()
-                row |= {name: metrics[name], f"{name}_low": found.low, f"{name}_high": found.high}
-            row["start"] = record.settings["start"]
-            rows.append(row | {"cosine": record.series["cosine"][-1]})
+        if "triggered" not in record.metrics:
+            continue  # a clean model has no triggered inputs
+        found, count = record.metrics | rivals.get(record.seed, {}), int(record.metrics["inputs"])
+        row = {"group": record.settings["group"], **_suspect(record), "inputs": count}
+        for name in TOLD:
+            if name in found:
+                ends = binomtest(round(found[name] * count), count).proportion_ci()
+                row |= {name: found[name], f"{name}_low": ends.low, f"{name}_high": ends.high}
+        if "likeness_ordered" in found:
+            row["likeness_ordered"] = found["likeness_ordered"]
+        row["start"] = record.settings["start"]
+        rows.append(row | {"cosine": record.series["cosine"][-1]})
     return pd.DataFrame(rows)
 
 

@@ -28,7 +28,7 @@ def profile():
 def records(profile):
     """What examples say, as records."""
     found = []
-    for name in ("backdoors", "reversion", "elijah"):
+    for name in ("backdoors", "reversion", "elijah", "input_rivals"):
         experiment = next(e for e in profile.experiments if e.name == name)
         for cell in profile.cells(name):
             outcome = experiment.example(cell)
@@ -107,8 +107,8 @@ def test_models_are_judged_by_clean_ones_and_clean_ones_by_the_others(records):
 
 def test_rates_on_inputs_have_exact_intervals(records):
     table = input_table(records)
-    assert len(table) == 2 * 2  # a model from either start
-    for name in ("benign", "triggered", "energy_triggered"):
+    assert list(table["group"]) == ["backdoored"] * 4 + ["frontier"] * 4  # from either start
+    for name in ("benign", "triggered", "energy_triggered", "values_benign"):
         assert (table[f"{name}_low"] <= table[name]).all()
         assert (table[name] <= table[f"{name}_high"]).all()
     assert table["benign_low"].iloc[0] == pytest.approx(0.025 ** (1 / 100))
