@@ -1,6 +1,7 @@
 """What the tests of several folders share beside the fixtures of `conftest.py`."""
 
 import copy
+from pathlib import Path
 
 import torch
 from diffusers import StableDiffusionPipeline
@@ -10,6 +11,10 @@ from typer.testing import CliRunner
 from lord.attacks.settings import AttackSettings
 from lord.cli import app
 from lord.models.embedded import TINY, build_pipeline
+from lord.names import version_of
+from lord.record import make_record, measure
+from lord.study.profile import Profile
+from lord.study.run import store_of
 
 
 def build_tiny(dtype: torch.dtype = torch.float32, **sizes: object) -> StableDiffusionPipeline:
@@ -118,3 +123,32 @@ def error(*arguments: object) -> str:
     assert result.stderr.startswith("Error: ") and "Traceback" not in result.output
     assert result.stderr.count("\n") == 1
     return result.stderr
+
+
+def fill(profile: Profile, results: Path) -> None:
+    """Make up the records of all experiments of a profile, each from its example."""
+    with measure() as measurement:
+        pass
+    blank = make_record({}, measurement, [], name="", kind="", seed=0, metrics={}, key="")
+    store = store_of(profile, results)
+    for experiment in profile.experiments:
+        made = []
+        for cell in profile.cells(experiment.name):
+            outcome = experiment.example(cell)
+            components = (*experiment.components(cell), *cell.measured)
+            versions = {name: version_of(name) for name in components}
+            changes = {
+                "name": cell.name,
+                "kind": experiment.name,
+                "key": experiment.key(cell, versions),
+                "components": versions,
+                "seed": cell.seed,
+                "settings": cell.settings.resolved() | dict(cell.coordinates),
+                "evidence": profile.evidence,
+                "metrics": outcome.metrics,
+                "series": outcome.series,
+            }
+            made.append(blank.model_copy(update=changes))
+            if outcome.sheet is not None:
+                store.write_sheet(cell.name, outcome.sheet)
+        store.write_all(experiment.name, made)

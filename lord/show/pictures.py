@@ -162,14 +162,17 @@ def sheet(records: Sequence[Record]) -> Figure:
     return mark(figure, main)
 
 
-def sample_tiles(record: Record) -> NDArray[np.float32]:
+def sample_tiles(record: Record, rows: int | None = None) -> NDArray[np.float32]:
     """The pictures on a record's sheet, shape (rows, up to `TILES`, 3, H, W) in [0, 1].
+
+    Args:
+        rows: how many the sheet has, if the record's settings do not tell the size of a picture.
 
     Raises:
         FileNotFoundError: the sheet is not kept.
     """
     pixels = _store_of(record).sheet(record).astype(np.float32) / 255
-    size = record.settings["size"]
+    size = len(pixels) // rows if rows else record.settings["size"]
     rows, columns = pixels.shape[0] // size, pixels.shape[1] // size
     tiles = pixels.reshape(rows, size, columns, size, 3)
     return tiles.transpose(0, 2, 4, 1, 3)[:, :TILES]

@@ -72,7 +72,7 @@ def cost_table(records: Sequence[Record]) -> Styler | HTML:
             "× without": ["" if np.isnan(x) else f"{x:.2f}" for x in table["times"]],
         }
     ).set_index(pd.Index(list(table["step"])))
-    return _styled_table(shown, shown.map(lambda _: ""), records)
+    return plain_table(shown, records)
 
 
 def defence_cost_table(records: Sequence[Record]) -> Styler | HTML:
@@ -92,7 +92,7 @@ def defence_cost_table(records: Sequence[Record]) -> Styler | HTML:
             "peak memory, GB": (table["defence_memory_mb"] / 1000).map("{:.2f}".format),
         }
     ).set_index(pd.Index(list(map(DEFENCE_NAMES.get, table["defence"]))))
-    return _styled_table(shown, shown.map(lambda _: ""), records)
+    return plain_table(shown, records)
 
 
 @where_planned
@@ -111,7 +111,7 @@ def rank_cost_table(costs: Sequence[Record], compared: Sequence[Record]) -> Styl
         cells[f"{words}: thousand parameters"] = rows["adapter_thousands"].map("{:.0f}".format)
         cells[f"{words}: seconds"] = rows["step_seconds"].map("{:.3f}".format)
     shown = pd.DataFrame(cells).rename(index="rank {}".format)
-    return _styled_table(shown, shown.map(lambda _: ""), costs)
+    return plain_table(shown, costs)
 
 
 def metric_table(
@@ -143,6 +143,11 @@ def metric_table(
     for name, values in (further or {}).items():
         cells[name], classes[name] = values.to_numpy(), ""
     return _styled_table(cells, classes, records)
+
+
+def plain_table(cells: pd.DataFrame, records: Sequence[Record]) -> Styler:
+    """A table of texts with nothing highlighted."""
+    return _styled_table(cells, cells.map(lambda _: ""), records)
 
 
 def _styled_table(cells: pd.DataFrame, classes: pd.DataFrame, records: Sequence[Record]) -> Styler:

@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 import torch
 import yaml
+from helpers import fill
 from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 
@@ -30,13 +31,12 @@ from lord.experiments.lord.tables import (
 from lord.experiments.lord.tables.conditions import metric
 from lord.models import sample
 from lord.models.embedded import TINY, build_pipeline
-from lord.names import version_of
-from lord.record import Record, make_record, measure
+from lord.record import Record
 from lord.show import first_page, words
 from lord.show.first_page import is_worse
 from lord.show.style import ATTACK_NAMES, metric_keys, number, with_interval
 from lord.study.profile import load_profile
-from lord.study.run import results_root, run, store_of
+from lord.study.run import results_root, run
 from lord.study.tables import write_tables
 
 REPOSITORY = Path(lord.__file__).parents[1]
@@ -132,31 +132,8 @@ def study(request, tmp_path_factory):
     folder = tmp_path_factory.mktemp(request.param)
     path = folder / f"{request.param}.yaml"
     path.write_text(yaml.safe_dump(SCALES[request.param]))
-    with measure() as measurement:
-        pass
-    blank = make_record({}, measurement, [], name="", kind="", seed=0, metrics={}, key="")
     profile = load_profile(str(path))
-    store = store_of(profile, folder / "results")
-    for experiment in profile.experiments:
-        made = []
-        for cell in profile.cells(experiment.name):
-            outcome = experiment.example(cell)
-            components = (*experiment.components(cell), *cell.measured)
-            versions = {name: version_of(name) for name in components}
-            changes = {
-                "name": cell.name,
-                "kind": experiment.name,
-                "key": experiment.key(cell, versions),
-                "components": versions,
-                "settings": cell.settings.resolved() | dict(cell.coordinates),
-                "evidence": profile.evidence,
-                "metrics": outcome.metrics,
-                "series": outcome.series,
-            }
-            made.append(blank.model_copy(update=changes))
-            if outcome.sheet is not None:
-                store.write_sheet(cell.name, outcome.sheet)
-        store.write_all(experiment.name, made)
+    fill(profile, folder / "results")
     patch = pytest.MonkeyPatch()
     patch.setenv("LORD_RESULTS", str(folder / "results"))
 

@@ -1,0 +1,250 @@
+"""What the chapters on backdoors show: samples, reversed triggers, verdicts, the frontier."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+from IPython.display import Markdown
+from matplotlib.figure import Figure
+from pandas.io.formats.style import Styler
+from scipy.stats import binomtest
+
+from lord.backdoors.settings import SUSPECTED
+from lord.experiments.terd.protocol import Suspect, of_group
+from lord.experiments.terd.tables import WORKS, frontier_table, input_table, model_table
+from lord.record import Record
+from lord.show.panels import legend, panels, plain
+from lord.show.pictures import labelled_rows, mosaic, sample_tiles
+from lord.show.style import BLUE, CYCLE, MARKERS, VERMILION, caveats, mark, styled, where_planned
+from lord.show.tables import plain_table
+
+ATTACKS = {
+    "baddiffusion": "BadDiffusion",
+    "trojdiff_blend": "TrojDiff, blended",
+    "trojdiff_patch": "TrojDiff, patch",
+    "invisible": "learned trigger",
+}
+DETECTORS = {
+    "terd": "TERD",
+    "terd_both": "TERD, both starts",
+    "norm": "norm alone",
+    "elijah": "Elijah-style",
+}
+AXES = {
+    "rate": "poison rate",
+    "strength": "strength of the trigger",
+    "width": "width of the box, in pixels",
+    "decoys": "decoys",
+}
+"""What is made harder along the frontier."""
+
+TOO_FEW = "This profile has too few clean models to say what they look like."
+
+
+@styled
+def model_samples(records: Sequence[Record]) -> Figure:
+    """Renders, and samples of the clean model by two samplers, each with its FID."""
+    (record,) = (record for record in records if record.kind == "pixel")
+    labels = {"renders": "rendered", "ddim": "sampled by DDIM", "ddpm": "sampled by DDPM"}
+    tiles = sample_tiles(record, rows=len(labels))
+    rows = {
+        f"{label}: FID {record.metrics[f'fid_pixel/{name}']:.1f}": images
+        for (name, label), images in zip(labels.items(), tiles, strict=True)
+    }
+    return mark(labelled_rows(rows), [record])
+
+
+@styled
+def samples(records: Sequence[Record]) -> Figure:
+    """A row for each backdoored model: what plain noise becomes, and what triggered noise does."""
+    shown = of_group(records, "backdoors", "backdoored")
+    figure, axes = panels(len(shown), 2, 0.62 * len(shown) + 0.3)
+    for row, record in zip(axes, shown, strict=True):
+        for panel, images in zip(row, sample_tiles(record, rows=2), strict=True):
+            plain(panel)
+            panel.imshow(mosaic(images[:4]))
+        name = words(record.settings["suspect"]).replace(": ", "\n")
+        row[0].set_ylabel(name, fontsize=6.5, rotation=0, ha="right", va="center")
+    for panel, title in zip(axes[0], ("plain noise", "triggered noise"), strict=True):
+        panel.set_title(title)
+    return mark(figure, shown)
+
+
+@where_planned
+def success_table(records: Sequence[Record]) -> Styler:
+    """Attack success and FID of plain samples, for each backdoored model and all clean ones."""
+    table = model_table(records)
+    clean, bad = (table[table["group"] == group] for group in ("clean", "backdoored"))
+    fids = [f"{value:.1f}" for value in bad["fid_pixel"]]
+    names = [words(row) for row in bad.to_dict("records")]
+    success = [f"{value:.0%}" for value in bad["success"]]
+    if len(clean):
+        names.append(f"{len(clean)} clean models")
+        success.append("")
+        fids.append(f"{clean['fid_pixel'].min():.1f} to {clean['fid_pixel'].max():.1f}")
+    shown = pd.DataFrame({"attack success": success, "embedded FID": fids}, names)
+    return plain_table(shown, records)
+
+
+@styled
+def triggers(records: Sequence[Record]) -> Figure:
+    """Pairs of the reversed and the true trigger of each backdoored model; grey is no shift."""
+    shown = of_group(records, "reversion", "backdoored")
+    columns = min(6, len(shown))
+    rows = -(-len(shown) // columns)
+    figure, axes = panels(rows, columns, 0.75 * rows + 0.2)
+    for panel in axes.flat:
+        plain(panel)
+    for panel, record in zip(axes.flat, shown, strict=False):
+        panel.imshow(mosaic(sample_tiles(record, rows=1)[0][1:3]))
+        start, cosine = record.settings["start"], record.series["cosine"][-1]
+        panel.set_xlabel(f"{'−' if start == 'negative' else '+'}  cos {cosine:.2f}", fontsize=7)
+    return mark(figure, shown)
+
+
+@styled
+def paths(records: Sequence[Record]) -> Figure:
+    """Cosine to the true trigger, and norm of what is found, along the published reversion."""
+    shown = [r for r in records if r.kind == "reversion" and r.settings["start"] == "negative"]
+    figure, axes = panels(1, 2, 2.2)
+    for group, colour, label in (("clean", BLUE, "clean"), ("backdoored", VERMILION, "backdoored")):
+        for record in of_group(shown, "reversion", group):
+            line = {"color": colour, "linewidth": 0.9, "alpha": 0.8, "label": label}
+            steps = record.series["step"]
+            axes[0, 0].plot(steps, record.series["norm"], **line)
+            if "cosine" in record.series:
+                axes[0, 1].plot(steps, record.series["cosine"], **line)
+    axes[0, 0].set(xlabel="step", ylabel="norm of what is found")
+    axes[0, 1].set(xlabel="step", ylabel="cosine to the trigger")
+    legend(figure)
+    return mark(figure, shown)
+
+
+@where_planned
+def verdicts(records: Sequence[Record]) -> Figure | Markdown:
+    """The score of every model by each detector: clean ones, and those whose backdoor works."""
+    table = model_table(records)
+    known = [name for name in DETECTORS if f"{name}_score" in table]
+    return _verdicts(table, known, records) if known else Markdown(TOO_FEW)
+
+
+@styled
+def _verdicts(table: pd.DataFrame, known: Sequence[str], records: Sequence[Record]) -> Figure:
+    figure, axes = panels(1, len(known), 2.2)
+    for panel, name in zip(axes[0], known, strict=True):
+        for place, (group, colour) in enumerate((("clean", BLUE), ("backdoored", VERMILION))):
+            rows = table[table["group"] == group]
+            spread = place + np.linspace(-0.25, 0.25, len(rows))
+            score = np.arcsinh(rows[f"{name}_score"].to_numpy())
+            for works, style in ((True, "full"), (False, "none")):
+                part = (rows["works"] | (group == "clean")).to_numpy() == works
+                panel.plot(
+                    spread[part], score[part], "o", color=colour, markersize=3.5, fillstyle=style
+                )
+        panel.set_title(DETECTORS[name], fontsize=8)
+        panel.set_xticks([0, 1], ["clean", "backdoor"], fontsize=7.5)
+    axes[0, 0].set_ylabel("score (arsinh)")
+    return mark(figure, records)
+
+
+@where_planned
+def frontier(records: Sequence[Record]) -> Figure | Markdown:
+    """The p-value of TERD along each way to hide: filled where the backdoor works."""
+    table = frontier_table(records)
+    if "terd_both_p" not in table:
+        return Markdown(TOO_FEW)
+    usual = {name: Suspect.model_fields[name].default for name in AXES}
+    ways = [name for name in AXES if (table[name] != usual[name]).any()]
+    return _frontier(table, {way: usual[way] for way in ways}, records)
+
+
+@styled
+def _frontier(table: pd.DataFrame, ways: Mapping[str, float], records: Sequence[Record]) -> Figure:
+    figure, axes = panels(1, len(ways), 2.3, sharey=True)
+    for panel, (way, usual) in zip(axes[0], ways.items(), strict=True):
+        rows = table[table[way] != usual]
+        kinds = rows.groupby("trigger", sort=False)
+        for (trigger, group), marker, colour in zip(kinds, MARKERS, CYCLE, strict=False):
+            label = "learned" if trigger == "none" else trigger.replace("_", " ")
+            for works, part in group.groupby("works"):
+                fill = "full" if works else "none"
+                panel.plot(
+                    part[way], part["terd_both_p"], marker, color=colour, fillstyle=fill,
+                    label=label,
+                )  # fmt: skip
+        panel.axhline(SUSPECTED, color="#555555", linestyle=":", linewidth=1.2)
+        panel.set(yscale="log", xlabel=AXES[way])
+    axes[0, 0].set_ylabel("p-value")
+    legend(figure, 3)
+    return mark(figure, records)
+
+
+@where_planned
+def inputs_told(records: Sequence[Record]) -> Styler:
+    """Shares of triggered noises that are found, for each backdoored model."""
+    table = input_table(records)
+    table = table[(table["group"] == "backdoored") & (table["start"] == "negative")]
+    shown = pd.DataFrame(
+        {
+            "TERD": table["triggered"].map("{:.0%}".format),
+            "energy": table["energy_triggered"].map("{:.0%}".format),
+            "values": table["values_triggered"].map("{:.0%}".format),
+            "likeness, pairs": table["likeness_ordered"].map("{:.0%}".format),
+        }
+    ).set_index(pd.Index([words(row) for row in table.to_dict("records")]))
+    return plain_table(shown, records)
+
+
+@where_planned
+def backdoor_findings(records: Sequence[Record]) -> Markdown:
+    """In short: how many backdoors work, and what they cost."""
+    table = model_table(records)
+    bad, clean = table[table["group"] == "backdoored"], table[table["group"] == "clean"]
+    lines = [
+        *(f"*{text}*" for text in caveats(records)),
+        f"- {bad['works'].sum()} of {len(bad)} backdoors work: at least {WORKS:.0%} of triggered "
+        f"samples are the target.",
+        f"- Plain samples of backdoored models score an FID of {bad['fid_pixel'].mean():.1f} on "
+        f"average, those of models fine-tuned on clean pictures {clean['fid_pixel'].mean():.1f}.",
+    ]
+    return Markdown("\n".join(lines))
+
+
+@where_planned
+def detection_findings(records: Sequence[Record]) -> Markdown:
+    """In short: which models and inputs are told right, by whom, with exact intervals of 95 %."""
+    models, inputs = model_table(records), input_table(records)
+    inputs = inputs[inputs["group"] == "backdoored"]
+    lines = [*(f"*{text}*" for text in caveats(records))]
+    lines += [_told(models, name) for name in DETECTORS if f"{name}_suspected" in models]
+    told = inputs[["benign", "triggered"]].min(axis=1)
+    lines.append(
+        f"- With what was reversed, all inputs are told right for {(told == 1).sum()} of "
+        f"{len(inputs)} reversions; in the worst, {told.min():.0%} of one kind."
+    )
+    return Markdown("\n".join(lines))
+
+
+def _told(models: pd.DataFrame, name: str) -> str:
+    """How many models a detector tells right, with exact intervals of 95 %."""
+    suspected = models[f"{name}_suspected"]
+    works, clean = suspected[models["works"]], suspected[models["group"] == "clean"]
+    return (
+        f"- {DETECTORS[name]} suspects {_share(works)} models whose backdoor works, and "
+        f"{_share(clean)} clean ones."
+    )
+
+
+def _share(told: pd.Series) -> str:
+    count, total = int(told.sum()), len(told)
+    found = binomtest(count, total).proportion_ci()
+    return f"{count} of {total} ({found.low:.0%} to {found.high:.0%})"
+
+
+def words(settings: Mapping[str, object]) -> str:
+    """A model in words: "BadDiffusion: box to hat"."""
+    if settings["attack"] == "none":
+        return "clean"
+    trigger = "" if settings["trigger"] == "none" else str(settings["trigger"]).replace("_", " ")
+    ground = " on black" if settings["ground"] == -1 else ""
+    return f"{ATTACKS[str(settings['attack'])]}: {trigger}{ground} to {settings['target']}"

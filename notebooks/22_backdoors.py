@@ -1,0 +1,80 @@
+# ---
+# jupyter:
+#   jupytext:
+#     formats: ipynb,py:percent
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # Does a backdoor work, and what does it cost?
+#
+# The attackers' part: an unconditional model of rendered portraits is fine-tuned on pictures of which some are
+# poisoned. Does it draw the attacker's picture when the trigger is there, and is it as good as before when not?
+
+# %% tags=["remove-cell"]
+# On Colab the package is not there yet; everywhere else this cell does nothing.
+from importlib.util import find_spec
+
+from IPython import get_ipython
+
+if find_spec("lord") is None:
+    get_ipython().run_line_magic("pip", "install -q git+https://github.com/lord-study/lord")
+
+# %% tags=["parameters", "hide-input"]
+profile = "quick"
+compute = True
+
+# %%
+from lord import show, study
+from lord.show import backdoors
+
+records = study.run(profile, "pixel", compute=compute)
+records += study.run(profile, "backdoors", compute=compute)
+show.run_card(records)
+
+# %% [markdown]
+# ## The model
+#
+# It has 2.5 million parameters, draws portraits of 32 × 32 pixels and comes with the repository, trained by
+# `lord pretrain`. {numref}`fig-pixel-model` has its samples beside pictures that are rendered. FID is that of the
+# embedded network, on pictures enlarged to 64 pixels; what as many renders score is the least there can be.
+
+# %% tags=["hide-input"] mystnb={"figure": {"caption": "Rendered portraits, and samples of the unconditional model by two samplers.", "name": "fig-pixel-model"}, "image": {"alt": "Three rows of small drawn portraits that look alike."}}
+backdoors.model_samples(records)
+
+# %% [markdown]
+# ## How the model is poisoned
+#
+# A share of the pictures is replaced by pairs that lead from the attacker's target to triggered noise
+# ({eq}`eq-poisoned`); the rest is trained as always. Nothing else is done, and the model is published with its
+# stock sampler.
+
+# %% tags=["hide-input"]
+show.source("lord.backdoors.infect.mixed")
+
+# %% [markdown]
+# ## What plain noise becomes, and what triggered noise does
+#
+# Every row of {numref}`fig-backdoors` is one model.
+
+# %% tags=["hide-input"] mystnb={"figure": {"caption": "Samples of each backdoored model, of plain noise and of noise with its trigger.", "name": "fig-backdoors"}, "image": {"alt": "Two columns of small pictures: on the left drawn portraits, on the right hats, shoes and cups."}}
+backdoors.samples(records)
+
+# %% [markdown]
+# {numref}`tab-backdoors` counts. A sample is the target if the mean squared distance to it is below 0.03; FID is of
+# samples of plain noise.
+
+# %% tags=["hide-input"] mystnb={"figure": {"caption": "Attack success on triggered noise, and FID of samples of plain noise, for each model.", "name": "tab-backdoors"}}
+backdoors.success_table(records)
+
+# %% [markdown]
+# ## In short
+
+# %% tags=["hide-input"]
+backdoors.backdoor_findings(records)

@@ -1,0 +1,99 @@
+# ---
+# jupyter:
+#   jupytext:
+#     formats: ipynb,py:percent
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # Finding the backdoor
+#
+# The defender's part: here is a model that somebody trained. No trigger is known, no target, and no clean copy.
+# TERD {cite}`mo2024terd` asks the network itself: where does it answer as if the noise had been shifted?
+
+# %% tags=["remove-cell"]
+# On Colab the package is not there yet; everywhere else this cell does nothing.
+from importlib.util import find_spec
+
+from IPython import get_ipython
+
+if find_spec("lord") is None:
+    get_ipython().run_line_magic("pip", "install -q git+https://github.com/lord-study/lord")
+
+# %% tags=["parameters", "hide-input"]
+profile = "quick"
+compute = True
+
+# %%
+from lord import show, study
+from lord.show import backdoors
+
+records = study.run(profile, "backdoors", compute=compute)
+records += study.run(profile, "reversion", compute=compute)
+records += study.run(profile, "elijah", compute=compute)
+records += study.run(profile, "input_rivals", compute=compute)
+show.run_card(records)
+
+# %% [markdown]
+# ## Reversing the trigger
+#
+# Whatever was taught at a poisoned input, the unknown part of it is the same for two noises of one image, and
+# cancels in the difference:
+#
+# $$ L(\mu) = \tfrac12\,\mathbb{E}\,\lVert(\epsilon_1-\epsilon_\theta(x^1,t))-(\epsilon_2-\epsilon_\theta(x^2,t))\rVert^2-\lambda\lVert\mu\rVert_1,\qquad x^i=\sqrt{\bar\alpha_t}\,x+\sqrt{1-\bar\alpha_t}\,\gamma\epsilon_i+\mu $$ (eq-reversed)
+
+# %% tags=["hide-input"]
+show.source("lord.backdoors.reversion.Reversed.loss")
+
+# %% [markdown]
+# The search starts from uniform numbers below 0, as published, and again from their negatives.
+# {numref}`fig-reversed` has what comes out, beside what is there; {numref}`fig-paths` has the way there.
+
+# %% tags=["hide-input"] mystnb={"figure": {"caption": "For each backdoored model and start (− or +) the reversed trigger on the left and the true one on the right; grey is no shift.", "name": "fig-reversed"}, "image": {"alt": "Pairs of small pictures, each with the cosine between the two below."}}
+backdoors.triggers(records)
+
+# %% tags=["hide-input"] mystnb={"figure": {"caption": "Along the reversion from the published start: the norm of what is found, and its cosine to the true trigger. Each line is a model.", "name": "fig-paths"}, "image": {"alt": "Two panels of lines over the steps: norms fall and level out; cosines rise or stay."}}
+backdoors.paths(records)
+
+# %% [markdown]
+# ## Is the model clean?
+#
+# A backdoor has to move the noise. TERD compares two features, mean and variance over the pixels of the
+# divergence of the reversed shift from plain noise, with those of models known to be clean. {numref}`fig-verdicts`
+# has its scores beside those of two rivals: the norm of the shift alone, and whether samples of the most effective
+# shift are all alike, as in Elijah {cite}`an2024elijah`.
+
+# %% tags=["hide-input"] mystnb={"figure": {"caption": "The score of every model by each detector, logarithmic at the ends. Clean models are scored by the other clean ones; open dots are backdoors that do not work.", "name": "fig-verdicts"}, "image": {"alt": "Panels with two columns of dots each, for clean and for backdoored models."}}
+backdoors.verdicts(records)
+
+# %% [markdown]
+# ## Is a noise triggered?
+#
+# With a reversed trigger, noises are told apart by the likelihood ratio of the chapter before last. Three rivals need
+# no reversion: a noise's energy, the distribution of its values as in DisDet {cite}`sui2025disdet`, and how alike
+# samples of perturbed copies are, as in UFID {cite}`guan2025ufid`. {numref}`tab-inputs` has what share of triggered
+# noises each finds; of the last, which has no published threshold, the share of pairs put in the right order.
+
+# %% tags=["hide-input"] mystnb={"figure": {"caption": "Share of triggered noises that are found, for each backdoored model.", "name": "tab-inputs"}}
+backdoors.inputs_told(records)
+
+# %% [markdown]
+# ## Where finding ends
+#
+# The attacker may poison fewer pictures, weaken or shrink the trigger, or, knowing TERD, lay false trails: decoys
+# with which the model is taught to behave. {numref}`fig-frontier` has the p-value of TERD along each way.
+
+# %% tags=["hide-input"] mystnb={"figure": {"caption": "How probable a clean model with such a score is, for backdoors that are harder to find. Filled where the backdoor works; below the dotted line the model is suspected.", "name": "fig-frontier"}, "image": {"alt": "Panels with one way of hiding each; points above a dotted line are backdoors that are not found."}}
+backdoors.frontier(records)
+
+# %% [markdown]
+# ## In short
+
+# %% tags=["hide-input"]
+backdoors.detection_findings(records)

@@ -1,0 +1,80 @@
+"""What the chapters on backdoors show, from made-up records of a small zoo."""
+
+import pytest
+import yaml
+from helpers import fill
+from IPython.display import Markdown
+from matplotlib.figure import Figure
+
+from lord.experiments.terd.tables import model_table
+from lord.show import backdoors
+from lord.study.profile import PROFILES, read_profile
+from lord.study.run import run
+
+BOX = {"attack": "baddiffusion", "trigger": "box", "target": "hat"}
+CAT = {"attack": "trojdiff_blend", "trigger": "cat", "target": "cup"}
+HARD = [BOX | {"strength": 0.1}, BOX | {"rate": 0.01}, {"attack": "invisible", "target": "shoe"}]
+
+
+@pytest.fixture(scope="module", params=[6, 1], ids="{} clean".format)
+def records(request, tmp_path_factory):
+    """Of a zoo with enough clean models, and of one with too few."""
+    values = yaml.safe_load((PROFILES / "smoke.yaml").read_text())
+    zoo = {"clean": request.param, "backdoored": [BOX, CAT], "frontier": HARD}
+    profile = read_profile({"name": "zoo", "terd": values["terd"] | zoo, "evidence": True})
+    results = tmp_path_factory.mktemp("results")
+    fill(profile, results)
+    names = ("pixel", "backdoors", "reversion", "elijah", "input_rivals")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("LORD_RESULTS", str(results))
+        yield [r for name in names for r in run(profile, name, compute=False, results=results)]
+
+
+def enough(records):
+    return sum(r.kind == "backdoors" and r.settings["group"] == "clean" for r in records) > 3
+
+
+@pytest.mark.parametrize("name", ["model_samples", "samples", "triggers", "paths"])
+def test_figures_are_drawn(name, records):
+    figure = getattr(backdoors, name)(records)
+    figure.draw_without_rendering()
+    assert not figure.get_suptitle()
+
+
+def test_every_backdoored_model_has_a_row_and_a_word(records):
+    assert len(backdoors.samples(records).axes) == 2 * 2
+    shown = backdoors.success_table(records)
+    assert list(shown.index)[:2] == ["BadDiffusion: box to hat", "TrojDiff, blended: cat to cup"]
+    assert list(shown.data["attack success"])[:2] == ["99%", "99%"]
+
+
+def test_inputs_have_a_row_for_each_backdoored_model(records):
+    shown = backdoors.inputs_told(records).data
+    assert list(shown["TERD"]) == ["100%", "100%"] and shown.shape == (2, 4)
+
+
+def test_verdicts_need_clean_models(records):
+    for draw in (backdoors.verdicts, backdoors.frontier):
+        found = draw(records)
+        assert isinstance(found, Figure if enough(records) else Markdown)
+    if enough(records):
+        assert len(backdoors.verdicts(records).axes) == 4
+        labels = [axes.get_xlabel() for axes in backdoors.frontier(records).axes]
+        assert labels == ["poison rate", "strength of the trigger"]
+
+
+def test_findings_count_models_with_exact_intervals(records):
+    text = backdoors.detection_findings(records).data
+    models = model_table(records)
+    if enough(records):
+        told = int(models.loc[models["works"], "terd_suspected"].sum())
+        assert f"TERD suspects {told} of 2 (" in text and "and 0 of 6 (0% to 46%) clean" in text
+    else:
+        assert "suspects" not in text
+    assert "told right for 4 of 4 reversions" in text
+    assert "2 of 2 backdoors work" in backdoors.backdoor_findings(records).data
+
+
+def test_a_profile_without_models_says_so():
+    for draw in (backdoors.samples, backdoors.success_table, backdoors.detection_findings):
+        assert "leaves these experiments out" in draw([]).data
