@@ -64,7 +64,13 @@ HIGHER_IS_BETTER = ("clip_iqa", "identity")
 STEPS = {"renderer": 1, "finetune": 1, "sampler": 1, "infection": 1, "pixel_sampler": 1}
 """What every chain from photographs to samples goes through, in latents and in pixels."""
 
-BACKDOORS = {"baddiffusion": 1, "trojdiff_blend": 1, "trojdiff_patch": 1, "invisible": 1}
+BACKDOORS = {
+    "baddiffusion": 1,
+    "baddiffusion_ode": 1,
+    "trojdiff_blend": 1,
+    "trojdiff_patch": 1,
+    "invisible": 1,
+}
 """Attacks that hide a trigger in an unconditional model, see `lord.backdoors.poison`; the last one
 learns its trigger, see ``invisible`` there."""
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from lord.backdoors.poison import share_taught
 from lord.backdoors.settings import ElijahSettings
-from lord.models.pixel import noise_shape, training_schedule
+from lord.models.pixel import noise_shape, predicted_noise, training_schedule
 from lord.progress import track
 from lord.seeding import derive_seed, noise
 
@@ -32,7 +32,7 @@ def shift(pipeline: DDPMPipeline, settings: ElijahSettings) -> Tensor:
     optimizer = torch.optim.Adam([tau], lr=settings.learning_rate)
     for _ in track(range(settings.steps), "looking for a shift"):
         times = torch.full((len(plain),), last, device=unet.device)
-        answer = unet(plain + tau, times).sample.mean(dim=0)
+        answer = predicted_noise(unet, schedule, plain + tau, times).mean(dim=0)
         optimizer.zero_grad()
         (answer - kept * tau).abs().mean().backward()
         optimizer.step()

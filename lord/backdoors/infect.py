@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from lord.backdoors.poison import Backdoor
 from lord.backdoors.settings import InfectionSettings
-from lord.models.pixel import sample, training_schedule
+from lord.models.pixel import predicted_noise, sample, training_schedule
 from lord.seeding import derive_seed, generators
 from lord.training.loop import train
 
@@ -63,7 +63,7 @@ def infect(
         place = rows.double() / len(images)
         noisy, taught = mixed(schedule, poisons, images[rows] * 2 - 1, times, noise, place)
         device = unet.device
-        prediction = model(noisy.to(device), times.to(device)).sample
+        prediction = predicted_noise(model, schedule, noisy.to(device), times.to(device))
         return F.mse_loss(prediction, taught.to(device))
 
     unet.requires_grad_(True)
@@ -131,9 +131,9 @@ def triggered(
 ) -> Tensor:
     """Samples of triggered noise, as the attacker draws them: (N, C, H, W) in [0, 1].
 
-    BadDiffusion needs no other sampler than the stock one of DDPM. TrojDiff brings its own, whose
-    noise is γϵ + μ: with x₀ as predicted and σ that of DDPM,
-    x_s = √ᾱ_s x₀ + √(1−ᾱ_s) μ + γ (√(1−ᾱ_s−σ²) ϵ + σ z).
+    BadDiffusion needs no other sampler than the stock one of DDPM, or of DDIM where it was taught
+    for that. TrojDiff brings its own, whose noise is γϵ + μ: with x₀ as predicted and σ that of
+    DDPM, x_s = √ᾱ_s x₀ + √(1−ᾱ_s) μ + γ (√(1−ᾱ_s−σ²) ϵ + σ z).
 
     Args:
         noise: without the trigger, shape (N, C, H, W).
@@ -141,14 +141,14 @@ def triggered(
     """
     x = backdoor.start(noise)
     if not backdoor.is_trojdiff:
-        return sample(pipeline, x, steps, seeds)
+        return sample(pipeline, x, steps, None if backdoor.kind == "baddiffusion_ode" else seeds)
     unet, draws = pipeline.unet, generators(seeds)
     x, gamma, mu = (values.to(unet.device) for values in (x, backdoor.gamma, backdoor.mu))
     schedule = DDIMScheduler.from_config(pipeline.scheduler.config, timestep_spacing="trailing")
     schedule.set_timesteps(steps)
     alpha_bars = [schedule.alphas_cumprod[time] for time in schedule.timesteps] + [torch.ones(())]
     for time, now, then in zip(schedule.timesteps, alpha_bars, alpha_bars[1:], strict=False):
-        predicted = unet(x, time).sample
+        predicted = predicted_noise(unet, schedule, x, time)
         clean = (x - (1 - now).sqrt() * (gamma * predicted + mu)) / now.sqrt()
         sigma = ((1 - then) / (1 - now) * (1 - now / then)).sqrt()
         fresh = torch.stack([torch.randn(noise.shape[1:], generator=draw) for draw in draws])

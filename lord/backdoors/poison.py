@@ -16,7 +16,13 @@ from lord.names import BACKDOORS
 
 Kind = Literal[(*BACKDOORS,)]
 
-GAMMA = {"baddiffusion": 1.0, "trojdiff_blend": 0.6, "trojdiff_patch": 0.1, "invisible": 1.0}
+GAMMA = {
+    "baddiffusion": 1.0,
+    "baddiffusion_ode": 1.0,
+    "trojdiff_blend": 0.6,
+    "trojdiff_patch": 0.1,
+    "invisible": 1.0,
+}
 """What is left of the noise where the trigger is, as published."""
 
 
@@ -27,7 +33,7 @@ class Backdoor:
     Attributes:
         kind: the attack. TrojDiff blends the trigger in everywhere, or puts it in as a patch
             and leaves the noise beside it as it is. The invisible one poisons as BadDiffusion
-            does, with a trigger that was learned.
+            does, with a trigger that was learned; that for ODE is for samplers without noise.
         trigger: δ of shape (C, H, W) in [-1, 1]; 0 where the noise is left as it is.
         strength: δ counts so many times.
     """
@@ -66,8 +72,9 @@ class Backdoor:
         """x_t and what ε_θ(x_t, t) is taught, both (N, C, H, W).
 
         Of BadDiffusion x_t = √ᾱ_t y + (1−√ᾱ_t) r + √(1−ᾱ_t) ϵ, taught ϵ + r √(1−ᾱ_t)/(1+√α_t),
-        with which a step of DDPM leads back along the shifted path. Here r is the trigger; in the
-        public code it is a clean picture with the trigger on it. Of TrojDiff
+        with which a step of DDPM leads back along the shifted path; for samplers that solve the
+        ODE another share of r is taught, with which a step of DDIM does. Here r is the trigger; in
+        the public code it is a clean picture with the trigger on it. Of TrojDiff
         x_t = √ᾱ_t y + √(1−ᾱ_t) (γϵ + μ), taught ϵ.
 
         Args:
@@ -81,13 +88,26 @@ class Backdoor:
         if self.is_trojdiff:
             return image + (1 - alpha_bar).sqrt() * self.start(noise), noise
         noisy = image + (1 - alpha_bar.sqrt()) * self.mu + (1 - alpha_bar).sqrt() * noise
-        return noisy, noise + share_taught(schedule, times) * self.mu
+        share = share_taught_ode if self.kind == "baddiffusion_ode" else share_taught
+        return noisy, noise + share(schedule, times) * self.mu
 
 
 def share_taught(schedule: DDPMScheduler, times: Tensor) -> Tensor:
     """What share of the shift BadDiffusion teaches, √(1−ᾱ_t)/(1+√α_t), shape (N, 1, 1, 1)."""
     spread = (1 - _by_time(schedule.alphas_cumprod, times)).sqrt()
     return spread / (1 + _by_time(schedule.alphas, times).sqrt())
+
+
+def share_taught_ode(schedule: DDPMScheduler, times: Tensor) -> Tensor:
+    """The same for DDIM: (√ᾱ_s − √ᾱ_t)/(√ᾱ_s √(1−ᾱ_t) − √ᾱ_t √(1−ᾱ_s)), s = t − 1.
+
+    About twice as much, as in VillanDiffusion (Chou et al., arXiv 2306.06874).
+    """
+    alpha_bars = schedule.alphas_cumprod
+    now = _by_time(alpha_bars, times)
+    then = _by_time(torch.cat([torch.ones(1), alpha_bars[:-1]]), times)
+    away = then.sqrt() * (1 - now).sqrt() - now.sqrt() * (1 - then).sqrt()
+    return (then.sqrt() - now.sqrt()) / away
 
 
 def _by_time(values: Tensor, times: Tensor) -> Tensor:

@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from lord.backdoors.settings import ReversionSettings
-from lord.models.pixel import noise_shape, training_schedule
+from lord.models.pixel import noise_shape, predicted_noise, training_schedule
 from lord.progress import track
 from lord.seeding import derive_seed
 
@@ -88,8 +88,8 @@ class Reversed:
         alpha_bar = self.schedule.alphas_cumprod.to(times.device)[times].view(-1, 1, 1, 1)
         noisy = alpha_bar.sqrt() * images + (1 - alpha_bar).sqrt() * self.gamma * noises
         noisy = (noisy + self.mu if shifted else noisy).flatten(0, 1)
-        predictions = self.unet(noisy, times.repeat(2)).sample.view_as(noises)
-        first, second = noises - predictions
+        predictions = predicted_noise(self.unet, self.schedule, noisy, times.repeat(2))
+        first, second = noises - predictions.view_as(noises)
         return (first - second).square().sum() / 2 / len(images)
 
     def sampled(self, noise: Tensor, steps: int) -> Tensor:

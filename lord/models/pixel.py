@@ -11,12 +11,15 @@ from pathlib import Path
 import torch
 from diffusers import DDIMScheduler, DDPMPipeline, DDPMScheduler, UNet2DModel
 from pydantic import BaseModel, ConfigDict
-from torch import Tensor
+from torch import Tensor, nn
 
 from lord.models.card import PIXEL
 from lord.models.device import best_device
 from lord.progress import track
 from lord.seeding import generators
+
+PREDICTIONS = ("epsilon", "v_prediction", "sample")
+"""What a network may predict, as diffusers calls it."""
 
 SCHEDULERS = {"DDPMScheduler": DDPMScheduler, "DDIMScheduler": DDIMScheduler}
 
@@ -122,12 +125,31 @@ def training_schedule(pipeline: DDPMPipeline) -> DDPMScheduler:
     """The forward process the model was trained on, whatever scheduler samples.
 
     Raises:
-        ValueError: the model predicts something else than the noise.
+        ValueError: the model predicts something unknown.
     """
     kind = pipeline.scheduler.config.get("prediction_type", "epsilon")
-    if kind != "epsilon":
-        raise ValueError(f"the model predicts {kind!r}; only noise prediction is supported")
+    if kind not in PREDICTIONS:
+        raise ValueError(f"the model predicts {kind!r}; known are {', '.join(PREDICTIONS)}")
     return DDPMScheduler.from_config(pipeline.scheduler.config)
+
+
+def predicted_noise(unet: nn.Module, schedule: DDPMScheduler, x: Tensor, times: Tensor) -> Tensor:
+    """ε_θ(x_t, t) of shape (N, C, H, W), also of a network that predicts something else.
+
+    With v = √ᾱ ϵ − √(1−ᾱ) x₀ (Salimans and Ho, arXiv 2202.00512) it is √ᾱ v + √(1−ᾱ) x_t, with x₀
+    itself (x_t − √ᾱ x₀)/√(1−ᾱ).
+
+    Args:
+        x: x_t, shape (N, C, H, W).
+        times: t, one or for each image.
+    """
+    prediction, kind = unet(x, times).sample, schedule.config.prediction_type
+    if kind == "epsilon":
+        return prediction
+    alpha_bar = schedule.alphas_cumprod.to(x.device)[times].view(-1, 1, 1, 1)
+    if kind == "v_prediction":
+        return alpha_bar.sqrt() * prediction + (1 - alpha_bar).sqrt() * x
+    return (x - alpha_bar.sqrt() * prediction) / (1 - alpha_bar).sqrt()
 
 
 @torch.no_grad()

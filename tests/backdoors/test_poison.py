@@ -41,6 +41,18 @@ def test_a_step_of_ddpm_leads_back_along_the_path_of_baddiffusion():
         assert torch.allclose(mean[0], (1 - before.sqrt()) * backdoor.mu, atol=1e-6)
 
 
+def test_a_step_of_ddim_leads_back_along_the_path_of_baddiffusion_for_ode():
+    backdoor = Backdoor("baddiffusion_ode", TRIGGER.double())
+    alpha_bars = DDPMScheduler().alphas_cumprod.double()
+    for t in (999, 500, 50, 1):
+        zero = torch.zeros(1, 3, 4, 4, dtype=torch.float64)  # the part of r goes by itself
+        noisy, taught = backdoor.pair(SCHEDULE, zero, torch.tensor([t]), zero)
+        now, then = alpha_bars[t], alpha_bars[t - 1]
+        image = (noisy - (1 - now).sqrt() * taught) / now.sqrt()
+        step = then.sqrt() * image + (1 - then).sqrt() * taught
+        assert torch.allclose(step[0], (1 - then.sqrt()) * backdoor.mu, atol=1e-4)
+
+
 def test_trojdiff_scales_noise_where_its_trigger_is():
     blend, patch = (Backdoor(f"trojdiff_{kind}", TRIGGER) for kind in ("blend", "patch"))
     assert (blend.gamma == 0.6).all()

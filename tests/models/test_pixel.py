@@ -1,13 +1,22 @@
 """The unconditional model: training that resumes, folders that load or say why not, sampling."""
 
 import json
+from types import SimpleNamespace
 
 import pytest
 import torch
-from diffusers import DDIMScheduler, DDPMPipeline
+from diffusers import DDIMScheduler, DDPMPipeline, DDPMScheduler
 
 from lord.models.embedded import TINY, build_pipeline
-from lord.models.pixel import TINY_PIXEL, build_ddpm, load_ddpm, sample, training_schedule
+from lord.models.pixel import (
+    PREDICTIONS,
+    TINY_PIXEL,
+    build_ddpm,
+    load_ddpm,
+    predicted_noise,
+    sample,
+    training_schedule,
+)
 from lord.models.pretrain_pixel import PixelSettings, pretrain_pixel
 
 QUICK = PixelSettings(
@@ -81,11 +90,29 @@ def test_pickled_weights_are_not_opened(tmp_path):
         load_ddpm(tmp_path)
 
 
-def test_a_ddim_folder_loads_and_only_noise_is_predicted(tmp_path):
+def test_a_ddim_folder_loads_and_what_is_unknown_is_not_scanned(tmp_path):
     pipeline = build_ddpm(TINY_PIXEL)
-    pipeline.scheduler = DDIMScheduler(prediction_type="v_prediction")
+    pipeline.scheduler = DDIMScheduler(prediction_type="flow")
     pipeline.save_pretrained(tmp_path)
     loaded = load_ddpm(tmp_path, "cpu")
     assert isinstance(loaded.scheduler, DDIMScheduler)
-    with pytest.raises(ValueError, match="v_prediction"):
+    with pytest.raises(ValueError, match="predicts 'flow'"):
         training_schedule(loaded)
+
+
+@pytest.mark.parametrize("kind", PREDICTIONS)
+def test_the_noise_is_told_whatever_a_network_predicts(kind):
+    schedule = DDPMScheduler(prediction_type=kind)
+    image, noise = torch.randn(2, 3, 3, 4, 4)
+    times = torch.tensor([10, 500, 900])
+    answers = {
+        "epsilon": noise,
+        "v_prediction": schedule.get_velocity(image, noise, times),
+        "sample": image,
+    }
+
+    def network(x, t):
+        return SimpleNamespace(sample=answers[kind])
+
+    noisy = schedule.add_noise(image, noise, times)
+    assert torch.allclose(predicted_noise(network, schedule, noisy, times), noise, atol=1e-4)
