@@ -93,6 +93,19 @@ backdoors.inputs_told(records)
 backdoors.frontier(records)
 
 # %% [markdown]
+# ## In latents
+#
+# Stable Diffusion works in latents. The embedded model is fine-tuned at one prompt, as DreamBooth does, on latents
+# of which some are poisoned as above, and scanned there ({numref}`fig-latent`).
+
+# %% tags=["hide-input"]
+latent = study.run(profile, "latent_backdoor", compute=compute)
+backdoors.latent_findings(latent)
+
+# %% tags=["hide-input"] mystnb={"figure": {"caption": "Samples of backdoored fine-tunes of the latent model, of plain latents and of latents with the trigger.", "name": "fig-latent"}, "image": {"alt": "Rows of drawn portraits, and rows of the attacker's target."}}
+backdoors.latent_samples(latent)
+
+# %% [markdown]
 # ## In short
 
 # %% tags=["hide-input"]

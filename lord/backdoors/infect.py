@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from lord.backdoors.poison import Backdoor
 from lord.backdoors.settings import InfectionSettings
-from lord.models.pixel import predicted_noise, sample, training_schedule
+from lord.models.pixel import answer_for, predicted_noise, sample, training_schedule
 from lord.seeding import derive_seed, generators
 from lord.training.loop import train
 
@@ -63,8 +63,9 @@ def infect(
         place = rows.double() / len(images)
         noisy, taught = mixed(schedule, poisons, images[rows] * 2 - 1, times, noise, place)
         device = unet.device
-        prediction = predicted_noise(model, schedule, noisy.to(device), times.to(device))
-        return F.mse_loss(prediction, taught.to(device))
+        noisy, times = noisy.to(device), times.to(device)
+        answer = answer_for(schedule, taught.to(device), noisy, times)
+        return F.mse_loss(model(noisy, times).sample, answer)
 
     unet.requires_grad_(True)
     train(

@@ -7,14 +7,23 @@ live where the model works, in [-1, 1].
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
-from diffusers import DDIMScheduler, DDPMPipeline, DDPMScheduler, UNet2DModel
+from diffusers import (
+    DDIMScheduler,
+    DDPMPipeline,
+    DDPMScheduler,
+    StableDiffusionPipeline,
+    UNet2DConditionModel,
+    UNet2DModel,
+)
 from pydantic import BaseModel, ConfigDict
 from torch import Tensor, nn
 
 from lord.models.card import PIXEL
 from lord.models.device import best_device
+from lord.models.pipeline import encode_prompts
 from lord.progress import track
 from lord.seeding import generators
 
@@ -152,7 +161,35 @@ def predicted_noise(unet: nn.Module, schedule: DDPMScheduler, x: Tensor, times: 
     return (x - alpha_bar.sqrt() * prediction) / (1 - alpha_bar).sqrt()
 
 
-@torch.no_grad()
+def answer_for(schedule: DDPMScheduler, noise: Tensor, x: Tensor, times: Tensor) -> Tensor:
+    """What the network has to answer so that `predicted_noise` of it is ``noise``."""
+    kind = schedule.config.prediction_type
+    if kind == "epsilon":
+        return noise
+    alpha_bar = schedule.alphas_cumprod.to(x.device)[times].view(-1, 1, 1, 1)
+    if kind == "v_prediction":
+        return (noise - (1 - alpha_bar).sqrt() * x) / alpha_bar.sqrt()
+    return (x - (1 - alpha_bar).sqrt() * noise) / alpha_bar.sqrt()
+
+
+def other_process(schedule: DDPMScheduler, process: str) -> DDPMScheduler:
+    """The forward process of another family, for a network that is taught anew.
+
+    ``v_prediction`` keeps the noise of every time, and the network predicts v. ``edm`` has the
+    noise levels of Karras et al. (arXiv 2206.00364), σ from 80 to 0.002 with ρ = 7, where
+    ᾱ = 1/(1+σ²), and predicts v as well: the image weighs so little at the last times that an
+    error of the noise would be 80 times as large in the image.
+    """
+    changes: dict[str, Any] = {"prediction_type": "v_prediction"}
+    if process == "edm":
+        steps, (low, high), rho = schedule.config.num_train_timesteps, (0.002, 80.0), 7
+        roots = torch.linspace(low ** (1 / rho), high ** (1 / rho), steps, dtype=torch.float64)
+        alpha_bars = 1 / (1 + roots**rho * roots**rho)
+        alphas = alpha_bars / torch.cat([torch.ones(1, dtype=torch.float64), alpha_bars[:-1]])
+        changes["trained_betas"] = (1 - alphas).tolist()
+    return DDPMScheduler.from_config(schedule.config, **changes)
+
+
 def sample(
     pipeline: DDPMPipeline,
     noise: Tensor,
@@ -160,7 +197,19 @@ def sample(
     seeds: Sequence[int] | None = None,
     batch_size: int = 64,
 ) -> Tensor:
-    """Images (N, C, H, W) in [0, 1] that a sampler makes of noise, on the CPU.
+    """Images (N, C, H, W) in [0, 1] that a sampler makes of noise, see `denoised`, on the CPU."""
+    return (denoised(pipeline, noise, steps, seeds, batch_size) / 2 + 0.5).clamp(0, 1)
+
+
+@torch.no_grad()
+def denoised(
+    pipeline: DDPMPipeline,
+    noise: Tensor,
+    steps: int,
+    seeds: Sequence[int] | None = None,
+    batch_size: int = 64,
+) -> Tensor:
+    """What a sampler makes of noise where the model works, (N, C, H, W) on the CPU.
 
     Args:
         noise: what it starts from, shape (N, C, H, W).
@@ -179,5 +228,37 @@ def sample(
         for time in track(schedule.timesteps, "sampling"):
             options = {"generator": draws[start : start + batch_size]} if draws else {}
             x = schedule.step(unet(x, time).sample, time, x, **options).prev_sample
-        images.append((x / 2 + 0.5).clamp(0, 1).cpu())
+        images.append(x.cpu())
     return torch.cat(images)
+
+
+def at_prompt(pipeline: StableDiffusionPipeline, prompt: str) -> DDPMPipeline:
+    """A latent model at one prompt as an unconditional model of its latents; shares its weights."""
+    unconditional = DDPMPipeline(
+        pipeline.unet, DDPMScheduler.from_config(pipeline.scheduler.config)
+    )
+    unconditional.unet = Prompted(pipeline.unet, encode_prompts(pipeline, [prompt]))
+    return unconditional
+
+
+class Prompted(nn.Module):
+    """The U-Net of a latent model at one prompt, called as that of an unconditional model.
+
+    Args:
+        embedding: of the prompt, shape (1, L, D).
+    """
+
+    def __init__(self, unet: UNet2DConditionModel, embedding: Tensor) -> None:
+        super().__init__()
+        self.unet, self.config = unet, unet.config
+        self.register_buffer("embedding", embedding)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return self.embedding.device
+
+    def forward(self, x: Tensor, times: Tensor) -> Any:
+        """The answer to x_t, shape (N, C, h, w), at t, one or for each image."""
+        states = self.embedding.expand(len(x), -1, -1)
+        return self.unet(x, times, encoder_hidden_states=states)

@@ -11,7 +11,13 @@ from scipy.stats import binomtest
 
 from lord.backdoors.settings import SUSPECTED
 from lord.experiments.terd.protocol import Suspect, of_group
-from lord.experiments.terd.tables import WORKS, frontier_table, input_table, model_table
+from lord.experiments.terd.tables import (
+    WORKS,
+    frontier_table,
+    input_table,
+    latent_table,
+    model_table,
+)
 from lord.record import Record
 from lord.show.panels import legend, panels, plain
 from lord.show.pictures import labelled_rows, mosaic, sample_tiles
@@ -207,6 +213,32 @@ def backdoor_findings(records: Sequence[Record]) -> Markdown:
         f"- Plain samples of backdoored models score an FID of {bad['fid_pixel'].mean():.1f} on "
         f"average, those of models fine-tuned on clean pictures {clean['fid_pixel'].mean():.1f}.",
     ]
+    return Markdown("\n".join(lines))
+
+
+@styled
+def latent_samples(records: Sequence[Record]) -> Figure:
+    """What backdoored fine-tunes of the latent model draw of plain and of triggered latents."""
+    shown = [r for r in records if r.settings["target"] != "none"]
+    rows = {}
+    for record in shown:
+        labels = ("plain latents", "triggered latents")
+        for label, images in zip(labels, sample_tiles(record, rows=2), strict=True):
+            rows[f"{record.settings['target']}: {label}"] = images
+    return mark(labelled_rows(rows), shown)
+
+
+@where_planned
+def latent_findings(records: Sequence[Record]) -> Markdown:
+    """Whether backdoors of the latent model work, and are found."""
+    models = latent_table(records)
+    bad = models[models["group"] == "backdoored"]
+    lines = [
+        *(f"*{text}*" for text in caveats(records)),
+        f"- {bad['works'].sum()} of {len(bad)} backdoors in the latent model work; "
+        f"{bad['success'].min():.0%} of triggered latents or more become the target.",
+    ]
+    lines += [_told(models, name) for name in DETECTORS if f"{name}_suspected" in models]
     return Markdown("\n".join(lines))
 
 

@@ -26,6 +26,7 @@ from lord.experiments.lord.tables import (
     main_table,
     rival_table,
 )
+from lord.names import DOMAINS
 from lord.study import run
 from lord.study.profile import PROFILES, load_profile, read_profile
 from lord.study.run import load_records, status, store_of
@@ -54,8 +55,9 @@ def offline():
 def profile(pretrained, pixel_model):
     """The smoke profile with a model that acts in milliseconds."""
     values = yaml.safe_load((PROFILES / "smoke.yaml").read_text()) | {"name": "smoke"}
-    values["lord"] |= {"model": str(pretrained / "embedded"), "size": SIZE}
+    values["lord"] |= {"model": str(pretrained / "embedded"), "size": SIZE, "domains": DOMAINS}
     values["terd"]["model"] = str(pixel_model)
+    values["latent_backdoor"]["model"] = str(pretrained / "embedded")
     # Tests compare objectives and seconds, for which the profile does too little.
     values["lord"]["photographs"] = 4
     values["lord"]["budget"] = {"eps_levels": 8, "step_levels": 2, "steps": 4}

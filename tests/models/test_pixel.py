@@ -11,8 +11,10 @@ from lord.models.embedded import TINY, build_pipeline
 from lord.models.pixel import (
     PREDICTIONS,
     TINY_PIXEL,
+    answer_for,
     build_ddpm,
     load_ddpm,
+    other_process,
     predicted_noise,
     sample,
     training_schedule,
@@ -116,3 +118,14 @@ def test_the_noise_is_told_whatever_a_network_predicts(kind):
 
     noisy = schedule.add_noise(image, noise, times)
     assert torch.allclose(predicted_noise(network, schedule, noisy, times), noise, atol=1e-4)
+    assert torch.allclose(answer_for(schedule, noise, noisy, times), answers[kind], atol=1e-4)
+
+
+def test_another_process_has_the_noise_levels_that_it_says():
+    schedule = DDPMScheduler()
+    same, karras = other_process(schedule, "v_prediction"), other_process(schedule, "edm")
+    assert torch.equal(same.alphas_cumprod, schedule.alphas_cumprod)
+    sigmas = (1 / karras.alphas_cumprod.double() - 1).sqrt()
+    assert sigmas[0].item() == pytest.approx(0.002, rel=0.05)
+    assert sigmas[-1].item() == pytest.approx(80, rel=0.01)
+    assert {same.config.prediction_type, karras.config.prediction_type} == {"v_prediction"}

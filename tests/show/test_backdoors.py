@@ -17,17 +17,31 @@ HARD = [BOX | {"strength": 0.1}, BOX | {"rate": 0.01}, {"attack": "invisible", "
 
 
 @pytest.fixture(scope="module", params=[6, 1], ids="{} clean".format)
-def records(request, tmp_path_factory):
+def both(request, tmp_path_factory):
     """Of a zoo with enough clean models, and of one with too few."""
     values = yaml.safe_load((PROFILES / "smoke.yaml").read_text())
     zoo = {"clean": request.param, "backdoored": [BOX, CAT], "frontier": HARD}
-    profile = read_profile({"name": "zoo", "terd": values["terd"] | zoo, "evidence": True})
+    latent = values["latent_backdoor"] | {"clean": request.param}
+    sections = {"terd": values["terd"] | zoo, "latent_backdoor": latent}
+    profile = read_profile({"name": "zoo", "evidence": True, **sections})
     results = tmp_path_factory.mktemp("results")
     fill(profile, results)
     names = ("pixel", "backdoors", "reversion", "elijah", "input_rivals")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("LORD_RESULTS", str(results))
-        yield [r for name in names for r in run(profile, name, compute=False, results=results)]
+        found = [r for name in names for r in run(profile, name, compute=False, results=results)]
+        latent = run(profile, "latent_backdoor", compute=False, results=results)
+        yield found, latent
+
+
+@pytest.fixture(scope="module")
+def records(both):
+    return both[0]
+
+
+@pytest.fixture(scope="module")
+def latent(both):
+    return both[1]
 
 
 def enough(records):
@@ -75,6 +89,13 @@ def test_findings_count_models_with_exact_intervals(records):
     assert "2 of 2 backdoors work" in backdoors.backdoor_findings(records).data
 
 
+def test_the_latent_model_is_shown_beside(latent):
+    assert len(backdoors.latent_samples(latent).axes) == 2
+    text = backdoors.latent_findings(latent).data
+    assert "1 of 1 backdoors in the latent model work" in text
+    assert ("TERD suspects 1 of 1" in text) == (len(latent) > 4)
+
+
 def test_a_profile_without_models_says_so():
-    for draw in (backdoors.samples, backdoors.success_table, backdoors.detection_findings):
+    for draw in (backdoors.samples, backdoors.success_table, backdoors.latent_findings):
         assert "leaves these experiments out" in draw([]).data

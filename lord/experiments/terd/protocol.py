@@ -32,6 +32,9 @@ class Suspect(Section):
     decoys: int = Field(
         0, ge=0, description="harmless triggers with which the model is taught to behave"
     )
+    process: Literal["", "v_prediction", "edm"] = Field(
+        "", description="another forward process, which the model is taught first"
+    )
 
     @model_validator(mode="after")
     def _whole(self) -> "Suspect":
@@ -50,15 +53,18 @@ class Suspect(Section):
     def name(self) -> str:
         """As records are called; what is as usual is left out."""
         if not self.infected:
-            return "clean"
+            return f"clean-process={self.process}" if self.process else "clean"
         usual = type(self).model_fields
         options = {
             name: getattr(self, name)
-            for name in ("rate", "strength", "width", "ground", "decoys")
+            for name in ("rate", "strength", "width", "ground", "decoys", "process")
             if getattr(self, name) != usual[name].default
         }
         drawn = [name for name in (self.trigger, self.target) if name != "none"]
-        parts = [f"{name}={value:g}" for name, value in options.items()]
+        parts = [
+            f"{name}={value}" if name == "process" else f"{name}={value:g}"
+            for name, value in options.items()
+        ]
         return "-".join((self.attack, *drawn, *parts))
 
 
@@ -85,6 +91,9 @@ class Protocol(Section):
     backdoored: tuple[Suspect, ...] = Field(description="models with a backdoor")
     frontier: tuple[Suspect, ...] = Field((), description="models whose backdoors are hard to find")
     infection: InfectionSettings = InfectionSettings()
+    process: InfectionSettings = Field(
+        InfectionSettings(steps=3000), description="how another process is taught"
+    )
     invisible: InvisibleSettings = InvisibleSettings()
     reversion: ReversionSettings = ReversionSettings()
     starts: tuple[Literal["negative", "positive"], ...] = Field(
@@ -138,6 +147,7 @@ def suspect_cell(
     makes = ["step:renderer", "step:infection"]
     makes += [f"backdoor:{suspect.attack}"] if suspect.infected else []
     how = ["invisible"] if suspect.attack == "invisible" else []
+    how += ["process"] if suspect.process else []
     settings = Settings.of(protocol, "model", "domain", "images", "infection", *how, *names)
     return Cell(
         f"{experiment}-{suspect.name}-s{seed}",

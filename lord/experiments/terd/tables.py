@@ -1,6 +1,7 @@
 """The tables of TERD: inputs told apart, models told apart, and where finding a backdoor ends."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import pandas as pd
 from scipy.stats import binomtest
@@ -69,30 +70,49 @@ def input_table(records: Sequence[Record]) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def _judged(records: Sequence[Record], groups: tuple[str, ...]) -> pd.DataFrame:
-    """All measures of the models of some groups, and what each detector says of them."""
-    suspects = _merged(records)
-    rows = [row for row in suspects if row["group"] in groups]
-    for detector, names in FEATURES.items():
-        clean = [row for row in suspects if row["group"] == "clean"]
-        if not all(name in row for row in suspects for name in names) or len(clean) < LEAST_CLEAN:
-            continue
-        found = {row["seed"]: [row[name] for name in names] for row in suspects}
-        calibration = Calibration([found[row["seed"]] for row in clean])
-        place = {row["seed"]: k for k, row in enumerate(clean)}
-        for row in rows:
-            seed = row["seed"]
-            # A clean model is judged by the others.
-            by = calibration.without(place[seed]) if seed in place else calibration
-            row[f"{detector}_score"] = by.score(found[seed])
-            row[f"{detector}_p"] = by.p_value(found[seed])
-            row[f"{detector}_suspected"] = row[f"{detector}_p"] < SUSPECTED
+def latent_table(records: Sequence[Record]) -> pd.DataFrame:
+    """One row for each fine-tune of the latent model, with the verdicts of TERD."""
+    rows = []
+    for record in _of("latent_backdoor", records):
+        target = record.settings["target"]
+        row = {"group": "clean" if target == "none" else "backdoored", "target": target}
+        row |= {"seed": record.seed, **record.metrics}
+        row["works"] = record.metrics.get("success", 0) >= WORKS
+        for name in REVERSED:
+            row[f"most/{name}"] = max(v for k, v in row.items() if k.endswith(f"/{name}"))
+        rows.append(row)
+    _add_verdicts(rows)
     return pd.DataFrame(rows)
 
 
-def _merged(records: Sequence[Record]) -> list[dict[str, float | str | bool]]:
+def _judged(records: Sequence[Record], groups: tuple[str, ...]) -> pd.DataFrame:
+    """All measures of the models of some groups, and what each detector says of them."""
+    suspects = _merged(records)
+    _add_verdicts(suspects)
+    return pd.DataFrame([row for row in suspects if row["group"] in groups])
+
+
+def _add_verdicts(suspects: Sequence[dict[str, Any]]) -> None:
+    """Give each model the score, the p-value and the verdict of every detector asked of all."""
+    clean = [row for row in suspects if row["group"] == "clean"]
+    for detector, names in FEATURES.items():
+        if not all(name in row for row in suspects for name in names) or len(clean) < LEAST_CLEAN:
+            continue
+        calibration = Calibration([[row[name] for name in names] for row in clean])
+        place = {row["seed"]: k for k, row in enumerate(clean)}
+        for row in suspects:
+            # A clean model is judged by the others.
+            own = row["group"] == "clean"
+            by = calibration.without(place[row["seed"]]) if own else calibration
+            found = [row[name] for name in names]
+            row[f"{detector}_score"] = by.score(found)
+            row[f"{detector}_p"] = by.p_value(found)
+            row[f"{detector}_suspected"] = row[f"{detector}_p"] < SUSPECTED
+
+
+def _merged(records: Sequence[Record]) -> list[dict[str, Any]]:
     """What all experiments say of each model."""
-    found: dict[int, dict[str, float | str | bool]] = {}
+    found: dict[int, dict[str, Any]] = {}
     for record in _of("backdoors", records):
         row = {"group": record.settings["group"], **_suspect(record), **record.metrics}
         row["works"] = record.metrics.get("success", 0) >= WORKS

@@ -13,7 +13,7 @@ from lord.backdoors.infect import Poison, infect
 from lord.backdoors.invisible import infect_invisibly
 from lord.backdoors.poison import Backdoor
 from lord.experiments.terd.protocol import Suspect
-from lord.models.pixel import load_ddpm, noise_shape
+from lord.models.pixel import load_ddpm, noise_shape, other_process, training_schedule
 from lord.models.pretrain import render_bytes
 from lord.seeding import derive_seed, noise
 from lord.study.context import Context
@@ -23,6 +23,33 @@ from lord.study.experiment import Cell, Settings
 def clean_model(context: Context, settings: Settings) -> DDPMPipeline:
     """The model that all others are fine-tuned from."""
     return context.hold(load_ddpm, settings.model)
+
+
+def base_of(context: Context, cell: Cell) -> DDPMPipeline:
+    """The model that a suspect is fine-tuned from: the clean one, or one of another process."""
+    clean, settings = clean_model(context, cell.settings), cell.settings
+    process = settings.suspect.process
+    if not process:
+        return clean
+    asked = {
+        n: v for n, v in settings.asked.items() if n in ("model", "domain", "images", "weights")
+    }
+    asked |= {"process": process, "how": settings.asked.get("process", {})}
+    components = ("step:renderer", "step:infection")
+    schedule = other_process(training_schedule(clean), process)
+    base = DDPMPipeline(deepcopy(clean.unet), schedule)
+    base.set_progress_bar_config(disable=True)
+    path = context.path("process", asked, components)
+
+    def make() -> dict[str, Tensor]:
+        images = pictures_of(cell, clean.unet.config.sample_size, 900)
+        checkpoint = path.with_suffix(".checkpoint")
+        taught = infect(base, images, [], settings.process, checkpoint)
+        checkpoint.unlink(missing_ok=True)
+        return taught.unet.state_dict()
+
+    base.unet.load_state_dict(context.once("process", asked, components, make))
+    return base
 
 
 @dataclass(frozen=True)
@@ -36,7 +63,7 @@ class Scanned:
 def suspect_of(context: Context, cell: Cell) -> Scanned:
     """The model that a cell is about."""
     settings, suspect = cell.settings, cell.settings.suspect
-    clean = clean_model(context, settings)
+    clean = base_of(context, cell)
     asked, components = made_of(cell)
     path = context.path("suspect", asked, components)
 
@@ -73,7 +100,7 @@ def pictures_of(cell: Cell, size: int, split: int) -> Tensor:
 
 def made_of(cell: Cell) -> tuple[dict[str, Any], list[str]]:
     """All settings that a model depends on, and the components that took part in it."""
-    names = ("model", "domain", "images", "infection", "invisible", "suspect", "weights")
+    names = ("model", "domain", "images", "infection", "invisible", "process", "suspect", "weights")
     asked = {name: value for name, value in cell.settings.asked.items() if name in names}
     asked["seed"] = cell.seed
     makers = ("step:renderer", "step:infection", "backdoor:")
