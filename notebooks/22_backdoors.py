@@ -41,8 +41,7 @@ show.run_card(records)
 # %% [markdown]
 # ## The model
 #
-# It has 2.5 million parameters, draws portraits of 32 × 32 pixels and comes with the repository, trained by
-# `lord pretrain`. {numref}`fig-pixel-model` has its samples beside pictures that are rendered. FID is that of the
+# It draws portraits of 32 × 32 pixels and comes with the repository; `lord pretrain --kind pixel` has trained it. {numref}`fig-pixel-model` has its samples beside pictures that are rendered. FID is that of the
 # embedded network, on pictures enlarged to 64 pixels; what as many renders score is the least there can be.
 
 # %% tags=["hide-input"] mystnb={"figure": {"caption": "Rendered portraits, and samples of the unconditional model by two samplers.", "name": "fig-pixel-model"}, "image": {"alt": "Three rows of small drawn portraits that look alike."}}
@@ -67,10 +66,10 @@ show.source("lord.backdoors.infect.mixed")
 backdoors.samples(records)
 
 # %% [markdown]
-# {numref}`tab-backdoors` counts. A sample is the target if the mean squared distance to it is below 0.03; FID is of
-# samples of plain noise.
+# {numref}`fig-success` counts. A sample is the target if the mean squared distance to it is below a threshold of the run card; FID is
+# of samples of plain noise.
 
-# %% tags=["hide-input"] mystnb={"figure": {"caption": "Attack success on triggered noise, and FID of samples of plain noise, for each model.", "name": "tab-backdoors"}}
+# %% tags=["hide-input"] mystnb={"figure": {"caption": "Attack success on triggered noise, and FID of samples of plain noise, for each model.", "name": "fig-success"}}
 backdoors.success_table(records)
 
 # %% [markdown]

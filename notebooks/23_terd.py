@@ -77,10 +77,10 @@ backdoors.verdicts(records)
 #
 # With a reversed trigger, noises are told apart by the likelihood ratio of the chapter before last. Three rivals need
 # no reversion: a noise's energy, the distribution of its values as in DisDet {cite}`sui2025disdet`, and how alike
-# samples of perturbed copies are, as in UFID {cite}`guan2025ufid`. {numref}`tab-inputs` has what share of triggered
+# samples of perturbed copies are, as in UFID {cite}`guan2025ufid`. {numref}`fig-inputs` has what share of triggered
 # noises each finds; of the last, which has no published threshold, the share of pairs put in the right order.
 
-# %% tags=["hide-input"] mystnb={"figure": {"caption": "Share of triggered noises that are found, for each backdoored model.", "name": "tab-inputs"}}
+# %% tags=["hide-input"] mystnb={"figure": {"caption": "Share of triggered noises that are found, for each backdoored model.", "name": "fig-inputs"}}
 backdoors.inputs_told(records)
 
 # %% [markdown]
@@ -91,6 +91,19 @@ backdoors.inputs_told(records)
 
 # %% tags=["hide-input"] mystnb={"figure": {"caption": "How probable a clean model with such a score is, for backdoors that are harder to find. Filled where the backdoor works; below the dotted line the model is suspected.", "name": "fig-frontier"}, "image": {"alt": "Panels with one way of hiding each; points above a dotted line are backdoors that are not found."}}
 backdoors.frontier(records)
+
+# %% [markdown]
+# ## Taking it out
+#
+# Whoever has the reversed trigger can fine-tune the model on noise with that trigger, so that it draws clean
+# pictures of it. {numref}`fig-removal` has what that does, beside as long a fine-tune without a trigger, and one with
+# the true trigger, which nobody has.
+
+# %% tags=["hide-input"] mystnb={"figure": {"caption": "Attack success and FID of backdoored models after a short fine-tune that unlearns the reversed trigger, none, or the true one.", "name": "fig-removal"}}
+backdoors.removal_table(study.run(profile, "removal", compute=compute))
+
+# %% tags=["hide-input"]
+backdoors.cost_findings(study.run(profile, "reversion_cost", compute=compute))
 
 # %% [markdown]
 # ## In latents

@@ -44,6 +44,8 @@ AXES = {
 }
 """What is made harder along the frontier."""
 
+UNLEARNED = {"none": "nothing", "reversed": "what was reversed", "true": "the true trigger"}
+
 TOO_FEW = "This profile has too few clean models to say what they look like."
 
 
@@ -212,6 +214,38 @@ def backdoor_findings(records: Sequence[Record]) -> Markdown:
         f"samples are the target.",
         f"- Plain samples of backdoored models score an FID of {bad['fid_pixel'].mean():.1f} on "
         f"average, those of models fine-tuned on clean pictures {clean['fid_pixel'].mean():.1f}.",
+    ]
+    return Markdown("\n".join(lines))
+
+
+@where_planned
+def removal_table(records: Sequence[Record]) -> Styler:
+    """Attack success and FID after a fine-tune that unlearns a trigger, a row for each model."""
+    cells = pd.DataFrame(
+        {
+            "model": [words(record.settings["suspect"]) for record in records],
+            "unlearned": [UNLEARNED[record.settings["unlearned"]] for record in records],
+            "attack success": [f"{record.metrics['success']:.0%}" for record in records],
+            "FID": [f"{record.metrics['fid_pixel']:.1f}" for record in records],
+        }
+    ).pivot(index="model", columns="unlearned")
+    shown = cells.swaplevel(axis=1)[list(UNLEARNED.values())]
+    shown.columns = [f"{unlearned}: {metric}" for unlearned, metric in shown.columns]
+    return plain_table(shown.rename_axis(None), records)
+
+
+@where_planned
+def cost_findings(records: Sequence[Record]) -> Markdown:
+    """What a reversion takes beside the passes that it has to make."""
+    (record,) = records
+    times, memory = (
+        record.metrics["reversion/times_its_passes"],
+        record.metrics["reversion/peak_memory_mb"] / record.metrics["passes/peak_memory_mb"],
+    )
+    lines = [
+        *(f"*{text}*" for text in caveats(records)),
+        f"A reversion takes {times:.2f} times as long as the passes that it has to make, and "
+        f"{memory:.2f} times their memory.",
     ]
     return Markdown("\n".join(lines))
 

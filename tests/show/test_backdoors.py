@@ -17,7 +17,7 @@ HARD = [BOX | {"strength": 0.1}, BOX | {"rate": 0.01}, {"attack": "invisible", "
 
 
 @pytest.fixture(scope="module", params=[6, 1], ids="{} clean".format)
-def both(request, tmp_path_factory):
+def made(request, tmp_path_factory):
     """Of a zoo with enough clean models, and of one with too few."""
     values = yaml.safe_load((PROFILES / "smoke.yaml").read_text())
     zoo = {"clean": request.param, "backdoored": [BOX, CAT], "frontier": HARD}
@@ -30,18 +30,18 @@ def both(request, tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("LORD_RESULTS", str(results))
         found = [r for name in names for r in run(profile, name, compute=False, results=results)]
-        latent = run(profile, "latent_backdoor", compute=False, results=results)
-        yield found, latent
+        names = ("latent_backdoor", "removal", "reversion_cost")
+        yield found, *(run(profile, name, compute=False, results=results) for name in names)
 
 
 @pytest.fixture(scope="module")
-def records(both):
-    return both[0]
+def records(made):
+    return made[0]
 
 
 @pytest.fixture(scope="module")
-def latent(both):
-    return both[1]
+def latent(made):
+    return made[1]
 
 
 def enough(records):
@@ -94,6 +94,14 @@ def test_the_latent_model_is_shown_beside(latent):
     text = backdoors.latent_findings(latent).data
     assert "1 of 1 backdoors in the latent model work" in text
     assert ("TERD suspects 1 of 1" in text) == (len(latent) > 4)
+
+
+def test_what_unlearning_does_and_what_a_reversion_costs(made):
+    _, _, removed, cost = made
+    shown = backdoors.removal_table(removed).data
+    assert list(shown.columns)[:2] == ["nothing: attack success", "nothing: FID"]
+    assert shown.loc["BadDiffusion: box to hat", "what was reversed: attack success"] == "10%"
+    assert "takes 1.00 times as long as the passes" in backdoors.cost_findings(cost).data
 
 
 def test_a_profile_without_models_says_so():
