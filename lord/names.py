@@ -61,8 +61,16 @@ METRICS = {
 HIGHER_IS_BETTER = ("clip_iqa", "identity")
 """How the keys of metrics begin that are a quality; the others are a distance."""
 
-STEPS = {"renderer": 1, "finetune": 1, "sampler": 1, "infection": 1, "pixel_sampler": 1}
-"""What every chain from photographs to samples goes through, in latents and in pixels."""
+STEPS = {
+    "renderer": 1,
+    "finetune": 1,
+    "sampler": 1,
+    "infection": 1,
+    "pixel_sampler": 1,
+    "labels": 1,
+}
+"""What every chain from photographs to samples goes through, in latents and in pixels; ``labels``
+are those of `lord.data.classes`."""
 
 BACKDOORS = {"baddiffusion": 1, "trojdiff_blend": 1, "trojdiff_patch": 1, "invisible": 1}
 """Attacks that hide a trigger in an unconditional model, see `lord.backdoors.poison`; the last one
@@ -74,6 +82,25 @@ TARGETS = ("hat", "shoe", "cup")
 
 DETECTORS = {"likelihood_ratio": 1, "reversion": 1, "elijah": 1}
 """What finds triggers and backdoors, see `lord.backdoors`."""
+
+PIXEL_PURIFIERS = {"diffpure": 1, "diffpure_ode": 1, "gdmp": 1, "gridpure": 1, "robust": 1}
+"""What takes perturbations out of pictures in front of a classifier, see
+`lord.purifiers.pixel_diffusion`."""
+
+CLASSIFIERS = {"residual": 1, "attention": 1}
+"""Networks that tell classes of pictures apart, see `lord.models.classifiers`."""
+
+EVASIONS = {
+    "pgd": 1,
+    "bpda": 1,
+    "apgd_ce": 1,
+    "apgd_dlr": 1,
+    "apgd_t": 1,
+    "fab_t": 1,
+    "square": 1,
+    "spatial": 1,
+}
+"""Attacks that make a classifier err on a picture, see `lord.attacks.evasion`."""
 
 DOMAINS = ("portraits", "landscapes")
 """What is rendered, see `lord.data`."""
@@ -87,6 +114,9 @@ COMPONENTS = {
     "step": STEPS,
     "backdoor": BACKDOORS,
     "detector": DETECTORS,
+    "pixel_purifier": PIXEL_PURIFIERS,
+    "classifier": CLASSIFIERS,
+    "evasion": EVASIONS,
 }
 
 
