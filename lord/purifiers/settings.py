@@ -30,7 +30,7 @@ class PixelPurifier(BaseModel):
     """A purifier. What is not given is as published for the method (`PUBLISHED`).
 
     Of a guided method the noise prediction becomes ε + √(1−ᾱ_t) · s_t · g, where g is the gradient
-    of what `lord.purifiers.pixel_diffusion` lowers, so that the score becomes that of p(x) e^(−s·…).
+    of what `lord.purifiers.pixel_diffusion` lowers: s_t · g is taken from the score.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)

@@ -9,7 +9,6 @@ picture that loses the vote has been lost at least once.
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
 from lord.attacks.evasion.fab import fab

@@ -197,9 +197,8 @@ def _climb(
             x = torch.where(halved, state.best, x)
             before = torch.where(halved, x, before)
             gradient = torch.where(halved, state.gradient, now.gradient)
-            now = Expected(
-                torch.where(halved.flatten(), state.loss, now.loss), now.logits, gradient
-            )
+            loss_there = torch.where(halved.flatten(), state.loss, now.loss)
+            now = Expected(loss_there, now.logits, gradient)
     point = torch.where(fooling.done.view(-1, 1, 1, 1), fooling.point, state.best)
     return point, fooling.done
 

@@ -39,9 +39,8 @@ def square(
     """
     draws = generators([derive_seed(seed, "square") for seed in seeds])
     start = _stripes if threat.norm == "linf" else _tiles
-    best = torch.stack(
-        [start(image, threat.eps, g) for image, g in zip(images, draws, strict=True)]
-    )
+    pairs = zip(images, draws, strict=True)
+    best = torch.stack([start(image, threat.eps, draw) for image, draw in pairs])
     best = project(best, images, threat.eps, threat.norm)
     exchange = _coloured if threat.norm == "linf" else _moved
     with torch.no_grad():
@@ -147,13 +146,14 @@ def _moved(
     both[:, v, u] = True
     free = max(0.0, eps**2 - change.square().sum().item()) / len(change)
     available = (change.where(both, 0).square().sum(dim=(1, 2), keepdim=True) + free).sqrt()
-    there = change[:, y, x]
-    there = there / there.flatten(1).norm(dim=1).view(-1, 1, 1).clamp(min=1e-12)
-    pattern = _turned(_pattern(side), generator).to(image)
-    shape = _signs((len(image), 1, 1), generator).to(image) * pattern + there
+    pattern = _signs((len(image), 1, 1), generator) * _turned(_pattern(side), generator)
+    shape = _at_length_one(pattern.to(image) + _at_length_one(change[:, y, x]))
     change = change.clone()
     change[:, v, u] = 0
-    change[:, y, x] = (
-        shape / shape.flatten(1).norm(dim=1).view(-1, 1, 1).clamp(min=1e-12) * available
-    )
+    change[:, y, x] = available * shape
     return original + change
+
+
+def _at_length_one(square: Tensor) -> Tensor:
+    """Each channel of a square (C, H, W) at length 1, or 0 where it is 0."""
+    return square / square.flatten(1).norm(dim=1).view(-1, 1, 1).clamp(min=1e-12)
