@@ -55,7 +55,7 @@ def profile(pretrained, pixel_model):
     """The smoke profile with a model that acts in milliseconds."""
     values = yaml.safe_load((PROFILES / "smoke.yaml").read_text()) | {"name": "smoke"}
     values["lord"] |= {"model": str(pretrained / "embedded"), "size": SIZE}
-    values["terd"]["model"] = str(pixel_model)
+    values["terd"]["model"] = values["purification"]["model"] = str(pixel_model)
     # Tests compare objectives and seconds, for which the profile does too little.
     values["lord"]["photographs"] = 4
     values["lord"]["budget"] = {"eps_levels": 8, "step_levels": 2, "steps": 4}

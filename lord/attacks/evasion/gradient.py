@@ -107,7 +107,9 @@ def checkpoints(steps: int) -> list[int]:
     shares = [0.0, 0.22]
     while shares[-1] < 1:
         shares.append(shares[-1] + max(shares[-1] - shares[-2] - 0.03, 0.06))
-    return [math.ceil(share * steps) for share in shares[1:] if math.ceil(share * steps) < steps]
+    # Rounded first, as 0.57 · 100 is a little more than 57 in floating point.
+    marks = [math.ceil(round(share * steps, 6)) for share in shares[1:]]
+    return [mark for mark in marks if mark < steps]
 
 
 def auto_pgd(

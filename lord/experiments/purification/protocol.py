@@ -45,7 +45,10 @@ class Protocol(Section):
         description="on randomised defences, one after the other on what is left"
     )
     attacks_on_plain: tuple[Evasion, ...] = Field(
-        description="the same on defences without randomness"
+        description="the same on classifiers without a purifier"
+    )
+    attacks_on_known: tuple[Evasion, ...] = Field(
+        (), description="the same on purifiers whose noise is known"
     )
 
     @model_validator(mode="after")
@@ -54,10 +57,12 @@ class Protocol(Section):
             raise ValueError(f"model: the embedded one draws portraits; {made_by(self.domain)}")
         for defence in self.defences:
             self.check(defence)
-        for threat in self.threats:
-            for attacks in (self.attacks, self.attacks_on_plain):
-                if not any(attack.fits(threat) for attack in attacks):
-                    raise ValueError(f"threats: no attack knows perturbations of {threat.norm}")
+            for threat in self.threats:
+                names = [attack.name for attack in self.attacks_on(defence, threat)]
+                if not names:
+                    raise ValueError(f"{defence.name}: no attack knows of {threat.norm}")
+                if len(set(names)) < len(names):
+                    raise ValueError(f"{defence.name}: two attacks have one name in {names}")
         return self
 
     def check(self, defence: Defence) -> None:
@@ -74,8 +79,9 @@ class Protocol(Section):
 
     def attacks_on(self, defence: Defence, threat: Threat) -> tuple[Evasion, ...]:
         """Those that face a defence, in their order."""
-        plain = defence.purifier == "none" or defence.known
-        attacks = self.attacks_on_plain if plain else self.attacks
+        attacks = self.attacks_on_known if defence.known else self.attacks
+        if defence.purifier == "none":
+            attacks = self.attacks_on_plain
         return tuple(attack for attack in attacks if attack.fits(threat))
 
 
