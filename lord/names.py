@@ -39,7 +39,7 @@ PURIFIERS = {
     "impress": 1,
     "cat": 1,
 }
-"""What makes images harmless before anyone trains on them, see `lord.purifiers`."""
+"""What makes images harmless before anyone trains on them, see `lord.purifiers.methods`."""
 
 DEFENCES = {"lora": 1, "lord": 1}
 """Kinds of adapter that stage 1 trains, see `lord.defences.stage1`."""

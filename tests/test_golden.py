@@ -53,7 +53,7 @@ from lord.models.pipeline import EMBEDDED
 from lord.models.pixel import TINY_PIXEL, build_ddpm, sample
 from lord.models.sample import generate
 from lord.names import COMPONENTS, version_of
-from lord.purifiers import purify
+from lord.purifiers.methods import purify
 from lord.purifiers.pixel_diffusion import purify_pixels
 from lord.purifiers.settings import PixelPurifier
 from lord.training import lora
