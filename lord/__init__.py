@@ -31,7 +31,7 @@ _HOMES = {
     "load_folder": "lord.data.folder",
     "load_lora": "lord.training.lora_file",
     "load_pipeline": "lord.models.pipeline",
-    "purify": "lord.purifiers",
+    "purify": "lord.purifiers.methods",
     "sample_domain": "lord.data.subjects",
     "save_defence": "lord.defences.saved",
     "save_images": "lord.data.folder",

@@ -39,7 +39,7 @@ PURIFIERS = {
     "impress": 1,
     "cat": 1,
 }
-"""What makes images harmless before anyone trains on them, see `lord.purifiers`."""
+"""What makes images harmless before anyone trains on them, see `lord.purifiers.methods`."""
 
 DEFENCES = {"lora": 1, "lord": 1}
 """Kinds of adapter that stage 1 trains, see `lord.defences.stage1`."""
@@ -61,8 +61,16 @@ METRICS = {
 HIGHER_IS_BETTER = ("clip_iqa", "identity")
 """How the keys of metrics begin that are a quality; the others are a distance."""
 
-STEPS = {"renderer": 1, "finetune": 1, "sampler": 1, "infection": 1, "pixel_sampler": 1}
-"""What every chain from photographs to samples goes through, in latents and in pixels."""
+STEPS = {
+    "renderer": 1,
+    "finetune": 1,
+    "sampler": 1,
+    "infection": 1,
+    "pixel_sampler": 1,
+    "labels": 1,
+}
+"""What every chain from photographs to samples goes through, in latents and in pixels; ``labels``
+are those of `lord.data.classes`."""
 
 BACKDOORS = {
     "baddiffusion": 1,
@@ -88,6 +96,25 @@ DETECTORS = {
 }
 """What finds triggers and backdoors, see `lord.backdoors`."""
 
+PIXEL_PURIFIERS = {"diffpure": 1, "diffpure_ode": 1, "gdmp": 1, "gridpure": 1, "robust": 1}
+"""What takes perturbations out of pictures in front of a classifier, see
+`lord.purifiers.pixel_diffusion`."""
+
+CLASSIFIERS = {"residual": 1, "attention": 1}
+"""Networks that tell classes of pictures apart, see `lord.models.classifiers`."""
+
+EVASIONS = {
+    "pgd": 1,
+    "bpda": 1,
+    "apgd_ce": 1,
+    "apgd_dlr": 1,
+    "apgd_t": 1,
+    "fab_t": 1,
+    "square": 1,
+    "spatial": 1,
+}
+"""Attacks that make a classifier err on a picture, see `lord.attacks.evasion`."""
+
 DOMAINS = ("portraits", "landscapes")
 """What is rendered, see `lord.data`."""
 
@@ -100,6 +127,9 @@ COMPONENTS = {
     "step": STEPS,
     "backdoor": BACKDOORS,
     "detector": DETECTORS,
+    "pixel_purifier": PIXEL_PURIFIERS,
+    "classifier": CLASSIFIERS,
+    "evasion": EVASIONS,
 }
 
 

@@ -15,6 +15,9 @@ from torch import Tensor
 from torchmetrics.functional.image import structural_similarity_index_measure
 
 from lord.adapter import adapter_tensors, remove_adapters
+from lord.attacks.evasion.evade import evade
+from lord.attacks.evasion.settings import Evasion, Threat
+from lord.attacks.evasion.victim import Victim
 from lord.attacks.pgd import attack, denoising_loss
 from lord.attacks.settings import AttackSettings
 from lord.attacks.through_gate import attack_and_close
@@ -32,6 +35,7 @@ from lord.backdoors.settings import (
     InvisibleSettings,
     ReversionSettings,
 )
+from lord.data.classes import labelled
 from lord.data.subjects import DOMAINS, Subject, sample_domain
 from lord.defences.gates import gate_profile
 from lord.defences.settings import Stage1Settings
@@ -43,15 +47,19 @@ from lord.metrics.features import load_features
 from lord.metrics.fid import extract, fid
 from lord.metrics.identity import identity_match
 from lord.metrics.validation import identity_of
+from lord.models.classifiers import build_classifier
 from lord.models.embedded import TINY, build_pipeline
 from lord.models.pipeline import EMBEDDED
 from lord.models.pixel import TINY_PIXEL, build_ddpm, sample
 from lord.models.sample import generate
 from lord.names import COMPONENTS, version_of
-from lord.purifiers import purify
+from lord.purifiers.methods import purify
+from lord.purifiers.pixel_diffusion import purify_pixels
+from lord.purifiers.settings import PixelPurifier
 from lord.training import lora
+from lord.training.classifiers import train_classifier
 from lord.training.lora import finetune
-from lord.training.settings import FinetuneSettings
+from lord.training.settings import ClassifierSettings, FinetuneSettings
 
 GOLDEN = Path(__file__).with_name("golden.json")
 PROMPTS, SEEDS = ["a portrait of sks person", "a landscape of dunes"], [1, 2]
@@ -143,6 +151,9 @@ def measured(pipeline, images, metric):
 def stepped(pipeline, images, step):
     if step == "renderer":
         return fingerprint(*(sample_domain(d, "evaluation", range(4), 32).images for d in DOMAINS))
+    if step == "labels":
+        found = [labelled(domain, "test", range(10), 16) for domain in DOMAINS]
+        return fingerprint(*(part for one in found for part in (one.images, one.labels)))
     if step == "sampler":
         return fingerprint(generate(pipeline, PROMPTS, SEEDS, steps=3))
     if step == "pixel_sampler":
@@ -188,6 +199,34 @@ def detected(pipeline, images, detector):
     return fingerprint(log_ratio(images, images[0] / 4, 0.6), log_ratio(images, images[1] / 4))
 
 
+def purified_in_pixels(pipeline, images, method):
+    few = {"steps": 2, "rounds": 2 if method == "gridpure" else 1}
+    small, auxiliary = torch.nn.functional.avg_pool2d(images, 4), build_classifier("residual", 8)
+    settings = PixelPurifier(method=method, **few)
+    return fingerprint(purify_pixels(tiny_ddpm(), small, SEEDS, settings, auxiliary))
+
+
+def classified(pipeline, images, architecture):
+    pool, found = labelled("portraits", "train", range(20), 16), []
+    for method in ("standard", "pgd", "trades"):
+        few = {"steps": 2, "batch_size": 10, "attack_steps": 1, "learning_rate": 1e-3}
+        settings = ClassifierSettings(architecture=architecture, method=method, **few)
+        found.append(train_classifier(pool, settings)(pool.images))
+    return fingerprint(*found)
+
+
+def evaded(pipeline, images, method):
+    """At random weights, whose answers are the labels; smooth, but for the signs of steps."""
+    classifier = build_classifier("residual", 32).requires_grad_(False)
+    labels = classifier(images).argmax(1)
+    threats = [Threat(norm="flow", eps=0.5)] if method == "spatial" else [Threat(eps=0.03)]
+    threats += [] if method == "spatial" else [Threat(norm="l2", eps=1.0)]
+    settings = Evasion(method=method, steps=5, draws=1, targets=1)
+    victim = Victim(classifier)
+    found = [evade(victim, images, labels, threat, settings, SEEDS) for threat in threats]
+    return fingerprint(*((one - images) * 255 for one in found))
+
+
 def tiny_ddpm():
     torch.manual_seed(0)
     pipeline = build_ddpm(TINY_PIXEL)
@@ -204,6 +243,9 @@ CELLS = {
     "step": stepped,
     "backdoor": poisoned,
     "detector": detected,
+    "pixel_purifier": purified_in_pixels,
+    "classifier": classified,
+    "evasion": evaded,
 }
 NAMES = [f"{kind}:{name}" for kind in CELLS for name in COMPONENTS[kind]]
 

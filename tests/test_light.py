@@ -8,6 +8,7 @@ import pytest
 
 HEAVY = {"torch", "diffusers", "transformers", "peft", "torchmetrics", "scipy.stats"}
 LIGHT = (
+    "lord.experiments.purification.protocol",
     "lord.files",
     "lord.metrics.interval",
     "lord.models.card",

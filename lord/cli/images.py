@@ -160,7 +160,7 @@ def purify(
         Purifier,
         typer.Option(
             help="jpeg, blur, total_variation and adverse_cleaner are filters; diffpure, gridpure, "
-            "impress and cat use the model. Each is explained in lord.purifiers."
+            "impress and cat use the model. Each is explained in lord.purifiers.methods."
         ),
     ] = "diffpure",
     caption: Caption = "a photograph",
@@ -186,8 +186,8 @@ def purify(
     """
     require_folders(images, out)
     from lord.data.folder import load_folder, save_images
-    from lord.purifiers import TOGETHER
-    from lord.purifiers import purify as purified
+    from lord.purifiers.methods import TOGETHER
+    from lord.purifiers.methods import purify as purified
     from lord.seeding import derive_seed
 
     pipeline = open_pipeline(model, device, dtype)

@@ -5,7 +5,7 @@ networks see these), ``stage1`` (the defence learns from these) and ``evaluation
 that are attacked, fine-tuned and measured).
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from types import ModuleType
 
@@ -45,7 +45,7 @@ def sample_domain(domain: str, split: str, indices: Iterable[int], size: int = 6
     indices = list(indices)
     identities = [_identity_seed(domain, split, index) for index in indices]
     visits = [derive_seed(domain, split, index, "single") for index in indices]
-    return _photograph(domain, identities, visits, size)
+    return photograph(domain, identities, visits, size)
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,7 @@ class Subject:
         visits = [
             derive_seed(self.domain, self.split, self.index, purpose, k) for k in range(count)
         ]
-        return _photograph(self.domain, [identity] * count, visits, size)
+        return photograph(self.domain, [identity] * count, visits, size)
 
 
 def _identity_seed(domain: str, split: str, index: int) -> int:
@@ -91,9 +91,21 @@ def _identity_seed(domain: str, split: str, index: int) -> int:
     return derive_seed(domain, split, index, "identity")
 
 
-def _photograph(domain: str, identities: list[int], visits: list[int], size: int) -> Batch:
+def photograph(
+    domain: str,
+    identities: list[int],
+    visits: list[int],
+    size: int,
+    settled: Mapping[str, Tensor] | None = None,
+) -> Batch:
+    """What is drawn from two seeds for each picture, but for attributes that are settled.
+
+    Args:
+        identities, visits: seeds of who or what is shown, and of the circumstances.
+        settled: indices of words by attribute, each of shape (N,).
+    """
     module = domain_module(domain)
-    attributes = _draw(module, identities, visits)
+    attributes = _draw(module, identities, visits) | dict(settled or {})
     # Chunks bound the memory of the painter's intermediate layers.
     chunk = max(1, 64 * 64**2 // size**2)
     pieces = [

@@ -1,8 +1,10 @@
-"""Settings of the training of adapters."""
+"""Settings of the training of adapters and of classifiers."""
 
-from typing import Any
+from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt
+
+from lord.names import CLASSIFIERS
 
 ATTENTION = ("to_q", "to_k", "to_v", "to_out.0")
 LEARNING_RATE = "of AdamW at the start; a cosine takes it down to 2 % of that"
@@ -43,3 +45,31 @@ class FinetuneSettings(AdapterSettings):
     prior_weight: float = Field(
         0.0, ge=0, description="weight of the loss on class images (prior preservation); 0: none"
     )
+
+
+class ClassifierSettings(BaseModel):
+    """How a classifier is trained, plainly or adversarially."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    architecture: Literal[(*CLASSIFIERS,)] = "residual"
+    method: Literal["standard", "pgd", "trades"] = Field(
+        "standard", description="on clean pictures, on attacked ones (PGD-AT), or on both (TRADES)"
+    )
+    images: PositiveInt = Field(8192, description="training pictures, as many of each class")
+    steps: PositiveInt = 1500
+    batch_size: PositiveInt = 64
+    learning_rate: PositiveFloat = Field(2e-3, description="peak of the cosine schedule")
+    weight_decay: float = Field(0.02, ge=0)
+    ema_decay: float = Field(0.99, gt=0, lt=1, description="of the averaged weights")
+    eps: PositiveFloat = Field(8 / 255, description="l∞ budget of the attack it trains against")
+    step_size: PositiveFloat = Field(2 / 255, description="of that attack")
+    attack_steps: PositiveInt = Field(5, description="of that attack")
+    beta: PositiveFloat = Field(6.0, description="weight of the second term of TRADES")
+    checkpoint_every: PositiveInt = 100
+    seed: int = 0
+
+    @property
+    def name(self) -> str:
+        """Such as ``residual-trades``."""
+        return f"{self.architecture}-{self.method}"

@@ -8,7 +8,7 @@ from lord.attacks.settings import AttackSettings
 from lord.attacks.through_purifier import attack_purified
 from lord.data.subjects import Subject
 from lord.models.pipeline import encode_prompts
-from lord.purifiers import purify
+from lord.purifiers.methods import purify
 
 SEEDS = [1, 2]
 SETTINGS = AttackSettings(eps=8 / 255, step_size=2 / 255, steps=8, rounds=1, surrogate="none")

@@ -11,7 +11,7 @@ from lord.cli.options import Domain, Purifier, parse_number
 from lord.cli.settings import options_from
 from lord.data.subjects import DOMAINS
 from lord.defences.settings import Stage1Settings
-from lord.purifiers import PURIFIERS
+from lord.purifiers.methods import PURIFIERS
 from lord.study.profile import load_profile
 from lord.training.settings import FinetuneSettings
 

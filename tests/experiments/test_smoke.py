@@ -56,7 +56,7 @@ def profile(pretrained, pixel_model):
     """The smoke profile with a model that acts in milliseconds."""
     values = yaml.safe_load((PROFILES / "smoke.yaml").read_text()) | {"name": "smoke"}
     values["lord"] |= {"model": str(pretrained / "embedded"), "size": SIZE, "domains": DOMAINS}
-    values["terd"]["model"] = str(pixel_model)
+    values["terd"]["model"] = values["purification"]["model"] = str(pixel_model)
     values["latent_backdoor"]["model"] = str(pretrained / "embedded")
     # Tests compare objectives and seconds, for which the profile does too little.
     values["lord"]["photographs"] = 4

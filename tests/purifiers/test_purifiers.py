@@ -11,8 +11,9 @@ from scipy.optimize import minimize
 
 from lord.data.subjects import sample_domain
 from lord.models.pipeline import decode_latents, encode_images, round_trip
-from lord.purifiers import PURIFIERS, autoencoder, latent_diffusion, purify
+from lord.purifiers import autoencoder, latent_diffusion
 from lord.purifiers.latent_diffusion import diffpure, gridpure
+from lord.purifiers.methods import PURIFIERS, purify
 
 SIZE, SEEDS, PROMPTS = 32, [3, 4, 5], ["a portrait", "a landscape", "a portrait"]
 

@@ -52,7 +52,7 @@ def measure(context: Context, cell: Cell) -> Outcome:
     from lord.experiments.lord.chain.gates import auc, layer_curves, reliability
     from lord.experiments.lord.chain.model import base_pipeline
     from lord.experiments.lord.chain.photographs import photographs_of
-    from lord.purifiers import purify
+    from lord.purifiers.methods import purify
 
     settings, domain, seed = cell.settings, cell["domain"], cell["seed"]
     usual = settings.budget.eps_levels

@@ -14,7 +14,7 @@ from lord.experiments.lord.chain.photographs import attacked_once
 from lord.experiments.lord.protocol import TRAINED, defence_components
 from lord.files import write_text
 from lord.names import DOMAINS
-from lord.purifiers import purify
+from lord.purifiers.methods import purify
 from lord.seeding import derive_seed
 from lord.study.context import Context
 from lord.study.experiment import Settings

@@ -16,7 +16,7 @@ from lord.experiments.lord.cost import STAGE1
 from lord.experiments.lord.protocol import TRAINED
 from lord.experiments.timing import seconds_of_one
 from lord.models.sample import generate
-from lord.purifiers import purify
+from lord.purifiers.methods import purify
 from lord.record import measure
 from lord.study.experiment import Cell
 from lord.training.lora import remove_adapters

@@ -1,0 +1,46 @@
+"""What is left of classifiers behind purifiers, attack by attack."""
+
+from collections.abc import Iterator
+
+from lord.experiments.purification.outcome import made_up_steps, outcome_of
+from lord.experiments.purification.protocol import defence_cell
+from lord.experiments.purification.tables import attack_table, defence_table
+from lord.study.context import Context
+from lord.study.experiment import Cell, Experiment, Outcome, Table
+from lord.study.profile import Profile
+
+
+def cells(profile: Profile) -> Iterator[Cell]:
+    """One cell for each defence and each threat."""
+    protocol = profile["purification"]
+    for defence in protocol.defences:
+        for threat in protocol.threats:
+            attacks = protocol.attacks_on(defence, threat)
+            yield defence_cell("purification_attacks", protocol, defence, threat, attacks)
+
+
+def measure(context: Context, cell: Cell) -> Outcome:
+    """Accuracy before and after each attack, as the worst of several purifications and by vote."""
+    from lord.experiments.purification.chain.gauntlet import run_gauntlet
+
+    return outcome_of(context, cell.settings, run_gauntlet(context, cell.settings))
+
+
+def example(cell: Cell) -> Outcome:
+    """Made-up numbers."""
+    return made_up_steps(cell)
+
+
+EXPERIMENT = Experiment(
+    name="purification_attacks",
+    title="what is left of classifiers behind purifiers, attack by attack",
+    cells=cells,
+    measure=measure,
+    example=example,
+    needs=("classifiers",),
+    kept=lambda records: [r for r in records if r.kind == "purification_attacks"],
+    tables={
+        "purification": Table(("purification_attacks",), defence_table),
+        "purification_attacks": Table(("purification_attacks",), attack_table),
+    },
+)

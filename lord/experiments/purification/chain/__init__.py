@@ -1,0 +1,1 @@
+"""What the experiments on purification compute with: classifiers, victims, and attacks on them."""
