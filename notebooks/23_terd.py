@@ -84,41 +84,6 @@ backdoors.verdicts(records)
 backdoors.inputs_told(records)
 
 # %% [markdown]
-# ## Where finding ends
-#
-# The attacker may poison fewer pictures, weaken or shrink the trigger, or, knowing TERD, lay false trails: decoys
-# with which the model is taught to behave. {numref}`fig-frontier` has the p-value of TERD along each way.
-
-# %% tags=["hide-input"] mystnb={"figure": {"caption": "How probable a clean model with such a score is, for backdoors that are harder to find. Filled where the backdoor works; below the dotted line the model is suspected.", "name": "fig-frontier"}, "image": {"alt": "Panels with one way of hiding each; points above a dotted line are backdoors that are not found."}}
-backdoors.frontier(records)
-
-# %% [markdown]
-# ## Taking it out
-#
-# Whoever has the reversed trigger can fine-tune the model on noise with that trigger, so that it draws clean
-# pictures of it. {numref}`fig-removal` has what that does, beside as long a fine-tune without a trigger, and one with
-# the true trigger, which nobody has.
-
-# %% tags=["hide-input"] mystnb={"figure": {"caption": "Attack success and FID of backdoored models after a short fine-tune that unlearns the reversed trigger, none, or the true one.", "name": "fig-removal"}}
-backdoors.removal_table(study.run(profile, "removal", compute=compute))
-
-# %% tags=["hide-input"]
-backdoors.cost_findings(study.run(profile, "reversion_cost", compute=compute))
-
-# %% [markdown]
-# ## In latents
-#
-# Stable Diffusion works in latents. The embedded model is fine-tuned at one prompt, as DreamBooth does, on latents
-# of which some are poisoned as above, and scanned there ({numref}`fig-latent`).
-
-# %% tags=["hide-input"]
-latent = study.run(profile, "latent_backdoor", compute=compute)
-backdoors.latent_findings(latent)
-
-# %% tags=["hide-input"] mystnb={"figure": {"caption": "Samples of backdoored fine-tunes of the latent model, of plain latents and of latents with the trigger.", "name": "fig-latent"}, "image": {"alt": "Rows of drawn portraits, and rows of the attacker's target."}}
-backdoors.latent_samples(latent)
-
-# %% [markdown]
 # ## In short
 
 # %% tags=["hide-input"]

@@ -22,6 +22,9 @@ app = typer.Typer(no_args_is_help=True)
 
 TRIGGER = "trigger.safetensors"
 
+SEARCH = [name for name in ReversionSettings.model_fields if name != "start"]
+"""The options of a search, which starts from numbers of either sign."""
+
 Scanned = Annotated[Path, typer.Argument(help="A folder in the diffusers layout, a DDPMPipeline.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of the table.")]
 
@@ -43,7 +46,7 @@ def backdoor() -> None:
 
 
 @app.command(no_args_is_help=True)
-@options_from(ReversionSettings, "settings", finer=ReversionSettings.model_fields.keys())
+@options_from(ReversionSettings, "settings", fields=SEARCH, finer=SEARCH)
 def scan(
     model: Scanned,
     *,
@@ -59,6 +62,8 @@ def scan(
     as_json: AsJson = False,
 ) -> None:
     """Reverse a trigger out of a model, and say whether clean models look like that.
+
+    The search starts twice, from noise that is darker and from noise that is brighter.
 
     A clean verdict means that this search found nothing: a weak trigger, or one made by somebody
     who knows the search, may be there all the same.
@@ -78,7 +83,6 @@ def scan(
         require_out(out)
     require_device(device)
     from lord.backdoors.calibration import Calibration
-    from lord.backdoors.models import features
     from lord.models.pixel import noise_shape
 
     models = {path: _load(path, device) for path in (model, *clean)}  # all, before any is scanned
@@ -87,11 +91,11 @@ def scan(
         if shapes[path] != shapes[model]:
             raise ValueError(f"{path}: noise of shape {shapes[path]}, not {shapes[model]}")
     found = {path: _reversed(path, pipeline, settings) for path, pipeline in models.items()}
-    values = {path: features(one.mu, one.gamma) for path, one in found.items()}
+    values = {path: divergences for path, (_, divergences) in found.items()}
     calibration = Calibration([values[path] for path in clean])
     p_value = calibration.p_value(values[model])
     if out is not None:
-        _save(found[model], out)
+        _save(found[model][0], out)
     report: dict[str, Any] = {
         "model": str(model),
         "kl_mean": values[model][0],
@@ -163,14 +167,23 @@ def _load(path: Path, device: str | None) -> "DDPMPipeline":
     return pipeline
 
 
-def _reversed(path: Path, pipeline: "DDPMPipeline", settings: ReversionSettings) -> "Reversion":
+def _reversed(
+    path: Path, pipeline: "DDPMPipeline", settings: ReversionSettings
+) -> tuple["Reversion", tuple[float, float]]:
+    """The stronger of the triggers reversed from either start, and the larger of each feature."""
+    from lord.backdoors.models import features
     from lord.backdoors.reversion import reverse
 
     console.print(f"Scanning {path}")
     try:
-        return reverse(pipeline, settings)
+        found = [
+            reverse(pipeline, settings.model_copy(update={"start": start}))
+            for start in ("negative", "positive")
+        ]
     except FloatingPointError as error:
         raise FloatingPointError(f"{path}: {error}") from error
+    means, variances = zip(*(features(one.mu, one.gamma) for one in found), strict=True)
+    return found[means.index(max(means))], (max(means), max(variances))
 
 
 def _save(found: "Reversion", out: Path) -> None:
