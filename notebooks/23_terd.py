@@ -84,6 +84,14 @@ backdoors.verdicts(records)
 backdoors.inputs_told(records)
 
 # %% [markdown]
+# ## What it takes
+#
+# A step of the reversion goes through the network and back; the second stage also goes through a sampler.
+
+# %% tags=["hide-input"]
+backdoors.cost_findings(study.run(profile, "reversion_cost", compute=compute))
+
+# %% [markdown]
 # ## In short
 
 # %% tags=["hide-input"]
