@@ -26,8 +26,9 @@ ATTACKS = {
 TARGETED = frozenset({"encoder", "diffusion", "mist", "ace", "ace_plus", "mist_v2_fused"})
 """The attacks that need a target."""
 
-ATTACKERS = {"defended": 1, "closing": 1, "through_diffpure": 1}
-"""Attackers who know the defence, see `lord.attacks.through_gate` and ``through_purifier``."""
+ATTACKERS = {"defended": 1, "closing": 1, "through_diffpure": 1, "component": 1}
+"""Attackers who know the defence, see `lord.attacks.through_gate` and ``through_purifier``; the
+last one knows how pictures will be edited, see `lord.attacks.components`."""
 
 PURIFIERS = {
     "jpeg": 1,
@@ -74,6 +75,12 @@ TARGETS = ("hat", "shoe", "cup")
 
 DETECTORS = {"likelihood_ratio": 1, "reversion": 1, "elijah": 1}
 """What finds triggers and backdoors, see `lord.backdoors`."""
+
+TASKS = ("variation", "inpainting", "super-resolution", "reconstruction")
+"""Kinds of editing, see `lord.editing.editors`; the last is the autoencoder alone."""
+
+SCHEDULERS = ("ddim", "dpm", "euler")
+"""Samplers of an edit."""
 
 DOMAINS = ("portraits", "landscapes")
 """What is rendered, see `lord.data`."""

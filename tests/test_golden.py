@@ -15,6 +15,7 @@ from torch import Tensor
 from torchmetrics.functional.image import structural_similarity_index_measure
 
 from lord.adapter import adapter_tensors, remove_adapters
+from lord.attacks.components import attack_component
 from lord.attacks.pgd import attack, denoising_loss
 from lord.attacks.settings import AttackSettings
 from lord.attacks.through_gate import attack_and_close
@@ -36,6 +37,8 @@ from lord.data.subjects import DOMAINS, Subject, sample_domain
 from lord.defences.gates import gate_profile
 from lord.defences.settings import Stage1Settings
 from lord.defences.stage1 import train_defence
+from lord.editing.editors import make_editor
+from lord.editing.settings import EditSettings
 from lord.experiments.lord.chain.model import psnr
 from lord.metrics.clip import load_clip
 from lord.metrics.clip_iqa import clip_iqa
@@ -105,6 +108,12 @@ def defended(pipeline, images, kind):
 
 
 def known(pipeline, images, attacker):
+    if attacker == "component":
+        settings = AttackSettings(component="up.0", eps=8 / 255, step_size=2 / 255, steps=3)
+        how = EditSettings(steps=4, strength=0.5, guidance_scale=3)
+        editor = make_editor("variation", pipeline)
+        perturbed = attack_component([editor], images, PROMPTS, settings, SEEDS, how)
+        return fingerprint((perturbed - images) * 255)
     defended(pipeline, images, "lord")
     attacks = {"defended": attack, "closing": attack_and_close, "through_diffpure": attack_purified}
     settings = AttackSettings(eps=8 / 255, step_size=2 / 255, steps=2, rounds=1, surrogate="none")
