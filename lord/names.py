@@ -56,14 +56,26 @@ METRICS = {
     "denoising_loss": 1,
     "psnr": 1,
     "gates": 1,
+    "edits": 1,
+    "clip_score": 1,
+    "inception_score": 1,
 }
 """Measures of images and networks, see `lord.metrics`, `lord.defences.gates` and ``audit``."""
 
 HIGHER_IS_BETTER = ("clip_iqa", "identity")
 """How the keys of metrics begin that are a quality; the others are a distance."""
 
-STEPS = {"renderer": 1, "finetune": 1, "sampler": 1, "infection": 1, "pixel_sampler": 1}
-"""What every chain from photographs to samples goes through, in latents and in pixels."""
+STEPS = {
+    "renderer": 1,
+    "finetune": 1,
+    "sampler": 1,
+    "infection": 1,
+    "pixel_sampler": 1,
+    "edit": 1,
+    "adaptation": 1,
+    "pretraining": 1,
+}
+"""What every chain from photographs to samples or edits goes through, in latents and in pixels."""
 
 BACKDOORS = {"baddiffusion": 1, "trojdiff_blend": 1, "trojdiff_patch": 1, "invisible": 1}
 """Attacks that hide a trigger in an unconditional model, see `lord.backdoors.poison`; the last one

@@ -6,6 +6,7 @@ numbers: LORD_GOLDEN=write python -m pytest tests/test_golden.py
 
 import json
 import os
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -37,18 +38,21 @@ from lord.data.subjects import DOMAINS, Subject, sample_domain
 from lord.defences.gates import gate_profile
 from lord.defences.settings import Stage1Settings
 from lord.defences.stage1 import train_defence
-from lord.editing.editors import make_editor
-from lord.editing.settings import EditSettings
+from lord.editing.adaptation import ADAPTED, adapt, load_adapted
+from lord.editing.editors import Editor, edit, make_editor
+from lord.editing.settings import AdaptationSettings, EditSettings
 from lord.experiments.lord.chain.model import psnr
 from lord.metrics.clip import load_clip
 from lord.metrics.clip_iqa import clip_iqa
+from lord.metrics.edits import clip_score, inception_score, similarities
 from lord.metrics.features import load_features
 from lord.metrics.fid import extract, fid
 from lord.metrics.identity import identity_match
 from lord.metrics.validation import identity_of
 from lord.models.embedded import TINY, build_pipeline
-from lord.models.pipeline import EMBEDDED
+from lord.models.pipeline import EMBEDDED, load_pipeline
 from lord.models.pixel import TINY_PIXEL, build_ddpm, sample
+from lord.models.pretrain import PretrainSettings, pretrain
 from lord.models.sample import generate
 from lord.names import COMPONENTS, version_of
 from lord.purifiers import purify
@@ -137,6 +141,10 @@ def measured(pipeline, images, metric):
     if metric == "ssim":
         flipped = images.flip(-1)
         return [structural_similarity_index_measure(images, flipped, data_range=1.0).item()]
+    if metric == "edits":
+        return fingerprint(*similarities(images, images.flip(-1)).values())
+    if metric == "clip_score":
+        return fingerprint(clip_score(load_clip(EMBEDDED.parent / "clip"), images, PROMPTS))
     subject = Subject("portraits", "evaluation", 0)
     photographs, others = subject.photographs(6), subject.references(6).images
     if metric == "clip_iqa":
@@ -144,12 +152,16 @@ def measured(pipeline, images, metric):
     network = load_features(EMBEDDED.parent / "features")
     if metric == "fid":
         return [fid(extract(network, others), extract(network, photographs.images))]
+    if metric == "inception_score":
+        features = extract(network, photographs.images)
+        return [inception_score(network, features, "portraits")]
     assert metric == "identity"
     identity = identity_of(subject, photographs)
     return fingerprint(identity_match(network, photographs.images, "portraits", identity))
 
 
 def stepped(pipeline, images, step):
+    folder = Path(tempfile.mkdtemp())
     if step == "renderer":
         return fingerprint(*(sample_domain(d, "evaluation", range(4), 32).images for d in DOMAINS))
     if step == "sampler":
@@ -164,6 +176,32 @@ def stepped(pipeline, images, step):
         small = torch.nn.functional.avg_pool2d(images, 4)
         settings = InfectionSettings(steps=3, batch_size=4, learning_rate=1e-2)
         return fingerprint(*infect(tiny_ddpm(), small, [poison], settings).unet.parameters())
+    if step == "edit":
+        how = EditSettings(steps=4, strength=0.5, guidance_scale=3)
+        small = torch.nn.functional.avg_pool2d(images, 4)
+        return fingerprint(
+            edit(make_editor("variation", pipeline), images, PROMPTS, SEEDS, how),
+            edit(Editor("variation", tiny_ddpm()), small, PROMPTS, SEEDS, how),
+        )
+    if step == "adaptation":
+        few = AdaptationSettings(pool=2, steps=2, batch_size=1, rank=2)
+        learned = [
+            load_adapted(pipeline, adapt(pipeline, task, folder / task, few), task).conv_in.weight
+            for task in ADAPTED
+        ]
+        return fingerprint(*learned)
+    if step == "pretraining":
+        few = PretrainSettings(
+            pool=2,
+            vae_steps=2,
+            vae_batch=2,
+            unet_steps=2,
+            unet_batch=2,
+            mixed_precision="no",
+            architecture=TINY,
+        )
+        made = load_pipeline(pretrain(folder / "pretrained", few), "cpu")
+        return fingerprint(*made.vae.parameters(), *made.unet.parameters())
     assert step == "finetune"
     settings = FinetuneSettings(steps=3, batch_size=2, rank=2, alpha=2)
     finetune(pipeline, images, PROMPTS, settings)

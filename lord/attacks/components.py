@@ -19,10 +19,10 @@ from torch import Tensor, nn
 from lord.attacks.ball import quantise, start
 from lord.attacks.pgd import ascend, frozen
 from lord.attacks.settings import COMPONENT, AttackSettings
-from lord.editing.editors import Editor, make_request, run
+from lord.editing.editors import Editor, runner
 from lord.editing.settings import EditSettings
 from lord.models.components import catch, modules_of
-from lord.models.pipeline import check_images, pad
+from lord.models.pipeline import check_images
 from lord.progress import track
 from lord.seeding import derive_seed
 
@@ -161,13 +161,12 @@ def attack_component(
         painted = None if masks is None else masks[rows]
         found = []
         for editor, parts in zip(editors, modules, strict=True):
-            wanted = make_request(editor, prompts[rows], noises[rows], painted)
-            edits = partial(_run_padded, editor, request=wanted, settings=how)
+            edits = runner(editor, prompts[rows], noises[rows], how, painted)
             found.append(make_reference(parts, edits, original[rows], window))
         return found
 
-    networks = [part for e in editors for part in (e.pipeline.vae, e.pipeline.unet)]
-    with frozen(*networks):
+    networks = [part for e in editors for part in e.pipeline.components.values()]
+    with frozen(*(part for part in networks if isinstance(part, nn.Module))):
         attacked = attack_features(original, settings, seeds, references, batch_size)
     return quantise(attacked, original, settings.eps, settings.norm)
 
@@ -175,11 +174,6 @@ def attack_component(
 def edit_seeds(seeds: Sequence[int]) -> list[int]:
     """The seeds of the noise with which an attack edits its pictures."""
     return [derive_seed(seed, "edit") for seed in seeds]
-
-
-def _run_padded(editor: Editor, images: Tensor, request, settings: EditSettings) -> Tensor:
-    """The edit of pictures of any size."""
-    return run(editor, pad(editor.pipeline, images), request, settings)
 
 
 def _per_picture(difference: Tensor, count: int) -> Tensor:

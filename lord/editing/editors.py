@@ -5,14 +5,16 @@ pipelines would encode one by one and draw a sample: an edit then depends on noi
 """
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
 from diffusers import (
     AutoencoderKL,
     DDIMScheduler,
+    DDPMPipeline,
     DDPMScheduler,
     DiffusionPipeline,
     DPMSolverMultistepScheduler,
@@ -25,8 +27,9 @@ from diffusers import (
 )
 from torch import Tensor
 
+from lord.editing.pixel import vary
 from lord.editing.settings import EditSettings
-from lord.models.pipeline import check_images, decode_latents, encode_images, encode_prompts
+from lord.models.pipeline import check_images, decode_latents, encode_images, encode_prompts, pad
 from lord.names import TASKS
 from lord.progress import track
 from lord.seeding import generators
@@ -44,7 +47,10 @@ GREY = 0.5
 
 @dataclass(frozen=True)
 class Editor:
-    """A task and the stock pipeline that does it; see `lord.names.TASKS`."""
+    """A task and the stock pipeline that does it; see `lord.names.TASKS`.
+
+    A model in pixel space, a `DDPMPipeline`, knows variation alone, and no prompts.
+    """
 
     task: str
     pipeline: DiffusionPipeline
@@ -158,6 +164,32 @@ def run(editor: Editor, images: Tensor, request: Request, settings: EditSettings
     return call(pipeline, **options)[0].float()
 
 
+def runner(
+    editor: Editor,
+    prompts: Sequence[str],
+    seeds: Sequence[int],
+    settings: EditSettings,
+    masks: Tensor | None = None,
+) -> Callable[[Tensor], Tensor]:
+    """What an editor makes of N pictures in [0, 1] of any size, as `run`, for given prompts.
+
+    Raises:
+        ValueError: as `make_request`.
+    """
+    if isinstance(editor.pipeline, DDPMPipeline):
+        return partial(vary, editor.pipeline, seeds=seeds, settings=settings)
+    if masks is not None:
+        masks = pad(editor.pipeline, masks)
+    request = make_request(editor, prompts, seeds, masks)
+
+    def edited(images: Tensor) -> Tensor:
+        # Latents, which have other channels than pictures, have their size already.
+        seen = pad(editor.pipeline, images) if images.shape[1] == 3 else images
+        return run(editor, seen, request, settings)
+
+    return edited
+
+
 def make_request(
     editor: Editor, prompts: Sequence[str], seeds: Sequence[int], masks: Tensor | None = None
 ) -> Request:
@@ -202,8 +234,7 @@ def edit(
     edited = []
     for start in track(range(0, len(images), batch_size), editor.task):
         rows = slice(start, start + batch_size)
-        request = make_request(
-            editor, prompts[rows], seeds[rows], None if masks is None else masks[rows]
-        )
-        edited.append(run(editor, images[rows].to(editor.pipeline.device), request, settings).cpu())
+        painted = None if masks is None else masks[rows]
+        edits = runner(editor, prompts[rows], seeds[rows], settings, painted)
+        edited.append(edits(images[rows].to(editor.pipeline.device)).cpu())
     return torch.cat(edited)

@@ -9,11 +9,14 @@ pattern, such as ``*.residual``.
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from fnmatch import fnmatchcase
+from pathlib import Path
 
 from diffusers import DiffusionPipeline
 from diffusers.models.attention_processor import Attention
 from diffusers.models.resnet import ResnetBlock2D
 from torch import Tensor, nn
+
+from lord.models.card import EMBEDDED
 
 DENOISERS = ("unet", "transformer", "prior")
 AUTOENCODERS = ("vae", "vqvae", "movq")
@@ -45,6 +48,27 @@ def components(pipeline: DiffusionPipeline) -> dict[str, list[nn.Module]]:
     for name in ("post_quant_conv", "decoder"):
         _add(found, name, getattr(autoencoder, name, None))
     return found
+
+
+def load_any(model: str | Path) -> DiffusionPipeline:
+    """Load a pipeline of any kind, on the CPU: ``"embedded"``, a diffusers folder, or a hub model.
+
+    Raises:
+        FileNotFoundError: ``model`` is a path without a pipeline.
+        OSError: the hub model cannot be reached or does not exist.
+        ValueError: it is no pipeline that diffusers knows.
+    """
+    source = EMBEDDED if str(model) == "embedded" else Path(model).expanduser()
+    looks_local = source.is_absolute() or source.exists() or str(model).startswith(".")
+    if looks_local and not (source / "model_index.json").is_file():
+        raise FileNotFoundError(
+            f"{source}: no diffusers pipeline there (model_index.json is missing)"
+        )
+    name = source if looks_local else str(model)
+    try:
+        return DiffusionPipeline.from_pretrained(name, use_safetensors=True)
+    except AttributeError as error:
+        raise ValueError(f"{model}: no pipeline that diffusers knows ({error})") from error
 
 
 def part_of(pipeline: DiffusionPipeline, names: Sequence[str]) -> nn.Module | None:

@@ -35,7 +35,7 @@ def test_names_follow_the_data(pipeline):
         ("encoder", {"encoder"}),
         (
             "*.feed_forward",
-            {f"{s}.feed_forward" for s in "down.0 down.1 mid up.0 up.1".split()},
+            {f"{s}.feed_forward" for s in ["down.0", "down.1", "mid", "up.0", "up.1"]},
         ),
     ],
 )

@@ -1,0 +1,32 @@
+"""Variation by an unconditional model in pixel space, which has no encoder."""
+
+from collections.abc import Sequence
+
+import torch.nn.functional as F
+from diffusers import DDIMScheduler, DDPMPipeline
+from torch import Tensor
+
+from lord.editing.settings import EditSettings
+from lord.models.pixel import noise_shape
+from lord.seeding import noise
+
+
+def vary(
+    pipeline: DDPMPipeline, images: Tensor, seeds: Sequence[int], settings: EditSettings
+) -> Tensor:
+    """Images (N, C, h, w) in [0, 1] at the model's size: noised to a strength, and denoised.
+
+    SDEdit (Meng et al., arXiv:2108.01073) with the steps of DDIM that stock image variation takes;
+    differentiable in the images, which are scaled to that size first.
+    """
+    shape = noise_shape(pipeline)
+    if images.shape[2:] != shape[1:]:
+        images = F.interpolate(images, shape[1:], mode="bilinear", antialias=True)
+    sampler = DDIMScheduler.from_config(pipeline.scheduler.config)
+    sampler.set_timesteps(settings.steps, device=images.device)
+    times = sampler.timesteps[-max(1, int(settings.steps * settings.strength)) :]
+    epsilon = noise(seeds, shape, images.device, images.dtype)
+    x = sampler.add_noise(images * 2 - 1, epsilon, times[:1])
+    for time in times:
+        x = sampler.step(pipeline.unet(x, time).sample, time, x).prev_sample
+    return (x / 2 + 0.5).clamp(0, 1)
