@@ -144,7 +144,9 @@ def measured(pipeline, images, metric):
     if metric == "edits":
         return fingerprint(*similarities(images, images.flip(-1)).values())
     if metric == "clip_score":
-        return fingerprint(clip_score(load_clip(EMBEDDED.parent / "clip"), images, PROMPTS))
+        batch = sample_domain("portraits", "evaluation", range(4), 64)
+        clip = load_clip(EMBEDDED.parent / "clip")
+        return fingerprint(clip_score(clip, batch.images, batch.captions))
     subject = Subject("portraits", "evaluation", 0)
     photographs, others = subject.photographs(6), subject.references(6).images
     if metric == "clip_iqa":

@@ -24,14 +24,14 @@ def test_components_of_any_pipeline_are_listed(pretrained, pixel_model, pipeline
 @pytest.mark.usefixtures("few_draws")
 def test_a_component_is_attacked(album, tmp_path, few):
     run("attack", album, tmp_path, "--component", "up.0.attention", *few)
-    before, after = (load_originals(folder).images for folder in (album, tmp_path))
+    before, after = (list(load_originals(folder).images) for folder in (album, tmp_path))
     for one, other in zip(before, after, strict=True):
         assert 0 < (one - other).abs().max() <= 8 / 255 + 1e-6
     kept = {path.name: path.stat().st_mtime_ns for path in tmp_path.glob("*.png")}
     run("attack", album, tmp_path, "--component", "up.0.attention", *few)
     assert kept == {path.name: path.stat().st_mtime_ns for path in tmp_path.glob("*.png")}
     run("attack", album, tmp_path, "--component", "encoder", *few)
-    again = load_originals(tmp_path).images
+    again = list(load_originals(tmp_path).images)
     assert not all(torch.equal(a, b) for a, b in zip(after, again, strict=True))
 
 

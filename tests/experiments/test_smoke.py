@@ -56,6 +56,8 @@ def profile(pretrained, pixel_model):
     values = yaml.safe_load((PROFILES / "smoke.yaml").read_text()) | {"name": "smoke"}
     values["lord"] |= {"model": str(pretrained / "embedded"), "size": SIZE}
     values["terd"]["model"] = str(pixel_model)
+    values["components"] |= {"model": str(pretrained / "embedded"), "pixel_model": str(pixel_model)}
+    values["components"]["size"] = SIZE
     # Tests compare objectives and seconds, for which the profile does too little.
     values["lord"]["photographs"] = 4
     values["lord"]["budget"] = {"eps_levels": 8, "step_levels": 2, "steps": 4}

@@ -39,8 +39,9 @@ def measure(context: Context, cell: Cell) -> Outcome:
     from lord.experiments.components.chain.pictures import pictures_of
 
     settings, task = cell.settings, cell["task"]
-    pictures = pictures_of(settings, cell["domain"], task)
     attackers = [editor_of(context, settings, task, settings.attack_edit.scheduler)]
+    factor = attackers[0].pipeline.vae_scale_factor
+    pictures = pictures_of(settings, cell["domain"], task, factor)
     attacked = attacked_once(context, cell, attackers, pictures, cell["component"], {"task": task})
     editor = editor_of(context, settings, task, settings.edit.scheduler)
     return judge_attack(context, cell, editor, pictures, attacked)

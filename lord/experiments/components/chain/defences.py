@@ -4,7 +4,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from lord.defences.saved import load_defence
@@ -69,9 +68,7 @@ def _purified(context: Context, cell: Cell, pictures: Pictures, images: Tensor) 
     if defence == PIXEL_DIFFPURE:
         model = pixel_editor(context, settings).pipeline
         with torch.no_grad():
-            small = vary(model, images, seeds, PIXEL_PURIFYING)
-        size = images.shape[2:]
-        images = F.interpolate(small, size, mode="bicubic", antialias=True).clamp(0, 1)
+            images = vary(model, images, seeds, PIXEL_PURIFYING)
     elif defence in PURIFIERS:
         images = purify(pipeline_of(context, settings), images, pictures.prompts, seeds, defence)
     return (images * 255).round() / 255

@@ -12,9 +12,6 @@ from lord.models.pretrain import vary_caption
 from lord.seeding import derive_seed
 from lord.study.experiment import Settings
 
-FACTOR = 4
-"""How many times smaller the pictures of super-resolution are."""
-
 
 @dataclass(frozen=True)
 class Pictures:
@@ -34,14 +31,20 @@ class Pictures:
     masks: Tensor | None = None
 
 
-def pictures_of(settings: Settings, domain: str, task: str = "variation") -> Pictures:
-    """One picture each of people or places that no model has seen, described in its prompt."""
+def pictures_of(
+    settings: Settings, domain: str, task: str = "variation", factor: int = 1
+) -> Pictures:
+    """One picture each of people or places that no model has seen, described in its prompt.
+
+    Args:
+        factor: how many times smaller the pictures of super-resolution are.
+    """
     batch = sample_domain(domain, "evaluation", range(settings.pictures), settings.size)
     originals = (batch.images * 255).round() / 255
     seeds = [derive_seed("components", domain, k) for k in range(settings.pictures)]
     images, masks = originals, None
     if task == "super-resolution":
-        images = (shrink(originals, FACTOR, "box") * 255).round() / 255
+        images = (shrink(originals, factor, "box") * 255).round() / 255
     if task == "inpainting":
         kinds = ("shape", "segment")
         masks = torch.stack(

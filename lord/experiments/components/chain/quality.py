@@ -15,8 +15,8 @@ from lord.study.experiment import Cell, Outcome
 def quality(context: Context, cell: Cell) -> Outcome:
     """What `lord.experiments.components.edits.measure` returns."""
     settings, task = cell.settings, cell["task"]
-    pictures = pictures_of(settings, cell["domain"], task)
     editor = editor_of(context, settings, task, settings.edit.scheduler)
+    pictures = pictures_of(settings, cell["domain"], task, editor.pipeline.vae_scale_factor)
     edited = edit(
         editor, pictures.images, pictures.prompts, pictures.seeds, settings.edit, pictures.masks
     )

@@ -31,7 +31,7 @@ def sibling(context: Context, settings: Settings, name: str) -> StableDiffusionP
     }
     if settings.siblings[name].shares_encoder:
         asked["weights"] = settings.weights["model"]
-    folder = context.path(f"sibling-{name}", asked, ["step:renderer", "step:pretraining"])
+    folder = context.path("sibling", asked, ["step:renderer", "step:pretraining"])
     with context.alone(folder):
         if not (folder / "README.md").is_file():  # which is written last
             _train(context, settings, name, folder)
