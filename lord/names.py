@@ -91,6 +91,9 @@ DETECTORS = {"likelihood_ratio": 1, "reversion": 1, "elijah": 1}
 TASKS = ("variation", "inpainting", "super-resolution", "reconstruction")
 """Kinds of editing, see `lord.editing.editors`; the last is the autoencoder alone."""
 
+ADAPTED = ("inpainting", "super-resolution")
+"""Those whose denoisers learn something beside the model, see `lord.editing.adaptation`."""
+
 SCHEDULERS = ("ddim", "dpm", "euler")
 """Samplers of an edit."""
 

@@ -58,7 +58,7 @@ class Reference:
     @property
     def energy(self) -> float:
         """Σ_k mean f_k(x)², by which distances in different models are compared."""
-        return sum(feature.square().mean().item() for feature in self.features)
+        return sum(feature.float().square().mean().item() for feature in self.features)
 
 
 @torch.no_grad()
@@ -180,4 +180,5 @@ def _per_picture(difference: Tensor, count: int) -> Tensor:
     """The mean square of each picture's rows, shape (count,); guidance has two of each picture."""
     if len(difference) % count:
         raise ValueError(f"{len(difference)} rows of features cannot be those of {count} pictures")
+    difference = difference.to(torch.promote_types(difference.dtype, torch.float32))
     return difference.square().reshape(-1, count, difference[0].numel()).mean(dim=(0, 2))

@@ -52,6 +52,8 @@ def pretrain(
     ```
     """
     require_out(out)
+    if model != "embedded" and kind in ("latent", "pixel"):
+        raise ValueError(f"--model: a model of kind {kind} is trained from nothing")
     if kind == "pixel":
         _pretrain_pixel(out, settings)
         return

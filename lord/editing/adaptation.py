@@ -17,22 +17,19 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from lord.data.subjects import DOMAINS
-from lord.editing.editors import GREY
 from lord.editing.kernels import KERNELS, shrink
-from lord.editing.masks import shape_mask
+from lord.editing.masks import covered, shape_mask
 from lord.editing.settings import AdaptationSettings
 from lord.files import save_tensors, write_text
 from lord.models.card import write_card
 from lord.models.diffusion import training_schedule
 from lord.models.pipeline import encode_images, encode_prompts
 from lord.models.pretrain import render_bytes
+from lord.names import ADAPTED
 from lord.progress import track
 from lord.record import describe_device
 from lord.seeding import derive_seed, generators
 from lord.training.loop import train
-
-ADAPTED = ("inpainting", "super-resolution")
-"""The tasks whose U-Nets have channels of their own."""
 
 FILE = "adaptation.safetensors"
 WHOLE = ("conv_in", "class_embedding")
@@ -207,7 +204,7 @@ def _given(
     seeds = [derive_seed(seed, k) for k in range(len(images))]
     if task == "inpainting":
         masks = torch.stack([shape_mask(one, *images.shape[2:]) for one in seeds])
-        masked = encode_images(pipeline, images + masks * (GREY - images)).float().cpu()
+        masked = encode_images(pipeline, covered(images, masks)).float().cpu()
         return torch.cat((F.interpolate(masks, masked.shape[2:]), masked), 1), None
     (generator,) = generators([derive_seed(seed, "small")])
     names = list(KERNELS)

@@ -17,15 +17,12 @@ from torch import Tensor
 
 from lord.data.canvas import uniform
 from lord.editing.kernels import KERNELS, shrink
-from lord.editing.masks import mask_of
+from lord.editing.masks import covered, mask_of
 from lord.files import replacing, save_png, write_text
 from lord.metrics.clip_iqa import ClipEncoder
 from lord.metrics.edits import clip_cosines
 
 SPLIT, METADATA, SHEET = "train", "metadata.jsonl", "contact_sheet.png"
-GREY = 0.5
-"""What a corrupted picture shows where the mask is 1."""
-
 SHEET_SIDE, SHEET_ROWS = 96, 16
 """Of the contact sheet: the side of a picture, and the most rows that it shows."""
 
@@ -45,8 +42,11 @@ def inpainting_sample(image: Tensor, prompt: str, seed: int) -> Sample:
     """
     kind = "segment" if uniform([seed], "kind").item() < 0.5 else "shape"
     mask = mask_of(image, seed, kind)
-    corrupted = image + mask * (GREY - image)
-    pictures = {"image": image, "mask": mask.expand(3, -1, -1), "corrupted": corrupted}
+    pictures = {
+        "image": image,
+        "mask": mask.expand(3, -1, -1),
+        "corrupted": covered(image, mask),
+    }
     return Sample(pictures, {"prompt": prompt, "painted": round(mask.mean().item(), 4)})
 
 

@@ -27,6 +27,7 @@ from diffusers import (
 )
 from torch import Tensor
 
+from lord.editing.masks import covered
 from lord.editing.pixel import vary
 from lord.editing.settings import EditSettings
 from lord.models.pipeline import check_images, decode_latents, encode_images, encode_prompts, pad
@@ -40,9 +41,6 @@ SAMPLERS = {
     "euler": EulerDiscreteScheduler,
 }
 """The schedulers of `lord.names.SCHEDULERS`."""
-
-GREY = 0.5
-"""What stands in a picture where the mask is 1: zero in [-1, 1]."""
 
 
 @dataclass(frozen=True)
@@ -153,7 +151,7 @@ def run(editor: Editor, images: Tensor, request: Request, settings: EditSettings
         options |= {"image": latents, "strength": settings.strength}
     elif editor.task == "inpainting":
         masks = request.masks.to(images)
-        known = encode_images(pipeline, images + masks * (GREY - images))
+        known = encode_images(pipeline, covered(images, masks))
         height, width = images.shape[2:]
         options |= {"image": known, "masked_image_latents": known, "mask_image": masks}
         options |= {"strength": 1.0, "height": height, "width": width}

@@ -19,6 +19,9 @@ SMALLEST_SEGMENT = 0.05
 LARGEST_SEGMENT = 0.6
 """The share up to which something is left around it."""
 
+GREY = 0.5
+"""What stands in a picture where a mask covers it: zero in [-1, 1]."""
+
 COLOURS, WORKING_SIDE = 5, 96
 """Of the segmentation: the number of colours, and the side to which pictures are shrunk for it."""
 
@@ -84,6 +87,11 @@ def segments(image: Tensor) -> list[Tensor]:
             if SMALLEST_SEGMENT < mask.mean() < LARGEST_SEGMENT:
                 found.append(mask)
     return sorted(found, key=lambda mask: -mask.mean().item())
+
+
+def covered(images: Tensor, masks: Tensor) -> Tensor:
+    """Images in [0, 1], grey where the masks are 1."""
+    return images + masks * (GREY - images)
 
 
 def mask_of(image: Tensor, seed: int, kind: str) -> Tensor:

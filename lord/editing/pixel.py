@@ -20,7 +20,7 @@ def vary(
     differentiable in the images, which are scaled to the model's size and back.
     """
     shape, size = noise_shape(pipeline), images.shape[2:]
-    images = _scaled(images, shape[1:])
+    images = _scaled(images.to(pipeline.device), shape[1:])
     sampler = DDIMScheduler.from_config(pipeline.scheduler.config)
     sampler.set_timesteps(settings.steps, device=images.device)
     times = sampler.timesteps[-max(1, int(settings.steps * settings.strength)) :]

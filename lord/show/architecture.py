@@ -21,24 +21,24 @@ if TYPE_CHECKING:
 
 KINDS = {
     "residual": "residual",
-    "attention.self": "self-attention",
-    "attention.cross": "cross-attention",
-    "feed_forward": "feed-forward",
+    "attention.self": "self-att.",
+    "attention.cross": "cross-att.",
+    "feed_forward": "feed-fwd",
 }
 """What a block of the denoiser is made of, from the top down, with the words on it."""
 
 AROUND = {
     "encoder": "encoder",
     "quant_conv": "quant",
-    "conv_in": "first conv",
-    "conv_out": "last conv",
-    "post_quant_conv": "post-quant",
+    "conv_in": "conv in",
+    "conv_out": "conv out",
+    "post_quant_conv": "quant⁻¹",
     "decoder": "decoder",
 }
 """What stands before and after the blocks, in the order of the data."""
 
 BEFORE = ("encoder", "quant_conv", "conv_in")
-WIDE, HIGH, GAP = 1.0, 0.36, 0.3
+WIDE, HIGH, GAP = 1.3, 0.36, 0.22
 
 
 def architecture(
@@ -58,7 +58,7 @@ def _draw(records: Sequence[Record], measure: str) -> "Figure":
     rows = paired_table(records)
     domains = list(dict.fromkeys(rows["domain"]))
     figure, panels = plt.subplots(
-        len(domains), 1, figsize=(WIDTH, 2.5 * len(domains)), squeeze=False
+        len(domains), 1, figsize=(WIDTH, 2.1 * len(domains) + 0.6), squeeze=False
     )
     column = f"lead_{measure}"
     shades = Normalize(0, max(float(rows[column].max()), 1e-9))
@@ -71,7 +71,7 @@ def _draw(records: Sequence[Record], measure: str) -> "Figure":
         panel.set_title(domain)
     scale = ScalarMappable(shades, cmap="Oranges")
     words = {"psnr": "dB of PSNR lost beyond noise"}.get(measure, f"{measure} lost beyond noise")
-    figure.colorbar(scale, ax=list(panels[:, 0]), label=words, shrink=0.7)
+    figure.colorbar(scale, ax=list(panels[:, 0]), label=words, orientation="horizontal", shrink=0.6)
     return mark(figure, records)
 
 
@@ -127,7 +127,7 @@ def _draw_model(panel: Axes, found: Mapping[str, tuple[float, bool]], shades: No
             words,
             ha="center",
             va="center",
-            fontsize=4.4,
+            fontsize=4.8,
             color="white" if shade > 0.65 else "black",
         )
     _label_stages(panel, parts)

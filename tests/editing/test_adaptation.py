@@ -120,3 +120,5 @@ def test_the_command_resumes_and_refuses_other_settings(pretrained, tmp_path):
     assert "other settings" in error(*command)
     settings.write_text(yaml.safe_dump({"editng": few}))
     assert "expected the sections editing" in error(*command)
+    from_nothing = ["pretrain", tmp_path / "out", "--kind", "pixel", "--model", "theirs"]
+    assert "trained from nothing" in error(*from_nothing)

@@ -1,12 +1,14 @@
 """Which component of a latent diffusion model breaks, for each task of editing."""
 
 from collections.abc import Iterator
+from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from lord.experiments.components.example import made_up
 from lord.experiments.components.protocol import edit_cell, uses
 from lord.experiments.components.tables import paired_table
+from lord.names import TASKS
 from lord.record import Record
 from lord.study.context import Context
 from lord.study.experiment import Cell, Experiment, Outcome, Section, Table
@@ -16,20 +18,26 @@ from lord.study.profile import Profile
 class ComponentDamage(Section):
     """Which components are attacked."""
 
-    components: tuple[str, ...] = Field(
-        min_length=1, description="names, beginnings of names or patterns, see `lord components`"
+    components: dict[Literal[TASKS], tuple[str, ...]] = Field(
+        description="for each task names, beginnings of names or patterns, see `lord components`"
     )
+
+    @model_validator(mode="after")
+    def _run(self) -> "ComponentDamage":
+        for task, components in self.components.items():
+            if idle := [name for name in components if not uses(task, name)]:
+                raise ValueError(f"components: {task} runs no {idle[0]}")
+        return self
 
 
 def cells(profile: Profile) -> Iterator[Cell]:
-    """One cell for each domain, task and component that the task runs."""
+    """One cell for each domain, task and component."""
     protocol, own = profile["components"], profile["component_damage"]
     for domain in protocol.domains:
-        for task in protocol.tasks:
-            for component in own.components:
-                if uses(task, component):
-                    coordinates = {"domain": domain, "task": task, "component": component}
-                    yield edit_cell("component", protocol, coordinates)
+        for task, components in own.components.items():
+            for component in components:
+                coordinates = {"domain": domain, "task": task, "component": component}
+                yield edit_cell("component", protocol, coordinates)
 
 
 def measure(context: Context, cell: Cell) -> Outcome:

@@ -10,7 +10,7 @@ from lord.experiments.components.protocol import edit_cell, pixel_settings
 from lord.experiments.components.siblings import SIBLINGS, Sibling, Training
 from lord.experiments.components.tables import paired_table
 from lord.experiments.lord.protocol import PROPOSED, TRAINED, defence_components
-from lord.names import DOMAINS, PURIFIERS
+from lord.names import PURIFIERS
 from lord.study.context import Context
 from lord.study.experiment import Cell, Experiment, Outcome, Section, Table
 from lord.study.profile import Profile
@@ -36,7 +36,6 @@ class ComponentDefences(Section):
         PIXEL_DIFFPURE,
         PROPOSED,
     )
-    pixel_domain: Literal[DOMAINS] = Field("portraits", description="that the pixel model draws")
     partner: Sibling = Field(
         SIBLINGS["encoder"], description="whose denoiser takes part in the ensemble"
     )
@@ -56,7 +55,7 @@ def cells(profile: Profile) -> Iterator[Cell]:
                 also |= {"siblings": {MODELS: own.partner}, "training": own.training}
                 components = ("step:pretraining",)
             elif defence == PIXEL_DIFFPURE:
-                if domain != own.pixel_domain:
+                if domain != protocol.pixel_domain:
                     continue
                 also |= pixel_settings(protocol)
             elif defence == PROPOSED:

@@ -24,15 +24,16 @@ class ComponentTransfer(Section):
     prompts: tuple[Literal[PROMPTS], ...] = PROMPTS
     siblings: dict[str, Sibling] = SIBLINGS
     training: Training = Training()
-    pixel: bool = Field(True, description="whether the model in pixels takes part")
+    pixel: bool = Field(True, description="whether the model in pixels takes part, in its domain")
 
 
 def cells(profile: Profile) -> Iterator[Cell]:
     """One cell for each domain and each pair of prompts, and of models."""
     protocol, own = profile["components"], profile["component_transfer"]
     latent = (BASE, *own.siblings)
-    models = (*latent, PIXEL) if own.pixel else latent
     for domain in protocol.domains:
+        drawn = own.pixel and domain == protocol.pixel_domain
+        models = (*latent, PIXEL) if drawn else latent
         for source, victim in product(own.prompts, own.prompts):
             yield _cell(protocol, own, domain, "prompt", source, victim)
         for source, victim in product(models, models):

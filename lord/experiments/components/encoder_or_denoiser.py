@@ -8,7 +8,6 @@ from pydantic import Field
 from lord.experiments.components.example import made_up
 from lord.experiments.components.protocol import edit_cell, pixel_settings
 from lord.experiments.components.tables import paired_table
-from lord.names import DOMAINS
 from lord.study.context import Context
 from lord.study.experiment import Cell, Experiment, Outcome, Section, Table
 from lord.study.profile import Profile
@@ -22,7 +21,6 @@ class EncoderOrDenoiser(Section):
     """What is attacked in the denoiser."""
 
     component: str = Field("*.residual", description="of the denoiser, of any model")
-    pixel_domain: Literal[DOMAINS] = Field("portraits", description="that the pixel model draws")
     variants: tuple[Literal[VARIANTS], ...] = VARIANTS
 
 
@@ -31,7 +29,7 @@ def cells(profile: Profile) -> Iterator[Cell]:
     protocol, own = profile["components"], profile["encoder_or_denoiser"]
     for domain in protocol.domains:
         for variant in own.variants:
-            if variant == "pixels" and domain != own.pixel_domain:
+            if variant == "pixels" and domain != protocol.pixel_domain:
                 continue
             also = pixel_settings(protocol) if variant == "pixels" else {}
             coordinates = {"domain": domain, "variant": variant}

@@ -1,6 +1,7 @@
 """What the experiments on components share: pictures, budget, and how pictures are edited."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import Field, PositiveInt
@@ -8,12 +9,9 @@ from pydantic import Field, PositiveInt
 from lord.attacks.settings import AttackSettings
 from lord.editing.settings import AdaptationSettings, EditSettings
 from lord.experiments.lord.protocol import Budget
-from lord.models.card import PIXEL, weights_checksum, weights_of
-from lord.names import DOMAINS, TASKS
+from lord.models.card import EMBEDDED, PIXEL, weights_checksum, weights_of
+from lord.names import ADAPTED, DOMAINS, TASKS
 from lord.study.experiment import Cell, Section, Settings
-
-ADAPTED = ("inpainting", "super-resolution")
-"""The tasks whose U-Nets learn something beside the model."""
 
 JUDGED = ("metric:edits", "metric:clip_score", "metric:inception_score", "metric:fid")
 """What measures edits."""
@@ -33,6 +31,7 @@ class Protocol(Section):
 
     model: str = Field("embedded", description="'embedded' or a diffusers folder")
     pixel_model: str = Field("embedded", description="'embedded' or an unconditional folder")
+    pixel_domain: Literal[DOMAINS] = Field("portraits", description="all that this one draws")
     size: PositiveInt = Field(64, description="side of the pictures")
     domains: tuple[Literal[DOMAINS], ...] = Field(DOMAINS, min_length=1)
     tasks: tuple[Literal[TASKS], ...] = Field(("variation",), min_length=1)
@@ -88,7 +87,9 @@ def edit_cell(
     settings = Settings.of(protocol, *SHARED).also(weights=weights_of(protocol.model, judged=True))
     taking_part = ["step:renderer", "step:edit", "attacker:component", *JUDGED, *components]
     if task in ADAPTED:
-        settings = settings.also(editing=protocol.editing)
+        learned = weights_checksum(str(learned_beside(protocol.model, task)))
+        how = {"learned": learned} if learned else {"editing": protocol.editing}
+        settings = settings.also(**how)
         taking_part.append("step:adaptation")
     name = "-".join(str(value).replace("*.", "all.") for value in coordinates.values())
     return Cell(
@@ -97,6 +98,12 @@ def edit_cell(
         settings.also(**(also or {})),
         tuple(dict.fromkeys(taking_part)),
     )
+
+
+def learned_beside(model: str, task: str) -> Path:
+    """Where what a model has learned for a task comes with it; there may be no such folder."""
+    folder = EMBEDDED if model == "embedded" else Path(model)
+    return folder.parent / "editing" / task
 
 
 def pixel_settings(protocol: Protocol) -> dict[str, str]:

@@ -14,6 +14,9 @@ PLACES = ("domain", "task", "component", "steps", "scheduler", "variant", "defen
 PER_PICTURE = (*SIMILARITIES, "clip_score")
 OF_A_SET = ("fid", "inception_score")
 
+RESAMPLES = 4000
+"""Bootstrap samples of an interval over dozens of pictures; a row has a dozen intervals."""
+
 
 def paired_table(records: Sequence[Record]) -> pd.DataFrame:
     """A row for each record: edits of attacked and of noisy pictures, and the attack's lead.
@@ -40,7 +43,7 @@ def transfer_table(records: Sequence[Record]) -> pd.DataFrame:
         if itself is not None:
             leads = [_leads(one, "psnr") for one in (record, itself)]
             if sum(leads[1]) > 0:
-                row |= _named("share", ratio_interval(*leads))
+                row |= _named("share", ratio_interval(*leads, resamples=RESAMPLES))
         rows.append(row)
     return pd.DataFrame(rows)
 
@@ -59,8 +62,9 @@ def _numbers(record: Record) -> dict[str, float]:
     for measure in PER_PICTURE:
         for name in ("attack", "noise"):
             values = record.series[f"{name}/{measure}"]
-            row |= _named(f"{measure}_{name}", mean_interval(values))
-        row |= _named(f"lead_{measure}", mean_interval(_leads(record, measure)))
+            row |= _named(f"{measure}_{name}", mean_interval(values, resamples=RESAMPLES))
+        leads = _leads(record, measure)
+        row |= _named(f"lead_{measure}", mean_interval(leads, resamples=RESAMPLES))
     for name in ("clean", "attack", "noise"):
         for measure in OF_A_SET:
             if f"{name}/{measure}" in record.metrics:

@@ -4,13 +4,16 @@ import pytest
 import yaml
 from matplotlib.patches import FancyBboxPatch
 
-from lord.experiments.components.protocol import uses
-from lord.experiments.components.tables import paired_table, transfer_table
+from lord.experiments.components.component_damage import ComponentDamage
+from lord.experiments.components.protocol import Protocol, edit_cell, learned_beside, uses
+from lord.experiments.components.tables import RESAMPLES, paired_table, transfer_table
 from lord.metrics.interval import mean_interval
+from lord.models.card import weights_checksum
 from lord.models.components import matching
 from lord.names import TASKS
 from lord.record import Record
 from lord.show.architecture import AROUND, architecture, places
+from lord.show.transfer import transfer_matrix
 from lord.study.profile import PROFILES, read_profile
 
 BLOCKS = [
@@ -24,7 +27,9 @@ BLOCKS = [
 def profile():
     values = yaml.safe_load((PROFILES / "smoke.yaml").read_text()) | {"name": "parts"}
     values["components"] |= {"pictures": 6}
-    values["component_damage"] = {"components": ["encoder", *BLOCKS, "decoder"]}
+    whole = ["encoder", *BLOCKS, "decoder"]
+    of_tasks = {"variation": whole, "super-resolution": whole[1:], "reconstruction": ["encoder"]}
+    values["component_damage"] = {"components": of_tasks}
     values["component_transfer"] |= {"pixel": True}
     return read_profile(values)
 
@@ -56,9 +61,10 @@ def test_a_task_has_a_cell_for_every_component_that_it_runs(profile):
     assert len({cell.name for cell in cells}) == len(cells)
     found = {task: [c["component"] for c in cells if c["task"] == task] for task in TASKS}
     assert len(found["variation"]) == 2 * (len(BLOCKS) + 2)
-    assert "encoder" not in found["super-resolution"] and "decoder" in found["super-resolution"]
-    assert set(found["reconstruction"]) == {"encoder", "decoder"}
+    assert not found["inpainting"] and len(found["reconstruction"]) == 2
     assert not uses("reconstruction", "*.residual") and uses("inpainting", "encoder")
+    with pytest.raises(ValueError, match="super-resolution runs no encoder"):
+        ComponentDamage(components={"super-resolution": ("mid", "encoder")})
 
 
 def test_only_what_takes_part_is_depended_on(profile):
@@ -76,11 +82,29 @@ def test_only_what_takes_part_is_depended_on(profile):
 
 def test_a_new_task_leaves_other_cells_as_they_are(profile):
     values = yaml.safe_load((PROFILES / "smoke.yaml").read_text()) | {"name": "parts"}
-    few = values | {"components": values["components"] | {"tasks": ["variation"]}}
+    only = {"components": {"variation": ["encoder", "mid.residual"]}}
+    few = values | {"component_damage": only}
     before, after = (read_profile(v).cells("component_damage") for v in (few, values))
     later = {cell.name: cell for cell in after}
     assert len(after) > len(before)
     assert all(later[cell.name].settings.asked == cell.settings.asked for cell in before)
+
+
+def test_what_a_model_has_learned_counts_by_its_weights(tmp_path):
+    """A cell asks how a task is learned only where nothing learned comes with the model."""
+    protocol = Protocol(model=str(tmp_path / "embedded"), pictures=2)
+    place = {"domain": "portraits", "task": "inpainting"}
+    before = edit_cell("edits", protocol, place).settings.values
+    assert "editing" in before and "learned" not in before
+    folder = learned_beside(protocol.model, "inpainting")
+    assert folder == tmp_path / "editing" / "inpainting"
+    folder.mkdir(parents=True)
+    (folder / "adaptation.safetensors").write_bytes(b"weights")
+    weights_checksum.cache_clear()
+    after = edit_cell("edits", protocol, place).settings.values
+    assert after["learned"] and "editing" not in after
+    variation = edit_cell("edits", protocol, place | {"task": "variation"}).settings.values
+    assert "editing" not in variation and "learned" not in variation
 
 
 def test_leads_are_paired_by_picture(records):
@@ -95,7 +119,7 @@ def test_leads_are_paired_by_picture(records):
         )
     ]
     assert tuple(row[["lead_psnr", "lead_psnr_low", "lead_psnr_high"]]) == pytest.approx(
-        tuple(mean_interval(leads))
+        tuple(mean_interval(leads, resamples=RESAMPLES))
     )
     strong = table[table["component"].str.contains("residual")]
     assert (strong["lead_psnr_low"] > 3).all()
@@ -108,8 +132,9 @@ def test_transfer_is_a_share_of_the_attack_on_oneself(records):
     assert own["share"].tolist() == pytest.approx([1] * len(own))
     others = table[(table["source"] != table["victim"]) & (table["source"] != "ensemble")]
     assert (others["share"] < 0.7).all() and (others["share"] > 0.2).all()
-    victims = {"base", "narrow", "encoder", "pixel"}
-    assert set(table[table["source"] == "ensemble"]["victim"]) == victims
+    together = table[table["source"] == "ensemble"].groupby("domain")["victim"].agg(set)
+    assert together["landscapes"] == {"base", "narrow", "encoder"}
+    assert together["portraits"] == {*together["landscapes"], "pixel"}
 
 
 def test_every_part_of_the_model_is_drawn_once_and_coloured_by_its_damage(records):
@@ -130,6 +155,21 @@ def test_every_part_of_the_model_is_drawn_once_and_coloured_by_its_damage(record
         assert brightness(leads.idxmax()) < brightness(leads.idxmin())
         assert brightness("conv_in") == 3  # white: nobody attacked it
     figure.canvas.draw()
+
+
+@pytest.mark.parametrize("kind", ["model", "prompt"])
+def test_a_heat_map_has_a_cell_for_each_pair_with_its_interval(records, kind):
+    chosen = records["component_transfer"]
+    figure = transfer_matrix(chosen, kind)
+    assert len(figure.axes) == 2
+    table = transfer_table(chosen).query("kind == @kind and domain == 'portraits'")
+    panel = figure.axes[0]
+    texts = [text.get_text() for text in panel.texts]
+    assert len(texts) == len(table)
+    assert texts.count("100") == (table["source"] == table["victim"]).sum()
+    assert sum("\n[" in text for text in texts) == (table["source"] != table["victim"]).sum()
+    sources = [label.get_text() for label in panel.get_yticklabels()]
+    assert sources == list(dict.fromkeys(table["source"]))
 
 
 def test_parts_of_the_figure_do_not_overlap():

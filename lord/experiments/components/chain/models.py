@@ -5,13 +5,13 @@ from pathlib import Path
 from diffusers import StableDiffusionPipeline
 
 from lord.api import instruments_for
-from lord.editing.adaptation import FILE, adapt, load_adapted
+from lord.editing.adaptation import adapt, load_adapted
 from lord.editing.editors import Editor, make_editor
-from lord.experiments.components.protocol import ADAPTED
+from lord.experiments.components.protocol import learned_beside
 from lord.metrics.measure import Instruments
-from lord.models.card import EMBEDDED
 from lord.models.pipeline import load_pipeline
 from lord.models.pixel import load_ddpm
+from lord.names import ADAPTED
 from lord.study.context import Context
 from lord.study.experiment import Settings
 
@@ -45,10 +45,8 @@ def pixel_editor(context: Context, settings: Settings) -> Editor:
 
 def _learned(context: Context, settings: Settings, task: str) -> Path:
     """The folder of what a task takes: beside the model, or learned once and kept."""
-    folder = EMBEDDED if settings.model == "embedded" else Path(settings.model)
-    beside = folder.parent / "editing" / task
-    if (beside / FILE).is_file():
-        return beside
+    if "learned" in settings.values:
+        return learned_beside(settings.model, task)
     asked = {"model": settings.model, "weights": settings.weights["model"], "task": task}
     asked["editing"] = settings.editing.model_dump(mode="json", exclude_defaults=True)
     learned = context.path("editing", asked, ["step:renderer", "step:adaptation"])

@@ -3,7 +3,8 @@
 import torch.nn.functional as F
 from torch import Tensor
 
-from lord.editing.editors import GREY, edit
+from lord.editing.editors import edit
+from lord.editing.masks import covered
 from lord.experiments.components.chain.measuring import SHOWN, judged
 from lord.experiments.components.chain.models import editor_of
 from lord.experiments.components.chain.pictures import Pictures, pictures_of
@@ -29,6 +30,6 @@ def quality(context: Context, cell: Cell) -> Outcome:
 def _without_a_model(pictures: Pictures) -> Tensor:
     """What needs no model: grey in the mask, or a small picture scaled up."""
     if pictures.masks is not None:
-        return pictures.images + pictures.masks * (GREY - pictures.images)
+        return covered(pictures.images, pictures.masks)
     size = pictures.originals.shape[2:]
     return F.interpolate(pictures.images, size, mode="bicubic", antialias=True).clamp(0, 1)

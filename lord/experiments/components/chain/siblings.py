@@ -28,9 +28,8 @@ def sibling(context: Context, settings: Settings, name: str) -> StableDiffusionP
     asked = {
         "sibling": settings.siblings[name].model_dump(mode="json"),
         "training": settings.training.model_dump(mode="json"),
+        "weights": settings.weights["model"],  # whose sizes it has, and maybe its encoder
     }
-    if settings.siblings[name].shares_encoder:
-        asked["weights"] = settings.weights["model"]
     folder = context.path("sibling", asked, ["step:renderer", "step:pretraining"])
     with context.alone(folder):
         if not (folder / "README.md").is_file():  # which is written last
