@@ -26,8 +26,9 @@ ATTACKS = {
 TARGETED = frozenset({"encoder", "diffusion", "mist", "ace", "ace_plus", "mist_v2_fused"})
 """The attacks that need a target."""
 
-ATTACKERS = {"defended": 1, "closing": 1, "through_diffpure": 1}
-"""Attackers who know the defence, see `lord.attacks.through_gate` and ``through_purifier``."""
+ATTACKERS = {"defended": 1, "closing": 1, "through_diffpure": 1, "component": 1}
+"""Attackers who know the defence, see `lord.attacks.through_gate` and ``through_purifier``; the
+last one knows how pictures will be edited, see `lord.attacks.components`."""
 
 PURIFIERS = {
     "jpeg": 1,
@@ -55,6 +56,9 @@ METRICS = {
     "denoising_loss": 1,
     "psnr": 1,
     "gates": 1,
+    "edits": 1,
+    "clip_score": 1,
+    "inception_score": 1,
 }
 """Measures of images and networks, see `lord.metrics`, `lord.defences.gates` and ``audit``."""
 
@@ -68,9 +72,12 @@ STEPS = {
     "infection": 1,
     "pixel_sampler": 1,
     "labels": 1,
+    "edit": 1,
+    "adaptation": 1,
+    "pretraining": 1,
 }
-"""What every chain from photographs to samples goes through, in latents and in pixels; ``labels``
-are those of `lord.data.classes`."""
+"""What every chain from photographs to samples or edits goes through, in latents and in pixels;
+``labels`` are those of `lord.data.classes`."""
 
 BACKDOORS = {
     "baddiffusion": 1,
@@ -114,6 +121,15 @@ EVASIONS = {
     "spatial": 1,
 }
 """Attacks that make a classifier err on a picture, see `lord.attacks.evasion`."""
+
+TASKS = ("variation", "inpainting", "super-resolution", "reconstruction")
+"""Kinds of editing, see `lord.editing.editors`; the last is the autoencoder alone."""
+
+ADAPTED = ("inpainting", "super-resolution")
+"""Those whose denoisers learn something beside the model, see `lord.editing.adaptation`."""
+
+SCHEDULERS = ("ddim", "dpm", "euler")
+"""Samplers of an edit."""
 
 DOMAINS = ("portraits", "landscapes")
 """What is rendered, see `lord.data`."""

@@ -6,6 +6,7 @@ numbers: LORD_GOLDEN=write python -m pytest tests/test_golden.py
 
 import json
 import os
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from torch import Tensor
 from torchmetrics.functional.image import structural_similarity_index_measure
 
 from lord.adapter import adapter_tensors, remove_adapters
+from lord.attacks.components import attack_component
 from lord.attacks.evasion.evade import evade
 from lord.attacks.evasion.settings import Evasion, Threat
 from lord.attacks.evasion.victim import Victim
@@ -40,17 +42,22 @@ from lord.data.subjects import DOMAINS, Subject, sample_domain
 from lord.defences.gates import gate_profile
 from lord.defences.settings import Stage1Settings
 from lord.defences.stage1 import train_defence
+from lord.editing.adaptation import ADAPTED, adapt, load_adapted
+from lord.editing.editors import Editor, edit, make_editor
+from lord.editing.settings import AdaptationSettings, EditSettings
 from lord.experiments.lord.chain.model import psnr
 from lord.metrics.clip import load_clip
 from lord.metrics.clip_iqa import clip_iqa
+from lord.metrics.edits import clip_score, inception_score, similarities
 from lord.metrics.features import load_features
 from lord.metrics.fid import extract, fid
 from lord.metrics.identity import identity_match
 from lord.metrics.validation import identity_of
 from lord.models.classifiers import build_classifier
 from lord.models.embedded import TINY, build_pipeline
-from lord.models.pipeline import EMBEDDED
+from lord.models.pipeline import EMBEDDED, load_pipeline
 from lord.models.pixel import TINY_PIXEL, build_ddpm, sample
+from lord.models.pretrain import PretrainSettings, pretrain
 from lord.models.sample import generate
 from lord.names import COMPONENTS, version_of
 from lord.purifiers.methods import purify
@@ -113,6 +120,12 @@ def defended(pipeline, images, kind):
 
 
 def known(pipeline, images, attacker):
+    if attacker == "component":
+        settings = AttackSettings(component="up.0", eps=8 / 255, step_size=2 / 255, steps=3)
+        how = EditSettings(steps=4, strength=0.5, guidance_scale=3)
+        editor = make_editor("variation", pipeline)
+        perturbed = attack_component([editor], images, PROMPTS, settings, SEEDS, how)
+        return fingerprint((perturbed - images) * 255)
     defended(pipeline, images, "lord")
     attacks = {"defended": attack, "closing": attack_and_close, "through_diffpure": attack_purified}
     settings = AttackSettings(eps=8 / 255, step_size=2 / 255, steps=2, rounds=1, surrogate="none")
@@ -136,6 +149,12 @@ def measured(pipeline, images, metric):
     if metric == "ssim":
         flipped = images.flip(-1)
         return [structural_similarity_index_measure(images, flipped, data_range=1.0).item()]
+    if metric == "edits":
+        return fingerprint(*similarities(images, images.flip(-1)).values())
+    if metric == "clip_score":
+        batch = sample_domain("portraits", "evaluation", range(4), 64)
+        clip = load_clip(EMBEDDED.parent / "clip")
+        return fingerprint(clip_score(clip, batch.images, batch.captions))
     subject = Subject("portraits", "evaluation", 0)
     photographs, others = subject.photographs(6), subject.references(6).images
     if metric == "clip_iqa":
@@ -143,12 +162,16 @@ def measured(pipeline, images, metric):
     network = load_features(EMBEDDED.parent / "features")
     if metric == "fid":
         return [fid(extract(network, others), extract(network, photographs.images))]
+    if metric == "inception_score":
+        features = extract(network, photographs.images)
+        return [inception_score(network, features, "portraits")]
     assert metric == "identity"
     identity = identity_of(subject, photographs)
     return fingerprint(identity_match(network, photographs.images, "portraits", identity))
 
 
 def stepped(pipeline, images, step):
+    folder = Path(tempfile.mkdtemp())
     if step == "renderer":
         return fingerprint(*(sample_domain(d, "evaluation", range(4), 32).images for d in DOMAINS))
     if step == "labels":
@@ -166,6 +189,32 @@ def stepped(pipeline, images, step):
         small = torch.nn.functional.avg_pool2d(images, 4)
         settings = InfectionSettings(steps=3, batch_size=4, learning_rate=1e-2)
         return fingerprint(*infect(tiny_ddpm(), small, [poison], settings).unet.parameters())
+    if step == "edit":
+        how = EditSettings(steps=4, strength=0.5, guidance_scale=3)
+        small = torch.nn.functional.avg_pool2d(images, 4)
+        return fingerprint(
+            edit(make_editor("variation", pipeline), images, PROMPTS, SEEDS, how),
+            edit(Editor("variation", tiny_ddpm()), small, PROMPTS, SEEDS, how),
+        )
+    if step == "adaptation":
+        few = AdaptationSettings(pool=2, steps=2, batch_size=1, rank=2)
+        learned = [
+            load_adapted(pipeline, adapt(pipeline, task, folder / task, few), task).conv_in.weight
+            for task in ADAPTED
+        ]
+        return fingerprint(*learned)
+    if step == "pretraining":
+        few = PretrainSettings(
+            pool=2,
+            vae_steps=2,
+            vae_batch=2,
+            unet_steps=2,
+            unet_batch=2,
+            mixed_precision="no",
+            architecture=TINY,
+        )
+        made = load_pipeline(pretrain(folder / "pretrained", few), "cpu")
+        return fingerprint(*made.vae.parameters(), *made.unet.parameters())
     assert step == "finetune"
     settings = FinetuneSettings(steps=3, batch_size=2, rank=2, alpha=2)
     finetune(pipeline, images, PROMPTS, settings)

@@ -139,15 +139,8 @@ def attack(
                     [derive_seed("attack", seed, number, step, k) for seed in seeds[chunk]]
                     for k in range(settings.draws)
                 ]
-                decay = 1 - step / settings.steps if settings.step_decay else 1
-                attacked[chunk] = pgd_step(
-                    [partial(value, seeds=row) for row in draws],
-                    attacked[chunk],
-                    original[chunk],
-                    settings.eps,
-                    settings.step_size * decay,
-                    settings.norm,
-                )
+                losses = [partial(value, seeds=row) for row in draws]
+                attacked[chunk] = ascend(losses, attacked[chunk], original[chunk], settings, step)
     return quantise(attacked, original, settings.eps, settings.norm)
 
 
@@ -173,6 +166,23 @@ def denoising_loss(
             losses = advdm(make_draw(pipeline, seen, text[chunk], [seed] * len(seen)))
             total[chunk] += losses.float().cpu() / draws
     return total
+
+
+def ascend(
+    losses: Sequence[Callable[[Tensor], Tensor]],
+    images: Tensor,
+    original: Tensor,
+    settings: AttackSettings,
+    step: int,
+) -> Tensor:
+    """The images after one step of an attack, as `pgd_step`, by the budget of its settings.
+
+    Args:
+        step: its number, from 0, by which the step shrinks if it does.
+    """
+    decay = 1 - step / settings.steps if settings.step_decay else 1
+    step_size = settings.step_size * decay
+    return pgd_step(losses, images, original, settings.eps, step_size, settings.norm)
 
 
 def pgd_step(

@@ -18,6 +18,9 @@ the bound, reaches about 0.9 ε at the budget of the study: more than twice the 
 attack's lead over the control may be its size.
 """
 
+COMPONENT = "component"
+"""The attack on the features of one component of the model, see `lord.attacks.components`."""
+
 PATTERN = "pattern"
 
 ADVDM = {"eps": 16 / 255, "step_size": 1 / 255, "steps": 100}
@@ -54,6 +57,8 @@ PUBLISHED: dict[str, dict[str, Any]] = {
     "ace": ACE,
     "ace_plus": ACE,
     "mist_v2_fused": ACE,
+    # Of the code for arXiv:2306.08257; it starts at normal numbers, this one at uniform ones.
+    COMPONENT: {"eps": 0.1, "step_size": 0.01, "steps": 15, "random_start": True},
     # No published attack.
     NOISE: {"eps": 8 / 255, "step_size": 1 / 255, "steps": 0, "random_start": True},
 }
@@ -87,10 +92,15 @@ class AttackSettings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    method: Literal[(*ATTACKS,)] = Field(
+    method: Literal[(*ATTACKS, COMPONENT)] = Field(
         "ace",
         description="what the attack pursues: ace drives the model to a target image, advdm away "
         "from the image; noise is no attack but the control of all; see lord.attacks.objectives",
+    )
+    component: str | None = Field(
+        None,
+        description="the component of the model whose features the attack drives away from those "
+        "of the image, such as up.2.attention, with the method of that name; see `lord components`",
     )
     norm: Literal["linf", "l2"] = Field(
         "linf", description="what eps bounds: each pixel, or the length of the whole change"
@@ -127,6 +137,8 @@ class AttackSettings(BaseModel):
     def _as_published(cls, values: Any) -> Any:
         if not isinstance(values, dict):
             return values
+        if values.get("component"):
+            values = {"method": COMPONENT} | values
         published = PUBLISHED.get(values.get("method", "ace"), {})
         if values.get("norm") == "l2":  # all published budgets bound single pixels
             published = {k: v for k, v in published.items() if k not in ("eps", "step_size")}
@@ -139,6 +151,13 @@ class AttackSettings(BaseModel):
                 f"target: {self.method} drives the model to a target image and none is given; set "
                 f"it to '{PATTERN}' or to the path of an image."
             )
+        if (self.method == COMPONENT) != bool(self.component):
+            raise ValueError(
+                f"component: {self.method} with component {self.component!r}; it goes with the "
+                f"method {COMPONENT!r}, and with no other"
+            )
+        if self.method == COMPONENT and not self.random_start:
+            raise ValueError("random_start: the image itself is where features have no gradient")
         if self.norm == "linf" and not 1 / 255 <= self.eps <= 1:
             raise ValueError("eps: expected at least 1/255, one grey level, and at most 1")
         if (self.steps == 0) != (self.method == NOISE):

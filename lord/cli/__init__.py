@@ -9,7 +9,8 @@ from typing import Annotated
 import typer
 
 from lord import __version__
-from lord.cli import backdoor, images, models, samples, study
+from lord.cli import backdoor, dataset, images, models, samples, study
+from lord.cli.components import components
 from lord.cli.errors import ReportingGroup
 from lord.cli.pretraining import pretrain
 
@@ -23,12 +24,13 @@ app = typer.Typer(
 
 PANELS = {
     "Images": (images.render, images.attack, images.purify, images.audit),
-    "Models": (pretrain, models.defend, models.finetune),
+    "Models": (pretrain, models.defend, models.finetune, components),
     "Samples": (samples.generate, samples.evaluate),
 }
 for panel, commands in PANELS.items():
     for command in commands:
         app.command(rich_help_panel=panel, no_args_is_help=True)(command)
+app.add_typer(dataset.app, name="dataset", rich_help_panel="Images")
 app.add_typer(backdoor.app, name="backdoor", rich_help_panel="Models")
 app.add_typer(study.app, name="study", rich_help_panel="The study")
 

@@ -110,8 +110,10 @@ def attack_originals(
     import numpy as np
     import torch
 
+    from lord.attacks.components import attack_component
     from lord.attacks.pgd import attack as perturb
     from lord.data.tiles import join, split
+    from lord.editing.editors import make_editor
     from lord.seeding import derive_seed
 
     parts = [split(image, side) for image in images]
@@ -126,7 +128,13 @@ def attack_originals(
             for k in range(count)
         ]
         stacked = torch.cat([parts[row] for row in rows])
-        perturbed = perturb(pipeline, stacked, prompts, settings, seeds, batch_size)
+        if settings.component:
+            editor = make_editor("variation", pipeline)
+            perturbed = attack_component(
+                [editor], stacked, prompts, settings, seeds, batch_size=batch_size
+            )
+        else:
+            perturbed = perturb(pipeline, stacked, prompts, settings, seeds, batch_size)
         for row, part in zip(rows, perturbed.split(counts), strict=True):
             attacked[row] = join(part, *images[row].shape[1:], side)
     return attacked

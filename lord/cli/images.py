@@ -37,6 +37,7 @@ AS_PUBLISHED = {name: "as published" for settings in PUBLISHED.values() for name
     "steps": "as published, 30 for ace",
     "draws": "as published, mostly 1",
     "rounds": "as published, 5 for ace",
+    "method": "ace, or component where one is given",
 }
 """Settings that depend on the method, with what the help says of them."""
 
@@ -133,11 +134,16 @@ def attack(
     Run again, the command goes on with the first batch of which something is missing. An attack
     whose surrogate learns all images together, as ace with more than one round, starts over.
 
-    **Examples**: sixty steps of one grey level, at most eight; then the attack as it was
-    published, on Stable Diffusion.
+    With --component, it is not a LoRA that is to fail, but the variation of an image (img2img, with
+    its caption and guidance 7.5): the features of that component are driven away from those of the
+    clean image. `lord components` lists what there is.
+
+    **Examples**: sixty steps of one grey level, at most eight; one component; then the attack as
+    it was published, on Stable Diffusion.
 
     ```
     lord attack album attacked --eps 8/255 --step-size 1/255 --steps 60 --rounds 1
+    lord attack album attacked --component up.2.attention
     lord attack album attacked --model stable-diffusion-v1-5/stable-diffusion-v1-5
     ```
     """
@@ -148,6 +154,10 @@ def attack(
         read_image(settings.target, (1, 1))  # a missing one is found before a model is loaded
     album = load_folder(images, size, caption) if size else load_originals(images, caption)
     pipeline = open_pipeline(model, device, dtype)
+    if settings.component:
+        from lord.models.components import select
+
+        select(pipeline, settings.component)  # one that is not there is named before any work
     side = size or native_size(pipeline)
     entries = attack_folder(pipeline, album, side, out, settings, seed, batch_size)
     Console().print(attack_table(entries, settings.norm))

@@ -18,23 +18,31 @@ def pretrain(
     settings: Annotated[
         Path | None,
         typer.Option(
-            help="YAML file with the sections model, features and clip, or pixel; see "
+            help="YAML file with the sections model, features and clip, or pixel, or editing; see "
             "lord.models.pretrain.PretrainSettings, lord.metrics.features.FeatureSettings, "
-            "lord.metrics.clip.ClipSettings and lord.models.pretrain_pixel.PixelSettings.",
+            "lord.metrics.clip.ClipSettings, lord.models.pretrain_pixel.PixelSettings and "
+            "lord.editing.settings.AdaptationSettings.",
             show_default="as the models of the package",
         ),
     ] = None,
     kind: Annotated[
-        Literal["latent", "pixel"],
-        typer.Option(help="The embedded model with its judges, or an unconditional one."),
+        Literal["latent", "pixel", "inpainting", "super-resolution"],
+        typer.Option(
+            help="The embedded model with its judges, an unconditional one, or what a latent model "
+            "learns in order to edit."
+        ),
     ] = "latent",
+    model: Annotated[
+        str, typer.Option(help="The model that learns to edit: 'embedded' or a diffusers folder.")
+    ] = "embedded",
 ) -> None:
     """Train the embedded model, and the networks that measure it, from nothing.
 
     An hour or more on two CPU cores. The model is a diffusers folder, OUT/embedded; the networks
     are in OUT/features and OUT/clip. With `--kind pixel` it is an unconditional model of the
-    renders of one domain, in OUT/portraits, which takes one to two hours of one core. Run again, a
-    killed training goes on where it was.
+    renders of one domain, in OUT/portraits, which takes one to two hours of one core; with
+    `--kind inpainting` or `--kind super-resolution` what --model learns, in a folder of that name.
+    Run again, a killed training goes on where it was.
 
     **Example**: train, then use what was trained.
 
@@ -44,8 +52,13 @@ def pretrain(
     ```
     """
     require_out(out)
+    if model != "embedded" and kind in ("latent", "pixel"):
+        raise ValueError(f"--model: a model of kind {kind} is trained from nothing")
     if kind == "pixel":
         _pretrain_pixel(out, settings)
+        return
+    if kind != "latent":
+        _adapt(out, settings, kind, model)
         return
     sections = read_sections(settings, ("model", "features", "clip"))
     from lord.metrics.clip import ClipSettings, train_clip
@@ -80,6 +93,23 @@ def _pretrain_pixel(out: Path, settings: Path | None) -> None:
     pretrain_pixel(folder, of_pixel)
     console.print(
         f"The model is in {folder}. Work in progress is no longer needed: {folder / '.work'}"
+    )
+
+
+def _adapt(out: Path, settings: Path | None, task: str, model: str) -> None:
+    """Teach a model a task of editing, in the folder of that name."""
+    section = read_sections(settings, ("editing",))["editing"]
+    from lord.editing.adaptation import adapt
+    from lord.editing.settings import AdaptationSettings
+    from lord.models.pipeline import load_pipeline
+
+    asked = AdaptationSettings(**section)
+    pipeline = load_pipeline(model)
+    folder = out / task
+    remember_settings(folder, {"editing": asked})
+    adapt(pipeline, task, folder, asked)
+    console.print(
+        f"What it learned is in {folder}. Work in progress is no longer needed: {folder / '.work'}"
     )
 
 

@@ -17,7 +17,7 @@ def write_card(
     """Write ``README.md`` beside the weights of a pipeline folder.
 
     Args:
-        model: "embedded" or "pixel".
+        model: "embedded", "pixel", or a task that the embedded model learns.
         settings: the resolved settings as JSON.
         seconds: duration of each training.
         device: where it was trained, see `lord.record.describe_device`.
@@ -81,9 +81,19 @@ portraits and landscapes from captions.""",
 
 A small `DDPMPipeline` that stock diffusers loads. It generates 32 × 32 pictures of what its
 settings below call the domain.""",
+    "inpainting": """# Inpainting by the embedded model
+
+What the embedded model learns in order to paint anew what a mask covers: `adaptation.safetensors`,
+which `lord.editing.adaptation` adds to its U-Net.""",
+    "super-resolution": """# Super-resolution by the embedded model
+
+What the embedded model learns in order to make pictures four times larger:
+`adaptation.safetensors`, which `lord.editing.adaptation` adds to its U-Net.""",
 }
 
-COMMAND = {"embedded": "lord pretrain", "pixel": "lord pretrain --kind pixel"}
+COMMAND = {"embedded": "lord pretrain"} | {
+    kind: f"lord pretrain --kind {kind}" for kind in ("pixel", "inpainting", "super-resolution")
+}
 
 CARD = """{about}
 

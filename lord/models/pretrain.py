@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from accelerate import PartialState
 from diffusers import StableDiffusionPipeline
-from pydantic import BaseModel, ConfigDict, PositiveFloat, PositiveInt
+from pydantic import BaseModel, ConfigDict, NonNegativeInt, PositiveFloat, PositiveInt
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
@@ -33,6 +33,7 @@ class PretrainSettings(BaseModel):
 
     seed: int = 0
     pool: PositiveInt = 16384  # rendered images per domain, each of another identity
+    first: NonNegativeInt = 0  # the identity that they begin with
     vae_steps: PositiveInt = 4500
     vae_batch: PositiveInt = 16
     vae_learning_rate: PositiveFloat = 1e-3
@@ -229,7 +230,7 @@ def _render_pool(settings: PretrainSettings, work: Path) -> tuple[dict[str, Tens
         pools, captions = {}, []
         for domain in sorted(DOMAINS):
             size = settings.architecture.image_size
-            pools[domain], of_domain = render_bytes(domain, settings.pool, size)
+            pools[domain], of_domain = render_bytes(domain, settings.pool, size, settings.first)
             captions += of_domain
         write_text(work / "captions.json", json.dumps(captions))
         save_tensors(pools, path)

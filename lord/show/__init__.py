@@ -13,6 +13,7 @@ from lord.show.ablations import (
     dose_curves,
     rank_curves,
 )
+from lord.show.architecture import architecture
 from lord.show.attacks import (
     attack_pictures,
     damage_findings,
@@ -56,3 +57,4 @@ from lord.show.results import (
 )
 from lord.show.robustness import stranger_findings
 from lord.show.tables import cost_table, defence_cost_table, rank_cost_table
+from lord.show.transfer import transfer_matrix

@@ -3,17 +3,20 @@
 import pytest
 
 from lord.attacks.objectives import OBJECTIVES
-from lord.attacks.settings import NOISE, PUBLISHED, AttackSettings
+from lord.attacks.settings import COMPONENT, NOISE, PUBLISHED, AttackSettings
 
 
 def test_what_is_not_given_is_as_published():
-    assert set(PUBLISHED) == {*OBJECTIVES, NOISE}
+    assert set(PUBLISHED) == {*OBJECTIVES, COMPONENT, NOISE}
     assert AttackSettings(method="aspl").rounds == 50
     assert AttackSettings(method="ace").eps == 4 / 255
     assert AttackSettings(method="ace", rounds=1).surrogate_steps == 10
-    starting = {method for method in PUBLISHED if AttackSettings(method=method).random_start}
-    assert starting == {"advdm", "mist", "encoder", NOISE}
-    decaying = {method for method in PUBLISHED if AttackSettings(method=method).step_decay}
+    settings = {method: AttackSettings(method=method) for method in (*OBJECTIVES, NOISE)}
+    settings[COMPONENT] = AttackSettings(component="up.2.attention")
+    starting = {method for method, one in settings.items() if one.random_start}
+    assert starting == {"advdm", "mist", "encoder", COMPONENT, NOISE}
+    assert settings[COMPONENT].eps == 0.1 and settings[COMPONENT].steps == 15
+    decaying = {method for method, one in settings.items() if one.step_decay}
     assert decaying == {"encoder"}
     assert AttackSettings(method="diffusion").draws == 10
 

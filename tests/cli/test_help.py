@@ -14,7 +14,11 @@ from lord.cli import app
 COMMANDS = typer.main.get_command(app).commands
 PATHS = [
     *[[name] for name in COMMANDS],
-    *[[group, name] for group in ("backdoor", "study") for name in COMMANDS[group].commands],
+    *[
+        [group, name]
+        for group in ("backdoor", "dataset", "study")
+        for name in COMMANDS[group].commands
+    ],
 ]
 
 

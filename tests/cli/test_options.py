@@ -5,7 +5,7 @@ import typer
 from typer.testing import CliRunner
 
 from lord.attacks.objectives import OBJECTIVES
-from lord.attacks.settings import NOISE, AttackSettings
+from lord.attacks.settings import COMPONENT, NOISE, AttackSettings
 from lord.cli import app
 from lord.cli.options import Domain, Purifier, parse_number
 from lord.cli.settings import options_from
@@ -47,7 +47,7 @@ def test_choices_are_those_that_the_library_has():
     for command in ("attack", "defend"):
         options = {parameter.name: parameter for parameter in COMMANDS[command].params}
         methods = options["method"].type_descriptor.annotation
-        assert set(methods.__args__) == {*OBJECTIVES, NOISE}
+        assert set(methods.__args__) == {*OBJECTIVES, COMPONENT, NOISE}
     assert set(Purifier.__args__) == set(PURIFIERS)
 
 

@@ -1,0 +1,141 @@
+"""Commands that make data sets for editing out of a folder of images."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from lord.cli.manifest import Manifest, digest, request_of
+from lord.cli.options import Caption, Originals, Seed, require_folders
+from lord.progress import console
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from lord.editing.dataset import Sample
+
+app = typer.Typer(no_args_is_help=True)
+
+Out = Annotated[Path, typer.Argument(help="Folder for the data set.")]
+
+
+@app.callback()
+def dataset() -> None:
+    """Make a data set for editing out of a folder of images of any sizes.
+
+    Writes a Hugging Face `imagefolder` that `datasets.load_dataset` reads, and a contact sheet to
+    look at. Run again, a command makes only what is missing; the same seed gives the same data.
+
+    **Example**: masks to paint anew, for every picture of an album.
+
+    ```
+    lord dataset inpainting album pairs
+    python -c "import datasets; print(datasets.load_dataset('pairs'))"
+    ```
+    """
+
+
+@app.command(no_args_is_help=True)
+def inpainting(
+    images: Originals, out: Out, caption: Caption = "a photograph", seed: Seed = 0
+) -> None:
+    """Make (picture, mask, corrupted picture, prompt).
+
+    Masks are random shapes under rotation, scaling, cropping and blurring, or segments of the
+    picture that are larger than 5 % of it.
+    """
+    from lord.editing.dataset import inpainting_sample
+
+    _make(images, out, caption, seed, {"task": "inpainting"}, inpainting_sample)
+
+
+@app.command(name="super-resolution", no_args_is_help=True)
+def super_resolution(
+    images: Originals,
+    out: Out,
+    factor: Annotated[int, typer.Option(min=2, help="How many times smaller.")] = 4,
+    caption: Caption = "a photograph",
+    seed: Seed = 0,
+) -> None:
+    """Make (picture, low resolution), each made small by one of several kernels."""
+    from lord.editing.dataset import low_resolution_sample
+
+    def make(image: "Tensor", prompt: str, number: int) -> "Sample":
+        return low_resolution_sample(image, prompt, number, factor)
+
+    _make(images, out, caption, seed, {"task": "super-resolution", "factor": factor}, make)
+
+
+@app.command(no_args_is_help=True)
+def variation(
+    images: Originals,
+    out: Out,
+    prompts: Annotated[
+        Path | None,
+        typer.Option(
+            help="Text file with a prompt on each line.",
+            show_default="the captions of all images",
+        ),
+    ] = None,
+    kept: Annotated[int, typer.Option(min=1, help="How many of them each image keeps.")] = 5,
+    caption: Caption = "a photograph",
+    seed: Seed = 0,
+) -> None:
+    """Make (picture, prompts), the prompts ranked by how well they suit it.
+
+    The CLIP that comes with the package ranks them; it knows portraits and landscapes as they are
+    rendered here.
+    """
+    require_folders(images, out)
+    from lord.data.folder import load_originals
+    from lord.editing.dataset import variation_sample
+    from lord.metrics.clip import load_clip
+
+    if prompts is None:
+        candidates = sorted(set(load_originals(images, caption).captions))
+    elif not prompts.is_file():
+        raise FileNotFoundError(f"{prompts}: no such file. Give a text file with prompts.")
+    else:
+        lines = prompts.read_text(encoding="utf-8").splitlines()
+        candidates = list(dict.fromkeys(filter(None, map(str.strip, lines))))
+    if not candidates:
+        raise ValueError(f"{prompts}: there is no prompt in it")
+    encoder = load_clip()
+    asked = {"task": "variation", "candidates": candidates, "kept": kept}
+
+    def make(image: "Tensor", prompt: str, number: int) -> "Sample":
+        return variation_sample(image, encoder, candidates, kept)
+
+    _make(images, out, caption, seed, asked, make)
+
+
+def _make(
+    images: Path,
+    out: Path,
+    caption: str,
+    seed: int,
+    asked: dict,
+    make: "Callable[[Tensor, str, int], Sample]",
+) -> None:
+    """Make the rows that are missing, then the files about all of them."""
+    require_folders(images, out)
+    from lord.data.folder import load_originals
+    from lord.editing.dataset import SHEET, SPLIT, finish, save_sample
+    from lord.seeding import derive_seed
+
+    album = load_originals(images, caption)
+    names = [path.stem for path in album.paths]
+    requests = [
+        request_of(asked | {"seed": seed, "caption": text, "image": digest(path.read_bytes())})
+        for path, text in zip(album.paths, album.captions, strict=True)
+    ]
+    manifest = Manifest(out / SPLIT / "image")
+    for rows in manifest.missing(names, requests, 1):
+        (name,), (text,) = names[rows], album.captions[rows]
+        manifest.forget([name])
+        sample = make(album.images[rows.start], text, derive_seed(seed, name))
+        save_sample(sample, name, out)
+        manifest.add([name], requests[rows], [{}])
+    finish(names, out)
+    console.print(f"A data set of {len(names)} rows is in {out}, shown in {out / SHEET}")

@@ -1,0 +1,1 @@
+"""What the experiments on components compute with: editors, pictures, attacks and judgements."""

@@ -1,0 +1,94 @@
+"""What helps against attacks on components."""
+
+from collections.abc import Iterator
+from typing import Literal
+
+from pydantic import Field
+
+from lord.experiments.components.example import made_up
+from lord.experiments.components.protocol import edit_cell, pixel_settings
+from lord.experiments.components.siblings import SIBLINGS, Sibling, Training
+from lord.experiments.components.tables import paired_table
+from lord.experiments.lord.protocol import PROPOSED, TRAINED, defence_components
+from lord.names import PURIFIERS
+from lord.study.context import Context
+from lord.study.experiment import Cell, Experiment, Outcome, Section, Table
+from lord.study.profile import Profile
+
+PIXEL_DIFFPURE, PROMPT, MODELS = "pixel_diffpure", "prompt", "ensemble"
+"""DiffPure by the model in pixels; random prompts; and the mean prediction of two denoisers."""
+
+DEFENCES = ("none", PROMPT, MODELS, PIXEL_DIFFPURE, PROPOSED, *PURIFIERS)
+
+
+class ComponentDefences(Section):
+    """What is tried against which attack."""
+
+    component: str = "*.residual"
+    defences: tuple[Literal[DEFENCES], ...] = (
+        "none",
+        PROMPT,
+        MODELS,
+        "jpeg",
+        "total_variation",
+        "blur",
+        "diffpure",
+        PIXEL_DIFFPURE,
+        PROPOSED,
+    )
+    partner: Sibling = Field(
+        SIBLINGS["encoder"], description="whose denoiser takes part in the ensemble"
+    )
+    training: Training = Training()
+
+
+def cells(profile: Profile) -> Iterator[Cell]:
+    """One cell for each domain and defence."""
+    protocol, own = profile["components"], profile["component_defences"]
+    for domain in protocol.domains:
+        for defence in own.defences:
+            also: dict = {"component": own.component}
+            components: tuple[str, ...] = ()
+            if defence in PURIFIERS:
+                components = (f"purifier:{defence}",)
+            elif defence == MODELS:
+                also |= {"siblings": {MODELS: own.partner}, "training": own.training}
+                components = ("step:pretraining",)
+            elif defence == PIXEL_DIFFPURE:
+                if domain != protocol.pixel_domain:
+                    continue
+                also |= pixel_settings(protocol)
+            elif defence == PROPOSED:
+                lord = profile["lord"]
+                also |= {name: getattr(lord, name) for name in TRAINED[PROPOSED]}
+                components = tuple(defence_components(lord, PROPOSED))
+            coordinates = {"domain": domain, "defence": defence}
+            yield edit_cell("defended", protocol, coordinates, also, components)
+
+
+def measure(context: Context, cell: Cell) -> Outcome:
+    """Edits of attacked pictures behind a defence, against undefended edits of clean ones.
+
+    ``defended/…`` is what the defence does to edits of clean pictures.
+    """
+    from lord.experiments.components.chain.defences import defended
+
+    return defended(context, cell)
+
+
+def example(cell: Cell) -> Outcome:
+    """Made-up numbers."""
+    outcome = made_up(cell, 5.0 if cell["defence"] == "none" else 2.0)
+    return Outcome(outcome.metrics | {"defended/psnr": 24.0}, outcome.series, outcome.sheet)
+
+
+EXPERIMENT = Experiment(
+    name="component_defences",
+    title="what helps against attacks on components",
+    section=ComponentDefences,
+    cells=cells,
+    measure=measure,
+    example=example,
+    tables={"component_defences": Table(("component_defences",), paired_table)},
+    needs=("component_damage", "component_transfer"),
+)
