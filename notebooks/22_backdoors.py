@@ -66,10 +66,10 @@ show.source("lord.backdoors.infect.mixed")
 backdoors.samples(records)
 
 # %% [markdown]
-# {numref}`fig-success` counts. A sample is the target if the mean squared distance to it is below a threshold of the run card; FID is
+# {numref}`fig-success-table` counts. A sample is the target if the mean squared distance to it is below a threshold of the run card; FID is
 # of samples of plain noise.
 
-# %% tags=["hide-input"] mystnb={"figure": {"caption": "Attack success on triggered noise, and FID of samples of plain noise, for each model.", "name": "fig-success"}}
+# %% tags=["hide-input"] mystnb={"figure": {"caption": "Attack success on triggered noise, and FID of samples of plain noise, for each model.", "name": "fig-success-table"}}
 backdoors.success_table(records)
 
 # %% [markdown]

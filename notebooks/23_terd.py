@@ -77,10 +77,10 @@ backdoors.verdicts(records)
 #
 # With a reversed trigger, noises are told apart by the likelihood ratio of the chapter before last. Three rivals need
 # no reversion: a noise's energy, the distribution of its values as in DisDet {cite}`sui2025disdet`, and how alike
-# samples of perturbed copies are, as in UFID {cite}`guan2025ufid`. {numref}`fig-inputs` has what share of triggered
+# samples of perturbed copies are, as in UFID {cite}`guan2025ufid`. {numref}`fig-inputs-table` has what share of triggered
 # noises each finds; of the last, which has no published threshold, the share of pairs put in the right order.
 
-# %% tags=["hide-input"] mystnb={"figure": {"caption": "Share of triggered noises that are found, for each backdoored model.", "name": "fig-inputs"}}
+# %% tags=["hide-input"] mystnb={"figure": {"caption": "Share of triggered noises that are found, for each backdoored model.", "name": "fig-inputs-table"}}
 backdoors.inputs_told(records)
 
 # %% [markdown]
