@@ -22,10 +22,11 @@ def write_tables(profile: Profile, results: Path | None = None) -> list[Path]:
     for experiment in profile.experiments:
         for name, table in experiment.tables.items():
             if there.issuperset(table.of):
-                written.append(store.folder / f"{name}.csv")
                 names = [*table.of, *(table.also if there.issuperset(table.also) else ())]
                 made = table.make([r for name in names for r in records if r.kind == name])
-                write_text(written[-1], made.to_csv(index=False, float_format="%.6g"))
+                if not made.empty:
+                    written.append(store.folder / f"{name}.csv")
+                    write_text(written[-1], made.to_csv(index=False, float_format="%.6g"))
         for name, picture in experiment.pictures.items():
             if there.issuperset(picture.of) and all(map(store.has_sheet, picture.records(records))):
                 written.append(store.folder / f"{name}.png")
