@@ -27,8 +27,9 @@ from lord.attacks.through_purifier import attack_purified
 from lord.backdoors.drawings import draw_target, draw_trigger
 from lord.backdoors.elijah import shift
 from lord.backdoors.infect import Poison, infect
-from lord.backdoors.inputs import log_ratio
+from lord.backdoors.inputs import energy_is_odd, log_ratio, values_are_odd
 from lord.backdoors.invisible import infect_invisibly
+from lord.backdoors.likeness import likeness
 from lord.backdoors.poison import Backdoor
 from lord.backdoors.reversion import reverse
 from lord.backdoors.settings import (
@@ -244,6 +245,14 @@ def detected(pipeline, images, detector):
         return fingerprint(*(value for one in found for value in (one.mu, one.gamma)))
     if detector == "elijah":
         return fingerprint(shift(tiny_ddpm(), ElijahSettings(steps=3, noises=4)))
+    if detector in ("energy", "values"):
+        is_odd = {"energy": energy_is_odd, "values": values_are_odd}[detector]
+        levels = torch.linspace(0.5, 1.5, 12).view(-1, 1, 1, 1)  # some odd, some not
+        noises = torch.randn(12, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+        return fingerprint(is_odd(levels * noises).float().cumsum(0))
+    if detector == "likeness":
+        noises = torch.randn(2, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+        return fingerprint(likeness(tiny_ddpm(), noises, share=0.5, copies=2, steps=2))
     assert detector == "likelihood_ratio"
     return fingerprint(log_ratio(images, images[0] / 4, 0.6), log_ratio(images, images[1] / 4))
 

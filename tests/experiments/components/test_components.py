@@ -10,7 +10,7 @@ from lord.experiments.components.tables import RESAMPLES, paired_table, transfer
 from lord.metrics.interval import mean_interval
 from lord.models.card import weights_checksum
 from lord.models.components import matching
-from lord.names import TASKS
+from lord.names import DOMAINS, TASKS
 from lord.record import Record
 from lord.show.architecture import AROUND, architecture, places
 from lord.show.transfer import transfer_matrix
@@ -26,7 +26,7 @@ BLOCKS = [
 @pytest.fixture(scope="module")
 def profile():
     values = yaml.safe_load((PROFILES / "smoke.yaml").read_text()) | {"name": "parts"}
-    values["components"] |= {"pictures": 6}
+    values["components"] |= {"pictures": 6, "domains": DOMAINS}
     whole = ["encoder", *BLOCKS, "decoder"]
     of_tasks = {"variation": whole, "super-resolution": whole[1:], "reconstruction": ["encoder"]}
     values["component_damage"] = {"components": of_tasks}
