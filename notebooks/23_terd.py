@@ -46,7 +46,12 @@ show.run_card(records)
 # Whatever was taught at a poisoned input, the unknown part of it is the same for two noises of one image, and
 # cancels in the difference:
 #
-# $$ L(\mu) = \tfrac12\,\mathbb{E}\,\lVert(\epsilon_1-\epsilon_\theta(x^1,t))-(\epsilon_2-\epsilon_\theta(x^2,t))\rVert^2-\lambda\lVert\mu\rVert_1,\qquad x^i=\sqrt{\bar\alpha_t}\,x+\sqrt{1-\bar\alpha_t}\,\gamma\epsilon_i+\mu $$ (eq-reversed)
+# $$
+# \begin{aligned}
+# L(\mu) &= \tfrac12\,\mathbb{E}\,\lVert(\epsilon_1-\epsilon_\theta(x^1,t))-(\epsilon_2-\epsilon_\theta(x^2,t))\rVert^2-\lambda\lVert\mu\rVert_1,\\
+# x^i &= \sqrt{\bar\alpha_t}\,x+\sqrt{1-\bar\alpha_t}\,\gamma\epsilon_i+\mu
+# \end{aligned}
+# $$ (eq-reversed)
 
 # %% tags=["hide-input"]
 show.source("lord.backdoors.reversion.Reversed.loss")

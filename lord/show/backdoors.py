@@ -33,7 +33,7 @@ ATTACKS = {
 DETECTORS = {
     "terd": "TERD",
     "terd_both": "TERD, both starts",
-    "norm": "norm alone",
+    "norm": "Norm alone",
     "elijah": "Elijah-style",
 }
 AXES = {
@@ -283,6 +283,10 @@ def detection_findings(records: Sequence[Record]) -> Markdown:
     inputs = inputs[inputs["group"] == "backdoored"]
     lines = [*(f"*{text}*" for text in caveats(records))]
     lines += [_told(models, name) for name in DETECTORS if f"{name}_suspected" in models]
+    lines.append(
+        f"- What is reversed has a cosine of {inputs['cosine'].min():.2f} to "
+        f"{inputs['cosine'].max():.2f} with the true trigger."
+    )
     told = inputs[["benign", "triggered"]].min(axis=1)
     lines.append(
         f"- With what was reversed, all inputs are told right for {(told == 1).sum()} of "
