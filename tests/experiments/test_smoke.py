@@ -60,6 +60,8 @@ def profile(pretrained, pixel_model):
     values["latent_backdoor"]["model"] = str(pretrained / "embedded")
     values["components"] |= {"model": str(pretrained / "embedded"), "pixel_model": str(pixel_model)}
     values["components"] |= {"size": SIZE, "domains": DOMAINS}
+    for name in ("narrow", "encoder"):
+        values["component_transfer"]["siblings"][name]["unet_channels"] = [16]
     # Tests compare objectives and seconds, for which the profile does too little.
     values["lord"]["photographs"] = 4
     values["lord"]["budget"] = {"eps_levels": 8, "step_levels": 2, "steps": 4}
