@@ -62,6 +62,7 @@ def profile(pretrained, pixel_model):
     values["components"] |= {"size": SIZE, "domains": DOMAINS}
     for name in ("narrow", "encoder"):
         values["component_transfer"]["siblings"][name]["unet_channels"] = [16]
+    values["component_defences"]["partner"]["unet_channels"] = [16]
     # Tests compare objectives and seconds, for which the profile does too little.
     values["lord"]["photographs"] = 4
     values["lord"]["budget"] = {"eps_levels": 8, "step_levels": 2, "steps": 4}
