@@ -65,8 +65,9 @@ def measure(context: Context, cell: Cell) -> Outcome:
     from lord.backdoors.poison import Backdoor
     from lord.backdoors.reversion import reverse
     from lord.models.pipeline import decode_latents, encode_images, load_pipeline
-    from lord.models.pixel import at_prompt, denoised, noise_shape
+    from lord.models.pixel import denoised, noise_shape
     from lord.models.pretrain import render_bytes
+    from lord.models.prompted import at_prompt
     from lord.seeding import derive_seed, noise
 
     own = cell.settings

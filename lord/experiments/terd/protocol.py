@@ -32,8 +32,8 @@ class Suspect(Section):
     decoys: int = Field(
         0, ge=0, description="harmless triggers with which the model is taught to behave"
     )
-    process: Literal["", "v_prediction", "edm"] = Field(
-        "", description="another forward process, which the model is taught first"
+    process: Literal["none", "v_prediction", "edm"] = Field(
+        "none", description="another forward process, which the model is taught first"
     )
 
     @model_validator(mode="after")
@@ -53,7 +53,7 @@ class Suspect(Section):
     def name(self) -> str:
         """As records are called; what is as usual is left out."""
         if not self.infected:
-            return f"clean-process={self.process}" if self.process else "clean"
+            return "clean" if self.process == "none" else f"clean-process={self.process}"
         usual = type(self).model_fields
         options = {
             name: getattr(self, name)
@@ -91,8 +91,8 @@ class Protocol(Section):
     backdoored: tuple[Suspect, ...] = Field(description="models with a backdoor")
     frontier: tuple[Suspect, ...] = Field((), description="models whose backdoors are hard to find")
     infection: InfectionSettings = InfectionSettings()
-    process: InfectionSettings = Field(
-        InfectionSettings(steps=3000), description="how another process is taught"
+    teaching: InfectionSettings = Field(
+        InfectionSettings(steps=3000), description="of a model of another process"
     )
     invisible: InvisibleSettings = InvisibleSettings()
     reversion: ReversionSettings = ReversionSettings()
@@ -147,7 +147,7 @@ def suspect_cell(
     makes = ["step:renderer", "step:infection"]
     makes += [f"backdoor:{suspect.attack}"] if suspect.infected else []
     how = ["invisible"] if suspect.attack == "invisible" else []
-    how += ["process"] if suspect.process else []
+    how += ["teaching"] if suspect.process != "none" else []
     settings = Settings.of(protocol, "model", "domain", "images", "infection", *how, *names)
     return Cell(
         f"{experiment}-{suspect.name}-s{seed}",

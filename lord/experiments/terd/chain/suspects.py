@@ -29,12 +29,12 @@ def base_of(context: Context, cell: Cell) -> DDPMPipeline:
     """The model that a suspect is fine-tuned from: the clean one, or one of another process."""
     clean, settings = clean_model(context, cell.settings), cell.settings
     process = settings.suspect.process
-    if not process:
+    if process == "none":
         return clean
     asked = {
         n: v for n, v in settings.asked.items() if n in ("model", "domain", "images", "weights")
     }
-    asked |= {"process": process, "how": settings.asked.get("process", {})}
+    asked |= {"process": process, "teaching": settings.asked.get("teaching", {})}
     components = ("step:renderer", "step:infection")
     schedule = other_process(training_schedule(clean), process)
     base = DDPMPipeline(deepcopy(clean.unet), schedule)
@@ -44,7 +44,7 @@ def base_of(context: Context, cell: Cell) -> DDPMPipeline:
     def make() -> dict[str, Tensor]:
         images = pictures_of(cell, clean.unet.config.sample_size, 900)
         checkpoint = path.with_suffix(".checkpoint")
-        taught = infect(base, images, [], settings.process, checkpoint)
+        taught = infect(base, images, [], settings.teaching, checkpoint)
         checkpoint.unlink(missing_ok=True)
         return taught.unet.state_dict()
 
@@ -100,7 +100,16 @@ def pictures_of(cell: Cell, size: int, split: int) -> Tensor:
 
 def made_of(cell: Cell) -> tuple[dict[str, Any], list[str]]:
     """All settings that a model depends on, and the components that took part in it."""
-    names = ("model", "domain", "images", "infection", "invisible", "process", "suspect", "weights")
+    names = (
+        "model",
+        "domain",
+        "images",
+        "infection",
+        "invisible",
+        "teaching",
+        "suspect",
+        "weights",
+    )
     asked = {name: value for name, value in cell.settings.asked.items() if name in names}
     asked["seed"] = cell.seed
     makers = ("step:renderer", "step:infection", "backdoor:")
