@@ -25,9 +25,6 @@ PUBLISHED: dict[str, dict[str, Any]] = {
 }
 """Each attack with its published number of steps, and of gradients that are averaged."""
 
-TARGETED = ("apgd_t", "fab_t")
-"""The attacks that try one wrong class after the other."""
-
 
 class Threat(BaseModel):
     """What an attacker may change: each pixel, the length of all changes, or where pixels are."""
