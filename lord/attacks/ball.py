@@ -1,4 +1,7 @@
-"""The ball of radius ε around an image, on the grid of 8-bit pixels: start, project, quantise."""
+"""The ball of radius ε around an image, on the grid of 8-bit pixels.
+
+Where to start in it, the way up, and back into it; then onto the grid.
+"""
 
 from collections.abc import Sequence
 from typing import Literal
@@ -25,6 +28,11 @@ def start(original: Tensor, settings: AttackSettings, seeds: Sequence[int]) -> T
 def unit(rows: Tensor) -> Tensor:
     """Each row at Euclidean length 1, or 0 where it is 0."""
     return F.normalize(rows.flatten(1), dim=1).view_as(rows)
+
+
+def uphill(gradient: Tensor, norm: Literal["linf", "l2"]) -> Tensor:
+    """The step of length 1 in the norm that leads highest at first order: signs, or `unit`."""
+    return gradient.sign() if norm == "linf" else unit(gradient)
 
 
 def project(

@@ -20,7 +20,7 @@ import torch
 from diffusers import StableDiffusionPipeline, UNet2DConditionModel
 from torch import Tensor
 
-from lord.attacks.ball import project, quantise, start, unit
+from lord.attacks.ball import project, quantise, start, uphill
 from lord.attacks.objectives import OBJECTIVES, Target, advdm, make_draw
 from lord.attacks.settings import PATTERN, AttackSettings
 from lord.attacks.surrogates import victims
@@ -220,8 +220,7 @@ def pgd_step(
             f"The gradient of image {broken} in the batch is not finite. If the model is in half "
             "precision, load it in bfloat16 or float32."
         )
-    direction = gradient.sign() if norm == "linf" else unit(gradient)
-    return project(images + step_size * direction, original, eps, norm)
+    return project(images + step_size * uphill(gradient, norm), original, eps, norm)
 
 
 @contextmanager

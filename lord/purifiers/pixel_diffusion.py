@@ -26,12 +26,12 @@ from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
-from diffusers import DDPMPipeline
+from diffusers import DDPMPipeline, DDPMScheduler
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from lord.models.classifiers import Classifier
-from lord.models.pixel import noise_shape, training_schedule
+from lord.models.pixel import noise_shape, predicted_noise, training_schedule
 from lord.purifiers.settings import GUIDED, PixelPurifier
 from lord.seeding import derive_seed, noise
 
@@ -64,24 +64,29 @@ def purify_pixels(
     """
     if settings.method == "robust" and auxiliary is None:
         raise ValueError("robust: needs an adversarially trained classifier as auxiliary network")
-    alphas = kept_signal(pipeline)
+    schedule = training_schedule(pipeline)
+    alphas = kept_signal(schedule).to(pipeline.device)
     if settings.timestep >= len(alphas):
         raise ValueError(f"timestep: the schedule has {len(alphas) - 1}, got {settings.timestep}")
+
+    def denoiser(x: Tensor, time: int) -> Tensor:
+        return predicted_noise(pipeline.unet, schedule, x, torch.tensor(time, device=x.device))
+
     for number in range(settings.rounds):
         own = [derive_seed(seed, "round", number) for seed in seeds]
 
         def chain(windows: Tensor, seeds: Sequence[int]) -> Tensor:
-            return _noise_and_denoise(pipeline, windows, seeds, settings, alphas, auxiliary)
+            return _noise_and_denoise(denoiser, windows, seeds, settings, alphas, auxiliary)
 
         clean = through_windows(images, noise_shape(pipeline)[1:], own, chain)
         images = (1 - settings.kept) * clean + settings.kept * images
     return images
 
 
-def kept_signal(pipeline: DDPMPipeline) -> Tensor:
-    """ᾱ of the schedule, shape (T + 1,): entry k after k times of noise, 1 before the first."""
-    alphas = training_schedule(pipeline).alphas_cumprod
-    return torch.cat([alphas.new_ones(1), alphas]).to(pipeline.device)
+def kept_signal(schedule: DDPMScheduler) -> Tensor:
+    """ᾱ of a schedule, shape (T + 1,): entry k after k times of noise, 1 before the first."""
+    alphas = schedule.alphas_cumprod
+    return torch.cat([alphas.new_ones(1), alphas])
 
 
 def spaced(timestep: int, steps: int) -> list[int]:
@@ -90,21 +95,18 @@ def spaced(timestep: int, steps: int) -> list[int]:
 
 
 def _noise_and_denoise(
-    pipeline: DDPMPipeline,
+    denoiser: Callable[[Tensor, int], Tensor],
     images: Tensor,
     seeds: Sequence[int],
     settings: PixelPurifier,
     alphas: Tensor,
     auxiliary: Classifier | None,
 ) -> Tensor:
-    """One round of pictures of the model's size, in [0, 1] both."""
+    """One round of pictures of the model's size, in [0, 1] both; the denoiser predicts noise."""
 
     def drawn(*name: object) -> Tensor:
         own = [derive_seed(seed, *name) for seed in seeds]
         return noise(own, images.shape[1:], images.device, images.dtype)
-
-    def denoiser(x: Tensor, time: int) -> Tensor:
-        return pipeline.unet(x, time).sample
 
     original, epsilon = images * 2 - 1, drawn("purify")
     guide = _guide(settings, original, epsilon, auxiliary)

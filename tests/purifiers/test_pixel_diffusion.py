@@ -2,10 +2,10 @@
 
 import pytest
 import torch
-from diffusers import DDIMScheduler, DDPMScheduler
+from diffusers import DDIMScheduler, DDPMPipeline, DDPMScheduler
 
 from lord.models.classifiers import build_classifier
-from lord.models.pixel import TINY_PIXEL, build_ddpm
+from lord.models.pixel import TINY_PIXEL, answer_for, build_ddpm, training_schedule
 from lord.purifiers import pixel_diffusion
 from lord.purifiers.pixel_diffusion import kept_signal, purify_pixels, spaced, through_windows
 from lord.purifiers.settings import PixelPurifier
@@ -64,6 +64,24 @@ def test_the_chain_is_that_of_the_library(pipeline, images, method):
             x = schedule.step(pipeline.unet(x, time).sample, time, x).prev_sample
     found = purified(pipeline, images, method=method, timestep=timestep, steps=steps)
     torch.testing.assert_close(found, (x / 2 + 0.5).clamp(0, 1), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("kind", ["v_prediction", "sample"])
+def test_networks_may_predict_something_else_than_the_noise(pipeline, images, kind, monkeypatch):
+    """One that knows the same as another, and says it in its own way, purifies as that does."""
+    noise_of = pipeline.unet.forward
+    schedule = DDPMScheduler.from_config(pipeline.scheduler.config, prediction_type=kind)
+
+    def forward(x, time):
+        found = noise_of(x, time)
+        found.sample = answer_for(schedule, found.sample, x, time)
+        return found
+
+    how = {"method": "diffpure", "timestep": 40, "steps": 4}
+    expected = purified(pipeline, images, **how)
+    monkeypatch.setattr(pipeline.unet, "forward", forward)
+    other = purified(DDPMPipeline(pipeline.unet, schedule), images, **how)
+    torch.testing.assert_close(other, expected, rtol=1e-4, atol=1e-5)
 
 
 VARIANTS = [
@@ -185,7 +203,7 @@ def test_one_window_more_is_made_of_the_corners():
 def test_times_are_evenly_spaced(pipeline):
     assert spaced(100, 5) == [100, 80, 60, 40, 20, 0]
     assert spaced(10, 4) == [10, 8, 5, 2, 0]
-    signal = kept_signal(pipeline)
+    signal = kept_signal(training_schedule(pipeline))
     assert len(signal) == 1001 and signal[0] == 1
 
 

@@ -8,11 +8,12 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import product
 
 import torch
 from torch import Tensor
 
-from lord.attacks.ball import project, unit
+from lord.attacks.ball import project, unit, uphill
 from lord.attacks.evasion.losses import (
     Loss,
     cross_entropy,
@@ -48,7 +49,7 @@ def expected(
     """The loss of images, its gradient and the logits, averaged over looks.
 
     Args:
-        see: from images and seeds to logits.
+        see: from images, or from what moves them, and seeds to logits.
         looks: seeds of the images, one list for each look; they are taken one after the other, so
             that memory does not grow with their number.
 
@@ -96,8 +97,8 @@ def pgd(
         looks = looks_of(victim, seeds, settings.draws, "pgd", step)
         found = expected(see, cross_entropy, attacked, labels, looks)
         at_step(step, found)
-        direction = found.gradient.sign() if threat.norm == "linf" else unit(found.gradient)
-        moved = attacked + settings.step_size * threat.eps * direction
+        step_size = settings.step_size * threat.eps
+        moved = attacked + step_size * uphill(found.gradient, threat.norm)
         attacked = project(moved, images, threat.eps, threat.norm)
     return attacked
 
@@ -124,26 +125,27 @@ def auto_pgd(
     which goes back to its best point, where progress stalls.
 
     On the cross-entropy, on the DLR loss or, targeted, on the targeted DLR loss, one class after
-    the other. Of each image the point is returned that had the highest loss among those that
-    fooled the victim, on average over the looks, or among all if none did.
+    the other. Of each image the point is returned that fooled the victim, on average over the
+    looks, by the highest margin; if none did, the one with the highest loss.
     """
     best = images.clone()
     fooled = torch.zeros(len(images), dtype=torch.bool, device=images.device)
-    clean = mean_logits(victim, images, seeds, settings.draws, "clean")
-    goals = range(min(settings.targets, clean.shape[1] - 1)) if settings.method == "apgd_t" else [0]
-    for goal in goals:
-        for restart in range(settings.restarts):
-            rows = (~fooled).nonzero().flatten()
-            if not len(rows):
-                return best
-            loss = {"apgd_ce": cross_entropy, "apgd_dlr": dlr}.get(settings.method)
-            if loss is None:
-                targets = likeliest_wrong(clean[rows], labels[rows], goal)
-                loss = partial(targeted_dlr, targets=targets)
-            own, name = seeds_of(seeds, rows), (goal, restart)
-            best[rows], fooled[rows] = _climb(
-                victim, images[rows], labels[rows], threat, settings, own, loss, name
-            )
+    targeted, goals = settings.method == "apgd_t", 1
+    if targeted:
+        clean = mean_logits(victim, images, seeds, settings.draws, "clean")
+        goals = min(settings.targets, clean.shape[1] - 1)
+    for goal, restart in product(range(goals), range(settings.restarts)):
+        rows = (~fooled).nonzero().flatten()
+        if not len(rows):
+            break
+        loss = cross_entropy if settings.method == "apgd_ce" else dlr
+        if targeted:
+            targets = likeliest_wrong(clean[rows], labels[rows], goal)
+            loss = partial(targeted_dlr, targets=targets)
+        own, name = seeds_of(seeds, rows), (goal, restart)
+        best[rows], fooled[rows] = _climb(
+            victim, images[rows], labels[rows], threat, settings, own, loss, name
+        )
     return best
 
 
@@ -183,8 +185,8 @@ def _climb(
     fooling = Fooling(x, now, labels)
     before, marks, last = x, checkpoints(settings.steps), 0
     for step in range(1, settings.steps + 1):
-        direction = now.gradient.sign() if threat.norm == "linf" else unit(now.gradient)
-        z = project(x + state.step_size * direction, images, threat.eps, threat.norm)
+        moved = x + state.step_size * uphill(now.gradient, threat.norm)
+        z = project(moved, images, threat.eps, threat.norm)
         share = 1.0 if step == 1 else MOMENTUM
         moved = x + share * (z - x) + (1 - share) * (x - before)
         before, x = x, project(moved, images, threat.eps, threat.norm)

@@ -10,13 +10,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from lord.attacks.evasion.gradient import looks_of
+from lord.attacks.evasion.gradient import expected, looks_of
 from lord.attacks.evasion.losses import margin
 from lord.attacks.evasion.settings import Evasion, Threat
 from lord.attacks.evasion.victim import Victim
 
 SMOOTHNESS = 0.05
-"""τ: weight of the flow's roughness, as published."""
+"""τ: weight of the flow's roughness. It is the published one, but of a sum over pixels, where
+`roughness` is a mean, so that flows are freer here."""
 
 
 def warp(images: Tensor, flow: Tensor) -> Tensor:
@@ -55,21 +56,22 @@ def spatial(
 
     Sign steps, which shrink to none, up the margin less τ times the roughness.
     """
+
+    def see(flow: Tensor, seeds: Sequence[int]) -> Tensor:
+        return victim.logits(warp(images, flow), seeds)
+
     flow = torch.zeros_like(images[:, :2])
     best, highest = images.clone(), torch.full((len(images),), -torch.inf).to(images)
     for step in range(settings.steps + 1):
         looks = looks_of(victim, seeds, settings.draws, "spatial", step)
-        gradient, lead = torch.zeros_like(flow), torch.zeros_like(highest)
-        for look in looks:
-            candidates = flow.detach().clone().requires_grad_()
-            values = margin(victim.logits(warp(images, candidates), look), labels)
-            raised = values - SMOOTHNESS * roughness(candidates)
-            gradient += torch.autograd.grad(raised.sum(), candidates)[0]
-            lead += values.detach() / len(looks)
-        better = lead > highest
+        found = expected(see, margin, flow, labels, looks)
+        candidates = flow.clone().requires_grad_()
+        smoother = torch.autograd.grad(-SMOOTHNESS * roughness(candidates).sum(), candidates)[0]
+        better = found.loss > highest
         moved = warp(images, flow).clamp(0, 1)
         best = torch.where(better.view(-1, 1, 1, 1), moved, best)
-        highest = torch.where(better, lead, highest)
+        highest = torch.where(better, found.loss, highest)
         size = settings.step_size * threat.eps * (1 - step / settings.steps)
-        flow = (flow + size * gradient.sign()).clamp(-threat.eps, threat.eps)
+        way = (found.gradient + smoother).sign()
+        flow = (flow + size * way).clamp(-threat.eps, threat.eps)
     return best

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from lord.experiments.purification.outcome import made_up_steps, outcome_of
+from lord.experiments.purification.outcome import attacked_outcome, made_up_steps
 from lord.experiments.purification.protocol import defence_cell
 from lord.experiments.purification.tables import attack_table, defence_table
 from lord.study.context import Context
@@ -21,9 +21,7 @@ def cells(profile: Profile) -> Iterator[Cell]:
 
 def measure(context: Context, cell: Cell) -> Outcome:
     """Accuracy before and after each attack, as the worst of several purifications and by vote."""
-    from lord.experiments.purification.chain.gauntlet import run_gauntlet
-
-    return outcome_of(context, cell.settings, run_gauntlet(context, cell.settings))
+    return attacked_outcome(context, cell.settings)
 
 
 def example(cell: Cell) -> Outcome:

@@ -43,15 +43,12 @@ def measure(context: Context, cell: Cell) -> Outcome:
     held_out = victims.pictures(context, settings, "validation", settings.held_out)
     attacked = evade(Victim(classifier), images, labels, Threat(), LOOK, seeds, batch_size=64)
     with torch.no_grad():
-        losses = {
-            "loss": cross_entropy(classifier(images), labels),
-            "loss_attacked": cross_entropy(classifier(attacked), labels),
-        }
-        hits = (classifier(attacked).argmax(1) == labels).float()
-    metrics = {name: values.mean().item() for name, values in losses.items()}
-    metrics |= {
+        clean, fooled = classifier(images), classifier(attacked)
+    metrics = {
+        "loss": cross_entropy(clean, labels).mean().item(),
+        "loss_attacked": cross_entropy(fooled, labels).mean().item(),
         "held_out": victims.accuracy(classifier, held_out),
-        "attacked": hits.mean().item(),
+        "attacked": (fooled.argmax(1) == labels).float().mean().item(),
         "parameters_thousands": sum(p.numel() for p in classifier.parameters()) / 1e3,
     }
     return Outcome(metrics)

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pydantic import Field, PositiveInt
 
 from lord.attacks.evasion.settings import Evasion, Threat
-from lord.experiments.purification.outcome import made_up_steps, outcome_of
+from lord.experiments.purification.outcome import attacked_outcome, made_up_steps
 from lord.experiments.purification.protocol import Defence, defence_cell
 from lord.experiments.purification.tables import attack_table
 from lord.study.context import Context
@@ -37,9 +37,7 @@ def cells(profile: Profile) -> Iterator[Cell]:
 
 def measure(context: Context, cell: Cell) -> Outcome:
     """As in ``purification_attacks``: the steps after its attacks should take next to nothing."""
-    from lord.experiments.purification.chain.gauntlet import run_gauntlet
-
-    return outcome_of(context, cell.settings, run_gauntlet(context, cell.settings))
+    return attacked_outcome(context, cell.settings)
 
 
 def example(cell: Cell) -> Outcome:

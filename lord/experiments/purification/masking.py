@@ -7,7 +7,7 @@ everything must help them, and an unbounded budget must leave nothing.
 from collections.abc import Iterator
 from random import Random
 
-from pydantic import Field, PositiveFloat, PositiveInt
+from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
 from lord.attacks.evasion.settings import Evasion, Threat
 from lord.experiments.purification.protocol import Defence, components_of, defence_cell
@@ -30,6 +30,14 @@ class Masking(Section):
     queries: PositiveInt = Field(500, description="of the attack without gradients")
     unbounded: PositiveFloat = Field(0.5, description="budget that must leave nothing")
     looks: PositiveInt = Field(8, description="purifications in which losses are measured")
+
+    @model_validator(mode="after")
+    def _of_pixels(self) -> "Masking":
+        if self.threat.norm != "linf":
+            raise ValueError(
+                "threat: expected linf; noise of ±ε and the unbounded budget are of it"
+            )
+        return self
 
 
 def cells(profile: Profile) -> Iterator[Cell]:

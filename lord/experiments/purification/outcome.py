@@ -1,26 +1,26 @@
 """What a record of attacks on a defence holds: shares after each attack, and every picture."""
 
 from random import Random
-from typing import TYPE_CHECKING
 
 from lord.experiments.sheet import made_up, rows
 from lord.study.context import Context
 from lord.study.experiment import Cell, Outcome, Settings
 
-if TYPE_CHECKING:
-    from lord.experiments.purification.chain.gauntlet import Step
-
 STANDINGS = ("worst", "majority")
 """Right after every one of several purifications, or by their vote."""
 
 
-def outcome_of(context: Context, settings: Settings, steps: "list[Step]") -> Outcome:
-    """Accuracies after each attack, and how many grey levels it moved pixels on average; which
-    pictures hold to the end. The sheet shows pictures, the first attack on them, and what
+def attacked_outcome(context: Context, settings: Settings) -> Outcome:
+    """Accuracies after each attack of a cell, and how many grey levels it moved pixels on average;
+    which pictures hold to the end. The sheet shows pictures, the first attack on them, and what
     purification makes of that.
     """
+    import torch
+
+    from lord.experiments.purification.chain.gauntlet import run_gauntlet
     from lord.experiments.purification.chain.victims import tested, victim_of
 
+    steps = run_gauntlet(context, settings)
     images, _, seeds = tested(context, settings)
     metrics = {"images": len(images), "right": steps[0].right}
     for step in steps:
@@ -38,8 +38,6 @@ def outcome_of(context: Context, settings: Settings, steps: "list[Step]") -> Out
     shown = steps[min(1, len(steps) - 1)].images[:8].to(images)
     sheets = [images[:8], shown]
     if settings.purifier is not None:
-        import torch
-
         victim = victim_of(context, settings)
         with torch.no_grad():
             sheets.append(victim.purify(shown, victim.seeds(seeds[: len(shown)], "trial", 0)))

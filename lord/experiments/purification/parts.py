@@ -6,7 +6,7 @@ from typing import Any
 from pydantic import Field, PositiveInt
 
 from lord.attacks.evasion.settings import Evasion, Threat
-from lord.experiments.purification.outcome import made_up_steps, outcome_of
+from lord.experiments.purification.outcome import attacked_outcome, made_up_steps
 from lord.experiments.purification.protocol import Defence, Protocol, defence_cell
 from lord.experiments.purification.tables import attack_table
 from lord.purifiers.settings import PixelPurifier
@@ -64,9 +64,7 @@ def changed(protocol: Protocol, variant: Variant) -> PixelPurifier:
 
 def measure(context: Context, cell: Cell) -> Outcome:
     """Accuracy before and after each attack, as in ``purification_attacks``."""
-    from lord.experiments.purification.chain.gauntlet import run_gauntlet
-
-    return outcome_of(context, cell.settings, run_gauntlet(context, cell.settings))
+    return attacked_outcome(context, cell.settings)
 
 
 def example(cell: Cell) -> Outcome:

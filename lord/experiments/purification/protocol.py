@@ -58,11 +58,8 @@ class Protocol(Section):
         for defence in self.defences:
             self.check(defence)
             for threat in self.threats:
-                names = [attack.name for attack in self.attacks_on(defence, threat)]
-                if not names:
+                if not self.attacks_on(defence, threat):
                     raise ValueError(f"{defence.name}: no attack knows of {threat.norm}")
-                if len(set(names)) < len(names):
-                    raise ValueError(f"{defence.name}: two attacks have one name in {names}")
         return self
 
     def check(self, defence: Defence) -> None:
@@ -123,7 +120,18 @@ def defence_cell(
         images: as many as the protocol has, unless given.
         purifier: in place of the one that the defence names.
         name: of the defence in its coordinates, unless its own.
+
+    Raises:
+        ValueError: an attack that cannot spend the budget, or two of one name.
     """
+    for attack in attacks:
+        if not attack.fits(threat):
+            raise ValueError(
+                f"{experiment}: {attack.method} knows no perturbations of {threat.norm}"
+            )
+    names = [attack.name for attack in attacks]
+    if len(set(names)) < len(names):
+        raise ValueError(f"{experiment}, {defence.name}: two attacks have one name in {names}")
     if purifier is None and defence.purifier != "none":
         purifier = protocol.purifiers[defence.purifier]
     settings = Settings.of(protocol, "model", "domain", "trials").also(

@@ -329,13 +329,15 @@ def test_every_picture_needs_a_seed(linear, images, labels):
         evade(Victim(linear), images, labels, Threat(), Evasion(method="pgd"), [1])
 
 
-def test_a_gradient_that_is_no_number_is_an_error(images, labels):
+@pytest.mark.parametrize(("method", "norm"), [("pgd", "linf"), ("spatial", "flow")])
+def test_a_gradient_that_is_no_number_is_an_error(images, labels, method, norm):
     class Broken(nn.Module):
         def forward(self, x):
             return (x.flatten(1)[:, :CLASSES] - 5).sqrt()
 
+    how = Evasion(method=method, steps=1)
     with pytest.raises(FloatingPointError, match="not finite"):
-        evade(Victim(Broken()), images, labels, Threat(), Evasion(method="pgd", steps=1), SEEDS)
+        evade(Victim(Broken()), images, labels, Threat(norm=norm), how, SEEDS)
 
 
 def test_attacks_and_norms_are_all_there_is():

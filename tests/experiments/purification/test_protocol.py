@@ -79,7 +79,7 @@ def test_a_further_defence_leaves_the_others_as_they_are(profile):
         ({"auxiliary": "vgg"}, "no classifier 'vgg' is there to guide"),
         ({"attacks_on_plain": [{"method": "pgd"}]}, "residual: no attack knows of flow"),
         (
-            {"attacks": [{"method": "pgd"}] * 2},
+            {"attacks": [{"method": "pgd"}] * 2 + [{"method": "spatial"}]},
             "diffpure: two attacks have one name in .'pgd-200x20",
         ),
     ],
@@ -93,6 +93,26 @@ def test_a_variant_of_a_purifier_that_is_not_there_is_named():
     values = smoke()
     values["purification_parts"] = {"timesteps": {"sand": [10]}}
     with pytest.raises((ValueError, KeyError), match="sand"):
+        read_profile(values)
+
+
+@pytest.mark.parametrize(
+    ("section", "changes", "message"),
+    [
+        ("purification_parts", {"threat": {"norm": "flow"}}, "bpda knows no perturbations of flow"),
+        ("purification_converged", {"whole": [{"method": "spatial"}]}, "spatial knows no .* linf"),
+        (
+            "purification_converged",
+            {"whole": [{"method": "square", "steps": 2}]},
+            "two attacks have one name in .*'square-2', 'square-2'",
+        ),
+        ("purification_masking", {"threat": {"norm": "l2"}}, "threat: expected linf"),
+    ],
+)
+def test_attacks_that_an_experiment_adds_must_fit_as_well(section, changes, message):
+    values = smoke()
+    values[section] |= changes
+    with pytest.raises(ValueError, match=message):
         read_profile(values)
 
 

@@ -12,7 +12,9 @@ from torch import Tensor
 
 from lord.attacks.evasion.evade import Standing, attack_left, untouched
 from lord.attacks.evasion.settings import Evasion
+from lord.attacks.evasion.victim import Victim
 from lord.experiments.purification.chain.victims import classes_of, tested, victim_of
+from lord.experiments.purification.outcome import STANDINGS
 from lord.experiments.purification.protocol import components_of
 from lord.study.context import Context
 from lord.study.experiment import Settings
@@ -41,10 +43,11 @@ class Step:
 
 def run_gauntlet(context: Context, settings: Settings) -> list[Step]:
     """All attacks of a cell in their order, on all its pictures."""
+    victim = victim_of(context, settings)
     images, labels, seeds = tested(context, settings)
     blocks = [slice(first, first + BLOCK) for first in range(0, len(images), BLOCK)]
     found = [
-        _block(context, settings, images[rows], labels[rows], seeds[rows], number)
+        _block(context, settings, victim, images[rows], labels[rows], seeds[rows], number)
         for number, rows in enumerate(blocks)
     ]
     names = ["standard", *(attack.name for attack in settings.attacks)]
@@ -52,7 +55,7 @@ def run_gauntlet(context: Context, settings: Settings) -> list[Step]:
     for place, name in enumerate(names):
         parts = [block[place] for block in found]
         left = [block[place - 1]["majority"] for block in found] if place else [labels]
-        standing = Standing(*(torch.cat([p[n] for p in parts]) for n in ("worst", "majority")))
+        standing = Standing(*(torch.cat([p[n] for p in parts]) for n in STANDINGS))
         steps.append(
             Step(
                 name,
@@ -68,6 +71,7 @@ def run_gauntlet(context: Context, settings: Settings) -> list[Step]:
 def _block(
     context: Context,
     settings: Settings,
+    victim: Victim,
     images: Tensor,
     labels: Tensor,
     seeds: Sequence[int],
@@ -77,7 +81,7 @@ def _block(
     names = ("model", "domain", "trials", "weights", "classifier", "purifier", "auxiliary", "known")
     same = {name: settings.asked[name] for name in names if name in settings.asked}
     same |= {"block": number, "count": len(images)}
-    victim, classes = victim_of(context, settings), classes_of(settings)
+    classes = classes_of(settings)
 
     def clean() -> dict[str, Tensor]:
         standing, right = untouched(victim, images, labels, seeds, settings.trials, classes)
@@ -89,20 +93,19 @@ def _block(
         asked = same | {"threat": settings.asked["threat"], "attacks": _asked(sofar)}
 
         def make(attack: Evasion = attack) -> dict[str, Tensor]:
-            before = Standing(steps[-1]["worst"], steps[-1]["majority"])
-            return _plain(
-                *attack_left(
-                    victim,
-                    images,
-                    labels,
-                    Standing(before.worst.to(labels.device), before.majority.to(labels.device)),
-                    settings.threat,
-                    attack,
-                    seeds,
-                    settings.trials,
-                    classes,
-                )
+            before = Standing(*(steps[-1][name].to(labels.device) for name in STANDINGS))
+            attacked, after = attack_left(
+                victim,
+                images,
+                labels,
+                before,
+                settings.threat,
+                attack,
+                seeds,
+                settings.trials,
+                classes,
             )
+            return _plain(attacked, after)
 
         steps.append(context.once("evasion", asked, components_of(settings, sofar), make))
     return steps
