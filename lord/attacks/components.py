@@ -72,13 +72,15 @@ def make_reference(
 
     Args:
         window: the first and the last share of the run, from 0 to 1, whose calls count. A component
-            of the denoiser is called in every step, so that these are timesteps, from noise on.
+            of the denoiser is called in every step, so that these are timesteps, from noise on;
+            they are rounded to whole steps, in which each of the modules is called once.
 
     Raises:
         ValueError: no module is called in the run, or none in the window.
     """
     found = catch(modules, partial(run, images))
-    first, last = (round(share * len(found)) for share in window)
+    steps = max(1, len(found) // len(modules))
+    first, last = (round(share * steps) * len(found) // steps for share in window)
     if first >= last:
         raise ValueError(
             f"of {len(found)} calls of the component in this run, none lies between "

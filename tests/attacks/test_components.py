@@ -124,6 +124,17 @@ def test_a_window_counts_only_its_steps(pipeline):
         make_reference(modules, edits, images, (0.0, 0.1))
 
 
+def test_a_window_cuts_no_step_in_two(pipeline):
+    """Of a component of several modules either all calls of a step count or none."""
+    editor, images = make_editor("variation", pipeline), noise_images(16)
+    edits = partial(run, editor, request=make_request(editor, PROMPTS, SEEDS), settings=HOW)
+    modules = modules_of(pipeline, "*.residual")
+    early, late = (
+        make_reference(modules, edits, images, window) for window in ((0, 0.34), (0.34, 1))
+    )
+    assert len(early.features) == len(late.features) == late.first == len(modules) > 1
+
+
 def test_nothing_runs_after_the_last_call_that_counts(pipeline, monkeypatch):
     editor, images = make_editor("variation", pipeline), noise_images(16)
     wanted = make_request(editor, PROMPTS, SEEDS)
