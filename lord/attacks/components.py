@@ -17,12 +17,11 @@ import torch
 from torch import Tensor, nn
 
 from lord.attacks.ball import quantise, start
-from lord.attacks.pgd import ascend, frozen
+from lord.attacks.pgd import ascend, frozen, originals
 from lord.attacks.settings import COMPONENT, AttackSettings
 from lord.editing.editors import Editor, runner
 from lord.editing.settings import EditSettings
 from lord.models.components import catch, modules_of
-from lord.models.pipeline import check_images
 from lord.progress import track
 from lord.seeding import derive_seed
 
@@ -103,11 +102,9 @@ def attack_features(
             model's distance counts in units of its features' energy.
 
     Raises:
-        ValueError: a surrogate, transformations or several draws, which this attack has not.
+        ValueError: as `make_reference`.
         FloatingPointError: a gradient is not finite.
     """
-    if settings.surrogate != "none" or settings.transformations or settings.draws > 1:
-        raise ValueError("surrogate, transformations, draws: this attack has none of these")
     attacked = start(images, settings, seeds)
     for first in range(0, len(images), batch_size):
         rows = slice(first, first + batch_size)
@@ -145,17 +142,12 @@ def attack_component(
         masks, window: see `lord.editing.editors.Request` and `make_reference`.
 
     Raises:
-        ValueError: there is no such component, the edit does not use it, or as `attack_features`
-            and `lord.attacks.pgd.attack`.
+        ValueError: there is no such component, the edit does not use it, or as
+            `lord.attacks.pgd.attack`.
     """
-    check_images(images)
     if settings.method != COMPONENT:
         raise ValueError(f"method: expected {COMPONENT!r}, not {settings.method!r}")
-    if isinstance(prompts, str) or not len(images) == len(prompts) == len(seeds):
-        raise ValueError(f"prompts, seeds: expected one each, for {len(images)} images")
-    how, original = how or EditSettings(), images.detach().float()
-    if settings.norm == "l2":
-        original = (original * 255).round() / 255
+    how, original = how or EditSettings(), originals(images, prompts, seeds, settings)
     modules = [modules_of(editor.pipeline, settings.component) for editor in editors]
     noises = edit_seeds(seeds)
 

@@ -14,6 +14,7 @@ from lord.attacks.components import (
     edit_seeds,
     make_reference,
 )
+from lord.attacks.pgd import attack
 from lord.attacks.settings import NOISE, AttackSettings
 from lord.editing.editors import make_editor, make_request, run
 from lord.editing.settings import EditSettings
@@ -175,10 +176,13 @@ def test_bad_use_is_refused(pipeline):
     with pytest.raises(ValueError, match="expected 'component'"):
         noise = AttackSettings(method=NOISE)
         attack_component([editor], images, PROMPTS, noise, SEEDS, HOW)
-    with pytest.raises(ValueError, match="one each"):
+    with pytest.raises(ValueError, match="one per image"):
         attack_component([editor], images, PROMPTS[:1], settings(), SEEDS, HOW)
-    with pytest.raises(ValueError, match="draws"):
-        attack_component([editor], images, PROMPTS, settings(draws=2), SEEDS, HOW)
+    with pytest.raises(ValueError, match=r"for lord\.attacks\.components\.attack_component"):
+        attack(pipeline, images, PROMPTS, settings(), SEEDS)
+    for wrong in ({"draws": 2}, {"transformations": ("jpeg",)}, {"surrogate": "fixed"}):
+        with pytest.raises(ValueError, match="surrogate, transformations, draws"):
+            settings(**wrong)
     for wrong in ({"method": "component"}, {"method": "ace", "component": "up"}):
         with pytest.raises(ValueError, match="component"):
             AttackSettings(**wrong)
