@@ -17,12 +17,11 @@ import torch
 from torch import Tensor, nn
 
 from lord.attacks.ball import quantise, start
-from lord.attacks.pgd import ascend, frozen
+from lord.attacks.pgd import ascend, frozen, originals
 from lord.attacks.settings import COMPONENT, AttackSettings
 from lord.editing.editors import Editor, runner
 from lord.editing.settings import EditSettings
 from lord.models.components import catch, modules_of
-from lord.models.pipeline import check_images
 from lord.progress import track
 from lord.seeding import derive_seed
 
@@ -72,13 +71,15 @@ def make_reference(
 
     Args:
         window: the first and the last share of the run, from 0 to 1, whose calls count. A component
-            of the denoiser is called in every step, so that these are timesteps, from noise on.
+            of the denoiser is called in every step, so that these are timesteps, from noise on;
+            they are rounded to whole steps, in which each of the modules is called once.
 
     Raises:
         ValueError: no module is called in the run, or none in the window.
     """
     found = catch(modules, partial(run, images))
-    first, last = (round(share * len(found)) for share in window)
+    steps = max(1, len(found) // len(modules))
+    first, last = (round(share * steps) * len(found) // steps for share in window)
     if first >= last:
         raise ValueError(
             f"of {len(found)} calls of the component in this run, none lies between "
@@ -101,11 +102,9 @@ def attack_features(
             model's distance counts in units of its features' energy.
 
     Raises:
-        ValueError: a surrogate, transformations or several draws, which this attack has not.
+        ValueError: as `make_reference`.
         FloatingPointError: a gradient is not finite.
     """
-    if settings.surrogate != "none" or settings.transformations or settings.draws > 1:
-        raise ValueError("surrogate, transformations, draws: this attack has none of these")
     attacked = start(images, settings, seeds)
     for first in range(0, len(images), batch_size):
         rows = slice(first, first + batch_size)
@@ -143,17 +142,12 @@ def attack_component(
         masks, window: see `lord.editing.editors.Request` and `make_reference`.
 
     Raises:
-        ValueError: there is no such component, the edit does not use it, or as `attack_features`
-            and `lord.attacks.pgd.attack`.
+        ValueError: there is no such component, the edit does not use it, or as
+            `lord.attacks.pgd.attack`.
     """
-    check_images(images)
     if settings.method != COMPONENT:
         raise ValueError(f"method: expected {COMPONENT!r}, not {settings.method!r}")
-    if isinstance(prompts, str) or not len(images) == len(prompts) == len(seeds):
-        raise ValueError(f"prompts, seeds: expected one each, for {len(images)} images")
-    how, original = how or EditSettings(), images.detach().float()
-    if settings.norm == "l2":
-        original = (original * 255).round() / 255
+    how, original = how or EditSettings(), originals(images, prompts, seeds, settings)
     modules = [modules_of(editor.pipeline, settings.component) for editor in editors]
     noises = edit_seeds(seeds)
 

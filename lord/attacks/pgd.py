@@ -22,7 +22,7 @@ from torch import Tensor
 
 from lord.attacks.ball import project, quantise, start, uphill
 from lord.attacks.objectives import OBJECTIVES, Target, advdm, make_draw
-from lord.attacks.settings import PATTERN, AttackSettings
+from lord.attacks.settings import COMPONENT, PATTERN, AttackSettings
 from lord.attacks.surrogates import victims
 from lord.attacks.transformations import transform
 from lord.data.folder import read_image
@@ -101,20 +101,16 @@ def attack(
             raise another one than that.
 
     Raises:
-        ValueError: shapes, ranges or lengths that do not fit, or an l2 budget too small for 8 bits.
+        ValueError: shapes, ranges or lengths that do not fit, an l2 budget too small for 8 bits, or
+            an attack on a component, see `lord.attacks.components.attack_component`.
         FloatingPointError: a gradient is not finite, as half precision may cause.
     """
     check_predicts_noise(pipeline)
-    check_images(images)
-    if isinstance(prompts, str) or not len(images) == len(prompts) == len(seeds):
-        raise ValueError(
-            f"prompts, seeds: expected one per image, a list each, for {len(images)} images."
-        )
+    if settings.method == COMPONENT:
+        raise ValueError(f"method: {COMPONENT!r} is for lord.attacks.components.attack_component")
+    original = originals(images, prompts, seeds, settings)
     if batch_size < 1:
         raise ValueError(f"batch_size: expected at least 1, got {batch_size}.")
-    original = images.detach().float()
-    if settings.norm == "l2":
-        original = (original * 255).round() / 255
     attacked = start(original, settings, seeds)
     chunks = [slice(first, first + batch_size) for first in range(0, len(images), batch_size)]
     text = encode_prompts(pipeline, prompts)
@@ -142,6 +138,23 @@ def attack(
                 losses = [partial(value, seeds=row) for row in draws]
                 attacked[chunk] = ascend(losses, attacked[chunk], original[chunk], settings, step)
     return quantise(attacked, original, settings.eps, settings.norm)
+
+
+def originals(
+    images: Tensor, prompts: Sequence[str], seeds: Sequence[int], settings: AttackSettings
+) -> Tensor:
+    """What the budget of an attack is measured from: images (N, 3, H, W), in 8 bits for l2.
+
+    Raises:
+        ValueError: shapes, ranges or lengths that do not fit.
+    """
+    check_images(images)
+    if isinstance(prompts, str) or not len(images) == len(prompts) == len(seeds):
+        raise ValueError(
+            f"prompts, seeds: expected one per image, a list each, for {len(images)} images."
+        )
+    original = images.detach().float()
+    return (original * 255).round() / 255 if settings.norm == "l2" else original
 
 
 @torch.no_grad()

@@ -158,6 +158,10 @@ class AttackSettings(BaseModel):
             )
         if self.method == COMPONENT and not self.random_start:
             raise ValueError("random_start: the image itself is where features have no gradient")
+        if self.method == COMPONENT and (
+            self.surrogate != "none" or self.transformations or self.draws > 1
+        ):
+            raise ValueError(f"surrogate, transformations, draws: {COMPONENT!r} has none of these")
         if self.norm == "linf" and not 1 / 255 <= self.eps <= 1:
             raise ValueError("eps: expected at least 1/255, one grey level, and at most 1")
         if (self.steps == 0) != (self.method == NOISE):

@@ -13,6 +13,7 @@ from lord.progress import console
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from lord.data.folder import ImageSet
     from lord.editing.dataset import Sample
 
 app = typer.Typer(no_args_is_help=True)
@@ -47,7 +48,8 @@ def inpainting(
     """
     from lord.editing.dataset import inpainting_sample
 
-    _make(images, out, caption, seed, {"task": "inpainting"}, inpainting_sample)
+    album = _open(images, out, caption)
+    _make(album, out, seed, {"task": "inpainting"}, inpainting_sample)
 
 
 @app.command(name="super-resolution", no_args_is_help=True)
@@ -64,7 +66,8 @@ def super_resolution(
     def make(image: "Tensor", prompt: str, number: int) -> "Sample":
         return low_resolution_sample(image, prompt, number, factor)
 
-    _make(images, out, caption, seed, {"task": "super-resolution", "factor": factor}, make)
+    album = _open(images, out, caption)
+    _make(album, out, seed, {"task": "super-resolution", "factor": factor}, make)
 
 
 @app.command(no_args_is_help=True)
@@ -87,13 +90,12 @@ def variation(
     The CLIP that comes with the package ranks them; it knows portraits and landscapes as they are
     rendered here.
     """
-    require_folders(images, out)
-    from lord.data.folder import load_originals
     from lord.editing.dataset import variation_sample
     from lord.metrics.clip import load_clip
 
+    album = _open(images, out, caption)
     if prompts is None:
-        candidates = sorted(set(load_originals(images, caption).captions))
+        candidates = sorted(set(album.captions))
     elif not prompts.is_file():
         raise FileNotFoundError(f"{prompts}: no such file. Give a text file with prompts.")
     else:
@@ -107,24 +109,28 @@ def variation(
     def make(image: "Tensor", prompt: str, number: int) -> "Sample":
         return variation_sample(image, encoder, candidates, kept)
 
-    _make(images, out, caption, seed, asked, make)
+    _make(album, out, seed, asked, make)
+
+
+def _open(images: Path, out: Path, caption: str) -> "ImageSet":
+    """The images of a folder in their own sizes, once what cannot be done is refused."""
+    require_folders(images, out)
+    from lord.data.folder import load_originals
+
+    return load_originals(images, caption)
 
 
 def _make(
-    images: Path,
+    album: "ImageSet",
     out: Path,
-    caption: str,
     seed: int,
     asked: dict,
     make: "Callable[[Tensor, str, int], Sample]",
 ) -> None:
     """Make the rows that are missing, then the files about all of them."""
-    require_folders(images, out)
-    from lord.data.folder import load_originals
     from lord.editing.dataset import SHEET, SPLIT, finish, save_sample
     from lord.seeding import derive_seed
 
-    album = load_originals(images, caption)
     names = [path.stem for path in album.paths]
     requests = [
         request_of(asked | {"seed": seed, "caption": text, "image": digest(path.read_bytes())})

@@ -101,12 +101,13 @@ def _adapt(out: Path, settings: Path | None, task: str, model: str) -> None:
     section = read_sections(settings, ("editing",))["editing"]
     from lord.editing.adaptation import adapt
     from lord.editing.settings import AdaptationSettings
+    from lord.models.card import weights_checksum
     from lord.models.pipeline import load_pipeline
 
     asked = AdaptationSettings(**section)
     pipeline = load_pipeline(model)
     folder = out / task
-    remember_settings(folder, {"editing": asked})
+    remember_settings(folder, {"editing": asked}, model=weights_checksum(model) or model)
     adapt(pipeline, task, folder, asked)
     console.print(
         f"What it learned is in {folder}. Work in progress is no longer needed: {folder / '.work'}"
@@ -137,8 +138,11 @@ def read_sections(path: Path | None, names: tuple[str, ...]) -> dict[str, dict[s
     return sections
 
 
-def remember_settings(out: Path, settings: "dict[str, BaseModel]") -> None:
+def remember_settings(out: Path, settings: "dict[str, BaseModel]", **also: str) -> None:
     """Keep what a training was begun with, so that it is not continued with something else.
+
+    Args:
+        also: what it depends on beside settings, such as a model.
 
     Raises:
         ValueError: it was begun with other settings.
@@ -146,7 +150,8 @@ def remember_settings(out: Path, settings: "dict[str, BaseModel]") -> None:
     from lord.files import write_text
 
     path = out / ".work" / "settings.json"
-    asked = json.dumps({name: value.model_dump(mode="json") for name, value in settings.items()})
+    values = {name: value.model_dump(mode="json") for name, value in settings.items()}
+    asked = json.dumps(values | also)
     if path.is_file() and path.read_text(encoding="utf-8") != asked:
         raise ValueError(
             f"{out}: a training with other settings was begun there; choose another folder, or "

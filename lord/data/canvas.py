@@ -28,7 +28,7 @@ def uniform(seeds: Sequence[int], name: str, *shape: int) -> Tensor:
     return torch.from_numpy(numbers).reshape(len(seeds), *shape)
 
 
-def choice(seeds: Sequence[int], name: str, options: Sequence[str]) -> Tensor:
+def choice(seeds: Sequence[int], name: str, options: Sequence[object]) -> Tensor:
     """A uniform index into ``options`` per seed, int64 of shape (N,)."""
     return (uniform(seeds, name) * len(options)).long()
 

@@ -53,9 +53,8 @@ def widened(unet: UNet2DConditionModel, task: str, noise_levels: int = 350) -> U
     changed = {"in_channels": own + (own + 1 if task == "inpainting" else 3)}
     if task == "super-resolution":
         changed["num_class_embeds"] = noise_levels + 1
-    wide = UNet2DConditionModel.from_config({**unet.config, **changed}).to(unet.device)
-    if unet.dtype != wide.dtype:
-        wide = wide.to(unet.dtype)
+    wide = UNet2DConditionModel.from_config({**unet.config, **changed})
+    wide = wide.to(unet.device, unet.dtype)
     weights = dict(unet.state_dict())
     new = changed["in_channels"] - own
     weights["conv_in.weight"] = F.pad(weights["conv_in.weight"], (0, 0, 0, 0, 0, new))

@@ -15,7 +15,7 @@ import numpy as np
 from PIL import Image
 from torch import Tensor
 
-from lord.data.canvas import uniform
+from lord.data.canvas import choice, uniform
 from lord.editing.kernels import KERNELS, shrink
 from lord.editing.masks import covered, mask_of
 from lord.files import replacing, save_png, write_text
@@ -53,7 +53,7 @@ def inpainting_sample(image: Tensor, prompt: str, seed: int) -> Sample:
 def low_resolution_sample(image: Tensor, prompt: str, seed: int, factor: int = 4) -> Sample:
     """A picture and the same one, ``factor`` times smaller by one of several kernels."""
     names = list(KERNELS)
-    kernel = names[int(uniform([seed], "kernel").item() * len(names))]
+    kernel = names[choice([seed], "kernel", names).item()]
     small = shrink(image[None], factor, kernel)[0]
     columns = {"prompt": prompt, "kernel": kernel, "factor": factor}
     return Sample({"image": image, "low_resolution": small}, columns)

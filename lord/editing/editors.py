@@ -217,14 +217,16 @@ def edit(
     Each depends on its picture, prompt and seed alone.
 
     Args:
-        images: shape (N, 3, H, W) in [0, 1].
+        images: shape (N, 3, H, W) in [0, 1], or latents, as `run` takes them.
         prompts, seeds: one for each picture.
         masks: for inpainting, shape (N, 1, H, W), 1 where it paints.
 
     Raises:
         ValueError: images, prompts, seeds or masks that do not fit.
     """
-    check_images(images)
+    vae = getattr(editor.pipeline, "vae", None)
+    if vae is None or images.shape[1] != vae.config.latent_channels:
+        check_images(images)
     if not len(images) == len(prompts) == len(seeds) or (
         masks is not None and len(masks) != len(images)
     ):

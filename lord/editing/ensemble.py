@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from lord.editing.editors import Editor, make_editor
 
 
-def mean_editor(pipelines: Sequence[StableDiffusionPipeline], scheduler: str = "ddim") -> Editor:
+def mean_editor(pipelines: Sequence[StableDiffusionPipeline]) -> Editor:
     """Variation by the mean prediction of the pipelines' denoisers, each with its text encoder.
 
     Autoencoder, tokenizer and schedule are those of the first.
@@ -26,9 +26,7 @@ def mean_editor(pipelines: Sequence[StableDiffusionPipeline], scheduler: str = "
         **parts | {"safety_checker": None}, requires_safety_checker=False
     )
     widths = [one.unet.config.cross_attention_dim for one in pipelines]
-    return make_editor(
-        "variation", joint, _Mean([one.unet for one in pipelines], widths), scheduler
-    )
+    return make_editor("variation", joint, _Mean([one.unet for one in pipelines], widths))
 
 
 class _Texts(nn.Module):

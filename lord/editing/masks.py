@@ -101,5 +101,5 @@ def mask_of(image: Tensor, seed: int, kind: str) -> Tensor:
     """
     height, width = image.shape[1:]
     if kind == "segment" and (found := segments(image)):
-        return found[int(uniform([seed], "segment").item() * len(found))]
+        return found[choice([seed], "segment", found).item()]
     return shape_mask(seed, height, width)

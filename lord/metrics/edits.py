@@ -46,11 +46,11 @@ def similarities(images: Tensor, others: Tensor) -> dict[str, Tensor]:
             f"{tuple(images.shape)} and {tuple(others.shape)}"
         )
     ranged = {"data_range": 1.0, "reduction": "none"}
-    fitting = 1 + max(k for k in range(len(SCALES)) if min(images.shape[2:]) >> k >= WINDOW)
-    # torchmetrics asks for more room than the coarsest scale needs.
-    while fitting > 1 and min(images.shape[2:]) // max(1, fitting - 1) ** 2 < WINDOW:
-        fitting -= 1
-    weights = [weight / sum(SCALES[:fitting]) for weight in SCALES[:fitting]]
+    side = min(images.shape[2:])
+    # The coarsest of k + 1 scales is 2^k times smaller; torchmetrics asks for k² times the window.
+    coarsest = max(k for k in range(len(SCALES)) if side // max(2**k, k**2) >= WINDOW)
+    scales = SCALES[: coarsest + 1]
+    weights = [weight / sum(scales) for weight in scales]
     psnr = peak_signal_noise_ratio(images, others, dim=(1, 2, 3), **ranged)
     multiscale = multiscale_structural_similarity_index_measure(
         images, others, betas=tuple(weights), normalize="relu", **ranged

@@ -16,7 +16,7 @@ from diffusers.models.attention_processor import Attention
 from diffusers.models.resnet import ResnetBlock2D
 from torch import Tensor, nn
 
-from lord.models.card import EMBEDDED
+from lord.models.pipeline import source_of
 
 DENOISERS = ("unet", "transformer", "prior")
 AUTOENCODERS = ("vae", "vqvae", "movq")
@@ -58,15 +58,8 @@ def load_any(model: str | Path) -> DiffusionPipeline:
         OSError: the hub model cannot be reached or does not exist.
         ValueError: it is no pipeline that diffusers knows.
     """
-    source = EMBEDDED if str(model) == "embedded" else Path(model).expanduser()
-    looks_local = source.is_absolute() or source.exists() or str(model).startswith(".")
-    if looks_local and not (source / "model_index.json").is_file():
-        raise FileNotFoundError(
-            f"{source}: no diffusers pipeline there (model_index.json is missing)"
-        )
-    name = source if looks_local else str(model)
     try:
-        return DiffusionPipeline.from_pretrained(name, use_safetensors=True)
+        return DiffusionPipeline.from_pretrained(source_of(model), use_safetensors=True)
     except AttributeError as error:
         raise ValueError(f"{model}: no pipeline that diffusers knows ({error})") from error
 

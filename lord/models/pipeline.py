@@ -32,16 +32,7 @@ def load_pipeline(
         FileNotFoundError: ``model`` is a path that does not exist or holds no pipeline.
         OSError: the hub model cannot be reached or does not exist.
     """
-    source = EMBEDDED if str(model) == "embedded" else model
-    looks_local = isinstance(source, Path) or str(source).startswith((".", "/", "~"))
-    if looks_local or Path(source).exists():
-        source = Path(source).expanduser()
-        if not (source / "model_index.json").is_file():
-            raise FileNotFoundError(
-                f"{source}: no diffusers pipeline there (model_index.json is missing). Give a "
-                "folder written by save_pretrained, a hub id such as "
-                "'stable-diffusion-v1-5/stable-diffusion-v1-5', or 'embedded'."
-            )
+    source = source_of(model)
     # Their bars for loading local files flicker by and litter notebooks.
     diffusers.utils.logging.disable_progress_bar()
     transformers.utils.logging.disable_progress_bar()
@@ -49,7 +40,7 @@ def load_pipeline(
     # Half precision where it pays.
     dtype = dtype or (torch.float16 if device.type == "cuda" else torch.float32)
     pipeline = StableDiffusionPipeline.from_pretrained(
-        os.fspath(source),
+        source,
         dtype=dtype,
         use_safetensors=True,
         safety_checker=None,
@@ -62,6 +53,25 @@ def load_pipeline(
         module.requires_grad_(False).eval()
     pipeline.set_progress_bar_config(disable=True)
     return pipeline
+
+
+def source_of(model: str | Path) -> str:
+    """What diffusers loads a model from: ``"embedded"``, a folder, or the id of a hub model.
+
+    Raises:
+        FileNotFoundError: ``model`` is a path that does not exist or holds no pipeline.
+    """
+    source = EMBEDDED if str(model) == "embedded" else model
+    looks_local = isinstance(source, Path) or str(source).startswith((".", "/", "~"))
+    if looks_local or Path(source).exists():
+        source = Path(source).expanduser()
+        if not (source / "model_index.json").is_file():
+            raise FileNotFoundError(
+                f"{source}: no diffusers pipeline there (model_index.json is missing). Give a "
+                "folder written by save_pretrained, a hub id such as "
+                "'stable-diffusion-v1-5/stable-diffusion-v1-5', or 'embedded'."
+            )
+    return os.fspath(source)
 
 
 def check_images(images: Tensor) -> None:

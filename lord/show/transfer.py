@@ -18,7 +18,8 @@ def transfer_matrix(records: Sequence[Record], kind: str = "model") -> "Figure":
     """Attackers (rows) against victims (columns), a panel for each domain.
 
     A cell is the lead of the attack over noise of its energy, in dB of PSNR between edits, as a
-    share of what the victim's own attack has, with its interval; empty where that has none.
+    share of what the victim's own attack has, with its interval; empty where that has not surely
+    any.
 
     Args:
         kind: what attackers and victims differ in: ``"model"`` or ``"prompt"``.
@@ -52,6 +53,6 @@ def _draw(records: Sequence[Record], kind: str) -> "Figure":
 
 def _share(value: float, low: float, high: float) -> str:
     """A share in percent and its interval below, or the share alone where that has no width."""
-    if np.isnan(low) or low == high:
+    if low == high:
         return f"{100 * value:.0f}"
     return f"{100 * value:.0f}\n[{100 * low:.0f}, {100 * high:.0f}]"

@@ -14,6 +14,7 @@ from lord.attacks.components import (
     edit_seeds,
     make_reference,
 )
+from lord.attacks.pgd import attack
 from lord.attacks.settings import NOISE, AttackSettings
 from lord.editing.editors import make_editor, make_request, run
 from lord.editing.settings import EditSettings
@@ -124,6 +125,17 @@ def test_a_window_counts_only_its_steps(pipeline):
         make_reference(modules, edits, images, (0.0, 0.1))
 
 
+def test_a_window_cuts_no_step_in_two(pipeline):
+    """Of a component of several modules either all calls of a step count or none."""
+    editor, images = make_editor("variation", pipeline), noise_images(16)
+    edits = partial(run, editor, request=make_request(editor, PROMPTS, SEEDS), settings=HOW)
+    modules = modules_of(pipeline, "*.residual")
+    early, late = (
+        make_reference(modules, edits, images, window) for window in ((0, 0.34), (0.34, 1))
+    )
+    assert len(early.features) == len(late.features) == late.first == len(modules) > 1
+
+
 def test_nothing_runs_after_the_last_call_that_counts(pipeline, monkeypatch):
     editor, images = make_editor("variation", pipeline), noise_images(16)
     wanted = make_request(editor, PROMPTS, SEEDS)
@@ -164,10 +176,13 @@ def test_bad_use_is_refused(pipeline):
     with pytest.raises(ValueError, match="expected 'component'"):
         noise = AttackSettings(method=NOISE)
         attack_component([editor], images, PROMPTS, noise, SEEDS, HOW)
-    with pytest.raises(ValueError, match="one each"):
+    with pytest.raises(ValueError, match="one per image"):
         attack_component([editor], images, PROMPTS[:1], settings(), SEEDS, HOW)
-    with pytest.raises(ValueError, match="draws"):
-        attack_component([editor], images, PROMPTS, settings(draws=2), SEEDS, HOW)
+    with pytest.raises(ValueError, match=r"for lord\.attacks\.components\.attack_component"):
+        attack(pipeline, images, PROMPTS, settings(), SEEDS)
+    for wrong in ({"draws": 2}, {"transformations": ("jpeg",)}, {"surrogate": "fixed"}):
+        with pytest.raises(ValueError, match="surrogate, transformations, draws"):
+            settings(**wrong)
     for wrong in ({"method": "component"}, {"method": "ace", "component": "up"}):
         with pytest.raises(ValueError, match="component"):
             AttackSettings(**wrong)

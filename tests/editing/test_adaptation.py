@@ -116,6 +116,7 @@ def test_the_command_resumes_and_refuses_other_settings(pretrained, tmp_path):
     before = file.stat().st_mtime_ns
     run(*command)
     assert file.stat().st_mtime_ns == before
+    assert "other settings" in error(*command[:-1], "embedded")
     settings.write_text(yaml.safe_dump({"editing": few | {"rank": 2}}))
     assert "other settings" in error(*command)
     settings.write_text(yaml.safe_dump({"editng": few}))

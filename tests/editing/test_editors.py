@@ -30,7 +30,7 @@ def test_every_task_edits_and_an_edit_depends_on_its_seed_alone(pipeline, task):
     small = task == "super-resolution"
     editor, masks = editor_of(pipeline, task), masks_for(images)
     edited = edit(editor, images, PROMPTS, SEEDS, HOW, masks)
-    assert edited.shape == (3, 3, 32, 32) if small else images.shape
+    assert edited.shape == ((3, 3, 32, 32) if small else images.shape)
     assert torch.equal(edited, edited.clamp(0, 1))
     alone = edit(editor, images[1:2], PROMPTS[1:2], SEEDS[1:2], HOW, masks[1:2], batch_size=1)
     assert torch.allclose(alone, edited[1:2], atol=1e-4)
@@ -81,6 +81,10 @@ def test_latents_are_taken_as_they_are(pipeline):
     with torch.no_grad():
         latents = encode_images(pipeline, images)
         assert torch.equal(run(editor, latents, request, HOW), run(editor, images, request, HOW))
+    found = [edit(editor, x, PROMPTS, SEEDS, HOW) for x in (latents, images)]
+    assert torch.equal(*found)
+    with pytest.raises(ValueError, match="expected floats of shape"):
+        edit(editor, images[:, :1], PROMPTS, SEEDS, HOW)
 
 
 def test_inpainting_sees_nothing_under_the_mask(pipeline):

@@ -6,7 +6,7 @@ from typing import Literal
 from pydantic import Field
 
 from lord.experiments.components.example import made_up
-from lord.experiments.components.protocol import edit_cell
+from lord.experiments.components.protocol import Protocol, edit_cell
 from lord.experiments.components.tables import paired_table
 from lord.names import SCHEDULERS
 from lord.study.context import Context
@@ -41,7 +41,14 @@ def cells(profile: Profile) -> Iterator[Cell]:
                 yield _cell(protocol, domain, component, "all", scheduler, (0.0, 1.0))
 
 
-def _cell(protocol, domain, component, steps, scheduler, window) -> Cell:
+def _cell(
+    protocol: Protocol,
+    domain: str,
+    component: str,
+    steps: str,
+    scheduler: str,
+    window: tuple[float, float],
+) -> Cell:
     coordinates = {"domain": domain, "component": component, "steps": steps}
     also = {
         "window": window,
@@ -60,9 +67,9 @@ def measure(context: Context, cell: Cell) -> Outcome:
     settings = cell.settings
     pictures = pictures_of(settings, cell["domain"])
     editor = editor_of(context, settings, scheduler=cell["scheduler"])
-    asked, window = {"task": "variation"}, settings.window
+    asked = {"task": "variation"}
     attacked = attacked_once(
-        context, cell, [editor], pictures, cell["component"], asked, window=tuple(window)
+        context, cell, [editor], pictures, cell["component"], asked, window=settings.window
     )
     return judge_attack(context, cell, editor, pictures, attacked)
 

@@ -1,6 +1,5 @@
 """Made-up numbers in the shape of true ones, for tests of what is shown."""
 
-from collections.abc import Sequence
 from random import Random
 
 from lord.experiments.components.protocol import COMPARED, SIMILARITIES
@@ -10,7 +9,7 @@ from lord.study.experiment import Cell, Outcome
 LEVELS = {"psnr": 25.0, "ssim": 0.9, "ms_ssim": 0.95, "clip_score": 30.0}
 
 
-def made_up(cell: Cell, damage: float, names: Sequence[str] = COMPARED) -> Outcome:
+def made_up(cell: Cell, damage: float) -> Outcome:
     """Made-up numbers and curves of a cell.
 
     Args:
@@ -18,7 +17,7 @@ def made_up(cell: Cell, damage: float, names: Sequence[str] = COMPARED) -> Outco
     """
     number, count = Random(cell.name), cell.settings.pictures
     metrics, series = {}, {}
-    for name in ("clean", *names):
+    for name in ("clean", *COMPARED):
         lost = damage if name == "attack" else 0.0
         for measure, level in LEVELS.items():
             if name == "clean" and measure in SIMILARITIES:

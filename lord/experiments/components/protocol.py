@@ -25,6 +25,9 @@ COMPARED = ("attack", "noise")
 SHARED = ("model", "size", "pictures", "references", "budget", "attack_edit", "edit")
 """Settings of the protocol that every cell depends on."""
 
+ENTRANCE, EXIT = ("encoder", "quant_conv"), ("post_quant_conv", "decoder")
+"""Components of the autoencoder, before and after the denoiser."""
+
 
 class Protocol(Section):
     """The section ``components`` of a profile."""
@@ -51,11 +54,10 @@ class Protocol(Section):
 
 def uses(task: str, component: str) -> bool:
     """Whether a task runs a component at all, or one of those that a pattern stands for."""
-    entrance, exit_ = ("encoder", "quant_conv"), ("post_quant_conv", "decoder")
     if task == "super-resolution":
-        return component not in entrance
+        return component not in ENTRANCE
     if task == "reconstruction":
-        return component in (*entrance, *exit_)
+        return component in (*ENTRANCE, *EXIT)
     return True
 
 

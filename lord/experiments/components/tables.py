@@ -42,7 +42,7 @@ def transfer_table(records: Sequence[Record]) -> pd.DataFrame:
         itself = own.get(_victim(record))
         if itself is not None:
             leads = [_leads(one, "psnr") for one in (record, itself)]
-            if sum(leads[1]) > 0:
+            if mean_interval(leads[1], resamples=RESAMPLES).low > 0:
                 row |= _named("share", ratio_interval(*leads, resamples=RESAMPLES))
         rows.append(row)
     return pd.DataFrame(rows)

@@ -4,13 +4,14 @@ import pytest
 import yaml
 from matplotlib.patches import FancyBboxPatch
 
+from lord.experiments.components.chain.measuring import attacked_once
 from lord.experiments.components.component_damage import ComponentDamage
 from lord.experiments.components.protocol import Protocol, edit_cell, learned_beside, uses
 from lord.experiments.components.tables import RESAMPLES, paired_table, transfer_table
 from lord.metrics.interval import mean_interval
 from lord.models.card import weights_checksum
 from lord.models.components import matching
-from lord.names import DOMAINS, TASKS
+from lord.names import ADAPTED, DOMAINS, TASKS
 from lord.record import Record
 from lord.show.architecture import AROUND, architecture, places
 from lord.show.transfer import transfer_matrix
@@ -135,6 +136,31 @@ def test_transfer_is_a_share_of_the_attack_on_oneself(records):
     together = table[table["source"] == "ensemble"].groupby("domain")["victim"].agg(set)
     assert together["landscapes"] == {"base", "narrow", "encoder"}
     assert together["portraits"] == {*together["landscapes"], "pixel"}
+
+
+def test_there_is_no_share_of_an_attack_that_is_not_surely_one(records):
+    """Over a lead that may be nothing, any share might come out."""
+    by_name = {record.name: record for record in records["component_transfer"]}
+    own, other = (by_name[f"transfer-portraits-model-{name}-base"] for name in ("base", "narrow"))
+    leads = [3.0, -2.0, 2.0, -1.0, 1.5, -2.5]
+    series = own.series | {
+        "attack/psnr": [n - lead for n, lead in zip(own.series["noise/psnr"], leads, strict=True)]
+    }
+    table = transfer_table([own.model_copy(update={"series": series}), other])
+    assert sum(leads) > 0 and table[["share", "share_low", "share_high"]].isna().all(axis=None)
+
+
+def test_an_attack_is_kept_by_what_its_denoiser_has_learned(profile):
+    class Kept:
+        def once(self, name, asked, components, make):
+            self.asked = asked
+            return {"attacked": None}
+
+    found, kept = {}, Kept()
+    for cell in profile.cells("edits"):
+        attacked_once(kept, cell, [], None, "mid.residual", {"task": cell["task"]})
+        found[cell["task"]] = {"learned", "editing"} & set(kept.asked)
+    assert found == {task: {"editing"} if task in ADAPTED else set() for task in TASKS}
 
 
 def test_every_part_of_the_model_is_drawn_once_and_coloured_by_its_damage(records):

@@ -9,7 +9,7 @@ from lord.attacks.pgd import ascend, frozen
 from lord.editing.editors import make_request, runner
 from lord.experiments.components.chain.models import editor_of
 from lord.experiments.components.chain.pictures import pictures_of
-from lord.experiments.components.protocol import attack_settings
+from lord.experiments.components.protocol import ENTRANCE, EXIT, attack_settings
 from lord.experiments.timing import fastest_turns
 from lord.models.components import modules_of
 from lord.models.pipeline import decode_latents, encode_images
@@ -44,12 +44,12 @@ def costs(context: Context, cell: Cell) -> dict[str, float]:
         def step() -> None:
             seen = images.clone().requires_grad_()
             latents = encode_images(pipeline, seen)
-            if component not in ("encoder", "quant_conv"):
+            if component not in ENTRANCE:
                 for _ in range(steps):
                     pair = latents.repeat(2, 1, 1, 1)
                     both = pipeline.unet(pair, 500, text).sample.chunk(2)
                     latents = latents + both[0] + both[1]
-            if component in ("post_quant_conv", "decoder"):
+            if component in EXIT:
                 latents = decode_latents(pipeline, latents)
             torch.autograd.grad(latents.sum(), seen)
 

@@ -33,7 +33,9 @@ from lord.study.experiment import Cell, Outcome
 from lord.training.lora import remove_adapters
 
 PIXEL_PURIFYING = EditSettings(steps=50, strength=0.2)
-"""How far the model in pixels noises, and in how many steps it denoises: ten."""
+"""How far the model in pixels noises, and in how many steps it denoises: ten.
+
+It sees pictures scaled to its own size, so that this defence is a smaller picture as well."""
 
 
 def defended(context: Context, cell: Cell) -> Outcome:

@@ -5,18 +5,17 @@ from contextlib import nullcontext
 import torch
 from torch import Tensor
 
-from lord.attacks.components import attack_component, attack_features, edit_seeds, make_reference
+from lord.attacks.components import Reference, attack_features, edit_seeds, make_reference
 from lord.attacks.encoder_cut import encoder_cut
 from lord.attacks.pgd import frozen
-from lord.editing.editors import make_request, run, runner
-from lord.experiments.components.chain.measuring import SHOWN, judged
+from lord.editing.editors import Editor, edit, make_request, run
+from lord.experiments.components.chain.measuring import SHOWN, attacked_once, judged
 from lord.experiments.components.chain.models import editor_of, pixel_editor
 from lord.experiments.components.chain.pictures import Pictures, pictures_of, same_energy
 from lord.experiments.components.protocol import attack_settings
 from lord.experiments.sheet import rows
 from lord.models.components import modules_of
 from lord.models.pipeline import encode_images
-from lord.progress import track
 from lord.study.context import Context
 from lord.study.experiment import Cell, Outcome
 
@@ -33,20 +32,17 @@ def variant_outcome(context: Context, cell: Cell) -> Outcome:
         inputs = _attacked_latents(editor, pictures, cell)
     else:
         component = "quant_conv" if variant == "encoder" else settings.component
-        how = attack_settings(settings.budget, component)
-        cut = encoder_cut(editor.pipeline.vae) if variant == "denoiser" else nullcontext()
-        with cut:
-            attacked = attack_component(
-                [editor],
-                pictures.images,
-                pictures.prompts,
-                how,
-                pictures.seeds,
-                settings.attack_edit,
-            )
+        asked = {"task": "variation"}
+        if variant not in ("encoder", "both"):  # those are attacks of other experiments as well
+            asked |= {"variant": variant, "pixel_weights": settings.asked.get("pixel_weights")}
+        with encoder_cut(editor.pipeline.vae) if variant == "denoiser" else nullcontext():
+            attacked = attacked_once(context, cell, [editor], pictures, component, asked)
         noisy = same_energy(attacked, pictures.images, pictures.seeds)
         inputs = {"clean": pictures.images, "attack": attacked, "noise": noisy}
-    edited = {name: _edits(editor, values, pictures, cell) for name, values in inputs.items()}
+    edited = {
+        name: edit(editor, x, pictures.prompts, pictures.seeds, settings.edit, batch_size=BATCH)
+        for name, x in inputs.items()
+    }
     metrics, series = judged(context, settings, cell["domain"], edited, pictures.prompts)
     with torch.no_grad():
         worked_on = inputs
@@ -60,7 +56,7 @@ def variant_outcome(context: Context, cell: Cell) -> Outcome:
     return Outcome(metrics, series, rows(*shown))
 
 
-def _attacked_latents(editor, pictures: Pictures, cell: Cell) -> dict[str, Tensor]:
+def _attacked_latents(editor: Editor, pictures: Pictures, cell: Cell) -> dict[str, Tensor]:
     """Latents, attacked ones and noisy ones, at the budget of pixels in units of their deviation.
 
     Latents are attacked as numbers u about ½ with z′ = z + (u − ½) · std z / std x, so that the
@@ -70,11 +66,11 @@ def _attacked_latents(editor, pictures: Pictures, cell: Cell) -> dict[str, Tenso
     how = attack_settings(settings.budget, settings.component)
     with torch.no_grad():
         batches = [encode_images(pipeline, batch) for batch in pictures.images.split(BATCH)]
-    latents = torch.cat(batches)
+    latents = torch.cat(batches).float().cpu()  # as pictures are, wherever the model is
     scale, half = latents.std() / pictures.images.std(), torch.full_like(latents, 0.5)
     modules, noises = modules_of(pipeline, settings.component), edit_seeds(pictures.seeds)
 
-    def references(chosen: slice) -> list:
+    def references(chosen: slice) -> list[Reference]:
         request = make_request(editor, pictures.prompts[chosen], noises[chosen])
 
         def edits(u: Tensor) -> Tensor:
@@ -88,14 +84,3 @@ def _attacked_latents(editor, pictures: Pictures, cell: Cell) -> dict[str, Tenso
     noisy = same_energy(found, half, pictures.seeds)
     moved = {"attack": found, "noise": noisy}
     return {"clean": latents} | {k: latents + (u - 0.5) * scale for k, u in moved.items()}
-
-
-@torch.no_grad()
-def _edits(editor, inputs: Tensor, pictures: Pictures, cell: Cell) -> Tensor:
-    """Edits of pictures, or of latents."""
-    found = []
-    for start in track(range(0, len(inputs), BATCH), cell["variant"]):
-        chosen = slice(start, start + BATCH)
-        edits = runner(editor, pictures.prompts[chosen], pictures.seeds[chosen], cell.settings.edit)
-        found.append(edits(inputs[chosen]).cpu())
-    return torch.cat(found)

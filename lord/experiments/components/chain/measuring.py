@@ -8,7 +8,6 @@ from torch import Tensor
 from lord.attacks.components import WHOLE, attack_component, edit_seeds
 from lord.data.subjects import sample_domain
 from lord.editing.editors import Editor, edit
-from lord.editing.settings import EditSettings
 from lord.experiments.components.chain.models import instruments_of
 from lord.experiments.components.chain.pictures import Pictures, same_energy
 from lord.experiments.components.protocol import attack_settings
@@ -31,7 +30,6 @@ def attacked_once(
     component: str,
     asked: Mapping[str, Any],
     prompts: Sequence[str] | None = None,
-    how: EditSettings | None = None,
     window: tuple[float, float] = WHOLE,
 ) -> Tensor:
     """The pictures attacked in a component, made once for all cells that ask the same.
@@ -39,13 +37,13 @@ def attacked_once(
     Args:
         asked: what tells this attack from others with the same budget and component.
         prompts: those that the attacker edits with; the pictures' own unless given.
-        how: how the attacker edits; as the protocol says unless given.
     """
-    settings = cell.settings
-    how = how or settings.attack_edit
+    settings, how = cell.settings, cell.settings.attack_edit
     shared = {name: settings.asked.get(name) for name in ("model", "size", "pictures", "budget")}
     shared |= {"weights": settings.weights["model"], "window": list(window), "component": component}
     shared |= {"edit": how.model_dump(mode="json"), "domain": cell["domain"]}
+    # What the denoiser of the task is, beside the model.
+    shared |= {k: settings.asked[k] for k in ("learned", "editing") if k in settings.asked}
     components = [name for name in cell.components if name.startswith(("step:", "attacker:"))]
 
     def make() -> dict[str, Tensor]:

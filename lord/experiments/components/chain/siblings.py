@@ -46,6 +46,7 @@ def _train(context: Context, settings: Settings, name: str, folder: Path) -> Non
         "latent_channels": vae.latent_channels,
         "vae_channels": tuple(vae.block_out_channels),
         "unet_channels": own.unet_channels,
+        "layers_per_block": unet.layers_per_block,
         "norm_groups": unet.norm_num_groups,
         "attention_head_dim": unet.block_out_channels[0] // unet.attention_head_dim[0],
         "text_width": base.text_encoder.config.hidden_size,

@@ -4,7 +4,7 @@ from lord.experiments.components.chain.measuring import attacked_once, judge_att
 from lord.experiments.components.chain.models import editor_of
 from lord.experiments.components.chain.pictures import pictures_of, prompts_of
 from lord.experiments.components.chain.siblings import model_editor
-from lord.experiments.components.siblings import BASE, ENSEMBLE
+from lord.experiments.components.siblings import BASE, ENSEMBLE, PIXEL
 from lord.study.context import Context
 from lord.study.experiment import Cell, Outcome
 
@@ -39,14 +39,10 @@ def _over_models(context: Context, cell: Cell) -> Outcome:
     editors = [model_editor(context, settings, name) for name in names]
     asked = {"task": "variation"}
     if names != [BASE]:
-        asked |= {"models": names} | {
-            name: settings.asked[name]
-            for name in ("siblings", "training", "pixel_weights")
-            if name in settings.asked
-        }
         # The attack does not depend on a victim that is no source.
-        asked["siblings"] = {k: v for k, v in asked.get("siblings", {}).items() if k in names}
-        if "pixel" not in names:
-            asked.pop("pixel_weights", None)
+        siblings = settings.asked.get("siblings", {})
+        asked |= {"models": names, "siblings": {k: v for k, v in siblings.items() if k in names}}
+        also = ("training", "pixel_weights") if PIXEL in names else ("training",)
+        asked |= {name: settings.asked[name] for name in also if name in settings.asked}
     attacked = attacked_once(context, cell, editors, pictures, settings.component, asked)
     return judge_attack(context, cell, model_editor(context, settings, victim), pictures, attacked)
