@@ -128,6 +128,43 @@ def paths(records: Sequence[Record]) -> Figure:
     return mark(figure, shown)
 
 
+@styled
+def loss_lines(records: Sequence[Record]) -> Figure:
+    """The reversed loss from no trigger to the true one, before and after a backdoor is taught."""
+    shown = of_group(records, "reversed_loss", "backdoored")
+    figure, axes = panels(1, 1, 2.4)
+    for record in shown:
+        share = record.series["share"]
+        for name, colour, label in (
+            ("loss_before", BLUE, "before the backdoor is taught"),
+            ("loss", VERMILION, "after"),
+        ):
+            line = {"color": colour, "linewidth": 0.9, "alpha": 0.8, "label": label}
+            axes[0, 0].plot(share, record.series[name], **line)
+    axes[0, 0].set(xlabel="share of the true trigger", ylabel="reversed loss", yscale="log")
+    legend(figure)
+    return mark(figure, shown)
+
+
+@where_planned
+def loss_findings(records: Sequence[Record]) -> Markdown:
+    """For how many models the search could prefer the true trigger to none, or to what it found."""
+    shown = of_group(records, "reversed_loss", "backdoored")
+    lower = {"none": 0, "found": 0}
+    for record in shown:
+        values, starts = record.metrics, record.settings["starts"]
+        aims = {name: values[f"loss/{name}"] - values[f"norm/{name}"] for name in ("true", *starts)}
+        lower["none"] += aims["true"] < values["loss/none"]
+        lower["found"] += aims["true"] < min(aims[start] for start in starts)
+    lines = [
+        *(f"*{text}*" for text in caveats(records)),
+        f"What the search minimises, the loss less λ‖μ‖₁, is lower at the true trigger than at "
+        f"none for {lower['none']} of {len(shown)} models, and lower than at what was found for "
+        f"{lower['found']}.",
+    ]
+    return Markdown("\n".join(lines))
+
+
 @where_planned
 def verdicts(records: Sequence[Record]) -> Figure | Markdown:
     """The score of every model by each detector: clean ones, and those whose backdoor works."""

@@ -26,7 +26,7 @@ def made(request, tmp_path_factory):
     profile = read_profile({"name": "zoo", "evidence": True, **sections})
     results = tmp_path_factory.mktemp("results")
     fill(profile, results)
-    names = ("pixel", "backdoors", "reversion", "elijah", "input_rivals")
+    names = ("pixel", "backdoors", "reversion", "reversed_loss", "elijah", "input_rivals")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("LORD_RESULTS", str(results))
         found = [r for name in names for r in run(profile, name, compute=False, results=results)]
@@ -48,7 +48,7 @@ def enough(records):
     return sum(r.kind == "backdoors" and r.settings["group"] == "clean" for r in records) > 3
 
 
-@pytest.mark.parametrize("name", ["model_samples", "samples", "triggers", "paths"])
+@pytest.mark.parametrize("name", ["model_samples", "samples", "triggers", "paths", "loss_lines"])
 def test_figures_are_drawn(name, records):
     figure = getattr(backdoors, name)(records)
     figure.draw_without_rendering()
@@ -107,3 +107,15 @@ def test_what_unlearning_does_and_what_a_reversion_costs(made):
 def test_a_profile_without_models_says_so():
     for draw in (backdoors.samples, backdoors.success_table, backdoors.latent_findings):
         assert "leaves these experiments out" in draw([]).data
+
+
+def test_where_the_search_cannot_find_the_trigger_is_said(records):
+    text = backdoors.loss_findings(records).data
+    assert "lower at the true trigger than at none for 0 of 2 models" in text
+    assert "than at what was found for 0." in text
+    lowest = [
+        r.model_copy(update={"metrics": r.metrics | {"loss/true": 0.0}})
+        for r in records
+        if r.kind == "reversed_loss"
+    ]
+    assert "found for 2." in backdoors.loss_findings(lowest).data
