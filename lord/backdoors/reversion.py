@@ -49,10 +49,7 @@ def reverse(pipeline: DDPMPipeline, settings: ReversionSettings) -> Reversion:
         FloatingPointError: the trigger is not finite.
     """
     unet = pipeline.unet
-    generator = torch.Generator().manual_seed(derive_seed(settings.seed, "trigger"))
-    start = torch.rand(noise_shape(pipeline), generator=generator)
-    start = -start if settings.start == "negative" else start
-    mu = start.to(unet.device).requires_grad_(True)
+    mu = first_trigger(pipeline, settings).to(unet.device).requires_grad_(True)
     estimated = settings.estimate_gamma
     gamma = torch.tensor(0.0 if estimated else 1.0, device=unet.device, requires_grad=estimated)
     found = Reversion(mu, gamma)
@@ -65,6 +62,13 @@ def reverse(pipeline: DDPMPipeline, settings: ReversionSettings) -> Reversion:
             "the reversed trigger is not finite; lower the learning rate, or check the model"
         )
     return found
+
+
+def first_trigger(pipeline: DDPMPipeline, settings: ReversionSettings) -> Tensor:
+    """Where the search starts, shape (C, H, W): plus or minus uniform numbers below 1."""
+    generator = torch.Generator().manual_seed(derive_seed(settings.seed, "trigger"))
+    start = torch.rand(noise_shape(pipeline), generator=generator)
+    return -start if settings.start == "negative" else start
 
 
 @dataclass

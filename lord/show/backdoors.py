@@ -158,11 +158,27 @@ def loss_findings(records: Sequence[Record]) -> Markdown:
         lower["found"] += aims["true"] < min(aims[start] for start in starts)
     lines = [
         *(f"*{text}*" for text in caveats(records)),
-        f"What the search minimises, the loss less λ‖μ‖₁, is lower at the true trigger than at "
+        f"- What the search minimises, the loss less λ‖μ‖₁, is lower at the true trigger than at "
         f"none for {lower['none']} of {len(shown)} models, and lower than at what was found for "
         f"{lower['found']}.",
     ]
+    for black, kind in ((True, "black"), (False, "not black")):
+        part = [r for r in shown if (r.settings["suspect"]["ground"] == -1) == black]
+        if part and "negative" in part[0].settings["starts"]:
+            first, found = (
+                _range([r.metrics[f"{name}/negative"] for r in part])
+                for name in ("start_cosine", "cosine")
+            )
+            lines.append(
+                f"- Of triggers that are {kind} beside what is drawn, the published start has a "
+                f"cosine of {first} with the true one before the search, and {found} after it."
+            )
     return Markdown("\n".join(lines))
+
+
+def _range(values: Sequence[float]) -> str:
+    """The least and the largest: "0.12 to 0.34"."""
+    return f"{min(values):.2f} to {max(values):.2f}"
 
 
 @where_planned
@@ -321,8 +337,7 @@ def detection_findings(records: Sequence[Record]) -> Markdown:
     lines = [*(f"*{text}*" for text in caveats(records))]
     lines += [_told(models, name) for name in DETECTORS if f"{name}_suspected" in models]
     lines.append(
-        f"- What is reversed has a cosine of {inputs['cosine'].min():.2f} to "
-        f"{inputs['cosine'].max():.2f} with the true trigger."
+        f"- What is reversed has a cosine of {_range(inputs['cosine'])} with the true trigger."
     )
     told = inputs[["benign", "triggered"]].min(axis=1)
     lines.append(

@@ -40,10 +40,12 @@ def measure(context: Context, cell: Cell) -> Outcome:
     """The loss of the first stage along the line from (μ, γ) = (0, 1) to the true trigger.
 
     Beside it that of the model before its fine-tune, and that of what was reversed from each
-    start. For the search λ‖μ‖₁ is taken off, which is recorded as ``norm``.
+    start. For the search λ‖μ‖₁ is taken off, which is recorded as ``norm``. Of each start the
+    cosine to the true trigger is recorded, before anything was found and after.
     """
     import torch
 
+    from lord.backdoors.reversion import first_trigger
     from lord.experiments.terd.chain import suspects
     from lord.experiments.terd.chain.reversal import reversal_of
 
@@ -64,6 +66,9 @@ def measure(context: Context, cell: Cell) -> Outcome:
         found = reversal_of(context, replace(cell, settings=own.also(reversion=how)))
         metrics[f"loss/{start}"] = prior_loss(model, found.mu, found.gamma, own.pairs)
         metrics[f"norm/{start}"] = own.reversion.weight * found.mu.abs().sum().item()
+        for name, shift in (("start_cosine", first_trigger(model, how)), ("cosine", found.mu)):
+            cosine = torch.cosine_similarity(shift.flatten(), mu.flatten(), 0)
+            metrics[f"{name}/{start}"] = cosine.item()
     return Outcome(metrics, series)
 
 
@@ -93,6 +98,8 @@ def example(cell: Cell) -> Outcome:
     metrics = {"loss/none": loss[0], "loss/true": loss[-1], "norm/true": 0.1}
     for start in cell.settings.starts:
         metrics |= {f"loss/{start}": 1.4, f"norm/{start}": 0.05}
+        metrics[f"start_cosine/{start}"] = 0.8 if start == "negative" else -0.8
+        metrics[f"cosine/{start}"] = 0.7 if start == "negative" else 0.1
     return Outcome(metrics, series)
 
 
