@@ -13,6 +13,7 @@ from lord.models.card import weights_checksum
 from lord.models.components import matching
 from lord.names import ADAPTED, DOMAINS, TASKS
 from lord.record import Record
+from lord.show import components as shown
 from lord.show.architecture import AROUND, architecture, places
 from lord.show.transfer import transfer_matrix
 from lord.study.profile import PROFILES, read_profile
@@ -210,3 +211,28 @@ def test_patterns_of_profiles_stand_for_something(pipeline):
     from lord.models.components import components
 
     assert len(matching(components(pipeline), "*.residual")) == 5
+
+
+def test_what_breaks_most_is_said_from_the_records(records):
+    of_variation = [r for r in records["component_damage"] if r.settings["task"] == "variation"]
+    text = shown.damage_findings(of_variation).data
+    table = paired_table(of_variation).set_index(["domain", "component"])
+    for domain in DOMAINS:
+        most = table.loc[domain, "psnr_attack"].idxmin()
+        said = next(line for line in text.split("\n") if line.startswith(f"- {domain.title()}"))
+        assert f"an attack on `{most}`" in said and f"of {len(table.loc[domain])} parts" in said
+    leads = table.loc["portraits", "lead_psnr"]
+    residual = leads[leads.index.str.endswith("residual")].mean()
+    assert f"residual blocks {residual:.1f} dB" in text
+    cells = shown.damage_table(of_variation).data
+    assert cells.loc[("portraits", "encoder"), "lead in dB"].startswith(f"{leads['encoder']:.1f} [")
+
+
+def test_every_way_into_the_denoiser_has_an_interval_and_a_line(records):
+    ways = records["encoder_or_denoiser"]
+    figure = shown.variants(ways)
+    figure.draw_without_rendering()
+    dots = [line for panel in figure.axes for line in panel.lines if line.get_marker() == "o"]
+    assert len(dots) == len(ways)
+    text = shown.variant_findings(ways).data
+    assert text.count("lead of") == len(ways) and "2.0 times as far as by noise" in text

@@ -1,0 +1,143 @@
+"""What the chapter on components shows: edits, leads over noise, and what goes through what."""
+
+from collections.abc import Sequence
+
+import pandas as pd
+from IPython.display import Markdown
+from matplotlib.figure import Figure
+from pandas.io.formats.style import Styler
+
+from lord.experiments.components.tables import paired_table
+from lord.record import Record
+from lord.show.panels import grid, interval
+from lord.show.pictures import labelled_rows, sample_tiles
+from lord.show.style import BLUE, caveats, mark, styled, where_planned
+from lord.show.tables import plain_table
+
+EDITS = ("clean", "attacked", "noise of the same energy")
+"""What the rows of a sheet are edits of."""
+
+VARIANTS = {
+    "encoder": "encoder alone",
+    "both": "encoder and denoiser",
+    "denoiser": "both, encoder's gradient cut",
+    "latents": "denoiser, from latents on",
+    "pixels": "denoiser in pixels, no encoder",
+}
+"""What an attack goes through, in words."""
+
+GROUPS = {
+    "residual": "residual blocks",
+    "attention.self": "self-attention",
+    "attention.cross": "cross-attention",
+    "feed_forward": "feed-forward blocks",
+}
+"""Parts of the denoiser by the end of their names."""
+
+
+@styled
+def edits(records: Sequence[Record]) -> Figure:
+    """Edits of clean, attacked and noisy pictures, for the part that breaks most in each domain."""
+    shown = [_extreme(part)[0] for part in _by_domain(records)]
+    rows = {}
+    for record in shown:
+        for label, images in zip(EDITS, sample_tiles(record, rows=3), strict=True):
+            where = f"{record.settings['domain']}, {record.settings['component']}"
+            rows[f"{where}: {label}"] = images
+    return mark(labelled_rows(rows), shown)
+
+
+@where_planned
+def damage_table(records: Sequence[Record]) -> Styler:
+    """PSNR and FID of edits under an attack on each part, and its lead over noise."""
+    table = paired_table(records)
+    lead = table[["lead_psnr", "lead_psnr_low", "lead_psnr_high"]].to_numpy()
+    shown = pd.DataFrame(
+        {
+            "PSNR, attack": table["psnr_attack"].map("{:.1f}".format),
+            "PSNR, noise": table["psnr_noise"].map("{:.1f}".format),
+            "lead in dB": [f"{mean:.1f} [{low:.1f}, {high:.1f}]" for mean, low, high in lead],
+            "SSIM, attack": table["ssim_attack"].map("{:.2f}".format),
+            "FID, attack": table["fid_attack"].map("{:.1f}".format),
+        }
+    ).set_index(pd.MultiIndex.from_frame(table[["domain", "component"]], names=[None, None]))
+    return plain_table(shown, records)
+
+
+@where_planned
+def damage_findings(records: Sequence[Record]) -> Markdown:
+    """In short: which part breaks most in each domain, and which kinds of parts break at all."""
+    lines = [*(f"*{text}*" for text in caveats(records))]
+    for part in _by_domain(records):
+        most, least = (paired_table([record]).iloc[0] for record in _extreme(part))
+        table = paired_table(part)
+        surely = (table["lead_psnr_low"] > 0).sum()
+        lines.append(
+            f"- {most['domain'].capitalize()}: an attack on {_said(most)} breaks most, one on "
+            f"{_said(least)} least; {surely} of {len(table)} parts break surely more than by noise."
+        )
+        kinds = {
+            name: table.loc[_of_kind(table["component"], end), "lead_psnr"].mean()
+            for end, name in GROUPS.items()
+        }
+        lines.append(
+            "  Mean lead of parts of the denoiser: "
+            + ", ".join(f"{name} {lead:.1f} dB" for name, lead in kinds.items() if lead == lead)
+            + "."
+        )
+    return Markdown("\n".join(lines))
+
+
+@styled
+def variants(records: Sequence[Record]) -> Figure:
+    """The lead over noise of attacks that go through the encoder, the denoiser, or both."""
+    table = paired_table(records)
+    domains, names = list(dict.fromkeys(table["domain"])), list(VARIANTS)
+    figure, axes, places = grid(["lead"], domains, 2.0, sharey=True)
+    for panel, _, domain in places:
+        for row in table[table["domain"] == domain].to_dict("records"):
+            interval(panel, row, "lead_psnr", names.index(row["variant"]), BLUE)
+        panel.axvline(0, color="#555555", linestyle=":", linewidth=1.2)
+        panel.set(xlabel="lead over noise, dB of PSNR", ylim=(len(names) - 0.5, -0.5))
+        panel.grid(axis="y", visible=False)
+    axes[0, 0].set_yticks(range(len(names)), list(VARIANTS.values()))
+    return mark(figure, records)
+
+
+@where_planned
+def variant_findings(records: Sequence[Record]) -> Markdown:
+    """Whether an attack works through the encoder: its lead with and without."""
+    table = paired_table(records)
+    moved = dict(zip(table.index, table["moved_attack"] / table["moved_noise"], strict=True))
+    lines = [
+        *(f"*{text}*" for text in caveats(records)),
+        *(
+            f"- {row['domain'].capitalize()}, {VARIANTS[row['variant']]}: lead of "
+            f"{row['lead_psnr']:.1f} dB [{row['lead_psnr_low']:.1f}, {row['lead_psnr_high']:.1f}]; "
+            f"what the denoiser works on moves {moved[place]:.1f} times as far as by noise."
+            for place, row in table.iterrows()
+        ),
+    ]
+    return Markdown("\n".join(lines))
+
+
+def _by_domain(records: Sequence[Record]) -> list[list[Record]]:
+    """The records of each domain together."""
+    domains = dict.fromkeys(record.settings["domain"] for record in records)
+    return [[r for r in records if r.settings["domain"] == domain] for domain in domains]
+
+
+def _extreme(records: Sequence[Record]) -> tuple[Record, Record]:
+    """The record with the most damage, and that with the least."""
+    ordered = sorted(records, key=lambda record: record.metrics["attack/psnr"])
+    return ordered[0], ordered[-1]
+
+
+def _of_kind(components: pd.Series, end: str) -> pd.Series:
+    return components.str.endswith(end)
+
+
+def _said(row: pd.Series) -> str:
+    """A part with the lead of its attack and the interval."""
+    low, high = row["lead_psnr_low"], row["lead_psnr_high"]
+    return f"`{row['component']}` ({row['lead_psnr']:.1f} dB [{low:.1f}, {high:.1f}])"
