@@ -1,5 +1,6 @@
 """The project's own promises: pins, pairs, notebooks, book, citation."""
 
+import json
 import os
 import re
 import subprocess
@@ -20,6 +21,7 @@ from lord.study.notebooks import (
     notebook_names,
     parse_parameters,
     shown_in,
+    slim,
     status_tables,
 )
 from lord.study.profile import load_profile
@@ -220,3 +222,24 @@ def test_one_repository_address_everywhere():
     assert PROJECT["urls"]["Repository"] == address
     assert read_yaml("CITATION.cff")["repository-code"] == address
     assert all(f"git+{address}" in (NOTEBOOKS / f"{name}.py").read_text() for name in NAMES)
+
+
+def test_a_built_book_keeps_what_its_pages_load(tmp_path):
+    """All that pages refer to stays; what is to be downloaded holds no outputs."""
+    mathjax = tmp_path / "_static" / "mathjax"
+    kept = ("tex-chtml.js", "output/chtml/fonts/woff/a.woff", "input/tex/extensions/color.js")
+    for name in (*kept, "tex-svg.js", "sre/mathmaps/de.json", "output/svg.js"):
+        (mathjax / name).parent.mkdir(parents=True, exist_ok=True)
+        (mathjax / name).write_text("")
+    (tmp_path / "_static" / "theme.css.map").write_text("")
+    notebook = tmp_path / "_sources" / "notebooks" / "01_data.ipynb"
+    notebook.parent.mkdir(parents=True)
+    text = {"cell_type": "markdown", "source": "Pictures"}
+    code = {"cell_type": "code", "source": "1", "outputs": ["1"], "execution_count": 1}
+    notebook.write_text(json.dumps({"cells": [text, code]}))
+    slim(tmp_path)
+    left = [path for path in mathjax.rglob("*") if path.is_file()]
+    assert sorted(left) == sorted(mathjax / name for name in kept)
+    assert not list(tmp_path.rglob("*.map"))
+    cells = json.loads(notebook.read_text())["cells"]
+    assert cells == [text, code | {"outputs": [], "execution_count": None}]

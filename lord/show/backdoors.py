@@ -23,6 +23,7 @@ from lord.show.panels import legend, panels, plain
 from lord.show.pictures import labelled_rows, mosaic, sample_tiles
 from lord.show.style import BLUE, CYCLE, MARKERS, VERMILION, caveats, mark, styled, where_planned
 from lord.show.tables import plain_table
+from lord.show.words import NOT_MEASURED, Answer
 
 ATTACKS = {
     "baddiffusion": "BadDiffusion",
@@ -345,6 +346,35 @@ def detection_findings(records: Sequence[Record]) -> Markdown:
         f"{len(inputs)} reversions; in the worst, {told.min():.0%} of one kind."
     )
     return Markdown("\n".join(lines))
+
+
+def models_told(records: Sequence[Record]) -> Answer:
+    """Whether TERD, as published, suspects the models whose backdoor works, and no clean ones."""
+    if not records or "terd_suspected" not in (models := model_table(records)):
+        return NOT_MEASURED
+    suspected = models["terd_suspected"]
+    works, clean = suspected[models["works"]], suspected[models["group"] == "clean"]
+    right = works.all() and not clean.any()
+    verdict = "Yes" if right else "In part" if works.mean() > clean.mean() else "No"
+    number = f"{works.sum()} of {len(works)} found, {clean.sum()} of {len(clean)} falsely"
+    text = _told(models, "terd").removeprefix("- ")
+    return Answer(verdict, number, f"{text} {{doc}}`notebooks/23_terd` has its rivals as well.")
+
+
+def noises_told(records: Sequence[Record]) -> Answer:
+    """Whether triggered noises are told by what TERD reverses from the published start."""
+    inputs = input_table(records) if records else pd.DataFrame()
+    inputs = inputs[inputs["start"] == "negative"] if len(inputs) else inputs
+    if not len(inputs):
+        return NOT_MEASURED
+    right = (inputs[["benign", "triggered"]].min(axis=1) == 1).sum()
+    verdict = "Yes" if right == len(inputs) else "In part" if right else "No"
+    text = (
+        f"From the published start what is reversed has a cosine of {_range(inputs['cosine'])} "
+        f"with the true trigger, and tells all noises right in {right} of {len(inputs)} models. "
+        "{doc}`notebooks/23_terd` says why."
+    )
+    return Answer(verdict, f"all of them in {right} of {len(inputs)} models", text)
 
 
 def _told(models: pd.DataFrame, name: str) -> str:

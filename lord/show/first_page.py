@@ -8,6 +8,7 @@ import pandas as pd
 from lord.experiments.lord import tables
 from lord.experiments.lord.protocol import AS_TRAINED, PROPOSED, VARIANTS
 from lord.record import Record
+from lord.show.backdoors import models_told, noises_told
 from lord.show.cards import chosen_treatments
 from lord.show.results import JUDGED, result_records
 from lord.show.robustness import branch, knowing, strangers
@@ -23,6 +24,7 @@ from lord.show.style import (
 from lord.show.words import (
     NOT_MEASURED,
     VERDICTS,
+    Answer,
     capitalised,
     count,
     listed,
@@ -39,11 +41,14 @@ CLEAN, ATTACKED = ("none", "none"), ("ace", "none")
 COMPARED = ("ace", "ace_plus")
 
 
+BACKDOORED = ("backdoors", "reversion", "elijah", "input_rivals")
+"""The experiments that say whether backdoors are found."""
+
 Cell = Mapping[str, float]
 
 
-def summary(profile: str) -> str:
-    """The answers to the questions of the book's first page: a verdict, then its numbers.
+def answers(profile: str) -> dict[str, tuple[str, Answer]]:
+    """The questions of the study, each with the page about it and its answer.
 
     Raises:
         FileNotFoundError: records of the profile are missing.
@@ -51,21 +56,60 @@ def summary(profile: str) -> str:
     records = result_records(profile)
     table, gaps = tables.main_table(records), tables.gaps_closed(records)
     parts, adaptive = (run(profile, name, compute=False) for name in ("parts", "adaptive"))
-    warnings = []
-    for title, text in (caveat.split(": ") for caveat in caveats(records)):
-        warnings.append(f":::{{admonition}} {title}\n:class: warning\n\n{text.capitalize()}\n:::\n")
-    answers = {
-        "Does ACE ruin a LoRA?": _damage(table, records),
-        "Does LoRD repair it?": _repair(gaps, records),
-        "What should be done with its gate at test time?": _gate(table, gaps, records),
-        "Is LoRD ahead of other defences?": _rivals(records),
-        "Does it hold against attacks that it has not seen?": strangers(gaps, records),
-        "Does it hold against an attacker who knows it?": knowing(adaptive, records),
-        "Is it the second branch that repairs?": branch(parts, records),
-        "Can LoRD be made better?": _variants(gaps, records),
+    models = [r for name in BACKDOORED for r in run(profile, name, compute=False)]
+    return {
+        "Does ACE ruin a LoRA?": ("04_ace_attack", _damage(table, records)),
+        "Does LoRD repair it?": ("10_results", _repair(gaps, records)),
+        "Can its gate be left as trained?": (
+            "09_lord_stage2",
+            _gate(table, gaps, records),
+        ),
+        "Is LoRD ahead of other defences?": ("10_results", _rivals(records)),
+        "Does it hold against unseen attacks?": (
+            "15_transfer",
+            strangers(gaps, records),
+        ),
+        "Does it hold against an attacker who knows it?": (
+            "16_adaptive",
+            knowing(adaptive, records),
+        ),
+        "Is it the second branch that repairs?": ("14_parts", branch(parts, records)),
+        "Can LoRD be made better?": ("08_lord_stage1", _variants(gaps, records)),
+        "Does TERD find models with a backdoor?": ("23_terd", models_told(models)),
+        "Does it find triggered inputs?": ("23_terd", noises_told(models)),
     }
-    lines = [f"{n}. *{q}* {answer}" for n, (q, answer) in enumerate(answers.items(), start=1)]
-    return "\n".join([*warnings, *lines, "", _reading(profile, table), ""])
+
+
+def questions(profile: str) -> str:
+    """The answers as a Markdown table: a verdict and one number each.
+
+    Raises:
+        FileNotFoundError: records of the profile are missing.
+    """
+    rows = ["| Question | Verdict | In one number |", "| --- | --- | --- |"]
+    for question, (page, answer) in answers(profile).items():
+        rows.append(f"| [{question}](notebooks/{page}) | {answer.verdict} | {answer.number} |")
+    return "\n".join([*_warnings(result_records(profile)), *rows, ""])
+
+
+def summary(profile: str) -> str:
+    """The answers in full: a verdict, then all its numbers.
+
+    Raises:
+        FileNotFoundError: records of the profile are missing.
+    """
+    records = result_records(profile)
+    lines = [f"{n}. *{q}* {a}" for n, (q, (_, a)) in enumerate(answers(profile).items(), start=1)]
+    reading = _reading(profile, tables.main_table(records))
+    return "\n".join([*_warnings(records), *lines, "", reading, ""])
+
+
+def _warnings(records: Sequence[Record]) -> list[str]:
+    """What a reader must know before believing the records, each in a box."""
+    return [
+        f":::{{admonition}} {title}\n:class: warning\n\n{text.capitalize()}\n:::\n"
+        for title, text in (caveat.split(": ") for caveat in caveats(records))
+    ]
 
 
 def _reading(profile: str, table: pd.DataFrame) -> str:
@@ -83,7 +127,7 @@ def _reading(profile: str, table: pd.DataFrame) -> str:
     )
 
 
-def _damage(table: pd.DataFrame, records: Sequence[Record]) -> str:
+def _damage(table: pd.DataFrame, records: Sequence[Record]) -> Answer:
     """Is a LoRA on attacked photographs worse than one on clean photographs?"""
     keys, domains = metric_keys(records), _by_domain(table)
     worse, parts = [], []
@@ -97,17 +141,20 @@ def _damage(table: pd.DataFrame, records: Sequence[Record]) -> str:
             )
         parts.append(f"{metric_name(keys[name])} goes {listed(changes)}")
     verdict = "Yes" if all(worse) else "In part" if any(worse) else "Not in this run"
-    return f"**{verdict}.** With it {'; '.join(parts)}."
+    times = min(cells[ATTACKED]["fid"] / cells[CLEAN]["fid"] for cells in domains.values())
+    number = f"FID {times:.1f} times as high, or more"
+    return Answer(verdict, number, f"With it {'; '.join(parts)}.")
 
 
-def _repair(gaps: pd.DataFrame, records: Sequence[Record]) -> str:
+def _repair(gaps: pd.DataFrame, records: Sequence[Record]) -> Answer:
     """How far does LoRD bring the metrics back?"""
     gaps = gaps[(gaps["attack"] == "ace") & (gaps["defence"] == PROPOSED) & gaps["selected"]]
     gaps = gaps[gaps["metric"].isin(JUDGED)]
     closed = "; ".join(_closed(rows, records) for _, rows in gaps.groupby("metric", sort=False))
-    return (
-        f"**{verdict(gaps['closed'])}.** With the test-time treatment chosen on other identities "
-        f"it closes {closed}."
+    return Answer(
+        verdict(gaps["closed"]),
+        f"{gaps['closed'].min():z.0%} repaired or more",
+        f"With the test-time treatment chosen on other identities it closes {closed}.",
     )
 
 
@@ -118,7 +165,7 @@ def _closed(gaps: pd.DataFrame, records: Sequence[Record]) -> str:
     return f"by {metric} {listed(shares)}"
 
 
-def _gate(table: pd.DataFrame, gaps: pd.DataFrame, records: Sequence[Record]) -> str:
+def _gate(table: pd.DataFrame, gaps: pd.DataFrame, records: Sequence[Record]) -> Answer:
     """Which treatment was chosen, and what the gate does as trained.
 
     It is not trusted where LoRD as trained has a worse FID under ACE than as chosen, everywhere.
@@ -129,35 +176,38 @@ def _gate(table: pd.DataFrame, gaps: pd.DataFrame, records: Sequence[Record]) ->
     for _, rows in ours.groupby("domain"):
         as_trained, best = rows[left.loc[rows.index]], rows[rows["selected"]]
         worse.append(len(as_trained) and is_worse(as_trained.iloc[0], best.iloc[0], "fid"))
-    verdict = "Not leave it as it was trained" if all(worse) else "Undecided"
+    verdict = "No" if all(worse) else "Undecided"
     chosen = chosen_treatments(records, list(_by_domain(table)))
-    text = f"**{verdict}.** Chosen on identities that are not evaluated: {chosen}."
+    text, number = f"Chosen on identities that are not evaluated: {chosen}.", ""
     trained = gaps[(gaps["attack"] == "ace") & (gaps["defence"] == PROPOSED)]
     trained = trained[trained["treatment"] == AS_TRAINED[PROPOSED]]
     if len(trained):
-        text += f" As trained, it closes {_closed(trained[trained['metric'] == 'fid'], records)}."
-    return (
-        f"{text} {{doc}}`notebooks/09_lord_stage2` compares treatments, "
-        "{doc}`notebooks/13_lambda` explains them."
-    )
+        trained = trained[trained["metric"] == "fid"]
+        text += f" As trained, it closes {_closed(trained, records)}."
+        number = f"{trained['closed'].min():z.0%} repaired at worst"
+    text += " {doc}`notebooks/09_lord_stage2` compares treatments, "
+    return Answer(verdict, number, text + "{doc}`notebooks/13_lambda` explains them.")
 
 
-def _rivals(records: Sequence[Record]) -> str:
+def _rivals(records: Sequence[Record]) -> Answer:
     """Which defences LoRD is ahead of or behind, and which each of its variants is."""
     keys, leads = metric_keys(records), tables.rival_table(records)
     against = _standing(leads)
     if not len(against):
         return NOT_MEASURED
     attacks = [ATTACK_NAMES[name] for name in COMPARED if name in set(leads["attack"])]
-    text = f"**Of {against['everywhere'].sum()} of {len(against)}, everywhere.** Under "
-    text += f"{listed(attacks)}, by {listed([metric_name(keys[name]) for name in JUDGED])}, on "
+    ahead = against["everywhere"]
+    verdict = "Of all" if ahead.all() else "Of some" if ahead.any() else "Of none everywhere"
+    text = (
+        f"Under {listed(attacks)}, by {listed([metric_name(keys[name]) for name in JUDGED])}, on "
+    )
     text += f"the same subjects and seeds, it is {_ahead_and_behind(against)}."
     for variant in VARIANTS:
         if len(of_variant := _standing(tables.rival_table(records, variant))):
             text += f" {capitalised(DEFENCE_NAMES[variant])} is {_ahead_and_behind(of_variant)}."
     if leads["lead_low"].notna().any():
         text += " A difference counts if its interval does not contain 0."
-    return text
+    return Answer(verdict, f"ahead of {ahead.sum()} of {len(against)} everywhere", text)
 
 
 def _standing(leads: pd.DataFrame) -> pd.DataFrame:
@@ -199,7 +249,7 @@ def _defences(which: pd.Series) -> str:
     return listed([DEFENCE_NAMES[name] for name in DEFENCE_NAMES if which.get(name)])
 
 
-def _variants(gaps: pd.DataFrame, records: Sequence[Record]) -> str:
+def _variants(gaps: pd.DataFrame, records: Sequence[Record]) -> Answer:
     """What variants of LoRD repair beside it, each at the treatment that was chosen for it."""
     gaps = gaps[gaps["selected"] & gaps["metric"].isin(JUDGED)]
     places = ["attack", "domain", "metric"]
@@ -222,9 +272,12 @@ def _variants(gaps: pd.DataFrame, records: Sequence[Record]) -> str:
         ]
         said.append(f"under {ATTACK_NAMES[attack]} {', '.join(shares)}")
     names = listed([f"by {metric_name(metric_keys(records)[name])}" for name in JUDGED])
-    return (
-        f"**{verdict}.** What closes {names}, each from domain to domain: {'; '.join(said)}. "
-        "{doc}`notebooks/08_lord_stage1` says what they are, {doc}`notebooks/10_results` more."
+    best = closed[variants].min().idxmax()
+    return Answer(
+        verdict,
+        f"{DEFENCE_NAMES[best]}: {closed[best].min():z.0%} repaired or more",
+        f"What closes {names}, each from domain to domain: {'; '.join(said)}. "
+        "{doc}`notebooks/08_lord_stage1` says what they are, {doc}`notebooks/10_results` more.",
     )
 
 

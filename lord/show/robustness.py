@@ -20,7 +20,15 @@ from lord.show.style import (
     treatment_name,
 )
 from lord.show.tables import in_book_order
-from lord.show.words import NOT_MEASURED, capitalised, count, listed, share_range, verdict
+from lord.show.words import (
+    NOT_MEASURED,
+    Answer,
+    capitalised,
+    count,
+    listed,
+    share_range,
+    verdict,
+)
 
 
 def stranger_findings(profile: str) -> Markdown | HTML:
@@ -79,7 +87,7 @@ def _learned_from(records: Sequence[Record]) -> dict[str, Sequence[str]]:
     return {name: attack.get("methods", [attack["method"]]) for name, attack in attacks.items()}
 
 
-def strangers(gaps: pd.DataFrame, records: Sequence[Record]) -> str:
+def strangers(gaps: pd.DataFrame, records: Sequence[Record]) -> Answer:
     """How LoRD does against the other attacks it faces, and defences that face all of these."""
     gaps = unseen(gaps[gaps["selected"] & gaps["metric"].isin(JUDGED)], records)
     gaps = gaps.dropna(subset=["closed"])
@@ -96,15 +104,17 @@ def strangers(gaps: pd.DataFrame, records: Sequence[Record]) -> str:
             for name, rows in gaps[gaps["defence"] == defence].groupby("metric", sort=False)
         ]
         said.append(f"{DEFENCE_NAMES[defence]} {listed(ranges)}")
-    return (
-        f"**{verdict(ours['closed'])}.** {attacks_seen(records, who)} "
-        f"Under {listed(attacks)} close, from the least to the most over attacks and domains: "
+    return Answer(
+        verdict(ours["closed"]),
+        f"{ours['closed'].min():z.0%} repaired or more",
+        f"{attacks_seen(records, who)} Under {listed(attacks)} close, "
+        "from the least to the most over attacks and domains: "
         f"{'; '.join(said)}. "
-        "{doc}`notebooks/15_transfer` looks further."
+        "{doc}`notebooks/15_transfer` looks further.",
     )
 
 
-def knowing(adaptive: Sequence[Record], records: Sequence[Record]) -> str:
+def knowing(adaptive: Sequence[Record], records: Sequence[Record]) -> Answer:
     """How our defence does against attackers who know it, and others against those they have."""
     if not adaptive:
         return NOT_MEASURED
@@ -132,11 +142,13 @@ def knowing(adaptive: Sequence[Record], records: Sequence[Record]) -> str:
     if not said:
         return NOT_MEASURED
     treatments = " or ".join(map(treatment_name, table["treatment"].unique()))
-    return (
-        f"**{verdict(worst)}.** With the worst of {knowing['variant'].nunique()} such attackers, "
+    return Answer(
+        verdict(worst),
+        f"{min(worst):z.0%} repaired at worst",
+        f"With the worst of {knowing['variant'].nunique()} such attackers, "
         f"picked afterwards for each number, LoRD ({treatments}) closes {'; '.join(said)}, in "
         f"{count(table['cells'].max(), 'cell')} of each domain.{_known_rivals(everyone, keys)} "
-        "{doc}`notebooks/16_adaptive` has them all."
+        "{doc}`notebooks/16_adaptive` has them all.",
     )
 
 
@@ -160,7 +172,7 @@ def _known_rivals(table: pd.DataFrame, keys: Mapping[str, str]) -> str:
     return "".join(sentences)
 
 
-def branch(parts: Sequence[Record], records: Sequence[Record]) -> str:
+def branch(parts: Sequence[Record], records: Sequence[Record]) -> Answer:
     """Whether a plain LoRA that stage 1 has trained in place of a LoRD repairs as much."""
     if not parts:
         return NOT_MEASURED
@@ -183,8 +195,10 @@ def branch(parts: Sequence[Record], records: Sequence[Record]) -> str:
         ]
         said.append(f"in place of {DEFENCE_NAMES[defence]} {listed(shares)}")
     treatments = " or ".join(map(treatment_name, lord.index.unique("treatment")))
-    return (
-        f"**{verdict}.** A plain LoRA that stage 1 has trained, {treatments} as LoRD is here, "
+    return Answer(
+        verdict,
+        f"without it {kept.min():.0%} as much, or more",
+        f"A plain LoRA that stage 1 has trained, {treatments} as LoRD is here, "
         f"closes by {metric_name(metric_keys(records)['fid'])} {'; '.join(said)}. "
-        "{doc}`notebooks/14_parts` takes LoRD apart."
+        "{doc}`notebooks/14_parts` takes LoRD apart.",
     )

@@ -1,13 +1,32 @@
 """Numbers and lists in words, and what earns which verdict."""
 
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import pandas as pd
 
 # The share that must be repaired of every gap for a verdict; the first is the goal of the study.
 VERDICTS = {"Yes": 0.85, "Largely": 0.5}
 
-NOT_MEASURED = "Not measured at this scale."
+
+class Answer(NamedTuple):
+    """An answer to a question of the study, short and in full.
+
+    Attributes:
+        verdict: a word or a few.
+        number: the one that says most, with what it is of.
+        text: all numbers behind the verdict, in sentences.
+    """
+
+    verdict: str
+    number: str
+    text: str
+
+    def __str__(self) -> str:
+        return f"**{self.verdict}.** {self.text}" if self.text else f"{self.verdict}."
+
+
+NOT_MEASURED = Answer("Not measured at this scale", "", "")
 
 
 def verdict(shares: Sequence[float]) -> str:

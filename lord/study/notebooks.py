@@ -23,6 +23,9 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 NOTEBOOKS = REPOSITORY / "notebooks"
 BOOK = REPOSITORY / "book"
 
+# What pages load of MathJax: a script, fonts, and what formulas ask for.
+MATHJAX = ("tex-chtml.js", "output/chtml/fonts", "input/tex/extensions")
+
 # The packages whose versions the status page lists.
 REPORTED_PACKAGES = ("torch", "diffusers", "transformers", "peft", "accelerate", "torchmetrics")
 
@@ -178,6 +181,7 @@ def build_book(profile: str, strict: bool = False) -> Path:
     records = load_records(load_profile(profile))
     write_text(generated / "status.md", status_tables(notebooks) + provenance(records))
     write_text(generated / "summary.md", show.summary(profile))
+    write_text(generated / "questions.md", show.questions(profile))
     overview = results_root() / Path(profile).stem / "overview.png"
     if not overview.exists():
         overview = REPOSITORY / "results" / "full" / "overview.png"
@@ -189,7 +193,30 @@ def build_book(profile: str, strict: bool = False) -> Path:
     if strict:
         command += ["-W", "-n", "--keep-going"]
     subprocess.run(command, check=True, cwd=REPOSITORY)
-    return BOOK / "_build" / "html" / "index.html"
+    html = BOOK / "_build" / "html"
+    slim(html)
+    return html / "index.html"
+
+
+def slim(html: Path) -> None:
+    """Take out of a built book what no page needs, which is most of its size.
+
+    That is: all of MathJax but the script of the pages, its fonts and what it loads on demand; maps
+    for debuggers; and the outputs of notebooks to download, which are there to be run.
+    """
+    mathjax, needed = html / "_static" / "mathjax", set()
+    for name in MATHJAX:
+        needed |= {mathjax / name, *(mathjax / name).rglob("*")}
+    spare = [path for path in mathjax.rglob("*") if path not in needed]
+    for path in [*spare, *html.rglob("*.map")]:
+        if path.is_file():
+            path.unlink()
+    for path in (html / "_sources").rglob("*.ipynb"):
+        notebook = json.loads(path.read_text(encoding="utf-8"))
+        for cell in notebook["cells"]:
+            if cell["cell_type"] == "code":
+                cell |= {"outputs": [], "execution_count": None}
+        write_text(path, json.dumps(notebook, indent=1))
 
 
 def status_tables(notebooks: Mapping[str, Mapping[str, Any]]) -> str:

@@ -668,7 +668,7 @@ def test_summary_answers_the_questions_with_numbers(study):
     profile, records = study
     text, asked = show.summary(profile), records("selection", "main")
     gate = first_page._gate(tables.main_table(asked), tables.gaps_closed(asked), asked)
-    assert f"*What should be done with its gate at test time?* {gate}\n" in text
+    assert f"*Can its gate be left as trained?* {gate}\n" in text
     assert f"*Is LoRD ahead of other defences?* {first_page._rivals(asked)}\n" in text
     branch = first_page.branch(records("parts"), asked)
     assert f"*Is it the second branch that repairs?* {branch}\n" in text
@@ -677,11 +677,11 @@ def test_summary_answers_the_questions_with_numbers(study):
     assert re.search(r"it closes by embedded FID (8[89]|9[01])%", text)
     assert re.search(r"; by embedded CLIP-IQA (8[789]|9[01])%", text)
     assert "Chosen on identities that are not evaluated: λ = 0." in text
-    assert "**Of 2 of 2, everywhere.**" in text
+    assert "**Of all.**" in text
     ahead = "ahead everywhere of JPEG and adversarial training, and behind none."
     assert f"it is {ahead}" in text
     assert f"Wide LoRD is {ahead} Mixed wide LoRD is {ahead}" in text
-    assert f"not seen?* **Yes.** {SEEN}. Under AdvDM close" in text
+    assert f"unseen attacks?* **Yes.** {SEEN}. Under AdvDM close" in text
     better = text.split("better?* ")[1]
     assert better.startswith("**No.** What closes by embedded FID and by embedded CLIP-IQA, each")
     lord = r"(8[89]|9[01])%.* and (8[789]|9[01])%"  # see LEVELS
@@ -700,6 +700,21 @@ def test_summary_answers_the_questions_with_numbers(study):
     assert bool(re.search(r"FID \d+% \[\d+%, \d+%\]", text)) != one
 
 
+def test_the_first_page_has_a_verdict_and_one_number_for_each_question(study):
+    profile, records = study
+    asked, table = records("selection", "main"), show.questions(profile)
+    rows = [line.split("|") for line in table.splitlines() if line.startswith("| [")]
+    full = first_page.answers(profile)
+    assert [row[1].split("](")[0] for row in rows] == [f" [{question}" for question in full]
+    for row, (_, answer) in zip(rows, full.values(), strict=True):
+        assert row[2].strip() == answer.verdict and row[3].strip() == answer.number
+        assert len(re.findall(r"\d+(?:\.\d+)?", answer.number)) <= 4
+    gaps = tables.gaps_closed(asked)
+    chosen = (gaps["attack"] == "ace") & (gaps["defence"] == "lord") & gaps["selected"]
+    least = gaps.loc[chosen & gaps["metric"].isin(["fid", "clip_iqa"]), "closed"].min()
+    assert f"| {least:.0%} repaired or more |" in table
+
+
 def test_summary_says_whether_a_variant_is_better(study):
     _, records = study
     asked = records("selection", "main")
@@ -708,13 +723,13 @@ def test_summary_says_whether_a_variant_is_better(study):
     def better(**where):
         changed = gaps.copy()
         changed.loc[(gaps[list(where)] == pd.Series(where)).all(axis=1), "closed"] += 1
-        return first_page._variants(changed, asked)
+        return str(first_page._variants(changed, asked))
 
     assert better(defence="lord_mixed").startswith("**Yes.**")
     assert better(defence="lord_mixed", metric="fid").startswith("**In part.**")
     assert better(defence="jpeg").startswith("**No.**")
     for left in (gaps["defence"] == "lord", gaps["defence"] == "lord_mixed"):
-        assert first_page._variants(gaps[left], asked).startswith("Not measured")
+        assert first_page._variants(gaps[left], asked) is words.NOT_MEASURED
 
 
 @pytest.mark.parametrize(
@@ -734,7 +749,7 @@ def test_summary_says_whether_the_second_branch_repairs(study, monkeypatch, shar
 
     monkeypatch.setattr(tables, "ablation_table", changed)
     answer = first_page.branch(records("parts"), records("selection", "main"))
-    assert answer.startswith(f"**{verdict}.**")
+    assert answer.verdict == verdict
 
 
 def test_summary_leaves_the_gate_alone_only_where_it_does_well(study, monkeypatch):
@@ -743,13 +758,13 @@ def test_summary_leaves_the_gate_alone_only_where_it_does_well(study, monkeypatc
     rows, gaps = tables.main_rows(asked), tables.gaps_closed(asked)
     ours = (rows["attack"] == "ace") & (rows["defence"] == "lord") & ~rows["selected"]
     first, second = DOMAINS
-    for domains, verdict in (([first], "Undecided"), ([first, second], "Not leave it as it was")):
+    for domains, verdict in (([first], "Undecided"), ([first, second], "No")):
         worse = rows.copy()
         worse.loc[ours, "fid"] = 0
         worse.loc[ours & rows["domain"].isin(domains), "fid"] = 99
         monkeypatch.setattr(tables.main, "main_rows", lambda records, worse=worse: worse)
         answer = first_page._gate(tables.main_table(asked), gaps, asked)
-        assert answer.startswith(f"**{verdict}")
+        assert answer.verdict.startswith(verdict)
 
 
 def test_summary_names_the_rivals_that_are_better(study, monkeypatch):
@@ -765,10 +780,10 @@ def test_summary_names_the_rivals_that_are_better(study, monkeypatch):
     here.loc[rival & (here["metric"] == "fid"), ends] = [1.0, 0.5, 1.5]
     found = {"lord_mixed": here}
     monkeypatch.setattr(tables, "rival_table", lambda records, ours="": found.get(ours, leads))
-    text = first_page._rivals(asked)
+    text = str(first_page._rivals(asked))
     rivals = "in some respects of JPEG, nowhere of adversarial training"
     assert f"Mixed wide LoRD is ahead {rivals}, and in some respects behind JPEG." in text
-    assert "**Of 0 of 2, everywhere.**" in text
+    assert "**Of none everywhere.**" in text
     rivals = "nowhere of JPEG and adversarial training, and in some respects behind JPEG."
     assert f"it is ahead {rivals}" in text
 
@@ -777,8 +792,8 @@ def test_variants_that_were_not_tried_have_no_rivals(study):
     _, records = study
     asked = [r for r in records("selection", "main") if r.settings["defence"] != "lord_mixed"]
     assert tables.rival_table(asked, "lord_mixed").empty
-    text = first_page._rivals(asked)
-    assert text.startswith("**Of 2 of 2, everywhere.**") and "Mixed" not in text
+    text = str(first_page._rivals(asked))
+    assert text.startswith("**Of all.**") and "Mixed" not in text
 
 
 def test_summary_says_what_was_not_measured(study, monkeypatch):
@@ -790,7 +805,7 @@ def test_summary_says_what_was_not_measured(study, monkeypatch):
     monkeypatch.setattr(tables, "gaps_closed", lambda records: gaps[gaps["attack"] == "ace"])
     monkeypatch.setattr(first_page, "run", lambda *_, **__: [])
     text = show.summary(profile)
-    assert text.count("?* Not measured at this scale.") == 4
+    assert text.count("?* Not measured at this scale.") == 6
 
 
 def test_summary_says_so_when_the_attack_does_nothing(study, monkeypatch):
