@@ -26,7 +26,7 @@ from lord.show.attacks import (
 )
 from lord.show.cards import glue_numbers, numbers, run_card, source
 from lord.show.curves import attribute_accuracy, metric_curves, objective_curves, training_curves
-from lord.show.first_page import questions, summary
+from lord.show.first_page import pages
 from lord.show.gates import (
     audit_matrix,
     gate_by_timestep,

@@ -44,6 +44,20 @@ COMPARED = ("ace", "ace_plus")
 BACKDOORED = ("backdoors", "reversion", "elijah", "input_rivals")
 """The experiments that say whether backdoors are found."""
 
+CLAIMS = {
+    "LoRD makes fine-tuning on attacked pictures work": ("zhu2026lord", "Does LoRD repair it?"),
+    "LoRD is ahead of adversarial training": ("zhu2026lord", ""),
+    "TERD tells all models with a backdoor from clean ones": (
+        "mo2024terd",
+        "Does TERD find models with a backdoor?",
+    ),
+    "TERD tells all triggered inputs from clean ones": (
+        "mo2024terd",
+        "Does it find triggered inputs?",
+    ),
+}
+"""What the papers say: the paper, and the question whose answer stands against it if it has one."""
+
 Cell = Mapping[str, float]
 
 
@@ -80,28 +94,42 @@ def answers(profile: str) -> dict[str, tuple[str, Answer]]:
     }
 
 
-def questions(profile: str) -> str:
-    """The answers as a Markdown table: a verdict and one number each.
+def pages(profile: str) -> dict[str, str]:
+    """What the book's pages include, as Markdown by the name of the file.
+
+    ``questions.md`` has a verdict and one number for each question, ``summary.md`` all numbers,
+    ``claims.md`` what the papers say beside what was found.
 
     Raises:
         FileNotFoundError: records of the profile are missing.
     """
+    records, found = result_records(profile), answers(profile)
+    warnings = _warnings(records)
     rows = ["| Question | Verdict | In one number |", "| --- | --- | --- |"]
-    for question, (page, answer) in answers(profile).items():
+    for question, (page, answer) in found.items():
         rows.append(f"| [{question}](notebooks/{page}) | {answer.verdict} | {answer.number} |")
-    return "\n".join([*_warnings(result_records(profile)), *rows, ""])
-
-
-def summary(profile: str) -> str:
-    """The answers in full: a verdict, then all its numbers.
-
-    Raises:
-        FileNotFoundError: records of the profile are missing.
-    """
-    records = result_records(profile)
-    lines = [f"{n}. *{q}* {a}" for n, (q, (_, a)) in enumerate(answers(profile).items(), start=1)]
+    full = [f"{n}. *{q}* {a}" for n, (q, (_, a)) in enumerate(found.items(), start=1)]
     reading = _reading(profile, tables.main_table(records))
-    return "\n".join([*_warnings(records), *lines, "", reading, ""])
+    claims = ["| The paper says | Paper | Here |", "| --- | --- | --- |"]
+    for claim, (paper, question) in CLAIMS.items():
+        answer = found[question][1] if question else _trained_rival(records)
+        here = f"{answer.verdict}{f': {answer.number}' if answer.number else ''}"
+        claims.append(f"| {claim} | {{cite}}`{paper}` | {here} |")
+    return {
+        "questions.md": "\n".join([*warnings, *rows, ""]),
+        "summary.md": "\n".join([*warnings, *full, "", reading, ""]),
+        "claims.md": "\n".join([*claims, ""]),
+    }
+
+
+def _trained_rival(records: Sequence[Record]) -> Answer:
+    """Whether LoRD is ahead of adversarial training, as `_rivals` compares them."""
+    against = _standing(tables.rival_table(records))
+    if "adversarial" not in against.index:
+        return NOT_MEASURED
+    place = against.loc["adversarial"]
+    verdict = "Yes" if place["everywhere"] else "In part" if place["ahead"] else "No"
+    return Answer(verdict, "in some respects behind it" if place["behind"] else "", "")
 
 
 def _warnings(records: Sequence[Record]) -> list[str]:

@@ -180,8 +180,8 @@ def build_book(profile: str, strict: bool = False) -> Path:
         notebooks[name] = json.loads(text)
     records = load_records(load_profile(profile))
     write_text(generated / "status.md", status_tables(notebooks) + provenance(records))
-    write_text(generated / "summary.md", show.summary(profile))
-    write_text(generated / "questions.md", show.questions(profile))
+    for name, text in show.pages(profile).items():
+        write_text(generated / name, text)
     overview = results_root() / Path(profile).stem / "overview.png"
     if not overview.exists():
         overview = REPOSITORY / "results" / "full" / "overview.png"

@@ -145,6 +145,12 @@ def study(request, tmp_path_factory):
     patch.undo()
 
 
+@pytest.fixture(scope="module")
+def included(study):
+    """What the book's pages include."""
+    return show.pages(study[0])
+
+
 @pytest.fixture
 def drawn():
     """Checks that a figure is drawn to the end, on white, and is not left open."""
@@ -664,9 +670,9 @@ def test_the_table_of_stage_1_identities_chooses_a_candidate(study):
     assert 'class="data row1 col0 winner"' in styler.to_html()
 
 
-def test_summary_answers_the_questions_with_numbers(study):
+def test_summary_answers_the_questions_with_numbers(study, included):
     profile, records = study
-    text, asked = show.summary(profile), records("selection", "main")
+    text, asked = included["summary.md"], records("selection", "main")
     gate = first_page._gate(tables.main_table(asked), tables.gaps_closed(asked), asked)
     assert f"*Can its gate be left as trained?* {gate}\n" in text
     assert f"*Is LoRD ahead of other defences?* {first_page._rivals(asked)}\n" in text
@@ -700,19 +706,20 @@ def test_summary_answers_the_questions_with_numbers(study):
     assert bool(re.search(r"FID \d+% \[\d+%, \d+%\]", text)) != one
 
 
-def test_the_first_page_has_a_verdict_and_one_number_for_each_question(study):
-    profile, records = study
-    asked, table = records("selection", "main"), show.questions(profile)
-    rows = [line.split("|") for line in table.splitlines() if line.startswith("| [")]
-    full = first_page.answers(profile)
-    assert [row[1].split("](")[0] for row in rows] == [f" [{question}" for question in full]
-    for row, (_, answer) in zip(rows, full.values(), strict=True):
-        assert row[2].strip() == answer.verdict and row[3].strip() == answer.number
-        assert len(re.findall(r"\d+(?:\.\d+)?", answer.number)) <= 4
-    gaps = tables.gaps_closed(asked)
+def test_the_first_page_has_a_verdict_and_one_number_for_each_question(study, included):
+    _, records = study
+    table, claims = included["questions.md"], included["claims.md"]
+    rows = [line.split("|")[1:4] for line in table.splitlines() if line.startswith("| [")]
+    said = re.findall(r"^\d+\. \*(.*?)\* (?:\*\*)?(.*?)\.", included["summary.md"], re.M)
+    assert [(row[0].split("](")[0], row[1]) for row in rows] == [
+        (f" [{question}", f" {verdict} ") for question, verdict in said
+    ]
+    gaps = tables.gaps_closed(records("selection", "main"))
     chosen = (gaps["attack"] == "ace") & (gaps["defence"] == "lord") & gaps["selected"]
     least = gaps.loc[chosen & gaps["metric"].isin(["fid", "clip_iqa"]), "closed"].min()
     assert f"| {least:.0%} repaired or more |" in table
+    assert f"pictures work | {{cite}}`zhu2026lord` | Yes: {least:.0%} repaired or more |" in claims
+    assert "adversarial training | {cite}`zhu2026lord` | Yes |" in claims
 
 
 def test_summary_says_whether_a_variant_is_better(study):
@@ -804,7 +811,7 @@ def test_summary_says_what_was_not_measured(study, monkeypatch):
     gaps = tables.gaps_closed(records("selection", "main"))
     monkeypatch.setattr(tables, "gaps_closed", lambda records: gaps[gaps["attack"] == "ace"])
     monkeypatch.setattr(first_page, "run", lambda *_, **__: [])
-    text = show.summary(profile)
+    text = show.pages(profile)["summary.md"]
     assert text.count("?* Not measured at this scale.") == 6
 
 
@@ -817,7 +824,7 @@ def test_summary_says_so_when_the_attack_does_nothing(study, monkeypatch):
         own = clean.loc[tuple(rows.loc[row, ["domain", "subject"]])]
         rows.loc[row, ["fid", "clip_iqa"]] = own
     monkeypatch.setattr(tables.main, "main_rows", lambda records: rows)
-    text = show.summary(profile)
+    text = show.pages(profile)["summary.md"]
     assert "ruin a LoRA?* **Not in this run.**" in text and "nothing, for want of a gap" in text
     assert "repair it?* **There was nothing to repair.**" in text
     assert "nan" not in text and "inf" not in text
@@ -840,7 +847,7 @@ def test_a_verdict_goes_by_the_worst(shares, verdict):
 def test_the_results_need_all_records(study, monkeypatch, tmp_path):
     profile, _ = study
     monkeypatch.setenv("LORD_RESULTS", str(tmp_path))
-    for show_results in (show.main_table, show.main_figure, show.gap_closed, show.summary):
+    for show_results in (show.main_table, show.main_figure, show.gap_closed, show.pages):
         with pytest.raises(FileNotFoundError, match="lord study run"):
             show_results(profile)
 
