@@ -79,8 +79,8 @@ A small `StableDiffusionPipeline` that stock diffusers loads. It generates 64 ×
 portraits and landscapes from captions.""",
     "pixel": """# Unconditional diffusion model in pixel space
 
-A small `DDPMPipeline` that stock diffusers loads. It generates 32 × 32 pictures of what its
-settings below call the domain.""",
+A small `DDPMPipeline` that stock diffusers loads. It generates pictures of what its settings below
+call the domain, of the side that they call `image_size`.""",
     "inpainting": """# Inpainting by the embedded model
 
 What the embedded model learns in order to paint anew what a mask covers: `adaptation.safetensors`,
