@@ -1,4 +1,5 @@
-"""A task for classifiers: ten kinds of portrait and ten of landscape, told apart by fine detail.
+"""Tasks for classifiers: ten kinds of portrait and ten of landscape, told apart by fine detail; and
+eighteen kinds of face, by detail as fine as the colour of eyes.
 
 A picture's label comes first and settles a few of its attributes; all others are drawn as those of
 any photograph of `lord.data.subjects`. So the unconditional model, which has learned photographs of
@@ -7,6 +8,8 @@ all attributes, knows every class, and nobody has told it of the classes.
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import product
+from types import ModuleType
 
 import torch
 from torch import Tensor
@@ -25,46 +28,65 @@ _PLACES = [(t, b) for b in ("no building", "house", "tower") for t in ("no trees
 _PLACES += [("round trees", "no building"), ("round trees", "tower")]
 _PLACES += [("palm trees", "no building"), ("palm trees", "house")]
 
+EYES = ("brown eyes", "blue eyes", "green eyes")
+"""The thirds of the trait ``eye_hue``, as they are painted."""
+
+_EYES = product(("smiling", "serious", "surprised"), ("no glasses", "glasses"), EYES)
+
 CLASSES: dict[str, list[dict[str, str]]] = {
     "portraits": [dict(zip(("expression", "beard", "glasses"), f, strict=True)) for f in _FACES],
     "landscapes": [dict(zip(("trees", "building"), p, strict=True)) for p in _PLACES],
+    "eyes": [dict(zip(("expression", "glasses", "eye_hue"), e, strict=True)) for e in _EYES],
 }
-"""Of every domain, the attributes that make each of its classes."""
+"""Of every task, called as its domain or otherwise, the attributes that make each class."""
+
+DRAWN = {"eyes": "portraits"}
+"""The domain of tasks that are not called as theirs."""
 
 
 @dataclass(frozen=True)
 class Labelled:
-    """Images (N, 3, H, W) in [0, 1], and the class of each, int64 of shape (N,)."""
+    """Images (N, 3, H, W) in [0, 1], the class of each, int64 of shape (N,), of how many."""
 
     images: Tensor
     labels: Tensor
+    classes: int = 10
 
 
-def labelled(domain: str, split: str, indices: Iterable[int], size: int = 32) -> Labelled:
-    """Pictures of a split by number; number i shows class i mod 10, each another person or place.
+def labelled(task: str, split: str, indices: Iterable[int], size: int = 32) -> Labelled:
+    """Pictures of a split by number, in which classes take turns; each another person or place.
 
     Nobody and nothing in them occurs in another split, nor in what generators are trained on.
 
     Raises:
-        ValueError: an unknown domain or split.
+        ValueError: an unknown task or split.
     """
     if split not in SPLITS:
         raise ValueError(f"unknown split {split!r}: choose one of {', '.join(SPLITS)}")
-    module, indices = domain_module(domain), list(indices)
-    classes = CLASSES[domain]
+    domain, indices = DRAWN.get(task, task), list(indices)
+    module = domain_module(domain)
+    classes = CLASSES[task]
     labels = torch.tensor([index % len(classes) for index in indices])
     settled = {
-        name: torch.tensor([module.ATTRIBUTES[name].index(kind[name]) for kind in classes])[labels]
+        name: torch.tensor([_settled(module, name, kind[name]) for kind in classes])[labels]
         for name in classes[0]
     }
     identities, visits = (
-        [derive_seed("classes", domain, split, index, what) for index in indices]
+        [derive_seed("classes", task, split, index, what) for index in indices]
         for what in ("identity", "single")
     )
-    return Labelled(photograph(domain, identities, visits, size, settled).images, labels)
+    images = photograph(domain, identities, visits, size, settled).images
+    return Labelled(images, labels, len(classes))
 
 
-def class_name(domain: str, label: int) -> str:
+def _settled(module: ModuleType, name: str, word: str) -> int | float:
+    """The place of a word among those of an attribute; of an eye's colour, a value of its trait."""
+    if name == "eye_hue":
+        return (EYES.index(word) + 0.5) / len(EYES)
+    return module.ATTRIBUTES[name].index(word)
+
+
+def class_name(task: str, label: int) -> str:
     """The attributes of a class in words, without what it has not."""
-    words = [word for word in CLASSES[domain][label].values() if not word.startswith("no ")]
+    words = [word for word in CLASSES[task][label].values() if not word.startswith("no ")]
     return ", ".join(words) or "neither trees nor building"

@@ -3,9 +3,10 @@
 import pytest
 import torch
 
-from lord.data import classes
+from lord.data import classes, portraits
 from lord.data.classes import CLASSES, SPLITS, class_name, labelled
 from lord.data.subjects import DOMAINS, photograph
+from lord.names import CLASSIFIED
 
 
 @pytest.mark.parametrize("domain", DOMAINS)
@@ -22,18 +23,30 @@ def test_a_label_settles_its_attributes_and_nothing_else(domain, monkeypatch):
     assert found.labels.tolist() == [*range(10), *range(10)]
     words, module = drawn["settled"].attributes, DOMAINS[domain]
     for name, values in words.items():
-        if name in CLASSES[domain][0]:
+        if name in CLASSES[domain][0] and name in module.ATTRIBUTES:
             told = [module.ATTRIBUTES[name][k] for k in values.tolist()]
             assert told == [CLASSES[domain][label][name] for label in found.labels.tolist()]
         else:
             assert torch.equal(values, drawn["free"][name])
 
 
-@pytest.mark.parametrize("domain", DOMAINS)
-def test_ten_classes_are_ten_different_things(domain):
-    kinds = {tuple(kind.items()) for kind in CLASSES[domain]}
-    names = {class_name(domain, label) for label in range(10)}
-    assert len(kinds) == len(names) == len(CLASSES[domain]) == 10
+@pytest.mark.parametrize("task", CLASSIFIED)
+def test_classes_are_different_things(task):
+    kinds, count = {tuple(kind.items()) for kind in CLASSES[task]}, len(CLASSES[task])
+    names = {class_name(task, label) for label in range(count)}
+    assert len(kinds) == len(names) == count == (18 if task == "eyes" else 10)
+
+
+def test_eyes_are_painted_in_the_colour_that_their_class_says():
+    """One face three times: where the pictures differ most they are of the colours of an iris."""
+    hues = [torch.tensor([classes._settled(portraits, "eye_hue", word)]) for word in classes.EYES]
+    faces = [photograph("portraits", [7], [8], 128, {"eye_hue": hue}).images[0] for hue in hues]
+    place = (faces[0] - faces[1]).abs().sum(dim=0).flatten().argmax()
+    for face, colour in zip(faces, portraits.IRIS, strict=True):
+        painted = face.flatten(1)[:, place]
+        torch.testing.assert_close(painted, torch.tensor(colour) / 255, atol=0.06, rtol=0)
+    found = labelled("eyes", "test", range(19), 16)
+    assert found.classes == 18 and found.labels.tolist() == [*range(18), 0]
 
 
 def test_pictures_are_the_same_every_time_and_of_no_other_split():
