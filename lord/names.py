@@ -142,8 +142,8 @@ SCHEDULERS = ("ddim", "dpm", "euler")
 DOMAINS = ("portraits", "landscapes")
 """What is rendered, see `lord.data`."""
 
-CLASSIFIED = (*DOMAINS, "eyes")
-"""Tasks of classification, see `lord.data.classes`; the last one is of portraits."""
+CLASSIFIED = {"portraits": "portraits", "landscapes": "landscapes", "faces": "portraits"}
+"""Tasks of classification, each with the domain that is drawn for it, see `lord.data.classes`."""
 
 COMPONENTS = {
     "attack": ATTACKS,

@@ -1,5 +1,5 @@
 """Tasks for classifiers: ten kinds of portrait and ten of landscape, told apart by fine detail; and
-eighteen kinds of face, by detail as fine as the colour of eyes.
+all 36 kinds of face that expression, beard, glasses and light make.
 
 A picture's label comes first and settles a few of its attributes; all others are drawn as those of
 any photograph of `lord.data.subjects`. So the unconditional model, which has learned photographs of
@@ -9,12 +9,13 @@ all attributes, knows every class, and nobody has told it of the classes.
 from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import product
-from types import ModuleType
 
 import torch
 from torch import Tensor
 
+from lord.data import portraits
 from lord.data.subjects import domain_module, photograph
+from lord.names import CLASSIFIED
 from lord.seeding import derive_seed
 
 SPLITS = ("train", "validation", "test")
@@ -28,20 +29,15 @@ _PLACES = [(t, b) for b in ("no building", "house", "tower") for t in ("no trees
 _PLACES += [("round trees", "no building"), ("round trees", "tower")]
 _PLACES += [("palm trees", "no building"), ("palm trees", "house")]
 
-EYES = ("brown eyes", "blue eyes", "green eyes")
-"""The thirds of the trait ``eye_hue``, as they are painted."""
-
-_EYES = product(("smiling", "serious", "surprised"), ("no glasses", "glasses"), EYES)
+_DETAILS = ("expression", "beard", "glasses", "light")
+_ALL = product(*(portraits.ATTRIBUTES[name] for name in _DETAILS))
 
 CLASSES: dict[str, list[dict[str, str]]] = {
     "portraits": [dict(zip(("expression", "beard", "glasses"), f, strict=True)) for f in _FACES],
     "landscapes": [dict(zip(("trees", "building"), p, strict=True)) for p in _PLACES],
-    "eyes": [dict(zip(("expression", "glasses", "eye_hue"), e, strict=True)) for e in _EYES],
+    "faces": [dict(zip(_DETAILS, words, strict=True)) for words in _ALL],
 }
 """Of every task, called as its domain or otherwise, the attributes that make each class."""
-
-DRAWN = {"eyes": "portraits"}
-"""The domain of tasks that are not called as theirs."""
 
 
 @dataclass(frozen=True)
@@ -63,12 +59,13 @@ def labelled(task: str, split: str, indices: Iterable[int], size: int = 32) -> L
     """
     if split not in SPLITS:
         raise ValueError(f"unknown split {split!r}: choose one of {', '.join(SPLITS)}")
-    domain, indices = DRAWN.get(task, task), list(indices)
+    if task not in CLASSES:
+        raise ValueError(f"unknown task {task!r}: choose one of {', '.join(CLASSES)}")
+    domain, classes, indices = CLASSIFIED[task], CLASSES[task], list(indices)
     module = domain_module(domain)
-    classes = CLASSES[task]
     labels = torch.tensor([index % len(classes) for index in indices])
     settled = {
-        name: torch.tensor([_settled(module, name, kind[name]) for kind in classes])[labels]
+        name: torch.tensor([module.ATTRIBUTES[name].index(kind[name]) for kind in classes])[labels]
         for name in classes[0]
     }
     identities, visits = (
@@ -77,13 +74,6 @@ def labelled(task: str, split: str, indices: Iterable[int], size: int = 32) -> L
     )
     images = photograph(domain, identities, visits, size, settled).images
     return Labelled(images, labels, len(classes))
-
-
-def _settled(module: ModuleType, name: str, word: str) -> int | float:
-    """The place of a word among those of an attribute; of an eye's colour, a value of its trait."""
-    if name == "eye_hue":
-        return (EYES.index(word) + 0.5) / len(EYES)
-    return module.ATTRIBUTES[name].index(word)
 
 
 def class_name(task: str, label: int) -> str:

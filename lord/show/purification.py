@@ -27,6 +27,9 @@ PURIFIERS = {
     "gridpure": "GrIDPure",
     "robust": "robust process",
 }
+USUAL = "residual"
+"""The classifier that purifiers are compared in front of."""
+
 CLASSIFIERS = {"pgd": "PGD-AT", "trades": "TRADES"}
 ATTACKS = {
     "standard": "no attack",
@@ -45,17 +48,17 @@ PROPOSED = "robust"
 
 @styled
 def pictures(records: Sequence[Record]) -> Figure:
-    """For each purifier clean pictures, the first attack on them, and what it makes of that."""
-    shown = {}
+    """Clean pictures; what the first attack on DiffPure and on the robust process makes of them,
+    and what these make of that."""
+    shown: dict[str, Record] = {}
     for record in _of(records, "purification_attacks"):
-        purifier = record.settings["purifier"]
-        if purifier is not None and not record.settings["known"]:
+        purifier, known = (record.settings[name] for name in ("purifier", "known"))
+        if purifier is not None and purifier["method"] in (BASELINE, PROPOSED) and not known:
             shown.setdefault(purifier["method"], record)
     rows = {}
     for method, record in shown.items():
         clean, attacked, purified = sample_tiles(record, rows=3)
-        if not rows:
-            rows["clean"] = clean
+        rows.setdefault("clean", clean)
         rows[f"attack on {PURIFIERS[method]}"] = attacked
         rows[f"after {PURIFIERS[method]}"] = purified
     return mark(labelled_rows(rows), list(shown.values()))
@@ -75,10 +78,11 @@ def accuracies(records: Sequence[Record]) -> Figure:
             place = names.index(row["defence"])
             interval(panel, row, "standard_worst", place - 0.14, BLUE, False, "no attack")
             interval(panel, row, "robust_worst", place + 0.14, VERMILION, label="all attacks")
-        panel.set(xlim=(-0.03, 1.03), xlabel="right in all purifications")
+        panel.set_xlim(-0.03, 1.03)
         panel.grid(axis="y", visible=False)
         panel.set_ylim(len(names) - 0.5, -0.5)
         panel.set_yticks(range(len(names)), [defence_name(name) for name in names])
+    figure.supxlabel("share right in all purifications", fontsize=9)
     legend(figure)
     return mark(figure, shown)
 
@@ -107,7 +111,7 @@ def frontier(records: Sequence[Record]) -> Figure:
             panel.annotate(
                 text, (before[name], after[name]), (3, 3), textcoords="offset points", fontsize=7
             )
-    panel.set(xlabel="accuracy without attack", ylabel="accuracy after it")
+    panel.set(xlabel="right without attack", ylabel="right after it", ylim=(-0.03, None))
     legend(figure)
     return mark(figure, shown)
 
@@ -159,6 +163,61 @@ def converged(records: Sequence[Record]) -> Markdown:
 
 
 @where_planned
+def classifier_table(records: Sequence[Record]) -> Styler:
+    """How good the classifiers are alone: on clean pictures, and under a quick attack."""
+    cells = pd.DataFrame(
+        {
+            "right": [f"{r.metrics['held_out']:.1%}" for r in records],
+            "under a quick attack": [f"{r.metrics['attacked']:.0%}" for r in records],
+            "thousand parameters": [f"{r.metrics['parameters_thousands']:.0f}" for r in records],
+        }
+    ).set_index(
+        pd.Index([CLASSIFIERS.get(r.settings["name"], r.settings["name"]) for r in records])
+    )
+    return plain_table(cells, records)
+
+
+@where_planned
+def masking(records: Sequence[Record]) -> Markdown:
+    """The signs of hidden gradients, each with the numbers that speak for or against it."""
+    lines = [f"*{text}*" for text in caveats(records)]
+    for record in records:
+        few, *_, many = (f"{draws:.0f}" for draws in record.series["draws"])
+        path = record.series[f"loss x{many}"]
+        before, after = (record.metrics[f"pgd x{draws}/loss"] for draws in (few, many))
+        pgd, square, free = (
+            record.metrics[f"{name}/right"] for name in (f"pgd x{many}", "square", "unbounded")
+        )
+        signs = [
+            (f"PGD leaves {pgd:.0%}, Square {square:.0%}", pgd <= square),
+            (
+                f"its loss is {before:.2f} with {few} and {after:.2f} with {many} purifications in "
+                "a gradient",
+                before <= after,
+            ),
+            (f"and goes from {path[0]:.2f} to {path[-1]:.2f} in its steps", path[0] < path[-1]),
+            (f"an unbounded budget leaves {free:.0%}", free == 0),
+        ]
+        text = "; ".join(f"{words} ({'✓' if good else '✗'})" for words, good in signs)
+        lines.append(f"- {defence_name(record.settings['defence'])}: {text}.")
+    return Markdown("\n".join(lines))
+
+
+@where_planned
+def costs(records: Sequence[Record]) -> Markdown:
+    """What a gradient takes beside its passes, and how many pictures are purified in a second."""
+    lines = [f"*{text}*" for text in caveats(records)]
+    lines += [
+        f"- {defence_name(r.settings['defence'])}: a gradient takes "
+        f"{r.metrics['gradient/times_its_passes']:.2f} times as long as its passes, purifying "
+        f"{r.metrics['purify/times_the_sampler']:.2f} times as long as the sampler alone, "
+        f"{r.metrics['purify/pictures_per_second']:.1f} pictures a second."
+        for r in records
+    ]
+    return Markdown("\n".join(lines))
+
+
+@where_planned
 def findings(records: Sequence[Record]) -> Markdown:
     """In short: the robust process beside DiffPure and adversarial training, under each threat."""
     shown = _of(records, "purification_attacks")
@@ -192,17 +251,27 @@ def _compared(threat: str, own: dict, base: dict) -> str:
         f"- {threat_name(threat)}: the robust process, with {_share(own, 'robust_worst')} right in "
         f"all purifications after all attacks, {told} DiffPure with "
         f"{_share(base, 'robust_worst')} (won {own['won']:.0f}, lost {own['lost']:.0f}, "
-        f"p {own['p']:.2g}; a gain of {own['least_gain']:.0%} would have been found with power "
-        f"0.8). Without attack they have {_share(own, 'standard_worst')} and "
-        f"{_share(base, 'standard_worst')}."
+        f"p {own['p']:.2g}; {_power(own['least_gain'])}). Without attack "
+        f"they have {_share(own, 'standard_worst')} and {_share(base, 'standard_worst')}."
     )
 
 
+def _power(gain: float) -> str:
+    """What the test would have found."""
+    if gain != gain:
+        return "so few pictures show no gain at all"
+    return f"a gain of {gain:.0%} would have been found with power 0.8"
+
+
 def defence_name(name: str) -> str:
-    """A defence in words: "residual, robust process, noise known"."""
-    parts, known = name.removesuffix(",known").split("+"), name.endswith(",known")
-    words = [CLASSIFIERS.get(parts[0], parts[0]), *(PURIFIERS.get(p, p) for p in parts[1:])]
-    return ", ".join([*words, *(["noise known"] if known else [])])
+    """A defence in words: "robust process, noise known", with the classifier if it is another."""
+    classifier, _, purifier = name.removesuffix(",known").partition("+")
+    words = [PURIFIERS.get(purifier, purifier)] if purifier else []
+    if classifier != USUAL:
+        words.append(CLASSIFIERS.get(classifier, classifier))
+    if name.endswith(",known"):
+        words.append("noise known")
+    return ", ".join(words) or "no purifier"
 
 
 def threat_name(name: str) -> str:

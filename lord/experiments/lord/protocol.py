@@ -7,7 +7,7 @@ from pydantic import AfterValidator, BaseModel, Field, PositiveFloat, PositiveIn
 
 from lord.attacks.settings import NOISE, PUBLISHED, AttackSettings
 from lord.defences.settings import Stage1Settings
-from lord.models.card import PIXEL, weights_checksum, weights_of
+from lord.models.card import pixel_weights, weights_of
 from lord.names import ATTACKS, DOMAINS, IN_PIXELS, PURIFIERS
 from lord.study.experiment import Cell, Section, Settings
 from lord.training.settings import FinetuneSettings
@@ -223,9 +223,13 @@ def takes_part(protocol: Protocol, domain: str, defence: str) -> bool:
 
 
 def pixel_settings(protocol: Protocol, domain: str) -> dict[str, str]:
-    """What a cell depends on in which a purifier in pixels takes part."""
+    """What a cell depends on in which a purifier in pixels takes part.
+
+    Raises:
+        ValueError: see `lord.models.card.pixel_weights`.
+    """
     model = protocol.pixel_models[domain]
-    return {"pixel_model": model, "pixel_weights": weights_checksum(model, PIXEL)}
+    return {"pixel_model": model, "pixel_weights": pixel_weights(model, domain)}
 
 
 def treatments_of(protocol: Protocol, defence: str) -> tuple[str, ...]:

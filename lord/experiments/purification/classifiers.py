@@ -5,7 +5,9 @@ from itertools import product
 from random import Random
 
 from lord.attacks.evasion.settings import Evasion, Threat
-from lord.experiments.purification.protocol import components_of, weights_of_model
+from lord.experiments.purification.protocol import components_of
+from lord.models.card import pixel_weights
+from lord.names import CLASSIFIED
 from lord.study.context import Context
 from lord.study.experiment import Cell, Experiment, Outcome, Settings
 from lord.study.profile import Profile
@@ -21,7 +23,7 @@ def cells(profile: Profile) -> Iterator[Cell]:
         settings = Settings.of(protocol, "held_out", "images").also(
             model=protocol.models[task],
             domain=task,
-            weights=weights_of_model(protocol, task),
+            weights=pixel_weights(protocol.models[task], CLASSIFIED[task]),
             classifier=how,
             auxiliary=None,
             purifier=None,

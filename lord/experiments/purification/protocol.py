@@ -1,13 +1,12 @@
 """What the experiments on purification share: classifiers, purifiers, threats and attacks."""
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Literal
 
 from pydantic import Field, PositiveInt, model_validator
 
 from lord.attacks.evasion.settings import Evasion, Threat
-from lord.models.card import PIXEL, weights_checksum
+from lord.models.card import pixel_weights
 from lord.names import CLASSIFIED
 from lord.purifiers.settings import PixelPurifier
 from lord.study.experiment import Cell, Section, Settings
@@ -31,7 +30,7 @@ class Defence(Section):
 class Protocol(Section):
     """The section ``purification`` of a profile."""
 
-    models: dict[Literal[CLASSIFIED], str] = Field(
+    models: dict[Literal[(*CLASSIFIED,)], str] = Field(
         {"portraits": "embedded"},
         description="for each task, an unconditional model of what is classified: 'embedded' or a "
         "diffusers folder",
@@ -56,8 +55,6 @@ class Protocol(Section):
 
     @model_validator(mode="after")
     def _whole(self) -> "Protocol":
-        if self.models.get("landscapes") == "embedded":
-            raise ValueError(f"models: the embedded one draws portraits; {made_by('landscapes')}")
         for defence in self.defences:
             self.check(defence)
             for threat in self.threats:
@@ -83,29 +80,6 @@ class Protocol(Section):
         if defence.purifier == "none":
             attacks = self.attacks_on_plain
         return tuple(attack for attack in attacks if attack.fits(threat))
-
-
-def made_by(domain: str) -> str:
-    """How one comes by a model of a domain."""
-    return (
-        f"make one of {domain} with: lord pretrain OUT --kind pixel --settings FILE, where FILE "
-        f"says pixel: {{domain: {domain}}}"
-    )
-
-
-def weights_of_model(protocol: Protocol, task: str) -> str:
-    """The checksum of the unconditional model of a task.
-
-    Raises:
-        ValueError: there is no such model; the message says how it is made.
-    """
-    model = protocol.models[task]
-    if model != "embedded" and not (Path(model) / "model_index.json").is_file():
-        raise ValueError(
-            f"purification.models: no diffusers pipeline in {model}; "
-            f"{made_by('landscapes' if task == 'landscapes' else 'portraits')}"
-        )
-    return weights_checksum(model, PIXEL)
 
 
 def defence_cell(
@@ -143,7 +117,7 @@ def defence_cell(
         model=protocol.models[task],
         domain=task,
         images=images or protocol.images,
-        weights=weights_of_model(protocol, task),
+        weights=pixel_weights(protocol.models[task], CLASSIFIED[task]),
         classifier=protocol.classifiers[defence.classifier],
         purifier=purifier,
         auxiliary=None,

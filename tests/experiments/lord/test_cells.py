@@ -110,6 +110,8 @@ def test_purifiers_in_pixels_take_part_where_there_is_a_model_for_them(pixel_mod
     (cost,) = shipped.cells("cost")
     assert {*cost.settings.purifiers} == {"jpeg", "pixel_diffpure"}
     assert cost.settings.pixel_model == "embedded"
+    with pytest.raises(ValueError, match="draws portraits; make one of landscapes"):
+        smoke(main={"conditions": faced}, lord={"pixel_models": {"landscapes": "embedded"}})
     others = {c.name: c.settings.asked for c in own.cells("main") if "pixel" not in c.name}
     assert others == {
         c.name: c.settings.asked for c in shipped.cells("main") if "pixel" not in c.name

@@ -61,12 +61,12 @@ def test_only_the_robust_process_depends_on_the_auxiliary_network(profile):
 
 
 def test_a_further_task_adds_cells_and_leaves_the_others_as_they_are(profile):
-    more = read_profile(smoke(models={"portraits": "embedded", "eyes": "embedded"}))
+    more = read_profile(smoke(models={"portraits": "embedded", "faces": "embedded"}))
     for name in ("classifiers", "purification_attacks", "purification_parts"):
         cells = {cell.name: cell.settings.asked for cell in more.cells(name)}
         before = {cell.name: cell.settings.asked for cell in profile.cells(name)}
         assert len(cells) == 2 * len(before) and before.items() <= cells.items()
-        assert {cell["domain"] for cell in more.cells(name)} == {"portraits", "eyes"}
+        assert {cell["domain"] for cell in more.cells(name)} == {"portraits", "faces"}
 
 
 def test_a_further_defence_leaves_the_others_as_they_are(profile):
@@ -82,10 +82,10 @@ def test_a_further_defence_leaves_the_others_as_they_are(profile):
     [
         (
             {"models": {"landscapes": "embedded"}},
-            "embedded one draws portraits; make one of landscapes with",
+            "draws portraits; make one of landscapes with",
         ),
         (
-            {"models": {"eyes": "nowhere"}},
+            {"models": {"faces": "nowhere"}},
             "no diffusers pipeline in nowhere; make one of portraits",
         ),
         ({"defences": [{"classifier": "vgg"}]}, "no classifier 'vgg' is trained"),
