@@ -49,7 +49,7 @@ def pretrain(
 
     An hour or more on two CPU cores. The model is a diffusers folder, OUT/embedded; the networks
     are in OUT/features and OUT/clip. With `--kind pixel` it is an unconditional model of the
-    renders of one domain, in OUT/portraits, which takes one to two hours of one core, and four
+    renders of one domain, in OUT/portraits, which takes one to two hours of one core, and three
     times that with `--size 64`; with `--kind inpainting` or `--kind super-resolution` what --model
     learns, in a folder of that name. Run again, a killed training goes on where it was.
 

@@ -78,11 +78,10 @@ def accuracies(records: Sequence[Record]) -> Figure:
             place = names.index(row["defence"])
             interval(panel, row, "standard_worst", place - 0.14, BLUE, False, "no attack")
             interval(panel, row, "robust_worst", place + 0.14, VERMILION, label="all attacks")
-        panel.set_xlim(-0.03, 1.03)
+        panel.set(xlim=(-0.03, 1.03), xlabel="share right")
         panel.grid(axis="y", visible=False)
         panel.set_ylim(len(names) - 0.5, -0.5)
         panel.set_yticks(range(len(names)), [defence_name(name) for name in names])
-    figure.supxlabel("share right in all purifications", fontsize=9)
     legend(figure)
     return mark(figure, shown)
 
