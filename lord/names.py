@@ -39,8 +39,15 @@ PURIFIERS = {
     "gridpure": 1,
     "impress": 1,
     "cat": 1,
+    "pixel_diffpure": 1,
+    "pixel_diffpure_ode": 1,
+    "pixel_gdmp": 1,
+    "pixel_gridpure": 1,
 }
 """What makes images harmless before anyone trains on them, see `lord.purifiers.methods`."""
+
+IN_PIXELS = ("pixel_diffpure", "pixel_diffpure_ode", "pixel_gdmp", "pixel_gridpure")
+"""Those that use an unconditional model in pixel space."""
 
 DEFENCES = {"lora": 1, "lord": 1}
 """Kinds of adapter that stage 1 trains, see `lord.defences.stage1`."""
@@ -113,6 +120,7 @@ CLASSIFIERS = {"residual": 1, "attention": 1}
 EVASIONS = {
     "pgd": 1,
     "bpda": 1,
+    "transfer": 1,
     "apgd_ce": 1,
     "apgd_dlr": 1,
     "apgd_t": 1,
@@ -133,6 +141,9 @@ SCHEDULERS = ("ddim", "dpm", "euler")
 
 DOMAINS = ("portraits", "landscapes")
 """What is rendered, see `lord.data`."""
+
+CLASSIFIED = {"portraits": "portraits", "landscapes": "landscapes", "faces": "portraits"}
+"""Tasks of classification, each with the domain that is drawn for it, see `lord.data.classes`."""
 
 COMPONENTS = {
     "attack": ATTACKS,

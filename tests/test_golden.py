@@ -60,7 +60,7 @@ from lord.models.pipeline import EMBEDDED, load_pipeline
 from lord.models.pixel import TINY_PIXEL, build_ddpm, sample
 from lord.models.pretrain import PretrainSettings, pretrain
 from lord.models.sample import generate
-from lord.names import COMPONENTS, version_of
+from lord.names import COMPONENTS, IN_PIXELS, version_of
 from lord.purifiers.methods import purify
 from lord.purifiers.pixel_diffusion import purify_pixels
 from lord.purifiers.settings import PixelPurifier
@@ -135,6 +135,8 @@ def known(pipeline, images, attacker):
 
 
 def purified(pipeline, images, method):
+    if method in IN_PIXELS:  # twice as large as the model's
+        images, pipeline = torch.nn.functional.avg_pool2d(images, 2), tiny_ddpm()
     return fingerprint(purify(pipeline, images, PROMPTS, SEEDS, method))
 
 

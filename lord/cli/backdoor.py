@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from lord.backdoors.settings import LEAST_CLEAN, SUSPECTED, ReversionSettings
-from lord.cli.options import Device, require_device, require_out
+from lord.cli.options import Device, open_ddpm, require_out
 from lord.cli.settings import options_from
 from lord.progress import console
 
@@ -81,11 +81,12 @@ def scan(
         )
     if out is not None:
         require_out(out)
-    require_device(device)
     from lord.backdoors.calibration import Calibration
     from lord.models.pixel import noise_shape
 
-    models = {path: _load(path, device) for path in (model, *clean)}  # all, before any is scanned
+    models = {
+        path: open_ddpm(str(path), device) for path in (model, *clean)
+    }  # all, before any is scanned
     shapes = {path: noise_shape(pipeline) for path, pipeline in models.items()}
     for path in clean:
         if shapes[path] != shapes[model]:
@@ -154,17 +155,6 @@ def inputs(
     for place, score in enumerate(scores):
         table.add_row(str(place), f"{score:.2f}", "yes" if score > 0 else "no")
     Console().print(table)
-
-
-def _load(path: Path, device: str | None) -> "DDPMPipeline":
-    from lord.models.pixel import load_ddpm, training_schedule
-
-    pipeline = load_ddpm(path, device)
-    try:
-        training_schedule(pipeline)
-    except ValueError as error:
-        raise ValueError(f"{path}: {error}") from error
-    return pipeline
 
 
 def _reversed(

@@ -1,7 +1,8 @@
 """Commands that make images: rendered, attacked and purified ones."""
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 from rich.console import Console
@@ -11,6 +12,7 @@ from lord.attacks.settings import PATTERN, PUBLISHED, AttackSettings
 from lord.cli.folders import album_requests, attack_folder, attack_table, scores_of
 from lord.cli.manifest import Manifest, identity_of
 from lord.cli.options import (
+    MODEL_PANEL,
     Caption,
     Device,
     Domain,
@@ -21,6 +23,7 @@ from lord.cli.options import (
     Seed,
     Size,
     native_size,
+    open_ddpm,
     open_pipeline,
     parse_number,
     require_album,
@@ -29,7 +32,12 @@ from lord.cli.options import (
     require_out,
 )
 from lord.cli.settings import options_from
+from lord.names import IN_PIXELS
 from lord.progress import console, track
+
+if TYPE_CHECKING:
+    from diffusers import DDPMPipeline, StableDiffusionPipeline
+    from torch import Tensor
 
 AS_PUBLISHED = {name: "as published" for settings in PUBLISHED.values() for name in settings} | {
     "eps": "as published, 4/255 for ace",
@@ -170,16 +178,33 @@ def purify(
         Purifier,
         typer.Option(
             help="jpeg, blur, total_variation and adverse_cleaner are filters; diffpure, gridpure, "
-            "impress and cat use the model. Each is explained in lord.purifiers.methods."
+            "impress and cat use the model, those in pixels the model of --pixel-model. Each is "
+            "explained in lord.purifiers.methods."
         ),
     ] = "diffpure",
     caption: Caption = "a photograph",
-    size: Size = None,
+    size: Annotated[
+        int | None,
+        typer.Option(
+            min=8,
+            help="Side of the square images, in pixels.",
+            show_default="the model's own; in pixels, as they are",
+        ),
+    ] = None,
     seed: Seed = 0,
     batch_size: Annotated[
         int, typer.Option(min=1, help="Images purified at a time: memory and speed.")
     ] = 16,
     model: Model = "embedded",
+    pixel_model: Annotated[
+        str | None,
+        typer.Option(
+            help="An unconditional model, for methods in pixels: 'embedded', which has learned "
+            "portraits alone, or the folder of a DDPMPipeline.",
+            show_default="embedded",
+            rich_help_panel=MODEL_PANEL,
+        ),
+    ] = None,
     device: Device = None,
     dtype: Dtype = None,
 ) -> None:
@@ -188,20 +213,34 @@ def purify(
     Writes each as PNG, cut to a square of the model's size, with its caption. Run again, the
     command makes only what is missing.
 
-    **Example**: noise the attacked images a little and let the model denoise them.
+    Methods in pixels leave the size of pictures as it is: they are scaled so that their shorter
+    side is the model's, and back, which takes from larger ones what only these show. Their longer
+    side goes through the model in windows.
+
+    **Examples**: noise the attacked images a little and let the model denoise them; the same in
+    pixels, by a model of your own.
 
     ```
     lord purify attacked purified --method diffpure
+    lord purify attacked purified --method pixel_diffpure --pixel-model mine/portraits
     ```
     """
     require_folders(images, out)
-    from lord.data.folder import load_folder, save_images
+    in_pixels = method in IN_PIXELS
+    if in_pixels and (model != "embedded" or dtype):
+        raise ValueError(f"--model, --dtype: {method} uses --pixel-model, in single precision")
+    if pixel_model and not in_pixels:
+        raise ValueError(f"--pixel-model: {method} uses --model")
+    from lord.data.folder import load_folder, load_originals, save_images
     from lord.purifiers.methods import TOGETHER
-    from lord.purifiers.methods import purify as purified
     from lord.seeding import derive_seed
 
-    pipeline = open_pipeline(model, device, dtype)
-    album = load_folder(images, size or native_size(pipeline), caption)
+    if in_pixels:
+        pipeline, side = open_ddpm(pixel_model or "embedded", device), size
+    else:
+        pipeline = open_pipeline(model, device, dtype)
+        side = size or native_size(pipeline)
+    album = load_folder(images, side, caption) if side else load_originals(images, caption)
     names = [path.stem for path in album.paths]
     together = method in TOGETHER
     common = identity_of(pipeline) | {"method": method, "seed": seed}
@@ -210,11 +249,36 @@ def purify(
     for rows in manifest.missing(names, requests, len(album) if together else batch_size):
         captions = album.captions[rows]
         seeds = [derive_seed(seed, name) for name in names[rows]]
-        clean = purified(pipeline, album.images[rows], captions, seeds, method, batch_size)
+        clean = _purified(pipeline, album.images[rows], captions, seeds, method, batch_size)
         manifest.forget(names[rows])
-        save_images(clean, out, names[rows], captions)
+        for image, name, text in zip(clean, names[rows], captions, strict=True):
+            save_images(image[None], out, [name], [text])
         manifest.add(names[rows], requests[rows], [{}] * len(clean))
     console.print(f"{len(album)} purified pictures with captions are in {out}")
+
+
+def _purified(
+    pipeline: "StableDiffusionPipeline | DDPMPipeline",
+    images: "Sequence[Tensor]",
+    captions: list[str],
+    seeds: list[int],
+    method: str,
+    batch_size: int,
+) -> "list[Tensor]":
+    """Images (3, H, W), of one shape all at once."""
+    import torch
+
+    from lord.purifiers.methods import purify as purify_alike
+
+    clean = list(images)
+    for shape in sorted({image.shape for image in clean}):
+        rows = [row for row, image in enumerate(clean) if image.shape == shape]
+        own = ([given[row] for row in rows] for given in (captions, seeds))
+        alike = torch.stack([clean[row] for row in rows])
+        found = purify_alike(pipeline, alike, *own, method, batch_size)
+        for row, image in zip(rows, found, strict=True):
+            clean[row] = image
+    return clean
 
 
 def audit(

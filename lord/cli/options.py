@@ -10,7 +10,7 @@ from lord.names import DOMAINS, PURIFIERS
 from lord.progress import console
 
 if TYPE_CHECKING:
-    from diffusers import StableDiffusionPipeline
+    from diffusers import DDPMPipeline, StableDiffusionPipeline
 
 MODEL_PANEL = "Model"
 FINER = "Finer settings"
@@ -165,6 +165,25 @@ def open_pipeline(model: str, device: str | None, dtype: str | None) -> "StableD
                 f"--model {model}: not a folder here, and not to be had from the Hugging Face hub; "
                 "check the spelling and the network. `lord --debug` shows what the hub answered."
             ) from error
+
+
+def open_ddpm(model: str, device: str | None) -> "DDPMPipeline":
+    """The unconditional model that an option and ``--device`` ask for.
+
+    Raises:
+        FileNotFoundError: there is no such folder.
+        ValueError: see `lord.models.pixel.load_ddpm` and ``training_schedule``, or there is no such
+            device.
+    """
+    require_device(device)
+    from lord.models.pixel import load_ddpm, training_schedule
+
+    pipeline = load_ddpm(model, device)
+    try:
+        training_schedule(pipeline)
+    except ValueError as error:
+        raise ValueError(f"{model}: {error}") from error
+    return pipeline
 
 
 def native_size(pipeline: "StableDiffusionPipeline") -> int:

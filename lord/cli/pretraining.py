@@ -32,6 +32,15 @@ def pretrain(
             "learns in order to edit."
         ),
     ] = "latent",
+    size: Annotated[
+        int | None,
+        typer.Option(
+            min=8,
+            help="Side of the pictures of a model of kind pixel, in pixels; a multiple of 8 for "
+            "the usual architecture.",
+            show_default="32, or as the settings say",
+        ),
+    ] = None,
     model: Annotated[
         str, typer.Option(help="The model that learns to edit: 'embedded' or a diffusers folder.")
     ] = "embedded",
@@ -40,9 +49,9 @@ def pretrain(
 
     An hour or more on two CPU cores. The model is a diffusers folder, OUT/embedded; the networks
     are in OUT/features and OUT/clip. With `--kind pixel` it is an unconditional model of the
-    renders of one domain, in OUT/portraits, which takes one to two hours of one core; with
-    `--kind inpainting` or `--kind super-resolution` what --model learns, in a folder of that name.
-    Run again, a killed training goes on where it was.
+    renders of one domain, in OUT/portraits, which takes one to two hours of one core, and three
+    times that with `--size 64`; with `--kind inpainting` or `--kind super-resolution` what --model
+    learns, in a folder of that name. Run again, a killed training goes on where it was.
 
     **Example**: train, then use what was trained.
 
@@ -54,8 +63,10 @@ def pretrain(
     require_out(out)
     if model != "embedded" and kind in ("latent", "pixel"):
         raise ValueError(f"--model: a model of kind {kind} is trained from nothing")
+    if size is not None and kind != "pixel":
+        raise ValueError("--size: only of kind pixel; another model's is among its settings")
     if kind == "pixel":
-        _pretrain_pixel(out, settings)
+        _pretrain_pixel(out, settings, size)
         return
     if kind != "latent":
         _adapt(out, settings, kind, model)
@@ -82,11 +93,13 @@ def pretrain(
     )
 
 
-def _pretrain_pixel(out: Path, settings: Path | None) -> None:
+def _pretrain_pixel(out: Path, settings: Path | None, size: int | None) -> None:
     """Train an unconditional model in the folder of its domain."""
     section = read_sections(settings, ("pixel",))["pixel"]
     from lord.models.pretrain_pixel import PixelSettings, pretrain_pixel
 
+    if size is not None:
+        section = section | {"architecture": section.get("architecture", {}) | {"image_size": size}}
     of_pixel = PixelSettings(**section)
     folder = out / of_pixel.domain
     remember_settings(folder, {"pixel": of_pixel})

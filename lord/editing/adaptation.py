@@ -22,7 +22,7 @@ from lord.editing.masks import covered, shape_mask
 from lord.editing.settings import AdaptationSettings
 from lord.files import save_tensors, write_text
 from lord.models.card import write_card
-from lord.models.diffusion import training_schedule
+from lord.models.diffusion import noised_batch, training_schedule
 from lord.models.pipeline import encode_images, encode_prompts
 from lord.models.pretrain import render_bytes
 from lord.names import ADAPTED
@@ -132,9 +132,7 @@ def adapt(
         (generator,) = generators([seed])
         rows = torch.randint(len(images), (settings.batch_size,), generator=generator)
         kept = torch.rand(len(rows), generator=generator) >= settings.caption_dropout
-        noise = torch.randn(latents[rows].shape, generator=generator)
-        times = torch.randint(len(weight), (len(rows),), generator=generator)
-        noisy = schedule.add_noise(latents[rows], noise, times)
+        noisy, times, noise = noised_batch(schedule, latents[rows], generator)
         given, labels = _given(pipeline, task, images[rows].float() / 255, seed, settings)
         prediction = model(
             torch.cat((noisy, given.cpu()), 1).to(device),

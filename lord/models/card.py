@@ -55,6 +55,23 @@ def weights_checksum(model: str, embedded: Path = EMBEDDED) -> str:
     return _checksum(folder) if folder.is_dir() else ""
 
 
+def pixel_weights(model: str, domain: str) -> str:
+    """The checksum of an unconditional model that is to know a domain.
+
+    Raises:
+        ValueError: there is no such model, or not of that domain; the message says how it is made.
+    """
+    made = (
+        f"make one of {domain} with: lord pretrain OUT --kind pixel --settings FILE, where FILE "
+        f"says pixel: {{domain: {domain}}}"
+    )
+    if model == "embedded" and domain != "portraits":
+        raise ValueError(f"the embedded unconditional model draws portraits; {made}")
+    if model != "embedded" and not (Path(model) / "model_index.json").is_file():
+        raise ValueError(f"no diffusers pipeline in {model}; {made}")
+    return weights_checksum(model, PIXEL)
+
+
 @cache
 def weights_of(model: str, judged: bool) -> dict[str, str]:
     """The checksum of a model and, with ``judged``, of the metric networks that lie beside it."""
@@ -79,8 +96,8 @@ A small `StableDiffusionPipeline` that stock diffusers loads. It generates 64 ×
 portraits and landscapes from captions.""",
     "pixel": """# Unconditional diffusion model in pixel space
 
-A small `DDPMPipeline` that stock diffusers loads. It generates 32 × 32 pictures of what its
-settings below call the domain.""",
+A small `DDPMPipeline` that stock diffusers loads. It generates pictures of what its settings below
+call the domain, of the side that they call `image_size`.""",
     "inpainting": """# Inpainting by the embedded model
 
 What the embedded model learns in order to paint anew what a mask covers: `adaptation.safetensors`,

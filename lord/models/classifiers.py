@@ -112,7 +112,9 @@ CLASSIFIERS: dict[str, Callable[..., Classifier]] = {
 }
 
 
-def build_classifier(architecture: str, size: int = 32, seed: int = 0) -> Classifier:
+def build_classifier(
+    architecture: str, size: int = 32, seed: int = 0, classes: int = 10
+) -> Classifier:
     """A classifier with random weights for images of a size, a multiple of 8.
 
     Raises:
@@ -123,4 +125,4 @@ def build_classifier(architecture: str, size: int = 32, seed: int = 0) -> Classi
     with torch.random.fork_rng():
         torch.manual_seed(derive_seed("classifier", architecture, seed))
         options = {"side": size} if architecture == "attention" else {}
-        return CLASSIFIERS[architecture](**options)
+        return CLASSIFIERS[architecture](classes, **options)

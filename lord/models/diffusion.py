@@ -6,6 +6,7 @@ random time t and noise ϵ of an image's own.
 
 from collections.abc import Sequence
 
+import torch
 import torch.nn.functional as F
 from diffusers import DDPMScheduler, StableDiffusionPipeline
 from torch import Tensor, nn
@@ -46,6 +47,16 @@ def noised(
         latents.dtype,
     )
     return schedule.add_noise(latents, epsilon, times), times, epsilon
+
+
+def noised_batch(
+    schedule: DDPMScheduler, clean: Tensor, generator: torch.Generator
+) -> tuple[Tensor, Tensor, Tensor]:
+    """As `noised`, of rows that need no seed each: a batch of training, by one generator of it."""
+    epsilon = torch.randn(clean.shape, generator=generator).to(clean.device)
+    steps = schedule.config.num_train_timesteps
+    times = torch.randint(steps, (len(clean),), generator=generator).to(clean.device)
+    return schedule.add_noise(clean, epsilon, times), times, epsilon
 
 
 def predict(unet: nn.Module, noisy: Tensor, times: Tensor, text: Tensor) -> Tensor:

@@ -5,18 +5,20 @@ live where the model works, in [-1, 1].
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from diffusers import (
     DDIMScheduler,
     DDPMPipeline,
     DDPMScheduler,
     UNet2DModel,
 )
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, model_validator
 from torch import Tensor, nn
 
 from lord.models.card import PIXEL
@@ -40,6 +42,13 @@ class PixelConfig(BaseModel):
     layers_per_block: int = 1
     attention_head_dim: int = 16
     norm_groups: int = 1  # each takes away its own mean, in which the brightness of noise is seen
+
+    @model_validator(mode="after")
+    def _can_be_halved(self) -> "PixelConfig":
+        factor = 2 ** (len(self.channels) - 1)
+        if self.image_size < factor or self.image_size % factor:
+            raise ValueError(f"image_size: expected a multiple of {factor}, got {self.image_size}")
+        return self
 
 
 TINY_PIXEL = PixelConfig(image_size=8, channels=(8, 8), attention_head_dim=8)
@@ -115,6 +124,7 @@ def load_ddpm(model: str | Path, device: torch.device | str | None = None) -> DD
         if not values.isfinite().all():
             raise ValueError(f"{folder / 'unet'}: the weights {name} are not finite numbers")
     pipeline.unet.requires_grad_(False).eval()
+    pipeline.register_to_config(_name_or_path=str(folder))  # as where stock diffusers loads from
     pipeline.set_progress_bar_config(disable=True)
     return pipeline.to(device or best_device())
 
@@ -125,6 +135,13 @@ def noise_shape(pipeline: DDPMPipeline) -> tuple[int, int, int]:
     size = config.sample_size
     height, width = (size, size) if isinstance(size, int) else size
     return config.in_channels, height, width
+
+
+def scaled(images: Tensor, size: Sequence[int]) -> Tensor:
+    """Images (N, C, H, W) at another height and width, each pixel the mean of what it shows."""
+    if images.shape[2:] == tuple(size):
+        return images
+    return F.interpolate(images, tuple(size), mode="bilinear", antialias=True)
 
 
 def training_schedule(pipeline: DDPMPipeline) -> DDPMScheduler:
@@ -158,6 +175,17 @@ def predicted_noise(unet: nn.Module, schedule: DDPMScheduler, x: Tensor, times: 
     return (x - alpha_bar.sqrt() * prediction) / (1 - alpha_bar).sqrt()
 
 
+def noise_predictor(
+    pipeline: DDPMPipeline, schedule: DDPMScheduler
+) -> Callable[[Tensor, int], Tensor]:
+    """From x_t (N, C, H, W) and one t for all, to ε_θ(x_t, t)."""
+
+    def predict(x: Tensor, time: int) -> Tensor:
+        return predicted_noise(pipeline.unet, schedule, x, torch.tensor(time, device=x.device))
+
+    return predict
+
+
 def answer_for(schedule: DDPMScheduler, noise: Tensor, x: Tensor, times: Tensor) -> Tensor:
     """What the network has to answer so that `predicted_noise` of it is ``noise``."""
     kind = schedule.config.prediction_type
@@ -167,6 +195,52 @@ def answer_for(schedule: DDPMScheduler, noise: Tensor, x: Tensor, times: Tensor)
     if kind == "v_prediction":
         return (noise - (1 - alpha_bar).sqrt() * x) / alpha_bar.sqrt()
     return (x - (1 - alpha_bar).sqrt() * noise) / alpha_bar.sqrt()
+
+
+def kept_signal(schedule: DDPMScheduler) -> Tensor:
+    """ᾱ of a schedule, shape (T + 1,): entry k after k times of noise, 1 before the first."""
+    alphas = schedule.alphas_cumprod
+    return torch.cat([alphas.new_ones(1), alphas])
+
+
+def noise_and_denoise(
+    predict: Callable[[Tensor, int], Tensor],
+    x: Tensor,
+    epsilon: Tensor,
+    alphas: Tensor,
+    times: Sequence[int],
+    fresh: Callable[[int], Tensor] | None = None,
+) -> Tensor:
+    """What is left of a picture that was noised to the first of some times, at the last of them.
+
+    It is x_t = √ᾱ_t x + √(1−ᾱ_t) ϵ at first, and from one time to the next, by DDIM (Song et al.,
+    arXiv:2010.02502, equation 12),
+
+        x_s = √ᾱ_s x̂₀ + √(1−ᾱ_s−σ²) ε + σ z,   x̂₀ = (x_t − √(1−ᾱ_t) ε) / √ᾱ_t,
+
+    where σ is 0 (the probability flow) or that of DDPM. Differentiable in everything; no prediction
+    is clipped.
+
+    Args:
+        predict: from x_t (N, C, H, W) and the model's time, t − 1, to the noise ε in it.
+        x: where the model works, shape (N, C, H, W).
+        epsilon: ϵ, of that shape.
+        alphas: ᾱ after so many times of noise, see `kept_signal`.
+        times: how many times of noise, falling; 0 is the picture itself.
+        fresh: z for a time s, of the shape of ``x``; without, σ is 0.
+    """
+    x = alphas[times[0]].sqrt() * x + (1 - alphas[times[0]]).sqrt() * epsilon
+    for now, then in pairwise(times):
+        signal, after = alphas[now].to(x), alphas[then].to(x)
+        predicted = predict(x, now - 1)
+        clean = (x - (1 - signal).sqrt() * predicted) / signal.sqrt()
+        spread = torch.zeros(()).to(x)
+        if fresh is not None:
+            spread = ((1 - after) / (1 - signal) * (1 - signal / after)).sqrt()
+        x = after.sqrt() * clean + (1 - after - spread**2).clamp(min=0).sqrt() * predicted
+        if spread > 0:
+            x = x + spread * fresh(then)
+    return x
 
 
 def other_process(schedule: DDPMScheduler, process: str) -> DDPMScheduler:

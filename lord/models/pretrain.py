@@ -18,6 +18,7 @@ from lord.data.subjects import DOMAINS, domain_module, sample_domain
 from lord.files import save_tensors, write_text
 from lord.models.card import write_card
 from lord.models.device import best_device
+from lord.models.diffusion import noised_batch
 from lord.models.embedded import EmbeddedConfig, build_pipeline
 from lord.models.pipeline import encode_images, load_pipeline
 from lord.progress import track
@@ -165,14 +166,10 @@ def train_unet(pipeline: StableDiffusionPipeline, settings: PretrainSettings, wo
                 texts, padding="max_length", max_length=length, return_tensors="pt"
             ).input_ids
             clean = latents[rows].to(device)
-            noise = torch.randn(clean.shape, generator=generator).to(device)
-            timesteps = torch.randint(
-                scheduler.config.num_train_timesteps, (len(rows),), generator=generator
-            ).to(device)
-            noisy = scheduler.add_noise(clean, noise, timesteps)
-            prediction = model(noisy, timesteps, tokens.to(device))
+            noisy, times, noise = noised_batch(scheduler, clean, generator)
+            prediction = model(noisy, times, tokens.to(device))
             error = F.mse_loss(prediction.float(), noise, reduction="none").mean(dim=(1, 2, 3))
-            return (weights.to(device)[timesteps] * error).mean()
+            return (weights.to(device)[times] * error).mean()
 
         run = train(
             model,

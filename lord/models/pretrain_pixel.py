@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from lord.files import save_tensors
 from lord.models.card import write_card
 from lord.models.device import best_device
+from lord.models.diffusion import noised_batch
 from lord.models.pixel import PixelConfig, build_ddpm, load_ddpm
 from lord.models.pretrain import batch_number, render_bytes
 from lord.names import DOMAINS
@@ -71,11 +72,7 @@ def train_ddpm(pipeline: DDPMPipeline, settings: PixelSettings, work: Path) -> f
             generator = torch.Generator().manual_seed(seed)
             rows = torch.randint(len(pool), (settings.batch_size,), generator=generator)
             clean = (pool[rows].float() / 127.5 - 1).to(unet.device)
-            noise = torch.randn(clean.shape, generator=generator).to(unet.device)
-            times = torch.randint(
-                schedule.config.num_train_timesteps, (len(rows),), generator=generator
-            ).to(unet.device)
-            noisy = schedule.add_noise(clean, noise, times)
+            noisy, times, noise = noised_batch(schedule, clean, generator)
             return F.mse_loss(model(noisy, times).sample, noise)
 
         run = train(

@@ -2,8 +2,11 @@
 
 The alternatives to a defence in the fine-tuning. Four filters know nothing but the picture:
 `jpeg`, `blur`, `total_variation` and `adverse_cleaner`. Four use the model: `diffpure` noises the
-image and denoises it again, `gridpure` does so by little and often, `impress` looks for the nearby
-image that survives the autoencoder, and `cat` trains the autoencoder until the image does.
+image's latents and denoises them again, `gridpure` does so by little and often, `impress` looks for
+the nearby image that survives the autoencoder, and `cat` trains the autoencoder until the image
+does. Four do in pixels, with an unconditional model, what was published for pixels:
+`pixel_diffpure`, `pixel_diffpure_ode`, `pixel_gdmp` and `pixel_gridpure`, as
+`lord.purifiers.pixel_diffusion` explains.
 
 Every function maps a pipeline, images (N, 3, H, W) in [0, 1], a prompt and a seed for each, to
 images of the same shape and range; filters ignore what they do not need. An image's result depends
@@ -11,22 +14,28 @@ on its own seed alone, but for `cat`, which learns from all images together.
 """
 
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import torch
-from diffusers import StableDiffusionPipeline
+from diffusers import DDPMPipeline, StableDiffusionPipeline
 from torch import Tensor
 
 from lord.models.pipeline import check_captions, check_images, pad
+from lord.models.pixel import noise_shape, scaled
+from lord.names import IN_PIXELS
 from lord.progress import track
 from lord.purifiers.autoencoder import cat, impress
 from lord.purifiers.filters import adverse_cleaner, blur, jpeg, total_variation
 from lord.purifiers.latent_diffusion import diffpure, gridpure
+from lord.purifiers.pixel_diffusion import purify_pixels
+from lord.purifiers.settings import PixelPurifier
 
-Purifier = Callable[[StableDiffusionPipeline, Tensor, Sequence[str], Sequence[int]], Tensor]
+Model = StableDiffusionPipeline | DDPMPipeline
+Purifier = Callable[[Model, Tensor, Sequence[str], Sequence[int]], Tensor]
 
 
 def purify(
-    pipeline: StableDiffusionPipeline,
+    pipeline: Model,
     images: Tensor,
     prompts: Sequence[str],
     seeds: Sequence[int],
@@ -35,8 +44,12 @@ def purify(
 ) -> Tensor:
     """Images (N, 3, H, W) in [0, 1] after one of `PURIFIERS`, float32 on the device of ``images``.
 
+    Args:
+        pipeline: the model of the method: an unconditional one for those in pixels.
+
     Raises:
-        ValueError: an unknown method, or images, prompts or seeds that do not fit.
+        ValueError: an unknown method, a model of the other kind, or images, prompts or seeds that
+            do not fit.
     """
     if method not in PURIFIERS:
         raise ValueError(f"unknown method {method!r}: choose one of {', '.join(PURIFIERS)}")
@@ -44,14 +57,45 @@ def purify(
     check_captions(prompts, images)
     if len(seeds) != len(images):
         raise ValueError(f"seeds: expected one per image, for {len(images)} images")
+    if (method in IN_PIXELS) != isinstance(pipeline, DDPMPipeline):
+        kind = "an unconditional model in pixel space" if method in IN_PIXELS else "a latent model"
+        raise ValueError(f"{method}: works with {kind}, not with a {type(pipeline).__name__}")
     clean, batch_size = [], len(images) if method in TOGETHER else batch_size
     height, width = images.shape[2:]
     for first in track(range(0, len(images), batch_size), method):
         rows = slice(first, first + batch_size)
-        batch = pad(pipeline, images[rows].float().to(pipeline.device))
+        batch = images[rows].float().to(pipeline.device)
+        if method not in IN_PIXELS:
+            batch = pad(pipeline, batch)
         batch = PURIFIERS[method](pipeline, batch, prompts[rows], seeds[rows])
         clean.append(batch[..., :height, :width].clamp(0, 1).to(images.device))
     return torch.cat(clean)
+
+
+@torch.no_grad()
+def in_pixels(
+    settings: PixelPurifier,
+    pipeline: DDPMPipeline,
+    images: Tensor,
+    prompts: Sequence[str],
+    seeds: Sequence[int],
+) -> Tensor:
+    """`lord.purifiers.pixel_diffusion.purify_pixels` of colour pictures of any size.
+
+    They are scaled so that their shorter side is the model's, and back: a model that has learned
+    whole pictures takes parts of larger ones for something else. So what only a larger picture
+    shows is lost. The longer side goes through the model in windows.
+
+    Raises:
+        ValueError: the model draws no colours, or its schedule ends before t*.
+    """
+    channels, tall, wide = noise_shape(pipeline)
+    if channels != 3:
+        raise ValueError(f"the model has {channels} channels; expected 3 (RGB)")
+    height, width = images.shape[2:]
+    ratio = max(tall / height, wide / width)
+    fitting = scaled(images, (round(height * ratio), round(width * ratio)))
+    return scaled(purify_pixels(pipeline, fitting, seeds, settings), (height, width))
 
 
 TOGETHER = frozenset({"cat"})
@@ -67,4 +111,8 @@ PURIFIERS: dict[str, Purifier] = {
     "gridpure": gridpure,
     "impress": impress,
     "cat": cat,
+    **{
+        name: partial(in_pixels, PixelPurifier(method=name.removeprefix("pixel_")))
+        for name in IN_PIXELS
+    },
 }

@@ -1,15 +1,8 @@
 """Purifiers that noise a picture itself, and denoise it with an unconditional model.
 
-All are one chain. A picture x, in [-1, 1] where the model works, is noised to t*,
-
-    x_t = √ᾱ_t x + √(1−ᾱ_t) ϵ,
-
-and denoised in steps by DDIM (Song et al., arXiv:2010.02502, equation 12),
-
-    x_s = √ᾱ_s x̂₀ + √(1−ᾱ_s−σ²) ε̃ + σ z,   x̂₀ = (x_t − √(1−ᾱ_t) ε̃) / √ᾱ_t,
-
-where σ is 0 (the probability flow) or that of DDPM, and ε̃ is the noise prediction, with guidance
-or without. The chain may be repeated. Methods differ in what guides and in how they repeat:
+All are one chain, `lord.models.pixel.noise_and_denoise`: a picture is noised to t* and denoised in
+steps, by the noise prediction with guidance or without. The chain may be repeated. Methods differ
+in what guides and in how they repeat:
 
 - DiffPure (Nie et al., arXiv:2205.07460): once, stochastic or by the probability flow;
 - GrIDPure (Zhao et al., arXiv:2312.00084): by little and often;
@@ -22,16 +15,21 @@ included. Larger pictures than the model's go through it in windows, as GrIDPure
 """
 
 from collections.abc import Callable, Sequence
-from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
-from diffusers import DDPMPipeline, DDPMScheduler
+from diffusers import DDPMPipeline
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from lord.models.classifiers import Classifier
-from lord.models.pixel import noise_shape, predicted_noise, training_schedule
+from lord.models.pixel import (
+    kept_signal,
+    noise_and_denoise,
+    noise_predictor,
+    noise_shape,
+    training_schedule,
+)
 from lord.purifiers.settings import GUIDED, PixelPurifier
 from lord.seeding import derive_seed, noise
 
@@ -69,24 +67,16 @@ def purify_pixels(
     if settings.timestep >= len(alphas):
         raise ValueError(f"timestep: the schedule has {len(alphas) - 1}, got {settings.timestep}")
 
-    def denoiser(x: Tensor, time: int) -> Tensor:
-        return predicted_noise(pipeline.unet, schedule, x, torch.tensor(time, device=x.device))
-
+    denoiser = noise_predictor(pipeline, schedule)
     for number in range(settings.rounds):
         own = [derive_seed(seed, "round", number) for seed in seeds]
 
         def chain(windows: Tensor, seeds: Sequence[int]) -> Tensor:
-            return _noise_and_denoise(denoiser, windows, seeds, settings, alphas, auxiliary)
+            return _one_round(denoiser, windows, seeds, settings, alphas, auxiliary)
 
         clean = through_windows(images, noise_shape(pipeline)[1:], own, chain)
         images = (1 - settings.kept) * clean + settings.kept * images
     return images
-
-
-def kept_signal(schedule: DDPMScheduler) -> Tensor:
-    """ᾱ of a schedule, shape (T + 1,): entry k after k times of noise, 1 before the first."""
-    alphas = schedule.alphas_cumprod
-    return torch.cat([alphas.new_ones(1), alphas])
 
 
 def spaced(timestep: int, steps: int) -> list[int]:
@@ -94,7 +84,7 @@ def spaced(timestep: int, steps: int) -> list[int]:
     return [round(timestep * (steps - k) / steps) for k in range(steps + 1)]
 
 
-def _noise_and_denoise(
+def _one_round(
     denoiser: Callable[[Tensor, int], Tensor],
     images: Tensor,
     seeds: Sequence[int],
@@ -110,24 +100,27 @@ def _noise_and_denoise(
 
     original, epsilon = images * 2 - 1, drawn("purify")
     guide = _guide(settings, original, epsilon, auxiliary)
-    start = alphas[settings.timestep]
-    x = start.sqrt() * original + (1 - start).sqrt() * epsilon
-    for now, then in pairwise(spaced(settings.timestep, settings.steps)):
-        signal, after = alphas[now].to(x), alphas[then].to(x)
-        # Time k of the model is the one after k + 1 times of noise.
+
+    def predict(x: Tensor, time: int) -> Tensor:
         if settings.passes > KEPT_PASSES and torch.is_grad_enabled():
-            predicted = checkpoint(denoiser, x, now - 1, use_reentrant=False)
+            predicted = checkpoint(denoiser, x, time, use_reentrant=False)
         else:
-            predicted = denoiser(x, now - 1)
-        if guide is not None:
-            predicted = predicted + _guidance(guide, x, predicted, signal, settings)
-        clean = (x - (1 - signal).sqrt() * predicted) / signal.sqrt()
-        spread = torch.zeros(()).to(x)
-        if settings.method != "diffpure_ode":
-            spread = ((1 - after) / (1 - signal) * (1 - signal / after)).sqrt()
-        x = after.sqrt() * clean + (1 - after - spread**2).clamp(min=0).sqrt() * predicted
-        if spread > 0:
-            x = x + spread * drawn("step", then)
+            predicted = denoiser(x, time)
+        if guide is None:
+            return predicted
+        return predicted + _guidance(guide, x, predicted, alphas[time + 1].to(x), settings)
+
+    def fresh(time: int) -> Tensor:
+        return drawn("step", time)
+
+    x = noise_and_denoise(
+        predict,
+        original,
+        epsilon,
+        alphas,
+        spaced(settings.timestep, settings.steps),
+        None if settings.method == "diffpure_ode" else fresh,
+    )
     return (x / 2 + 0.5).clamp(0, 1)
 
 

@@ -35,7 +35,7 @@ def train_classifier(
         checkpoint: file of an interrupted run, which the caller removes once the result is saved.
     """
     size = pool.images.shape[-1]
-    network = build_classifier(settings.architecture, size, settings.seed)
+    network = build_classifier(settings.architecture, size, settings.seed, pool.classes)
     objective = {"standard": _clean, "pgd": _attacked, "trades": _both}[settings.method]
 
     def loss(model: nn.Module, step: int) -> Tensor:

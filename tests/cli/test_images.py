@@ -1,6 +1,7 @@
 """Commands that write pictures: render, attack, purify."""
 
 import json
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,8 @@ from lord.data.folder import load_folder, read_image
 from lord.data.subjects import Subject
 from lord.data.tiles import split
 from lord.models.pipeline import load_pipeline
+from lord.purifiers import methods
+from lord.purifiers.settings import PixelPurifier
 
 QUICK_ATTACK = ["--eps", "8/255", "--step-size", "4/255", "--steps", "1", "--rounds", "1"]
 
@@ -121,6 +124,37 @@ def test_purifying_again_makes_what_is_missing(model, album, tmp_path):
     assert contents(tmp_path) == first and kept.stat().st_mtime_ns == written
     run("purify", album, tmp_path, "--method", "jpeg", *model)
     assert contents(tmp_path) != first
+
+
+def test_purifying_in_pixels_keeps_the_size_of_pictures(pixel_model, tmp_path, monkeypatch):
+    few = PixelPurifier(method="diffpure_ode", steps=2)
+    monkeypatch.setitem(methods.PURIFIERS, "pixel_diffpure_ode", partial(methods.in_pixels, few))
+    shapes = {"square": (16, 16), "wide": (17, 24), "another": (16, 16)}
+    (tmp_path / "in").mkdir()
+    for name, shape in shapes.items():
+        Image.new("RGB", shape[::-1], (200, 90, 40)).save(tmp_path / "in" / f"{name}.png")
+    own = ["--pixel-model", pixel_model, "--device", "cpu"]
+    asked = ["purify", tmp_path / "in", tmp_path / "out", "--method", "pixel_diffpure_ode"]
+    run(*asked, *own)
+    first = contents(tmp_path / "out")
+    for name, shape in shapes.items():
+        assert read_image(tmp_path / "out" / f"{name}.png", None).shape == (3, *shape)
+    assert first["square.png"] != first["another.png"]  # each by noise of its own
+    run(*asked, *own, "--batch-size", 1)
+    assert contents(tmp_path / "out") == first
+    run(*asked, *own, "--size", 8)
+    assert read_image(tmp_path / "out" / "wide.png", None).shape == (3, 8, 8)
+
+
+def test_a_purifier_says_which_model_it_uses(pixel_model, pretrained, model, album, tmp_path):
+    def refused(method, *arguments):
+        return error("purify", album, tmp_path, "--method", method, *arguments)
+
+    assert "pixel_gdmp uses --pixel-model" in refused("pixel_gdmp", *model)
+    assert "--pixel-model: blur uses --model" in refused("blur", "--pixel-model", pixel_model)
+    folder = pretrained / "embedded"
+    assert f"{folder}: not an unconditional" in refused("pixel_gdmp", "--pixel-model", folder)
+    assert "no diffusers pipeline there" in refused("pixel_gdmp", "--pixel-model", "nowhere")
 
 
 def test_a_corrupt_image_is_named_before_a_model_is_loaded(tmp_path, monkeypatch):

@@ -97,6 +97,17 @@ def test_an_unconditional_model_is_trained_and_trained_again(tmp_path):
     assert "expected the sections pixel" in error(*asked)
 
 
+def test_an_unconditional_model_of_another_size(tmp_path, monkeypatch):
+    from lord.models import pretrain_pixel
+
+    asked = []
+    monkeypatch.setattr(pretrain_pixel, "pretrain_pixel", lambda folder, how: asked.append(how))
+    run("pretrain", tmp_path, "--kind", "pixel", "--size", 64)
+    assert asked[0].architecture.image_size == 64
+    assert "multiple of 8, got 60" in error("pretrain", tmp_path, "--kind", "pixel", "--size", 60)
+    assert "--size: only of kind pixel" in error("pretrain", tmp_path, "--size", 64)
+
+
 def test_a_file_of_another_kind_is_refused(model, defence, tmp_path):
     weights = defence / "adapter_model.safetensors"
     assert "adapter" in error("generate", "a", tmp_path, "--lora", weights, *model)

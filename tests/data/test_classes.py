@@ -6,6 +6,7 @@ import torch
 from lord.data import classes
 from lord.data.classes import CLASSES, SPLITS, class_name, labelled
 from lord.data.subjects import DOMAINS, photograph
+from lord.names import CLASSIFIED
 
 
 @pytest.mark.parametrize("domain", DOMAINS)
@@ -29,11 +30,16 @@ def test_a_label_settles_its_attributes_and_nothing_else(domain, monkeypatch):
             assert torch.equal(values, drawn["free"][name])
 
 
-@pytest.mark.parametrize("domain", DOMAINS)
-def test_ten_classes_are_ten_different_things(domain):
-    kinds = {tuple(kind.items()) for kind in CLASSES[domain]}
-    names = {class_name(domain, label) for label in range(10)}
-    assert len(kinds) == len(names) == len(CLASSES[domain]) == 10
+@pytest.mark.parametrize("task", CLASSIFIED)
+def test_classes_are_different_things(task):
+    kinds, count = {tuple(kind.items()) for kind in CLASSES[task]}, len(CLASSES[task])
+    names = {class_name(task, label) for label in range(count)}
+    assert len(kinds) == len(names) == count == (36 if task == "faces" else 10)
+
+
+def test_classes_take_turns():
+    found = labelled("faces", "test", range(37), 16)
+    assert found.classes == 36 and found.labels.tolist() == [*range(36), 0]
 
 
 def test_pictures_are_the_same_every_time_and_of_no_other_split():
@@ -48,5 +54,5 @@ def test_pictures_are_the_same_every_time_and_of_no_other_split():
 def test_an_unknown_split_or_domain_is_named():
     with pytest.raises(ValueError, match="unknown split 'evaluation': choose one of train"):
         labelled("portraits", "evaluation", [0])
-    with pytest.raises(ValueError, match="unknown domain 'cats'"):
+    with pytest.raises(ValueError, match="unknown task 'cats': choose one of portraits"):
         labelled("cats", "test", [0])

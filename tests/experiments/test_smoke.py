@@ -56,7 +56,8 @@ def profile(pretrained, pixel_model):
     """The smoke profile with a model that acts in milliseconds."""
     values = yaml.safe_load((PROFILES / "smoke.yaml").read_text()) | {"name": "smoke"}
     values["lord"] |= {"model": str(pretrained / "embedded"), "size": SIZE}
-    values["terd"]["model"] = values["purification"]["model"] = str(pixel_model)
+    values["terd"]["model"] = str(pixel_model)
+    values["purification"]["models"] = {"portraits": str(pixel_model)}
     values["latent_backdoor"]["model"] = str(pretrained / "embedded")
     values["components"] |= {"model": str(pretrained / "embedded"), "pixel_model": str(pixel_model)}
     values["components"] |= {"size": SIZE, "domains": DOMAINS}

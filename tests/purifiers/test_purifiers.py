@@ -4,6 +4,7 @@ from functools import partial
 import numpy as np
 import pytest
 import torch
+from diffusers import DDPMPipeline, UNet2DModel
 from kornia.losses import total_variation
 from PIL import Image
 from scipy import sparse
@@ -11,9 +12,13 @@ from scipy.optimize import minimize
 
 from lord.data.subjects import sample_domain
 from lord.models.pipeline import decode_latents, encode_images, round_trip
-from lord.purifiers import autoencoder, latent_diffusion
+from lord.models.pixel import TINY_PIXEL, build_ddpm
+from lord.names import IN_PIXELS
+from lord.purifiers import autoencoder, latent_diffusion, methods
 from lord.purifiers.latent_diffusion import diffpure, gridpure
 from lord.purifiers.methods import PURIFIERS, purify
+from lord.purifiers.pixel_diffusion import purify_pixels
+from lord.purifiers.settings import PixelPurifier
 
 SIZE, SEEDS, PROMPTS = 32, [3, 4, 5], ["a portrait", "a landscape", "a portrait"]
 
@@ -36,6 +41,22 @@ def quick(monkeypatch):
     monkeypatch.setattr(autoencoder, "train", few(autoencoder.train))
     monkeypatch.setattr(autoencoder, "minimise", few(autoencoder.minimise))
     monkeypatch.setitem(PURIFIERS, "gridpure", partial(gridpure, rounds=3))
+    for name in IN_PIXELS:
+        settings = PixelPurifier(method=name.removeprefix("pixel_"), steps=2, rounds=1)
+        monkeypatch.setitem(PURIFIERS, name, partial(methods.in_pixels, settings))
+
+
+@pytest.fixture(scope="module")
+def in_pixels():
+    torch.manual_seed(0)
+    return build_ddpm(TINY_PIXEL)
+
+
+@pytest.fixture
+def pipeline(pipeline, in_pixels, request):
+    """That of the method, where a test is of one."""
+    params = getattr(request.node, "callspec", None)
+    return in_pixels if params and params.params.get("method") in IN_PIXELS else pipeline
 
 
 @pytest.mark.parametrize("method", PURIFIERS)
@@ -142,6 +163,42 @@ def test_diffpure_goes_from_a_round_trip_to_another_picture(embedded):
         for strength in (0.005, 0.2, 0.8)
     ]
     assert change[0] < 0.01 < change[1] < change[2]
+
+
+def test_pictures_are_scaled_to_the_model_and_back_and_keep_their_shape(in_pixels, monkeypatch):
+    seen = []
+
+    def same(pipeline, images, seeds, settings):
+        seen.append(images.shape[2:])
+        return images
+
+    monkeypatch.setattr(methods, "purify_pixels", same)
+    flat = torch.linspace(0, 1, 3).view(1, 3, 1, 1)
+    for size, fitting in (((8, 8), (8, 8)), ((32, 64), (8, 16)), ((6, 4), (12, 8))):
+        images = flat.expand(2, 3, *size)
+        found = purify(in_pixels, images, PROMPTS[:2], SEEDS[:2], "pixel_gdmp")
+        assert seen.pop() == fitting
+        torch.testing.assert_close(found, images)
+
+
+def test_a_picture_of_the_models_size_is_purified_as_in_front_of_a_classifier(in_pixels, images):
+    small, settings = images[..., :8, :8], PixelPurifier(method="diffpure_ode", steps=2)
+    found = purify(in_pixels, small, PROMPTS, SEEDS, "pixel_diffpure_ode")
+    with torch.no_grad():
+        expected = purify_pixels(in_pixels, small, SEEDS, settings)
+    torch.testing.assert_close(found, expected)
+
+
+def test_a_model_of_another_kind_is_named(pipeline, in_pixels, images):
+    asked = images, PROMPTS, SEEDS
+    with pytest.raises(ValueError, match="pixel_gdmp: works with an unconditional model in pixel"):
+        purify(pipeline, *asked, "pixel_gdmp")
+    with pytest.raises(ValueError, match="cat: works with a latent model, not with a DDPM"):
+        purify(in_pixels, *asked, "cat")
+    blocks = {"down_block_types": ("DownBlock2D",), "up_block_types": ("UpBlock2D",)}
+    grey = UNet2DModel(8, 1, 1, **blocks, block_out_channels=(8,), norm_num_groups=1)
+    with pytest.raises(ValueError, match="the model has 1 channels; expected 3"):
+        purify(DDPMPipeline(grey, in_pixels.scheduler), *asked, "pixel_gdmp")
 
 
 @pytest.mark.parametrize(

@@ -25,6 +25,7 @@ Attack = Callable[[Victim, Tensor, Tensor, Threat, Evasion, Sequence[int]], Tens
 ATTACKS: dict[str, Attack] = {
     "pgd": pgd,
     "bpda": pgd,
+    "transfer": pgd,
     "apgd_ce": auto_pgd,
     "apgd_dlr": auto_pgd,
     "apgd_t": auto_pgd,

@@ -86,12 +86,16 @@ def pgd(
 ) -> Tensor:
     """PGD on the cross-entropy from the images on (Madry et al., arXiv:1706.06083).
 
-    ``bpda`` takes the purifier for the identity on the way back.
+    ``bpda`` takes the purifier for the identity on the way back, ``transfer`` for the identity
+    altogether.
 
     Args:
         at_step: told of every gradient, before the step.
     """
     see = victim.straight_through if settings.method == "bpda" else victim.logits
+    if settings.method == "transfer":
+        victim = Victim(victim.classifier)
+        see = victim.logits
     attacked = images.clone()
     for step in range(settings.steps):
         looks = looks_of(victim, seeds, settings.draws, "pgd", step)

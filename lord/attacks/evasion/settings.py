@@ -14,6 +14,8 @@ PUBLISHED: dict[str, dict[str, Any]] = {
     # less than a quarter of 8/255, which is the default here.
     "pgd": {"steps": 200, "draws": 20},
     "bpda": {"steps": 200, "draws": 20},
+    # Of an attacker who knows the classifier and not the purifier: the easiest there is.
+    "transfer": {"steps": 40},
     # AutoAttack (Croce and Hein, arXiv:2003.01690); its version for randomised defences averages
     # 20 gradients.
     "apgd_ce": {"steps": 100},
@@ -52,7 +54,7 @@ class Evasion(BaseModel):
     steps: PositiveInt = Field(description="iterations, for each target and restart")
     draws: PositiveInt = Field(1, description="purifications that each gradient averages (EOT)")
     step_size: PositiveFloat = Field(
-        0.25, description="of PGD, BPDA and spatial attacks, in units of the budget"
+        0.25, description="of PGD, BPDA, transfer and spatial attacks, in units of the budget"
     )
     targets: int = Field(9, ge=1, description="wrong classes tried, the likeliest first")
     restarts: PositiveInt = Field(1, description="of APGD, from elsewhere in the ball")

@@ -10,15 +10,18 @@ from lord.experiments.components.protocol import edit_cell, pixel_settings
 from lord.experiments.components.siblings import SIBLINGS, Sibling, Training
 from lord.experiments.components.tables import paired_table
 from lord.experiments.lord.protocol import PROPOSED, TRAINED, defence_components
-from lord.names import PURIFIERS
+from lord.names import IN_PIXELS, PURIFIERS
 from lord.study.context import Context
 from lord.study.experiment import Cell, Experiment, Outcome, Section, Table
 from lord.study.profile import Profile
 
 PIXEL_DIFFPURE, PROMPT, MODELS = "pixel_diffpure", "prompt", "ensemble"
-"""DiffPure by the model in pixels; random prompts; and the mean prediction of two denoisers."""
+"""DiffPure by the model in pixels, in ten steps on smaller pictures; random prompts; and the mean
+prediction of two denoisers."""
 
-DEFENCES = ("none", PROMPT, MODELS, PIXEL_DIFFPURE, PROPOSED, *PURIFIERS)
+FURTHER = tuple(name for name in PURIFIERS if name not in IN_PIXELS)
+
+DEFENCES = ("none", PROMPT, MODELS, PIXEL_DIFFPURE, PROPOSED, *FURTHER)
 
 
 class ComponentDefences(Section):
@@ -49,7 +52,7 @@ def cells(profile: Profile) -> Iterator[Cell]:
         for defence in own.defences:
             also: dict = {"component": own.component}
             components: tuple[str, ...] = ()
-            if defence in PURIFIERS:
+            if defence in FURTHER:
                 components = (f"purifier:{defence}",)
             elif defence == MODELS:
                 also |= {"siblings": {MODELS: own.partner}, "training": own.training}

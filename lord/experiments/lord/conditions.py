@@ -23,9 +23,12 @@ from lord.experiments.lord.protocol import (
     can_know,
     defence_components,
     is_lord,
+    pixel_settings,
+    takes_part,
     treatments_of,
 )
 from lord.models.card import weights_of
+from lord.names import IN_PIXELS
 from lord.record import Record
 from lord.study.context import Context
 from lord.study.experiment import Cell, Experiment, Outcome, Section, Settings, Table
@@ -63,12 +66,14 @@ def cells_of(
     label: str = "",
     variant: str | None = None,
 ) -> Iterator[Cell]:
-    """The cells of one LoRA: one for every test-time treatment.
+    """The cells of one LoRA: one for every test-time treatment, none if the defence lacks a model.
 
     Args:
         label: tells attacks of one method apart.
         variant: the name of the change that made the protocol, of an ablation.
     """
+    if not takes_part(protocol, place.domain, defence):
+        return
     method = attack.method if attack else "none"
     names = ["model", "size", "photographs", "references", "finetune", "sampling"]
     components = [*CHAIN]
@@ -91,6 +96,8 @@ def cells_of(
     settings = Settings.of(protocol, *names).also(weights=weights_of(protocol.model, judged=True))
     if attack:
         settings = settings.also(attack=attack)
+    if defence in IN_PIXELS:
+        settings = settings.also(**pixel_settings(protocol, place.domain))
     candidates = set(treatments_of(protocol, defence)) - {"none"}
     prefix = f"{place.name}-{method}{label}-{defence}"
     for treatment in treatments:

@@ -3,8 +3,8 @@
 from collections.abc import Iterator
 
 from lord.experiments.lord.conditions import defended
-from lord.experiments.lord.protocol import StepTiming, single
-from lord.names import PURIFIERS
+from lord.experiments.lord.protocol import StepTiming, pixel_settings, single, takes_part
+from lord.names import IN_PIXELS, PURIFIERS
 from lord.study.context import Context
 from lord.study.experiment import Cell, Experiment, Outcome
 from lord.study.profile import Profile
@@ -32,10 +32,13 @@ REFERENCES = {
 
 def cells(profile: Profile) -> Iterator[Cell]:
     names = ["domains", "subjects", "photographs", "finetune", "stage1", "wide", "adversarial"]
-    purifiers = [name for name in defended(profile["main"].conditions) if name in PURIFIERS]
+    protocol, found = profile["lord"], defended(profile["main"].conditions)
+    domain = protocol.domains[0]
+    purifiers = [n for n in found if n in PURIFIERS and takes_part(protocol, domain, n)]
+    further = pixel_settings(protocol, domain) if {*purifiers} & {*IN_PIXELS} else {}
     components = ["step:finetune", "defence:lord", "defence:lora", "step:sampler"]
     components += [f"purifier:{name}" for name in purifiers]
-    cell = single("cost", profile["lord"], names, components, purifiers=purifiers)
+    cell = single("cost", protocol, names, components, purifiers=purifiers, **further)
     yield cell.with_settings(profile["cost"], "turns", "steps")
 
 
@@ -58,7 +61,8 @@ def measure(context: Context, cell: Cell) -> Outcome:
     metrics = {f"{name}/seconds": value for name, value in seconds.items()}
     for name, reference in REFERENCES.items():
         metrics[f"{name}/times"] = seconds[name] / seconds[reference]
-    return Outcome(metrics | stage1_memory(pipeline, cell) | purification_cost(pipeline, cell))
+    metrics |= stage1_memory(pipeline, cell) | purification_cost(context, pipeline, cell)
+    return Outcome(metrics)
 
 
 def example(cell: Cell) -> Outcome:

@@ -7,8 +7,8 @@ from pydantic import AfterValidator, BaseModel, Field, PositiveFloat, PositiveIn
 
 from lord.attacks.settings import NOISE, PUBLISHED, AttackSettings
 from lord.defences.settings import Stage1Settings
-from lord.models.card import weights_of
-from lord.names import ATTACKS, DOMAINS, PURIFIERS
+from lord.models.card import pixel_weights, weights_of
+from lord.names import ATTACKS, DOMAINS, IN_PIXELS, PURIFIERS
 from lord.study.experiment import Cell, Section, Settings
 from lord.training.settings import FinetuneSettings
 
@@ -147,6 +147,11 @@ class Protocol(Section):
     """The section ``lord`` of a profile."""
 
     model: str = Field("embedded", description="'embedded', a hub id or a diffusers folder")
+    pixel_models: dict[Literal[DOMAINS], str] = Field(
+        {"portraits": "embedded"},
+        description="by domain, the unconditional model of purifiers in pixels; where there is "
+        "none, they take no part",
+    )
     size: PositiveInt = Field(64, description="side of the images, in pixels")
     domains: tuple[Literal[DOMAINS], ...] = DOMAINS
     subjects: tuple[int, ...] = Field(description="indices of evaluation subjects")
@@ -210,6 +215,21 @@ def can_know(protocol: Protocol, attacker: str, defence: str) -> bool:
         "closing": is_lord(protocol, defence),
         "through_diffpure": defence == "diffpure",
     }[attacker]
+
+
+def takes_part(protocol: Protocol, domain: str, defence: str) -> bool:
+    """Whether a domain has what a defence needs."""
+    return defence not in IN_PIXELS or domain in protocol.pixel_models
+
+
+def pixel_settings(protocol: Protocol, domain: str) -> dict[str, str]:
+    """What a cell depends on in which a purifier in pixels takes part.
+
+    Raises:
+        ValueError: see `lord.models.card.pixel_weights`.
+    """
+    model = protocol.pixel_models[domain]
+    return {"pixel_model": model, "pixel_weights": pixel_weights(model, domain)}
 
 
 def treatments_of(protocol: Protocol, defence: str) -> tuple[str, ...]:

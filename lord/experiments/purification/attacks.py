@@ -1,6 +1,7 @@
 """What is left of classifiers behind purifiers, attack by attack."""
 
 from collections.abc import Iterator
+from itertools import product
 
 from lord.experiments.purification.outcome import attacked_outcome, made_up_steps
 from lord.experiments.purification.protocol import defence_cell
@@ -11,12 +12,11 @@ from lord.study.profile import Profile
 
 
 def cells(profile: Profile) -> Iterator[Cell]:
-    """One cell for each defence and each threat."""
+    """One cell for each task, each defence and each threat."""
     protocol = profile["purification"]
-    for defence in protocol.defences:
-        for threat in protocol.threats:
-            attacks = protocol.attacks_on(defence, threat)
-            yield defence_cell("purification_attacks", protocol, defence, threat, attacks)
+    for task, defence, threat in product(protocol.models, protocol.defences, protocol.threats):
+        attacks = protocol.attacks_on(defence, threat)
+        yield defence_cell("purification_attacks", protocol, task, defence, threat, attacks)
 
 
 def measure(context: Context, cell: Cell) -> Outcome:

@@ -1,10 +1,13 @@
 """How good the classifiers are that purifiers are to protect, alone."""
 
 from collections.abc import Iterator
+from itertools import product
 from random import Random
 
 from lord.attacks.evasion.settings import Evasion, Threat
-from lord.experiments.purification.protocol import components_of, weights_of_model
+from lord.experiments.purification.protocol import components_of
+from lord.models.card import pixel_weights
+from lord.names import CLASSIFIED
 from lord.study.context import Context
 from lord.study.experiment import Cell, Experiment, Outcome, Settings
 from lord.study.profile import Profile
@@ -14,15 +17,20 @@ LOOK = Evasion(method="pgd", steps=20, draws=1, step_size=0.15)
 
 
 def cells(profile: Profile) -> Iterator[Cell]:
-    """One cell for each classifier."""
+    """One cell for each task and each classifier."""
     protocol = profile["purification"]
-    for name, how in protocol.classifiers.items():
-        settings = Settings.of(protocol, "model", "domain", "held_out", "images").also(
-            weights=weights_of_model(protocol), classifier=how, auxiliary=None, purifier=None
+    for task, (name, how) in product(protocol.models, protocol.classifiers.items()):
+        settings = Settings.of(protocol, "held_out", "images").also(
+            model=protocol.models[task],
+            domain=task,
+            weights=pixel_weights(protocol.models[task], CLASSIFIED[task]),
+            classifier=how,
+            auxiliary=None,
+            purifier=None,
         )
         yield Cell(
-            f"classifiers-{protocol.domain}-{name}",
-            {"domain": protocol.domain, "name": name},
+            f"classifiers-{task}-{name}",
+            {"domain": task, "name": name},
             settings,
             components_of(settings, (LOOK,)),
         )

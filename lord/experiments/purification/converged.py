@@ -1,6 +1,7 @@
 """Whether dearer attacks than those of the main table would have found more."""
 
 from collections.abc import Iterator
+from itertools import product
 
 from pydantic import Field, PositiveInt
 
@@ -25,13 +26,13 @@ class Converged(Section):
 
 
 def cells(profile: Profile) -> Iterator[Cell]:
-    """One cell for each defence."""
+    """One cell for each task and each defence."""
     protocol, own = profile["purification"], profile["purification_converged"]
-    for defence in own.defences:
+    for task, defence in product(protocol.models, own.defences):
         protocol.check(defence)
         attacks = (*protocol.attacks_on(defence, own.threat), *own.whole)
         yield defence_cell(
-            "purification_converged", protocol, defence, own.threat, attacks, own.images
+            "purification_converged", protocol, task, defence, own.threat, attacks, own.images
         )
 
 

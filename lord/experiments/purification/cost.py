@@ -21,14 +21,15 @@ class PurificationTiming(Section):
 
 
 def cells(profile: Profile) -> Iterator[Cell]:
-    """One cell for each purifier."""
+    """One cell for each purifier, of the first task."""
     protocol, own = profile["purification"], profile["purification_cost"]
+    task = next(iter(protocol.models))
     for purifier in own.purifiers:
         defence = Defence(classifier=own.classifier, purifier=purifier)
         protocol.check(defence)
         attacks = (Evasion(method="pgd", steps=1),)
         cell = defence_cell(
-            "purification_cost", protocol, defence, Threat(), attacks, images=own.batch
+            "purification_cost", protocol, task, defence, Threat(), attacks, images=own.batch
         )
         yield cell.with_settings(own, "turns")
 

@@ -5,6 +5,7 @@ everything must help them, and an unbounded budget must leave nothing.
 """
 
 from collections.abc import Iterator
+from itertools import product
 from random import Random
 
 from pydantic import Field, PositiveFloat, PositiveInt, model_validator
@@ -41,12 +42,14 @@ class Masking(Section):
 
 
 def cells(profile: Profile) -> Iterator[Cell]:
-    """One cell for each defence."""
+    """One cell for each task and each defence."""
     protocol, own = profile["purification"], profile["purification_masking"]
     attacks = [Evasion(method=name, steps=1) for name in ("pgd", "square")]
-    for defence in own.defences:
+    for task, defence in product(protocol.models, own.defences):
         protocol.check(defence)
-        cell = defence_cell("purification_masking", protocol, defence, own.threat, (), own.images)
+        cell = defence_cell(
+            "purification_masking", protocol, task, defence, own.threat, (), own.images
+        )
         cell = Cell(
             cell.name, cell.coordinates, cell.settings, components_of(cell.settings, attacks)
         )

@@ -1,6 +1,7 @@
 """What each part of a purifier does, and how t* trades accuracy for robustness."""
 
 from collections.abc import Iterator
+from itertools import product
 from typing import Any
 
 from pydantic import Field, PositiveInt
@@ -34,19 +35,20 @@ class Parts(Section):
 
 
 def cells(profile: Profile) -> Iterator[Cell]:
-    """One cell for each t* and each variant."""
+    """One cell for each task, each t* and each variant."""
     protocol, own = profile["purification"], profile["purification_parts"]
     variants = {
         f"{purifier},t={timestep}": Variant(purifier=purifier, changes={"timestep": timestep})
         for purifier, timesteps in own.timesteps.items()
         for timestep in timesteps
     }
-    for name, variant in (variants | own.variants).items():
+    for task, (name, variant) in product(protocol.models, (variants | own.variants).items()):
         defence = Defence(classifier=own.classifier, purifier=variant.purifier)
         protocol.check(defence)
         yield defence_cell(
             "purification_parts",
             protocol,
+            task,
             defence,
             own.threat,
             own.attacks,

@@ -1,14 +1,13 @@
 """What the experiments on purification share: classifiers, purifiers, threats and attacks."""
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Literal
 
 from pydantic import Field, PositiveInt, model_validator
 
 from lord.attacks.evasion.settings import Evasion, Threat
-from lord.models.card import PIXEL, weights_checksum
-from lord.names import DOMAINS
+from lord.models.card import pixel_weights
+from lord.names import CLASSIFIED
 from lord.purifiers.settings import PixelPurifier
 from lord.study.experiment import Cell, Section, Settings
 from lord.training.settings import ClassifierSettings
@@ -31,8 +30,11 @@ class Defence(Section):
 class Protocol(Section):
     """The section ``purification`` of a profile."""
 
-    model: str = Field("embedded", description="'embedded' or an unconditional diffusers folder")
-    domain: Literal[DOMAINS] = Field("portraits", description="what the model draws")
+    models: dict[Literal[(*CLASSIFIED,)], str] = Field(
+        {"portraits": "embedded"},
+        description="for each task, an unconditional model of what is classified: 'embedded' or a "
+        "diffusers folder",
+    )
     images: PositiveInt = Field(description="test pictures, as many of each class")
     held_out: PositiveInt = Field(1000, description="validation pictures, for clean accuracy")
     trials: PositiveInt = Field(10, description="purifications of a picture, to be right in all")
@@ -53,8 +55,6 @@ class Protocol(Section):
 
     @model_validator(mode="after")
     def _whole(self) -> "Protocol":
-        if self.model == "embedded" and self.domain != "portraits":
-            raise ValueError(f"model: the embedded one draws portraits; {made_by(self.domain)}")
         for defence in self.defences:
             self.check(defence)
             for threat in self.threats:
@@ -82,31 +82,10 @@ class Protocol(Section):
         return tuple(attack for attack in attacks if attack.fits(threat))
 
 
-def made_by(domain: str) -> str:
-    """How one comes by a model of a domain."""
-    return (
-        f"make one of {domain} with: lord pretrain OUT --kind pixel --settings FILE, where FILE "
-        f"says pixel: {{domain: {domain}}}"
-    )
-
-
-def weights_of_model(protocol: Protocol) -> str:
-    """The checksum of the unconditional model.
-
-    Raises:
-        ValueError: there is no such model; the message says how it is made.
-    """
-    if protocol.model != "embedded" and not (Path(protocol.model) / "model_index.json").is_file():
-        raise ValueError(
-            f"purification.model: no diffusers pipeline in {protocol.model}; "
-            f"{made_by(protocol.domain)}"
-        )
-    return weights_checksum(protocol.model, PIXEL)
-
-
 def defence_cell(
     experiment: str,
     protocol: Protocol,
+    task: str,
     defence: Defence,
     threat: Threat,
     attacks: Sequence[Evasion],
@@ -114,7 +93,7 @@ def defence_cell(
     purifier: PixelPurifier | None = None,
     name: str = "",
 ) -> Cell:
-    """The cell of an experiment about one defence under one threat.
+    """The cell of an experiment about one defence of one task under one threat.
 
     Args:
         images: as many as the protocol has, unless given.
@@ -134,9 +113,11 @@ def defence_cell(
         raise ValueError(f"{experiment}, {defence.name}: two attacks have one name in {names}")
     if purifier is None and defence.purifier != "none":
         purifier = protocol.purifiers[defence.purifier]
-    settings = Settings.of(protocol, "model", "domain", "trials").also(
+    settings = Settings.of(protocol, "trials").also(
+        model=protocol.models[task],
+        domain=task,
         images=images or protocol.images,
-        weights=weights_of_model(protocol),
+        weights=pixel_weights(protocol.models[task], CLASSIFIED[task]),
         classifier=protocol.classifiers[defence.classifier],
         purifier=purifier,
         auxiliary=None,
@@ -148,8 +129,8 @@ def defence_cell(
         settings = settings.also(auxiliary=protocol.classifiers[protocol.auxiliary])
     name = name or defence.name
     return Cell(
-        f"{experiment}-{protocol.domain}-{name}-{threat.name}",
-        {"domain": protocol.domain, "defence": name, "threat_name": threat.name},
+        f"{experiment}-{task}-{name}-{threat.name}",
+        {"domain": task, "defence": name, "threat_name": threat.name},
         settings,
         components_of(settings, attacks),
     )

@@ -1,6 +1,7 @@
 """The tables of purification: defences under threats, and what each attack takes from them."""
 
 from collections.abc import Sequence
+from functools import cache
 
 import pandas as pd
 from scipy.stats import binom, binomtest
@@ -70,6 +71,7 @@ def attack_names(record: Record) -> list[str]:
     return [name.removesuffix("/asked") for name in record.metrics if name.endswith("/asked")]
 
 
+@cache
 def least_gain(count: int) -> float:
     """The least true gain, in pictures won and none lost, that the sign test finds.
 

@@ -111,7 +111,7 @@ def test_pgd_on_two_classes_goes_where_a_line_leads(norm):
     labels = linear(images).argmax(1)
     way = (linear[1].weight[1 - labels] - linear[1].weight[labels]).view(1, 3, 4, 4)
     best = way.sign() if norm == "linf" else way / way.norm()
-    for method in ("pgd", "bpda"):
+    for method in ("pgd", "bpda", "transfer"):
         settings = Evasion(method=method, steps=5)
         found = evade(Victim(linear), images, labels, Threat(norm=norm, eps=0.1), settings, [0])
         torch.testing.assert_close(found, images + 0.1 * best)
@@ -275,6 +275,16 @@ def test_bpda_takes_the_purifier_for_the_identity(linear, images):
     torch.testing.assert_close(exact, found * 2 * images)
 
 
+def test_transfer_is_an_attack_on_the_classifier_alone(linear, images, labels):
+    def never(images, seeds):
+        raise AssertionError("the purifier was asked")
+
+    settings, threat = Evasion(method="transfer", steps=3), Threat(eps=0.1)
+    found = evade(Victim(linear, never), images, labels, threat, settings, SEEDS)
+    plain = Evasion(method="pgd", steps=3)
+    assert torch.equal(found, evade(Victim(linear), images, labels, threat, plain, SEEDS))
+
+
 def test_a_verdict_counts_votes():
     votes = torch.tensor([[0, 1, 2], [0, 1, 0], [0, 2, 1]])
     verdict = judge(votes, torch.tensor([0, 1, 1]), 3)
@@ -344,7 +354,8 @@ def test_attacks_and_norms_are_all_there_is():
     assert set(ATTACKS) == {attack.method for attack in (*STANDARD, *RANDOMISED)} | {
         "pgd",
         "bpda",
+        "transfer",
         "spatial",
     }
     pairs = itertools.product(ATTACKS, ("linf", "l2", "flow"))
-    assert sum(Evasion(method=m).fits(Threat(norm=n)) for m, n in pairs) == 2 * 7 + 1
+    assert sum(Evasion(method=m).fits(Threat(norm=n)) for m, n in pairs) == 2 * 8 + 1

@@ -12,7 +12,7 @@ from lord.experiments.lord.protocol import (
     attack_at,
     changed,
 )
-from lord.names import PURIFIERS
+from lord.names import DOMAINS, PURIFIERS
 from lord.study.profile import PROFILES, load_profile, read_profile
 
 SMOKE, FULL = load_profile("smoke"), load_profile("full")
@@ -95,6 +95,27 @@ def test_what_has_no_defence_does_not_depend_on_one():
             assert ("defence" in parts) == defended
             assert ("attack" in parts) == (cell["attack_name"] != "none" or defended)
             assert ("purifier" in parts) == (cell["defence"] in PURIFIERS)
+
+
+def test_purifiers_in_pixels_take_part_where_there_is_a_model_for_them(pixel_model):
+    faced = {"none": ["none"], "ace": ["none", "pixel_diffpure", "jpeg"]}
+    shipped = smoke(main={"conditions": faced})
+    more = {"portraits": str(pixel_model), "landscapes": str(pixel_model)}
+    own = smoke(main={"conditions": faced}, lord={"pixel_models": more})
+    for profile, domains in ((shipped, {"portraits"}), (own, {*DOMAINS})):
+        cells = [c for c in profile.cells("main") if c["defence"] == "pixel_diffpure"]
+        assert {cell["domain"] for cell in cells} == domains & {*PROTOCOL.domains}
+        for cell in cells:
+            assert cell.settings.pixel_weights and "purifier:pixel_diffpure" in cell.components
+    (cost,) = shipped.cells("cost")
+    assert {*cost.settings.purifiers} == {"jpeg", "pixel_diffpure"}
+    assert cost.settings.pixel_model == "embedded"
+    with pytest.raises(ValueError, match="draws portraits; make one of landscapes"):
+        smoke(main={"conditions": faced}, lord={"pixel_models": {"landscapes": "embedded"}})
+    others = {c.name: c.settings.asked for c in own.cells("main") if "pixel" not in c.name}
+    assert others == {
+        c.name: c.settings.asked for c in shipped.cells("main") if "pixel" not in c.name
+    }
 
 
 def test_a_variant_changes_what_it_says_and_nothing_else():

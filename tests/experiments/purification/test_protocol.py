@@ -60,6 +60,15 @@ def test_only_the_robust_process_depends_on_the_auxiliary_network(profile):
     assert changed and all("robust" in name for name in changed)
 
 
+def test_a_further_task_adds_cells_and_leaves_the_others_as_they_are(profile):
+    more = read_profile(smoke(models={"portraits": "embedded", "faces": "embedded"}))
+    for name in ("classifiers", "purification_attacks", "purification_parts"):
+        cells = {cell.name: cell.settings.asked for cell in more.cells(name)}
+        before = {cell.name: cell.settings.asked for cell in profile.cells(name)}
+        assert len(cells) == 2 * len(before) and before.items() <= cells.items()
+        assert {cell["domain"] for cell in more.cells(name)} == {"portraits", "faces"}
+
+
 def test_a_further_defence_leaves_the_others_as_they_are(profile):
     more = smoke()
     more["purification"]["defences"].append({"classifier": "pgd"})
@@ -71,8 +80,14 @@ def test_a_further_defence_leaves_the_others_as_they_are(profile):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"domain": "landscapes"}, "embedded one draws portraits; make one of landscapes with"),
-        ({"model": "nowhere"}, "no diffusers pipeline in nowhere; make one of portraits"),
+        (
+            {"models": {"landscapes": "embedded"}},
+            "draws portraits; make one of landscapes with",
+        ),
+        (
+            {"models": {"faces": "nowhere"}},
+            "no diffusers pipeline in nowhere; make one of portraits",
+        ),
         ({"defences": [{"classifier": "vgg"}]}, "no classifier 'vgg' is trained"),
         ({"defences": [{"classifier": "pgd", "purifier": "sand"}]}, "no purifier 'sand'"),
         ({"defences": [{"classifier": "pgd", "known": True}]}, "has no noise to be known"),

@@ -20,12 +20,16 @@ from lord.experiments.components.chain.pictures import (
     same_energy,
 )
 from lord.experiments.components.chain.siblings import sibling
-from lord.experiments.components.component_defences import MODELS, PIXEL_DIFFPURE, PROMPT
+from lord.experiments.components.component_defences import (
+    FURTHER,
+    MODELS,
+    PIXEL_DIFFPURE,
+    PROMPT,
+)
 from lord.experiments.lord.chain.defences import defence_of
 from lord.experiments.lord.protocol import PROPOSED
 from lord.experiments.sheet import rows
 from lord.metrics.edits import similarities
-from lord.names import PURIFIERS
 from lord.purifiers.methods import purify
 from lord.seeding import derive_seed
 from lord.study.context import Context
@@ -71,7 +75,7 @@ def _purified(context: Context, cell: Cell, pictures: Pictures, images: Tensor) 
         model = pixel_editor(context, settings).pipeline
         with torch.no_grad():
             images = vary(model, images, seeds, PIXEL_PURIFYING)
-    elif defence in PURIFIERS:
+    elif defence in FURTHER:
         images = purify(pipeline_of(context, settings), images, pictures.prompts, seeds, defence)
     return (images * 255).round() / 255
 

@@ -13,7 +13,8 @@ from lord.experiments.lord.chain.model import base_pipeline, weights
 from lord.experiments.lord.chain.photographs import attacked_once
 from lord.experiments.lord.protocol import TRAINED, defence_components
 from lord.files import write_text
-from lord.names import DOMAINS
+from lord.models.pixel import load_ddpm
+from lord.names import DOMAINS, IN_PIXELS
 from lord.purifiers.methods import purify
 from lord.seeding import derive_seed
 from lord.study.context import Context
@@ -42,7 +43,10 @@ def purified(
     """A subject's photographs (N, 3, H, W) in [0, 1], purified and rounded to 8 bits."""
     seeds = [derive_seed("purify", k) for k in range(len(images))]
     prompts = [subject.prompt] * len(images)
-    pipeline = base_pipeline(context, settings)
+    if method in IN_PIXELS:
+        pipeline = context.hold(load_ddpm, settings.pixel_model)
+    else:
+        pipeline = base_pipeline(context, settings)
     return (purify(pipeline, images, prompts, seeds, method) * 255).round() / 255
 
 

@@ -15,9 +15,12 @@ from lord.experiments.lord.chain.photographs import album
 from lord.experiments.lord.cost import STAGE1
 from lord.experiments.lord.protocol import TRAINED
 from lord.experiments.timing import seconds_of_one
+from lord.models.pixel import load_ddpm
 from lord.models.sample import generate
+from lord.names import IN_PIXELS
 from lord.purifiers.methods import purify
 from lord.record import measure
+from lord.study.context import Context
 from lord.study.experiment import Cell
 from lord.training.lora import remove_adapters
 from lord.training.lora_file import load_lora, save_lora
@@ -91,13 +94,18 @@ def stage1_memory(pipeline: StableDiffusionPipeline, cell: Cell) -> dict[str, fl
     return metrics
 
 
-def purification_cost(pipeline: StableDiffusionPipeline, cell: Cell) -> dict[str, float]:
+def purification_cost(
+    context: Context, pipeline: StableDiffusionPipeline, cell: Cell
+) -> dict[str, float]:
     """Seconds and megabytes that each purifier of the study takes for a subject's photographs."""
     images, prompts = album(cell)
     metrics, seeds = {}, list(range(len(images)))
     for method in cell.settings.purifiers:
+        model = pipeline
+        if method in IN_PIXELS:
+            model = context.hold(load_ddpm, cell.settings.pixel_model)
         with measure() as measurement:
-            purify(pipeline, images, prompts, seeds, method)
+            purify(model, images, prompts, seeds, method)
         metrics[f"{method}/seconds"] = measurement.seconds
         metrics[f"{method}/peak_memory_mb"] = measurement.peak_memory_mb
     return metrics

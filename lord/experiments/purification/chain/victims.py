@@ -33,7 +33,7 @@ def pictures(context: Context, settings: Settings, split: str, count: int) -> La
         return {"images": (found.images * 255).round().byte(), "labels": found.labels}
 
     kept = context.once("labelled", asked, ("step:renderer", "step:labels"), make)
-    return Labelled(kept["images"].float() / 255, kept["labels"])
+    return Labelled(kept["images"].float() / 255, kept["labels"], classes_of(settings))
 
 
 def classifier_of(context: Context, settings: Settings, how: ClassifierSettings) -> Classifier:
@@ -52,7 +52,7 @@ def classifier_of(context: Context, settings: Settings, how: ClassifierSettings)
         checkpoint.unlink(missing_ok=True)
         return network.state_dict()
 
-    network = build_classifier(how.architecture, size)
+    network = build_classifier(how.architecture, size, classes=classes_of(settings))
     network.load_state_dict(context.once("classifier", asked, components, make))
     return network.to(pipeline.device).eval().requires_grad_(False)
 

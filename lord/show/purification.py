@@ -1,0 +1,296 @@
+"""What the chapter on purification shows: pictures on their way, what attacks leave, the parts."""
+
+from collections.abc import Sequence
+
+import pandas as pd
+from IPython.display import Markdown
+from matplotlib.figure import Figure
+from pandas.io.formats.style import Styler
+
+from lord.experiments.purification.tables import (
+    BASELINE,
+    SIGNIFICANT,
+    attack_names,
+    attack_table,
+    defence_table,
+)
+from lord.record import Record
+from lord.show.panels import grid, interval, legend, panels
+from lord.show.pictures import labelled_rows, sample_tiles
+from lord.show.style import BLUE, CYCLE, MARKERS, VERMILION, caveats, mark, styled, where_planned
+from lord.show.tables import plain_table
+
+PURIFIERS = {
+    "diffpure": "DiffPure",
+    "diffpure_ode": "DiffPure, ODE",
+    "gdmp": "GDMP",
+    "gridpure": "GrIDPure",
+    "robust": "robust process",
+}
+USUAL = "residual"
+"""The classifier that purifiers are compared in front of."""
+
+CLASSIFIERS = {"pgd": "PGD-AT", "trades": "TRADES"}
+ATTACKS = {
+    "standard": "no attack",
+    "bpda": "BPDA",
+    "transfer": "transfer",
+    "pgd": "PGD",
+    "apgd_ce": "Auto-PGD",
+    "apgd_dlr": "Auto-PGD, DLR",
+    "apgd_t": "Auto-PGD, targeted",
+    "fab_t": "FAB",
+    "square": "Square",
+    "spatial": "spatial",
+}
+PROPOSED = "robust"
+
+
+@styled
+def pictures(records: Sequence[Record]) -> Figure:
+    """Clean pictures; what the first attack on DiffPure and on the robust process makes of them,
+    and what these make of that."""
+    shown: dict[str, Record] = {}
+    for record in _of(records, "purification_attacks"):
+        purifier, known = (record.settings[name] for name in ("purifier", "known"))
+        if purifier is not None and purifier["method"] in (BASELINE, PROPOSED) and not known:
+            shown.setdefault(purifier["method"], record)
+    rows = {}
+    for method, record in shown.items():
+        clean, attacked, purified = sample_tiles(record, rows=3)
+        rows.setdefault("clean", clean)
+        rows[f"attack on {PURIFIERS[method]}"] = attacked
+        rows[f"after {PURIFIERS[method]}"] = purified
+    return mark(labelled_rows(rows), list(shown.values()))
+
+
+@styled
+def accuracies(records: Sequence[Record]) -> Figure:
+    """Accuracy of each defence before and after all attacks, a panel for each threat."""
+    shown = _of(records, "purification_attacks")
+    table = defence_table(shown)
+    names, threats = (list(dict.fromkeys(table[n])) for n in ("defence", "threat"))
+    figure, _, places = grid(
+        ["records"], [threat_name(t) for t in threats], 0.24 * len(names) + 0.9, sharey=True
+    )
+    for threat, (panel, _, _) in zip(threats, places, strict=True):
+        for row in table[table["threat"] == threat].to_dict("records"):
+            place = names.index(row["defence"])
+            interval(panel, row, "standard_worst", place - 0.14, BLUE, False, "no attack")
+            interval(panel, row, "robust_worst", place + 0.14, VERMILION, label="all attacks")
+        panel.set(xlim=(-0.03, 1.03), xlabel="share right")
+        panel.grid(axis="y", visible=False)
+        panel.set_ylim(len(names) - 0.5, -0.5)
+        panel.set_yticks(range(len(names)), [defence_name(name) for name in names])
+    legend(figure)
+    return mark(figure, shown)
+
+
+@styled
+def frontier(records: Sequence[Record]) -> Figure:
+    """Accuracy before and after an attack for every t*, and for every part taken away."""
+    shown = _of(records, "purification_parts")
+    table = attack_table(shown)
+    figure, axes = panels(1, 1, 3.0)
+    panel = axes[0, 0]
+    last = table.groupby("defence")["place"].transform("max")
+    before = table[table["place"] == 0].set_index("defence")["worst"]
+    after = table[table["place"] == last].set_index("defence")["worst"]
+    kinds: dict[str, list[str]] = {}
+    for name in before.index:
+        kinds.setdefault(name.split(",t=")[0] if ",t=" in name else "variants", []).append(name)
+    for (kind, names), marker, colour in zip(kinds.items(), MARKERS, CYCLE, strict=False):
+        line = "none" if kind == "variants" else "-"
+        panel.plot(
+            before[names], after[names], marker, linestyle=line, color=colour,
+            label=PURIFIERS.get(kind, kind),
+        )  # fmt: skip
+        for name in names:
+            text = name.split(",t=")[-1] if kind != "variants" else name.replace("_", " ")
+            panel.annotate(
+                text, (before[name], after[name]), (3, 3), textcoords="offset points", fontsize=7
+            )
+    panel.set(xlabel="right without attack", ylabel="right after it", ylim=(-0.03, None))
+    legend(figure)
+    return mark(figure, shown)
+
+
+@where_planned
+def steps_table(records: Sequence[Record]) -> Styler:
+    """What every attack on every defence leaves, as the worst of several purifications."""
+    table = attack_table(_of(records, "purification_attacks"))
+    cells = pd.DataFrame(
+        {
+            "threat": [threat_name(threat) for threat in table["threat"]],
+            "defence": [defence_name(name) for name in table["defence"]],
+            "attack": [attack_name(name) for name in table["attack"]],
+            "tried on": table["asked"].astype(str),
+            "right in all": [_share(row, "worst") for row in table.to_dict("records")],
+            "right by vote": [_share(row, "majority") for row in table.to_dict("records")],
+        }
+    ).set_index(["threat", "defence", "attack"])
+    return plain_table(cells.rename_axis([None, None, None]), records)
+
+
+@where_planned
+def converged(records: Sequence[Record]) -> Markdown:
+    """How many pictures the whole protocol takes that the attacks of the main table left.
+
+    Args:
+        records: those of the main table, and those of ``purification_converged``.
+    """
+    whole = _of(records, "purification_converged")
+    lines = [f"*{text}*" for text in caveats(whole)]
+    for record in whole:
+        (main,) = (
+            r
+            for r in _of(records, "purification_attacks")
+            if all(
+                r.settings[n] == record.settings[n] for n in ("domain", "defence", "threat_name")
+            )
+        )
+        count, names = int(record.metrics["images"]), attack_names(record)
+        left, end = (
+            round(record.metrics[f"{name}/worst"] * count)
+            for name in (attack_names(main)[-1], names[-1])
+        )
+        lines.append(
+            f"- {defence_name(record.settings['defence'])}: of {count} pictures the attacks of the "
+            f"table leave {left}, the whole protocol {end}."
+        )
+    return Markdown("\n".join(lines))
+
+
+@where_planned
+def classifier_table(records: Sequence[Record]) -> Styler:
+    """How good the classifiers are alone: on clean pictures, and under a quick attack."""
+    cells = pd.DataFrame(
+        {
+            "right": [f"{r.metrics['held_out']:.1%}" for r in records],
+            "under a quick attack": [f"{r.metrics['attacked']:.0%}" for r in records],
+            "thousand parameters": [f"{r.metrics['parameters_thousands']:.0f}" for r in records],
+        }
+    ).set_index(
+        pd.Index([CLASSIFIERS.get(r.settings["name"], r.settings["name"]) for r in records])
+    )
+    return plain_table(cells, records)
+
+
+@where_planned
+def masking(records: Sequence[Record]) -> Markdown:
+    """The signs of hidden gradients, each with the numbers that speak for or against it."""
+    lines = [f"*{text}*" for text in caveats(records)]
+    for record in records:
+        few, *_, many = (f"{draws:.0f}" for draws in record.series["draws"])
+        path = record.series[f"loss x{many}"]
+        before, after = (record.metrics[f"pgd x{draws}/loss"] for draws in (few, many))
+        pgd, square, free = (
+            record.metrics[f"{name}/right"] for name in (f"pgd x{many}", "square", "unbounded")
+        )
+        signs = [
+            (f"PGD leaves {pgd:.0%}, Square {square:.0%}", pgd <= square),
+            (
+                f"its loss is {before:.2f} with {few} and {after:.2f} with {many} purifications in "
+                "a gradient",
+                before <= after,
+            ),
+            (f"and goes from {path[0]:.2f} to {path[-1]:.2f} in its steps", path[0] < path[-1]),
+            (f"an unbounded budget leaves {free:.0%}", free == 0),
+        ]
+        text = "; ".join(f"{words} ({'✓' if good else '✗'})" for words, good in signs)
+        lines.append(f"- {defence_name(record.settings['defence'])}: {text}.")
+    return Markdown("\n".join(lines))
+
+
+@where_planned
+def costs(records: Sequence[Record]) -> Markdown:
+    """What a gradient takes beside its passes, and how many pictures are purified in a second."""
+    lines = [f"*{text}*" for text in caveats(records)]
+    lines += [
+        f"- {defence_name(r.settings['defence'])}: a gradient takes "
+        f"{r.metrics['gradient/times_its_passes']:.2f} times as long as its passes, purifying "
+        f"{r.metrics['purify/times_the_sampler']:.2f} times as long as the sampler alone, "
+        f"{r.metrics['purify/pictures_per_second']:.1f} pictures a second."
+        for r in records
+    ]
+    return Markdown("\n".join(lines))
+
+
+@where_planned
+def findings(records: Sequence[Record]) -> Markdown:
+    """In short: the robust process beside DiffPure and adversarial training, under each threat."""
+    shown = _of(records, "purification_attacks")
+    table = defence_table(shown)
+    lines = [f"*{text}*" for text in caveats(shown)]
+    for threat, rows in table.groupby("threat", sort=False):
+        named = {row["defence"]: row for row in rows.to_dict("records")}
+        lines += [
+            _compared(str(threat), named[name], named[f"{name.split('+')[0]}+{BASELINE}"])
+            for name in named
+            if name.endswith(f"+{PROPOSED}") and f"{name.split('+')[0]}+{BASELINE}" in named
+        ]
+        trained = [named[name] for name in CLASSIFIERS if name in named]
+        if trained:
+            best = max(trained, key=lambda row: row["robust_worst"])
+            lines.append(
+                f"- {threat_name(str(threat))}: {defence_name(best['defence'])} without a purifier "
+                f"keeps {_share(best, 'robust_worst')}, and has {_share(best, 'standard_worst')} "
+                "right without attack."
+            )
+    return Markdown("\n".join(lines))
+
+
+def _compared(threat: str, own: dict, base: dict) -> str:
+    """The robust process beside DiffPure in a sentence, with what the test can tell."""
+    more = own["robust_worst"] > base["robust_worst"]
+    told = "keeps more than" if more else "keeps no more than"
+    if own["p"] >= SIGNIFICANT:
+        told = "cannot be told from"
+    return (
+        f"- {threat_name(threat)}: the robust process, with {_share(own, 'robust_worst')} right in "
+        f"all purifications after all attacks, {told} DiffPure with "
+        f"{_share(base, 'robust_worst')} (won {own['won']:.0f}, lost {own['lost']:.0f}, "
+        f"p {own['p']:.2g}; {_power(own['least_gain'])}). Without attack "
+        f"they have {_share(own, 'standard_worst')} and {_share(base, 'standard_worst')}."
+    )
+
+
+def _power(gain: float) -> str:
+    """What the test would have found."""
+    if gain != gain:
+        return "so few pictures show no gain at all"
+    return f"a gain of {gain:.0%} would have been found with power 0.8"
+
+
+def defence_name(name: str) -> str:
+    """A defence in words: "robust process, noise known", with the classifier if it is another."""
+    classifier, _, purifier = name.removesuffix(",known").partition("+")
+    words = [PURIFIERS.get(purifier, purifier)] if purifier else []
+    if classifier != USUAL:
+        words.append(CLASSIFIERS.get(classifier, classifier))
+    if name.endswith(",known"):
+        words.append("noise known")
+    return ", ".join(words) or "no purifier"
+
+
+def threat_name(name: str) -> str:
+    """A threat in words: "l∞ 8/255"."""
+    for norm, words in (("linf", "l∞ {}/255"), ("l2", "l2 {}"), ("flow", "flow {} px")):
+        if name.startswith(norm):
+            return words.format(name.removeprefix(norm))
+    raise ValueError(f"unknown threat {name!r}")
+
+
+def attack_name(name: str) -> str:
+    """An attack in words, with its steps and draws: "PGD 20 × 4"."""
+    method, _, count = name.partition("-")
+    return f"{ATTACKS[method]} {count.replace('x', ' × ')}".strip()
+
+
+def _of(records: Sequence[Record], kind: str) -> list[Record]:
+    return [record for record in records if record.kind == kind]
+
+
+def _share(row: dict, name: str) -> str:
+    """A share with its exact interval of 95 %."""
+    return f"{row[name]:.0%} ({row[f'{name}_low']:.0%} to {row[f'{name}_high']:.0%})"

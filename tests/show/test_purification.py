@@ -1,0 +1,93 @@
+"""What the chapter on purification shows, from made-up records."""
+
+import pytest
+import yaml
+from helpers import fill
+
+from lord.experiments.purification.tables import defence_table
+from lord.show import purification as show
+from lord.study.profile import PROFILES, read_profile
+from lord.study.run import run
+
+NAMES = ("purification_attacks", "purification_parts", "purification_converged")
+BESIDE = ("classifiers", "purification_masking", "purification_cost")
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    values = yaml.safe_load((PROFILES / "smoke.yaml").read_text()) | {"name": "purify"}
+    values["purification"]["defences"] += [{"classifier": "pgd"}, {"classifier": "trades"}]
+    values["purification_parts"]["timesteps"] = {"diffpure": [20, 50], "robust": [20, 50]}
+    profile = read_profile(values)
+    results = tmp_path_factory.mktemp("results")
+    fill(profile, results)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("LORD_RESULTS", str(results))
+        yield {name: run(profile, name, compute=False, results=results) for name in NAMES + BESIDE}
+
+
+@pytest.fixture(scope="module")
+def records(made):
+    return [record for name in NAMES for record in made[name]]
+
+
+@pytest.mark.parametrize("name", ["pictures", "accuracies", "frontier"])
+def test_figures_are_drawn(name, records):
+    getattr(show, name)(records).draw_without_rendering()
+
+
+def test_every_purifier_has_its_pictures_and_every_threat_its_panel(records):
+    titles = [axes.get_title(loc="left") for axes in show.pictures(records).axes]
+    assert titles[0] == "clean" and "attack on robust process" in titles
+    assert len(titles) == 1 + 2 * 2
+    figure = show.accuracies(records)
+    assert [axes.get_title() for axes in figure.axes] == ["l∞ 8/255", "flow 0.5 px"]
+    labels = [label.get_text() for label in figure.axes[0].get_yticklabels()]
+    assert {"no purifier", "robust process", "TRADES", "GrIDPure, attention"} <= {*labels}
+    assert "DiffPure, ODE, noise known" in labels
+
+
+def test_attacks_have_a_row_each(records):
+    shown = show.steps_table(records)
+    rows = shown.data.loc[("l∞ 8/255", "robust process")]
+    assert list(rows.index) == ["no attack", "PGD 1 × 2", "Auto-PGD, DLR 2", "Square 2"]
+    assert rows["tried on"].iloc[0] == "32" and "%" in rows["right by vote"].iloc[1]
+
+
+def test_findings_say_what_was_won_and_lost_and_what_could_have_been_found(records):
+    table = defence_table([r for r in records if r.kind == NAMES[0]])
+    table = table.set_index(["defence", "threat"])
+    row = table.loc["residual+robust", "linf8"]
+    text = show.findings(records).data
+    assert f"won {row['won']:.0f}, lost {row['lost']:.0f}" in text
+    assert ("cannot be told from DiffPure" in text) == (table["p"] >= 0.05).any()
+    assert f"a gain of {row['least_gain']:.0%}" in text
+    few = show._compared("linf8", row.to_dict() | {"least_gain": float("nan")}, row.to_dict())
+    assert "so few pictures show no gain at all" in few
+    kept = max(table.loc[(name, "linf8"), "robust_worst"] for name in ("pgd", "trades"))
+    assert f"without a purifier keeps {kept:.0%} (" in text
+
+
+def test_what_the_whole_protocol_takes_is_counted(records):
+    (record,) = (r for r in records if r.kind == NAMES[2])
+    left, end = (round(32 * record.metrics[f"{n}/worst"]) for n in ("square-2", "pgd-2x2"))
+    text = show.converged(records).data
+    assert f"the table leave {left}, the whole protocol {end}." in text
+
+
+def test_classifiers_signs_of_masking_and_costs_have_a_line_each(made):
+    table = show.classifier_table(made["classifiers"]).data
+    assert list(table.index) == ["residual", "attention", "PGD-AT", "TRADES"]
+    assert all("%" in right for right in table["right"])
+    text = show.masking(made["purification_masking"]).data
+    assert text.count("✓") + text.count("✗") == 4 and "an unbounded budget leaves 0% (✓)" in text
+    (record,) = made["purification_masking"]
+    hidden = record.model_copy(update={"metrics": record.metrics | {"unbounded/right": 0.5}})
+    assert "an unbounded budget leaves 50% (✗)" in show.masking([hidden]).data
+    lines = show.costs(made["purification_cost"]).data
+    assert lines.count("1.00 times as long as its passes") == len(made["purification_cost"])
+
+
+def test_a_profile_without_these_experiments_says_so():
+    for draw in (show.pictures, show.steps_table, show.findings, show.converged):
+        assert "leaves these experiments out" in draw([]).data
