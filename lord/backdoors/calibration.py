@@ -2,9 +2,14 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, ValidationError
 from scipy.special import stdtr
+
+from lord.backdoors.settings import LEAST_CLEAN, ReversionSettings
+from lord.errors import described
 
 
 @dataclass(frozen=True)
@@ -42,3 +47,34 @@ class Calibration:
     def without(self, k: int) -> "Calibration":
         """The same without one clean model, which is then judged by the others."""
         return Calibration([row for i, row in enumerate(self.clean) if i != k])
+
+
+class CleanModels(BaseModel):
+    """What a search finds in clean models, kept for the scans of others.
+
+    Attributes:
+        settings: of the search, which started from numbers of either sign.
+        shape: of the noise, (C, H, W).
+        features: mean and variance of the divergence of what was found, by model.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    settings: ReversionSettings
+    shape: tuple[int, int, int]
+    features: dict[str, tuple[PositiveFloat, PositiveFloat]] = Field(min_length=LEAST_CLEAN)
+
+
+def read_clean_models(path: Path) -> CleanModels:
+    """Clean models as a scan has kept them.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: it holds something else.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such file")
+    try:
+        return CleanModels.model_validate_json(path.read_bytes())
+    except ValidationError as error:
+        raise ValueError(f"{path}: {described(error)}") from error

@@ -16,11 +16,12 @@ from lord.progress import console
 if TYPE_CHECKING:
     from diffusers import DDPMPipeline
 
+    from lord.backdoors.calibration import CleanModels
     from lord.backdoors.reversion import Reversion
 
 app = typer.Typer(no_args_is_help=True)
 
-TRIGGER = "trigger.safetensors"
+TRIGGER, CLEAN = "trigger.safetensors", "clean.json"
 
 SEARCH = [name for name in ReversionSettings.model_fields if name != "start"]
 """The options of a search, which starts from numbers of either sign."""
@@ -51,11 +52,19 @@ def scan(
     model: Scanned,
     *,
     clean: Annotated[
-        list[Path],
+        list[Path] | None,
         typer.Option(help="A model of the same kind that is known to be clean; at least four."),
-    ],
+    ] = None,
+    calibration: Annotated[
+        str | None,
+        typer.Option(
+            help=f"In place of clean models: {CLEAN} of an earlier scan, or 'embedded', for "
+            "fine-tunes of the embedded model. The search is as it was there."
+        ),
+    ] = None,
     out: Annotated[
-        Path | None, typer.Option(help="Folder for the reversed trigger, as PNG and as numbers.")
+        Path | None,
+        typer.Option(help="Folder for the reversed trigger and for what clean models look like."),
     ] = None,
     settings: ReversionSettings,
     device: Device = None,
@@ -68,54 +77,56 @@ def scan(
     A clean verdict means that this search found nothing: a weak trigger, or one made by somebody
     who knows the search, may be there all the same.
 
-    **Example**: four fine-tunes of your own are the yardstick.
+    **Example**: four fine-tunes of your own are the yardstick, for one model and then another.
 
     ```
     lord backdoor scan theirs --clean a --clean b --clean c --clean d --out found
+    lord backdoor scan others --calibration found/clean.json
     ```
     """
+    clean = clean or []
     different = {path.resolve() for path in clean} - {model.resolve()}
-    if len(different) < max(LEAST_CLEAN, len(clean)):
+    if (calibration is None) == (not clean):
+        raise ValueError("--clean, --calibration: give clean models, or what was found in such")
+    if calibration is None and len(different) < max(LEAST_CLEAN, len(clean)):
         raise ValueError(
             f"--clean: give at least {LEAST_CLEAN} clean models, each once and without {model}"
         )
     if out is not None:
         require_out(out)
-    from lord.backdoors.calibration import Calibration
+    from lord.backdoors.calibration import Calibration, CleanModels
     from lord.models.pixel import noise_shape
 
-    models = {
-        path: open_ddpm(str(path), device) for path in (model, *clean)
-    }  # all, before any is scanned
+    known = _read_calibration(calibration, settings) if calibration is not None else None
+    settings = known.settings if known else settings
+    # All models are opened before any is scanned.
+    models = {path: open_ddpm(str(path), device) for path in (model, *clean)}
     shapes = {path: noise_shape(pipeline) for path, pipeline in models.items()}
-    for path in clean:
-        if shapes[path] != shapes[model]:
-            raise ValueError(f"{path}: noise of shape {shapes[path]}, not {shapes[model]}")
+    expected = {str(path): shapes[path] for path in clean}
+    expected |= {calibration: known.shape} if known else {}
+    for name, shape in expected.items():
+        if shape != shapes[model]:
+            raise ValueError(f"{name}: noise of shape {shape}, not {shapes[model]}")
     found = {path: _reversed(path, pipeline, settings) for path, pipeline in models.items()}
     values = {path: divergences for path, (_, divergences) in found.items()}
-    calibration = Calibration([values[path] for path in clean])
-    p_value = calibration.p_value(values[model])
+    if known is None:
+        features = {str(path): values[path] for path in clean}
+        known = CleanModels(settings=settings, shape=shapes[model], features=features)
+    p_value = Calibration(list(known.features.values())).p_value(values[model])
     if out is not None:
-        _save(found[model][0], out)
+        _save(found[model][0], known, out)
     report: dict[str, Any] = {
         "model": str(model),
         "kl_mean": values[model][0],
         "kl_variance": values[model][1],
-        "clean": {str(path): values[path] for path in clean},
+        "clean": known.features,
         "p_value": p_value,
         "suspected": p_value < SUSPECTED,
     }
     if as_json:
         typer.echo(json.dumps(report, indent=2))
-        return
-    table = Table("divergence from noise", "this model", "clean models")
-    for place, name in enumerate(("mean over pixels", "variance over pixels")):
-        column = [values[path][place] for path in clean]
-        low, high = f"{min(column):.3g}", f"{max(column):.3g}"
-        table.add_row(name, f"{values[model][place]:.3g}", f"{low} to {high}")
-    Console().print(table)
-    verdict = "suspected of a backdoor" if report["suspected"] else "nothing found"
-    typer.echo(f"{verdict}: a clean model looks like this with probability {p_value:.2g}")
+    else:
+        _print(report)
 
 
 @app.command(no_args_is_help=True)
@@ -157,6 +168,30 @@ def inputs(
     Console().print(table)
 
 
+def _read_calibration(name: str, settings: ReversionSettings) -> "CleanModels":
+    """What an earlier scan has kept, or what comes with the embedded model."""
+    from lord.backdoors.calibration import read_clean_models
+    from lord.models.card import PIXEL
+
+    known = read_clean_models(PIXEL.parent / CLEAN if name == "embedded" else Path(name))
+    if settings not in (known.settings, ReversionSettings()):
+        raise ValueError("--calibration: the search is as it was there; give no other settings")
+    return known
+
+
+def _print(report: dict[str, Any]) -> None:
+    """The two features beside those of clean models, and the verdict."""
+    table = Table("divergence from noise", "this model", "clean models")
+    for place, name in enumerate(("kl_mean", "kl_variance")):
+        column = [features[place] for features in report["clean"].values()]
+        label = f"{name.removeprefix('kl_')} over pixels"
+        table.add_row(label, f"{report[name]:.3g}", f"{min(column):.3g} to {max(column):.3g}")
+    Console().print(table)
+    verdict = "suspected of a backdoor" if report["suspected"] else "nothing found"
+    p_value = report["p_value"]
+    typer.echo(f"{verdict}: a clean model looks like this with probability {p_value:.2g}")
+
+
 def _reversed(
     path: Path, pipeline: "DDPMPipeline", settings: ReversionSettings
 ) -> tuple["Reversion", tuple[float, float]]:
@@ -176,12 +211,13 @@ def _reversed(
     return found[means.index(max(means))], (max(means), max(variances))
 
 
-def _save(found: "Reversion", out: Path) -> None:
-    from lord.files import save_png, save_tensors
+def _save(found: "Reversion", known: "CleanModels", out: Path) -> None:
+    from lord.files import save_png, save_tensors, write_text
 
     save_tensors({"mu": found.mu, "gamma": found.gamma}, out / TRIGGER)
     shown = found.mu[:3] if len(found.mu) >= 3 else found.mu[:1].expand(3, -1, -1)
     save_png(shown / 2 + 0.5, out / "trigger.png")
+    write_text(out / CLEAN, known.model_dump_json(indent=1))
 
 
 def _tensors(path: Path, *names: str) -> dict[str, Any]:

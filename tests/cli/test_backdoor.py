@@ -47,6 +47,24 @@ def test_a_scan_says_what_it_found_and_inputs_are_searched_for_it(clean, tmp_pat
     assert run("backdoor", "inputs", noises, *found).stdout.count("yes") == 4
 
 
+def test_what_was_found_in_clean_models_serves_for_others(clean, tmp_path):
+    model, out = saved(tmp_path / "theirs", 9), tmp_path / "found"
+    scan = ["backdoor", "scan", model, "--json"]
+    first = json.loads(run(*scan, *clean, *QUICK, "--out", out).stdout)
+    known = ["--calibration", out / "clean.json"]
+    assert json.loads(run(*scan, *known).stdout) == first
+    assert "give clean models, or what was found" in error(*scan)
+    assert "give clean models, or what was found" in error(*scan, *clean, *known)
+    assert "give no other settings" in error(*scan, *known, "--steps", 3)
+    other = saved(tmp_path / "other", 1, image_size=16)
+    message = error("backdoor", "scan", other, *known)
+    assert "clean.json: noise of shape (3, 8, 8), not (3, 16, 16)" in message
+    assert "(3, 32, 32), not (3, 8, 8)" in error(*scan, "--calibration", "embedded")
+    (out / "clean.json").write_text('{"shape": [3, 8, 8]}')
+    assert "clean.json: settings" in error(*scan, *known)
+    assert "nowhere: no such file" in error(*scan, "--calibration", "nowhere")
+
+
 def test_other_sizes_channels_and_samplers_are_scanned(tmp_path, clean):
     torch.manual_seed(0)
     unet = UNet2DModel(

@@ -1,13 +1,17 @@
 """The zoo of models and the tables of what was found in them, from made-up numbers."""
 
+import pandas as pd
 import pytest
 import yaml
 
+from lord.backdoors.calibration import read_clean_models
 from lord.backdoors.settings import SUSPECTED
 from lord.experiments.terd.protocol import Suspect, zoo
 from lord.experiments.terd.tables import frontier_table, input_table, model_table
+from lord.models.card import PIXEL
 from lord.record import Record
-from lord.study.profile import PROFILES, read_profile
+from lord.study.notebooks import REPOSITORY
+from lord.study.profile import PROFILES, load_profile, read_profile
 
 BOX = {"attack": "baddiffusion", "trigger": "box", "target": "hat"}
 
@@ -124,3 +128,14 @@ def test_the_frontier_has_what_is_hard_to_find(records):
 def test_other_detectors_are_left_out_where_they_have_not_been_asked(records):
     without = [record for record in records if record.kind != "elijah"]
     assert not any(name.startswith("elijah") for name in model_table(without).columns)
+
+
+def test_what_comes_with_the_package_of_clean_models_is_what_the_study_found():
+    full, shipped = load_profile("full"), read_clean_models(PIXEL.parent / "clean.json")
+    models = pd.read_csv(REPOSITORY / "results" / "full" / "terd_models.csv").query(
+        "group=='clean'"
+    )
+    assert shipped.settings == full["terd"].reversion
+    assert list(shipped.features) == [f"clean-s{seed}" for seed in models["seed"]]
+    found = models[["most/kl_mean", "most/kl_variance"]].to_numpy().tolist()
+    assert [list(values) for values in shipped.features.values()] == found
