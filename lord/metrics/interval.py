@@ -17,7 +17,7 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
-from scipy.special import ndtr, stdtrit
+from scipy.special import betaincinv, ndtr, stdtrit
 
 from lord.seeding import derive_seed
 
@@ -114,6 +114,14 @@ def ratio_interval(
         with np.errstate(divide="ignore", invalid="ignore"):
             ends = _ends(above / below, ratio, data.shape[1], effect)
     return Interval(ratio, *ends)
+
+
+def share_interval(hits: int, count: int) -> Interval:
+    """The share of ``hits`` among ``count`` with its exact interval [Clopper and Pearson, 1934]."""
+    tail = (1 - LEVEL) / 2
+    low = betaincinv(hits, count - hits + 1, tail) if hits else 0.0
+    high = betaincinv(hits + 1, count - hits, 1 - tail) if hits < count else 1.0
+    return Interval(hits / count, float(low), float(high))
 
 
 def _resampled_means(data: np.ndarray, resamples: int, seed: int) -> np.ndarray:

@@ -7,7 +7,6 @@ import pandas as pd
 from IPython.display import Markdown
 from matplotlib.figure import Figure
 from pandas.io.formats.style import Styler
-from scipy.stats import binomtest
 
 from lord.backdoors.settings import SUSPECTED
 from lord.experiments.terd.protocol import Suspect, of_group
@@ -18,6 +17,7 @@ from lord.experiments.terd.tables import (
     latent_table,
     model_table,
 )
+from lord.metrics.interval import share_interval
 from lord.record import Record
 from lord.show.panels import legend, panels, plain
 from lord.show.pictures import labelled_rows, mosaic, sample_tiles
@@ -389,7 +389,7 @@ def _told(models: pd.DataFrame, name: str) -> str:
 
 def _share(told: pd.Series) -> str:
     count, total = int(told.sum()), len(told)
-    found = binomtest(count, total).proportion_ci()
+    found = share_interval(count, total)
     return f"{count} of {total} ({found.low:.0%} to {found.high:.0%})"
 
 

@@ -2,12 +2,16 @@
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.stats import binomtest
 
 from lord.metrics.interval import (
     design_effect,
     intraclass_correlation,
     mean_interval,
     ratio_interval,
+    share_interval,
 )
 
 
@@ -114,3 +118,11 @@ def test_a_design_effect_widens_a_ratio_as_it_does_a_mean():
     assert mean.low < mean_interval(parts).low < mean_interval(parts).high < mean.high
     with pytest.raises(ValueError, match="effect must lie"):
         mean_interval([1.0, 2.0], 2)
+
+
+@given(st.integers(1, 60).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n))))
+def test_the_interval_of_a_share_is_the_exact_one(pair):
+    hits, count = pair
+    mean, low, high = share_interval(hits, count)
+    exact = binomtest(hits, count).proportion_ci()
+    assert mean == hits / count and (low, high) == pytest.approx((exact.low, exact.high), abs=1e-9)

@@ -6,6 +6,7 @@ from functools import cache
 import pandas as pd
 from scipy.stats import binom, binomtest
 
+from lord.metrics.interval import share_interval
 from lord.record import Record
 
 SIGNIFICANT, POWER = 0.05, 0.8
@@ -86,8 +87,8 @@ def least_gain(count: int) -> float:
 
 def _share(name: str, hits: int, count: int) -> dict[str, float]:
     """A share with its exact interval (Clopper and Pearson)."""
-    found = binomtest(hits, count).proportion_ci()
-    return {name: hits / count, f"{name}_low": found.low, f"{name}_high": found.high}
+    mean, low, high = share_interval(hits, count)
+    return {name: mean, f"{name}_low": low, f"{name}_high": high}
 
 
 def _baseline(record: Record, records: Sequence[Record]) -> Record | None:

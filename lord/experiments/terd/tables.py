@@ -4,10 +4,10 @@ from collections.abc import Sequence
 from typing import Any
 
 import pandas as pd
-from scipy.stats import binomtest
 
 from lord.backdoors.calibration import Calibration
 from lord.backdoors.settings import LEAST_CLEAN, SUSPECTED
+from lord.metrics.interval import share_interval
 from lord.record import Record
 
 WORKS = 0.5
@@ -61,7 +61,7 @@ def input_table(records: Sequence[Record]) -> pd.DataFrame:
         row = {"group": record.settings["group"], **_suspect(record), "inputs": count}
         for name in TOLD:
             if name in found:
-                ends = binomtest(round(found[name] * count), count).proportion_ci()
+                ends = share_interval(round(found[name] * count), count)
                 row |= {name: found[name], f"{name}_low": ends.low, f"{name}_high": ends.high}
         if "likeness_ordered" in found:
             row["likeness_ordered"] = found["likeness_ordered"]
