@@ -9,7 +9,8 @@ from rich.console import Console
 from rich.table import Table
 
 from lord.backdoors.settings import LEAST_CLEAN, SUSPECTED, ReversionSettings
-from lord.cli.options import Device, require_device, require_out
+from lord.cli.options import Device, require_device
+from lord.cli.outputs import require_out
 from lord.cli.settings import options_from
 from lord.progress import console
 
