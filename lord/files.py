@@ -4,7 +4,6 @@ What is being written lies in a hidden folder that names its process. What a kil
 of that kind goes when another writes in the same place.
 """
 
-import io
 import os
 import platform
 import secrets
@@ -15,9 +14,6 @@ from functools import lru_cache
 from hashlib import blake2b
 from pathlib import Path
 from typing import TYPE_CHECKING
-
-import numpy as np
-from PIL import Image
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -181,14 +177,21 @@ def _unfinished(parent: Path) -> Iterator[Path]:
 def _sweep(folder: Path) -> None:
     """Remove what killed processes have left, once per process."""
     for path in folder.glob(f"{UNFINISHED}-*-*"):
-        owner = int(path.name.split("-")[2])
-        try:
-            if os.name == "posix":
-                os.kill(owner, 0)  # asks whether there is such a process
-        except ProcessLookupError:
+        owner = path.name.split("-")[2]
+        if owner.isdecimal() and not _runs(int(owner)):
             shutil.rmtree(path, ignore_errors=True)
-        except PermissionError:
-            continue
+
+
+def _runs(process: int) -> bool:
+    if os.name != "posix":
+        return True  # no way to ask that does no harm
+    try:
+        os.kill(process, 0)  # asks whether there is such a process
+    except PermissionError:
+        return True
+    except ProcessLookupError:
+        return False
+    return True
 
 
 def _unwritten(path: Path, error: OSError) -> OSError:
@@ -222,48 +225,3 @@ def save_tensors(
             save_file(contiguous, temporary, metadata=dict(metadata or {}))
         except SafetensorError as error:  # its name for a full disk
             raise OSError(str(error)) from error
-
-
-def save_png(image: "Tensor", path: str | Path, alpha: "Tensor | None" = None) -> None:
-    """Write one image as a PNG, see `png_bytes`."""
-    write_bytes(path, png_bytes(image, alpha, str(path)))
-
-
-def png_bytes(image: "Tensor", alpha: "Tensor | None" = None, name: str = "image") -> bytes:
-    """One image, shape (3, H, W) in [0, 1], as an 8-bit RGB PNG, or RGBA with alpha (H, W).
-
-    With alpha, ``image`` is what is seen of the picture on white, and that is what will be seen.
-
-    Raises:
-        FloatingPointError: a value of the image is not finite; the message begins with ``name``.
-    """
-    if not image.isfinite().all():
-        raise FloatingPointError(
-            f"{name}: has values that are no finite numbers, and is not written; weights may be "
-            "broken, or the precision too low"
-        )
-    seen = _levels(image).transpose(1, 2, 0)
-    picture = Image.fromarray(seen)
-    if alpha is not None:
-        opacity = _levels(alpha)
-        picture = Image.fromarray(np.dstack((_off_white(seen, opacity), opacity)))
-    file = io.BytesIO()
-    picture.save(file, format="PNG", optimize=True)
-    return file.getvalue()
-
-
-def _levels(values: "Tensor") -> np.ndarray:
-    return (values.detach().cpu().clamp(0, 1) * 255).round().numpy().astype(np.uint8)
-
-
-def on_white(colour: np.ndarray, opacity: np.ndarray) -> np.ndarray:
-    """What is seen of bytes (H, W, 3) with an opacity (H, W) on white, rounded to the nearest."""
-    share = opacity[..., None].astype(np.int64)
-    return ((share * colour + (255 - share) * 255 + 127) // 255).astype(np.uint8)
-
-
-def _off_white(seen: np.ndarray, opacity: np.ndarray) -> np.ndarray:
-    """The colour of which this is seen on white; its own where nothing of it is seen."""
-    share = opacity[..., None].astype(np.float64)
-    colour = (seen * 255.0 - (255 - share) * 255) / np.maximum(share, 1)
-    return np.where(share > 0, colour.round().clip(0, 255), seen).astype(np.uint8)

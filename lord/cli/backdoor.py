@@ -188,7 +188,8 @@ def _reversed(
 
 
 def _save(found: "Reversion", out: Path) -> None:
-    from lord.files import save_png, save_tensors
+    from lord.data.picture import save_png
+    from lord.files import save_tensors
 
     save_tensors({"mu": found.mu, "gamma": found.gamma}, out / TRIGGER)
     shown = found.mu[:3] if len(found.mu) >= 3 else found.mu[:1].expand(3, -1, -1)

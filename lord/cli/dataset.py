@@ -144,7 +144,8 @@ def _make(
     manifest = Manifest(out, asked | {"seed": seed})
     pictures = [f"{SPLIT}/{column}/{name}.png" for column in columns for name in names]
     shared = [f"{SPLIT}/{METADATA}", SHEET]
-    manifest.require_own([*names, SHARED], [*pictures, *map(row_path, names), *shared])
+    manifest.require_own([*pictures, *map(row_path, names), *shared])
+    manifest.require_alone([*names, SHARED])
     for rows in manifest.missing(names, requests, 1):
         (name,), (text,) = names[rows], album.captions[rows]
         sample = make(album.images[rows.start], text, derive_seed(seed, name))

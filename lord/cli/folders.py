@@ -56,7 +56,7 @@ def attack_folder(
     # The surrogate learns from all images together.
     requests = album_requests(album, common, settings.together)
     manifest = Manifest(out, common)
-    manifest.require_own(names, (f"{name}.{end}" for name in names for end in ("png", "txt")))
+    manifest.require_alone(names)
     for rows in manifest.missing(names, requests, len(album) if settings.together else batch_size):
         clean, captions = list(album.images[rows]), album.captions[rows]
         began = time.perf_counter()

@@ -16,7 +16,7 @@ from lord.cli.folders import (
     say_companions,
     scores_of,
 )
-from lord.cli.manifest import Manifest, identity_of, request_of
+from lord.cli.manifest import Manifest, identity_of, image_files, request_of
 from lord.cli.options import (
     Caption,
     Device,
@@ -55,7 +55,7 @@ AS_PUBLISHED = {name: "as published" for settings in PUBLISHED.values() for name
 def render(
     out: Annotated[Path, typer.Argument(help="Folder for the pictures and their captions.")],
     domain: Annotated[Domain, typer.Option(help="What to show.")] = "portraits",
-    count: Annotated[int, typer.Option(min=1, help="How many pictures.")] = 16,
+    count: Annotated[int, typer.Option(min=1, max=1_000_000, help="How many pictures.")] = 16,
     subject: Annotated[
         int | None,
         typer.Option(
@@ -104,7 +104,8 @@ def render(
     }
     names = [f"{'reference' if references else 'picture'}-{k:05d}" for k in range(count)]
     manifest = Manifest(out, {"rendered": asked})
-    manifest.require_own(names, (f"{name}.{end}" for name in names for end in ("png", "txt")))
+    manifest.require_own(image_files(names))
+    manifest.require_alone(names)
     if subject is None:
         numbers = [derive_seed("render", seed, k) for k in range(count)]
         batch = sample_domain(domain, split, numbers, size)
@@ -176,8 +177,10 @@ def attack(
     ```
     """
     require_folders(images, out)
+    from lord.data.folder import list_images
     from lord.data.picture import read_image
 
+    Manifest(out).require_own(image_files(path.stem for path in list_images(images)))
     if settings.target not in (None, PATTERN):
         read_image(settings.target, (1, 1))  # a missing one is found before a model is loaded
     album = open_album(images, size, caption, upscale)
@@ -225,11 +228,12 @@ def purify(
     ```
     """
     require_folders(images, out)
-    from lord.data.folder import files_of
+    from lord.data.folder import files_of, list_images
     from lord.purifiers.methods import TOGETHER
     from lord.purifiers.methods import purify as purified
     from lord.seeding import derive_seed
 
+    Manifest(out).require_own(image_files(path.stem for path in list_images(images)))
     pipeline = open_pipeline(model, device, dtype)
     album = open_album(images, size or native_size(pipeline), caption, upscale)
     say_what_is_cut(pipeline, album.captions)
@@ -238,7 +242,7 @@ def purify(
     common = identity_of(pipeline) | {"method": method, "seed": seed}
     requests = album_requests(album, common, together)
     manifest = Manifest(out, common)
-    manifest.require_own(names, (f"{name}.{end}" for name in names for end in ("png", "txt")))
+    manifest.require_alone(names)
     for rows in manifest.missing(names, requests, len(album) if together else batch_size):
         captions = album.captions[rows]
         seeds = [derive_seed(seed, name) for name in names[rows]]

@@ -50,16 +50,15 @@ class Manifest:
                     f"{self.path}: damaged, or of another version; give another folder"
                 ) from error
 
-    def require_own(self, names: Iterable[str], files: Iterable[str]) -> None:
-        """Before any work, refuse a folder in which something would be lost or mixed up.
+    def require_own(self, files: Iterable[str]) -> None:
+        """Before any work, refuse a folder in which files would be lost or mixed up with others.
 
         Args:
-            names: the images that are to be written.
-            files: the paths of their files, in the folder.
+            files: the paths in the folder of what is to be written.
 
         Raises:
-            ValueError: there are pictures that are not listed or were changed since, or pictures
-                that answer another request and would stay.
+            ValueError: some of them, or pictures beside them, are there and not listed, or were
+                changed since.
         """
         from lord.data.picture import SUFFIXES
 
@@ -80,6 +79,16 @@ class Manifest:
                 f"{self.folder}: not written here by this program, or changed since: "
                 f"{shorten(strange)}. Give another folder, or move them away."
             )
+
+    def require_alone(self, names: Iterable[str]) -> None:
+        """Refuse a folder whose other images would stay, though something else was asked for.
+
+        Args:
+            names: the images that are to be written.
+
+        Raises:
+            ValueError: there are such images.
+        """
         stale = [name for name in self._others(names) if self._group(name) != self.group]
         if stale:
             raise ValueError(
@@ -186,6 +195,11 @@ class Manifest:
         from lord.files import write_text
 
         write_text(self.path, json.dumps(self.entries, indent=1) + "\n")
+
+
+def image_files(names: Iterable[str]) -> list[str]:
+    """The files of images and their captions."""
+    return [f"{name}{suffix}" for name in names for suffix in (".png", ".txt")]
 
 
 def shorten(names: Sequence[str]) -> str:

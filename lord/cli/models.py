@@ -123,9 +123,10 @@ def remove_work(work: Path) -> None:
 
     Whatever else is there stays, and the folder with it.
     """
-    for path in work.glob("attacked-*"):
+    digits = "[0-9a-f]" * 16
+    for path in work.glob(f"attacked-{digits}"):
         shutil.rmtree(path)
-    for path in work.glob("checkpoint-*.safetensors"):
+    for path in work.glob(f"checkpoint-{digits}.safetensors"):
         path.unlink()
     if work.is_dir() and not any(work.iterdir()):
         work.rmdir()

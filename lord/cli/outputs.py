@@ -1,6 +1,6 @@
 """The folders that the running command writes to: found to be writable, and kept to itself."""
 
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 from lord.files import require_writable, reserved
@@ -16,8 +16,9 @@ def require_out(folder: Path) -> None:
         ValueError: it is a file, or another command is writing there.
         OSError: nothing can be written there.
     """
-    if folder.is_file():
-        raise ValueError(f"{folder}: is a file; give a folder")
+    with suppress(OSError):  # of a name that is too long, which is said below
+        if folder.is_file():
+            raise ValueError(f"{folder}: is a file; give a folder")
     HELD.enter_context(reserved(folder))
 
 
@@ -31,9 +32,10 @@ def require_lora_out(path: Path) -> Path:
         ValueError: it is no file name for a LoRA, or a file of other origin would be replaced.
         OSError: it cannot be written.
     """
+    if path.suffix == ".safetensors":
+        require_writable(path)
     if path.suffix != ".safetensors" or path.is_dir():
         raise ValueError(f"{path}: the LoRA is a file, and its name must end in .safetensors")
-    require_writable(path)
     if path.exists():
         from lord.cli.provenance import NOTE
         from lord.training.lora_file import read_safetensors

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from lord.cli.folders import say_companions
-from lord.cli.manifest import Manifest, digest_files, identity_of, request_of
+from lord.cli.manifest import Manifest, digest_files, identity_of, image_files, request_of
 from lord.cli.options import (
     Device,
     Dtype,
@@ -70,7 +70,7 @@ def generate(
             "merged or merged=NUMBER; kept, of one without a gate."
         ),
     ] = "dropped",
-    count: Annotated[int, typer.Option(min=1, help="How many images.")] = 16,
+    count: Annotated[int, typer.Option(min=1, max=1_000_000, help="How many images.")] = 16,
     seed: Annotated[
         int, typer.Option(min=0, help="Of the first image; each further one has the next.")
     ] = 0,
@@ -108,6 +108,8 @@ def generate(
     from lord.defences.treatments import apply_treatment
     from lord.training.lora_file import load_lora
 
+    seeds = range(seed, seed + count)
+    Manifest(out).require_own(image_files(map(name_of, seeds)))
     pipeline = open_pipeline(model, device, dtype)
     say_what_is_cut(pipeline, [prompt])
     if defence is not None:
@@ -123,7 +125,7 @@ def generate(
         "defence": defence and digest_files(defence),
         "treatment": treatment,
     }
-    generate_folder(pipeline, out, range(seed, seed + count), asked, batch_size)
+    generate_folder(pipeline, out, seeds, asked, batch_size)
     say(f"{count} images are in {out}")
 
 
@@ -142,10 +144,10 @@ def generate_folder(
     from lord.data.folder import files_of
     from lord.models.sample import generate as sample
 
-    names = [f"{seed:05d}" for seed in seeds]
+    names = [name_of(seed) for seed in seeds]
     requests = [request_of(asked | {"seed": seed}) for seed in seeds]
     manifest = Manifest(out, asked)
-    manifest.require_own(names, (f"{name}.{end}" for name in names for end in ("png", "txt")))
+    manifest.require_alone(names)
     for rows in manifest.missing(names, requests, batch_size):
         images = sample(
             pipeline,
@@ -161,6 +163,11 @@ def generate_folder(
         ]
         manifest.put(names[rows], requests[rows], files)
     say_companions(manifest, names)
+
+
+def name_of(seed: int) -> str:
+    """The name of the image of a seed."""
+    return f"{seed:05d}"
 
 
 def evaluate(

@@ -15,8 +15,8 @@ import torch
 from torch import Tensor
 
 from lord.data.captions import DEFAULT_CAPTION, Captions, is_caption, read_captions
-from lord.data.picture import SUFFIXES, Picture, decode_picture, read_picture
-from lord.files import png_bytes, write_bytes
+from lord.data.picture import SUFFIXES, Picture, decode_picture, png_bytes, read_picture
+from lord.files import write_bytes
 
 SMALLEST = 16
 """Fewest pixels of a side of an image that is kept in its own size."""

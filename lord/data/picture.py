@@ -1,8 +1,9 @@
-"""One way to read a picture: what anybody's camera, scanner or editor writes, as RGB in sRGB.
+"""One way to read a picture, and one to write it.
 
-It is turned as its EXIF orientation says, converted to sRGB if it carries another colour profile,
-put on white where it is transparent, and, of an animation, the first picture is taken. Whatever of
-this happened is said in its remarks.
+What anybody's camera, scanner or editor has written becomes RGB in sRGB: turned as its EXIF
+orientation says, converted if it carries another colour profile, put on white where it is
+transparent; of an animation the first picture is taken. Whatever of this happened is said in its
+remarks.
 """
 
 import io
@@ -15,7 +16,7 @@ import torch
 from PIL import Image, ImageCms, ImageOps
 from torch import Tensor
 
-from lord.files import on_white
+from lord.files import write_bytes
 
 FORMATS = ("PNG", "JPEG", "WEBP", "TIFF", "BMP", "GIF", "PPM", "AVIF", "JPEG2000")
 """The formats that are read. Others, such as PostScript, would start other programs."""
@@ -115,7 +116,7 @@ def decode_picture(
     if opacity is not None:
         remarks.append(TRANSPARENT)
         levels = np.asarray(opacity)
-        colours = Image.fromarray(on_white(np.asarray(colours), levels))
+        colours = Image.fromarray(_on_white(np.asarray(colours), levels))
         alpha = _numbers(_fitted(opacity, width, height))
     seen = _numbers(_fitted(colours, width, height)).permute(2, 0, 1)
     return Picture(seen, alpha, remarks)
@@ -182,3 +183,48 @@ def _guess(image: Image.Image) -> str:
     if image.mode == "CMYK":
         return UNTOLD_INKS
     return UNTOLD_COLOURS if image.getexif().get_ifd(0xA005).get(1) == "R03" else ""
+
+
+def save_png(image: Tensor, path: str | Path, alpha: Tensor | None = None) -> None:
+    """Write one image as a PNG, see `png_bytes`."""
+    write_bytes(path, png_bytes(image, alpha, str(path)))
+
+
+def png_bytes(image: Tensor, alpha: Tensor | None = None, name: str = "image") -> bytes:
+    """One image, shape (3, H, W) in [0, 1], as an 8-bit RGB PNG, or RGBA with alpha (H, W).
+
+    With alpha, ``image`` is what is seen of the picture on white, and that is what will be seen.
+
+    Raises:
+        FloatingPointError: a value of the image is not finite; the message begins with ``name``.
+    """
+    if not image.isfinite().all():
+        raise FloatingPointError(
+            f"{name}: has values that are no finite numbers, and is not written; weights may be "
+            "broken, or the precision too low"
+        )
+    seen = _levels(image).transpose(1, 2, 0)
+    picture = Image.fromarray(seen)
+    if alpha is not None:
+        opacity = _levels(alpha)
+        picture = Image.fromarray(np.dstack((_off_white(seen, opacity), opacity)))
+    file = io.BytesIO()
+    picture.save(file, format="PNG", optimize=True)
+    return file.getvalue()
+
+
+def _levels(values: Tensor) -> np.ndarray:
+    return (values.detach().cpu().clamp(0, 1) * 255).round().numpy().astype(np.uint8)
+
+
+def _on_white(colour: np.ndarray, opacity: np.ndarray) -> np.ndarray:
+    """What is seen of bytes (H, W, 3) with an opacity (H, W) on white, rounded to the nearest."""
+    share = opacity[..., None].astype(np.int64)
+    return ((share * colour + (255 - share) * 255 + 127) // 255).astype(np.uint8)
+
+
+def _off_white(seen: np.ndarray, opacity: np.ndarray) -> np.ndarray:
+    """The colour of which this is seen on white; its own where nothing of it is seen."""
+    share = opacity[..., None].astype(np.float64)
+    colour = (seen * 255.0 - (255 - share) * 255) / np.maximum(share, 1)
+    return np.where(share > 0, colour.round().clip(0, 255), seen).astype(np.uint8)

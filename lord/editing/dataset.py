@@ -17,9 +17,9 @@ from PIL import Image
 from torch import Tensor
 
 from lord.data.canvas import choice, uniform
+from lord.data.picture import png_bytes
 from lord.editing.kernels import KERNELS, shrink
 from lord.editing.masks import covered, mask_of
-from lord.files import png_bytes
 from lord.metrics.clip_iqa import ClipEncoder
 from lord.metrics.edits import clip_cosines
 

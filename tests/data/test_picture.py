@@ -8,8 +8,15 @@ import pytest
 import torch
 from PIL import Image
 
-from lord.data.picture import ANIMATED, CONVERTED, FORMATS, TRANSPARENT, read_picture
-from lord.files import png_bytes, save_png
+from lord.data.picture import (
+    ANIMATED,
+    CONVERTED,
+    FORMATS,
+    TRANSPARENT,
+    png_bytes,
+    read_picture,
+    save_png,
+)
 
 SIZE = 8
 
