@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from lord.cli.manifest import Manifest, digest, request_of
-from lord.cli.options import Caption, Originals, Seed, open_album, require_folders
+from lord.cli.options import Caption, Originals, Seed, open_album, require_folders, say_notes
 from lord.progress import say
 
 if TYPE_CHECKING:
@@ -121,7 +121,9 @@ def variation(
 def _open(images: Path, out: Path, caption: str) -> "ImageSet":
     """The images of a folder in their own sizes, once what cannot be done is refused."""
     require_folders(images, out)
-    return open_album(images, None, caption)
+    album = open_album(images, None, caption)
+    say_notes(images, album)
+    return album
 
 
 def _make(

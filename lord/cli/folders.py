@@ -102,7 +102,11 @@ def album_requests(album: "ImageSet", common: dict[str, Any], together: bool) ->
     Args:
         together: whether it depends on all the other images, too.
     """
-    contents = [digest(image.numpy().tobytes()) for image in album.images]
+    contents = []
+    for row, image in enumerate(album.images):
+        alpha = album.alpha(row)
+        opacity = b"" if alpha is None else alpha.numpy().tobytes()
+        contents.append(digest(image.numpy().tobytes() + opacity))
     common = common | {"companions": sorted(contents) if together else None}
     return [
         request_of(common | {"image": content, "caption": caption})

@@ -35,7 +35,7 @@ from lord.cli.options import (
     require_album,
     require_defence,
     require_folders,
-    say_what_is_cut,
+    say_notes,
 )
 from lord.cli.outputs import require_out
 from lord.cli.settings import options_from
@@ -185,7 +185,7 @@ def attack(
         read_image(settings.target, (1, 1))  # a missing one is found before a model is loaded
     album = open_album(images, size, caption, upscale)
     pipeline = open_pipeline(model, device, dtype)
-    say_what_is_cut(pipeline, album.captions)
+    say_notes(images, album, pipeline)
     if settings.component:
         from lord.models.components import select
 
@@ -236,7 +236,7 @@ def purify(
     Manifest(out).require_own(image_files(path.stem for path in list_images(images)))
     pipeline = open_pipeline(model, device, dtype)
     album = open_album(images, size or native_size(pipeline), caption, upscale)
-    say_what_is_cut(pipeline, album.captions)
+    say_notes(images, album, pipeline)
     names = [path.stem for path in album.paths]
     together = method in TOGETHER
     common = identity_of(pipeline) | {"method": method, "seed": seed}
@@ -299,7 +299,7 @@ def audit(
     calibration.probability(torch.empty(0), prior)  # finds a bad prior before a model is loaded
     pipeline = open_pipeline(model, device, dtype)
     album = open_album(images, size or native_size(pipeline), caption, upscale)
-    say_what_is_cut(pipeline, album.captions)
+    say_notes(images, album, pipeline)
     load_defence(pipeline, defence)
     scores = scores_of(pipeline, album.images, album.captions)
     probabilities = calibration.probability(scores, prior).tolist()

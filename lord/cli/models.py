@@ -23,7 +23,7 @@ from lord.cli.options import (
     open_pipeline,
     require_album,
     require_defence,
-    say_what_is_cut,
+    say_notes,
 )
 from lord.cli.outputs import require_lora_out, require_out
 from lord.cli.provenance import name_of, save_with_note
@@ -103,9 +103,9 @@ def defend(
     side = size or native_size(pipeline)
     if images is not None:
         clean = open_album(images, side, caption, upscale)
+        say_notes(images, clean, pipeline)
     else:
         clean = render_identities(domain, identities, side)
-    say_what_is_cut(pipeline, clean.captions)
     # Pictures of another attack, which a killed run has left, are not among these.
     work, asked = out / ".work", attack_request(pipeline, side, attack, settings.seed)
     folder = work / f"attacked-{request_of(asked)}"
@@ -235,7 +235,9 @@ def finetune(
     side = size or native_size(pipeline)
     album = open_album(images, side, caption, upscale)
     of_class = open_album(prior, side, caption, upscale) if prior else None
-    say_what_is_cut(pipeline, [*album.captions, *(of_class.captions if of_class else ())])
+    say_notes(images, album, pipeline)
+    if prior:
+        say_notes(prior, of_class, pipeline)
     note = name_of(defence)
     history = fine_tune(
         pipeline,

@@ -10,6 +10,7 @@ import typer
 
 from lord.cli.manifest import Manifest, shorten
 from lord.cli.outputs import require_out
+from lord.data.captions import DEFAULT_CAPTION
 from lord.names import DOMAINS, PURIFIERS
 from lord.progress import console, say
 
@@ -104,33 +105,45 @@ def require_album(folder: Path) -> None:
 
 
 def open_album(
-    folder: Path,
-    size: int | None,
-    caption: str | None = None,
-    upscale: bool = False,
+    folder: Path, size: int | None, caption: str = DEFAULT_CAPTION, upscale: bool = False
 ) -> "ImageSet":
-    """The images of a folder, and a line that says what about them may surprise.
+    """The images of a folder.
 
     Args:
         size: their side; None to keep the size of each.
-        caption: of images that have none; None where captions do not matter.
+        caption: of images that have none.
 
     Raises:
         FileNotFoundError, ValueError: see `lord.data.folder.load_folder`.
     """
-    from lord.data.captions import DEFAULT_CAPTION
     from lord.data.folder import load_folder, load_originals
 
-    text = DEFAULT_CAPTION if caption is None else caption
-    album = load_folder(folder, size, text, upscale) if size else load_originals(folder, text)
-    notes = [*album.notes, *([] if caption is None else album.caption_notes)]
+    if size:
+        return load_folder(folder, size, caption, upscale)
+    return load_originals(folder, caption)
+
+
+def say_notes(
+    folder: Path,
+    album: "ImageSet",
+    pipeline: "StableDiffusionPipeline | None" = None,
+    captions: bool = True,
+) -> None:
+    """Say in one line what about the images of a folder may surprise.
+
+    Args:
+        pipeline: the model that is to read the captions; what it cannot see of them is said, too.
+        captions: whether they matter.
+    """
+    notes = [*album.notes, *(album.caption_notes if captions else [])]
     try:
         notes += Manifest(folder).remarks([path.name for path in album.paths])
     except ValueError as error:
         notes.append(str(error))
     if notes:
         say(f"{folder}: {'; '.join(notes)}")
-    return album
+    if pipeline is not None:
+        say_what_is_cut(pipeline, album.captions)
 
 
 def say_what_is_cut(pipeline: "StableDiffusionPipeline", prompts: Sequence[str]) -> None:

@@ -22,6 +22,7 @@ from lord.cli.options import (
     open_pipeline,
     require_album,
     require_defence,
+    say_notes,
     say_what_is_cut,
 )
 from lord.cli.outputs import require_out
@@ -204,6 +205,8 @@ def evaluate(
     pipeline = open_pipeline(model, device, dtype)
     side = size or native_size(pipeline)
     judged, clean = (open_album(each, side, upscale=upscale) for each in (samples, reference))
+    say_notes(samples, judged, captions=False)
+    say_notes(reference, clean, captions=False)
     with console.status("Measuring …"):
         metrics = measure(pipeline, judged.images, clean.images)
     if as_json:

@@ -199,3 +199,15 @@ def test_transparent_pictures_stay_transparent(model, tmp_path):
         assert image.getpixel((4, 4))[:3] == pytest.approx((90, 60, 30), abs=2)
     manifest = json.loads((tmp_path / "out" / ".lord.json").read_text())
     assert set(manifest["clear"]["files"]) == {"clear.png", "clear.txt"}
+
+
+def test_pictures_of_no_numbers_are_not_written(model, tmp_path, monkeypatch):
+    import torch
+
+    def broken(pipeline, prompt, seeds, *rest):
+        return torch.full((len(seeds), 3, SIZE, SIZE), float("nan"))
+
+    monkeypatch.setattr("lord.models.sample.generate", broken)
+    refused = error("generate", "a", tmp_path / "out", "--count", 1, *model)
+    assert "00000.png: has values that are no finite numbers" in refused
+    assert not (tmp_path / "out").exists()
