@@ -99,16 +99,16 @@ def variation(
     from lord.editing.dataset import variation_sample
     from lord.metrics.clip import load_clip
 
-    album = _open(images, out, caption)
-    if prompts is None:
-        candidates = sorted(set(album.captions))
-    elif not prompts.is_file():
-        raise FileNotFoundError(f"{prompts}: no such file. Give a text file with prompts.")
-    else:
+    candidates: list[str] = []
+    if prompts is not None:
+        if not prompts.is_file():
+            raise FileNotFoundError(f"{prompts}: no such file. Give a text file with prompts.")
         lines = read_text(prompts).splitlines()
         candidates = list(dict.fromkeys(filter(None, map(str.strip, lines))))
-    if not candidates:
-        raise ValueError(f"{prompts}: there is no prompt in it")
+        if not candidates:
+            raise ValueError(f"{prompts}: there is no prompt in it")
+    album = _open(images, out, caption)
+    candidates = candidates or sorted(set(album.captions))
     encoder = load_clip()
     asked = {"task": "variation", "candidates": candidates, "kept": kept}
 
