@@ -1,54 +1,227 @@
-"""Files that are either whole or absent: everything is written beside its target, then renamed."""
+"""Files that are either whole or absent: everything is written beside its target, then renamed.
+
+What is being written lies in a hidden folder that names its process. What a killed process has left
+of that kind goes when another writes in the same place.
+"""
 
 import os
-import tempfile
-from collections.abc import Iterator, Mapping
+import platform
+import secrets
+import shutil
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
+from functools import lru_cache
+from hashlib import blake2b
 from pathlib import Path
 from typing import TYPE_CHECKING
-
-import numpy as np
-from PIL import Image
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+UNFINISHED = f".lord-{blake2b(platform.node().encode(), digest_size=3).hexdigest()}"
+"""How the folders begin in which this machine writes."""
+
+COMMITTED, REMOVED = ".lord-committed", ".removed"
+"""The files of `replacing_together` while they move, and the ending of those that go."""
+
+LOCK = ".lord.lock"
+
 
 @contextmanager
 def replacing(path: str | Path) -> Iterator[Path]:
-    """A temporary path in the target's folder that replaces ``path`` if the block succeeds."""
+    """A temporary path that replaces ``path`` if the block succeeds; its folders are made.
+
+    Raises:
+        OSError: it cannot be written; one line names it. What was there before is kept.
+    """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}-", suffix=path.suffix)
-    os.close(handle)
-    temporary = Path(name)
     try:
-        yield temporary
-        temporary.chmod(0o644)
-        temporary.replace(path)
+        with _unfinished(path.parent) as folder:
+            temporary = folder / path.name
+            temporary.touch()
+            mode = temporary.stat().st_mode  # as the umask says; some writers take another
+            yield temporary
+            temporary.chmod(mode)
+            temporary.replace(path)
+    except OSError as error:
+        raise _unwritten(path, error) from error
+
+
+@contextmanager
+def replacing_together(folder: str | Path, names: Collection[str]) -> Iterator[Path]:
+    """A temporary folder whose files replace those of the same names, all of them or none.
+
+    Files of ``names`` that the block does not write are gone afterwards. If the process dies while
+    the files move, `settle` moves the rest; who reads them calls it first.
+
+    Raises:
+        OSError: they cannot be written; one line names the folder, where all is as it was.
+    """
+    folder = Path(folder)
+    try:
+        with _unfinished(folder) as temporary:
+            yield temporary
+            for name in names:
+                if not (temporary / name).exists():
+                    (temporary / f"{name}{REMOVED}").touch()
+            settle(folder)
+            temporary.replace(folder / COMMITTED)
+        settle(folder)
+    except OSError as error:
+        raise _unwritten(folder, error) from error
+
+
+def settle(folder: str | Path) -> None:
+    """Finish what a `replacing_together` has begun that was killed after it had written all."""
+    committed = Path(folder) / COMMITTED
+    if not committed.is_dir():
+        return
+    for path in committed.iterdir():
+        if path.suffix == REMOVED:
+            (committed.parent / path.stem).unlink(missing_ok=True)
+            path.unlink()
+        else:
+            path.replace(committed.parent / path.name)
+    committed.rmdir()
+
+
+@contextmanager
+def reserved(folder: str | Path) -> Iterator[None]:
+    """Keep other processes that ask for it out of a folder, which is made and can be written to.
+
+    Nothing is left of a folder that was made here and stays empty.
+
+    Raises:
+        ValueError: another process has reserved it.
+        OSError: nothing can be written there; one line names it.
+    """
+    folder = Path(folder)
+    with _made(folder):
+        lock = _locked(folder)
+        try:
+            yield
+        finally:
+            (folder / LOCK).unlink(missing_ok=True)
+            os.close(lock)
+
+
+def require_writable(path: str | Path) -> None:
+    """Find out that a file cannot be written before there is something to write.
+
+    Nothing is left of the attempt.
+
+    Raises:
+        OSError: it cannot be written; one line names it.
+    """
+    path = Path(path)
+    with _made(path.parent):
+        try:
+            with _unfinished(path.parent) as folder:
+                (folder / path.name).write_bytes(b"lord")
+        except OSError as error:
+            raise _unwritten(path, error) from error
+
+
+@contextmanager
+def _made(folder: Path) -> Iterator[None]:
+    """Make a folder and those above it; those that are empty afterwards go again."""
+    missing: list[Path] = []
+    try:
+        missing = [path for path in (folder, *folder.parents) if not path.exists()]
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise _unwritten(folder, error) from error
+    try:
+        yield
     finally:
-        temporary.unlink(missing_ok=True)
+        for path in missing:
+            if any(path.iterdir()):
+                break
+            path.rmdir()
+
+
+def _locked(folder: Path) -> int:
+    """The open lock file of a folder, written to and locked."""
+    from filelock import lock_descriptor
+
+    lock = -1
+    try:
+        lock = os.open(folder / LOCK, os.O_CREAT | os.O_RDWR, 0o666)
+        # A file that is gone is that of a process about to end.
+        if lock_descriptor(lock, blocking=False) and os.fstat(lock).st_nlink:
+            os.write(lock, b"lord")
+            return lock
+    except OSError as error:
+        if lock >= 0:
+            os.close(lock)
+        raise _unwritten(folder, error) from error
+    os.close(lock)
+    raise ValueError(
+        f"{folder}: another command is writing there. Let it end, or give another folder."
+    )
+
+
+@contextmanager
+def _unfinished(parent: Path) -> Iterator[Path]:
+    parent.mkdir(parents=True, exist_ok=True)
+    _sweep(parent.absolute())
+    folder = parent / f"{UNFINISHED}-{os.getpid()}-{secrets.token_hex(4)}"
+    folder.mkdir()
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@lru_cache(maxsize=1024)
+def _sweep(folder: Path) -> None:
+    """Remove what killed processes have left, once per process."""
+    for path in folder.glob(f"{UNFINISHED}-*-*"):
+        owner = path.name.split("-")[2]
+        if owner.isdecimal() and not _runs(int(owner)):
+            shutil.rmtree(path, ignore_errors=True)
+
+
+def _runs(process: int) -> bool:
+    if os.name != "posix":
+        return True  # no way to ask that does no harm
+    try:
+        os.kill(process, 0)  # asks whether there is such a process
+    except PermissionError:
+        return True
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def _unwritten(path: Path, error: OSError) -> OSError:
+    first = error
+    while isinstance(first.__cause__, OSError):  # the inner of two that write in one another
+        first = first.__cause__
+    return OSError(f"{path}: cannot be written ({first.strerror or first}); what was there is kept")
+
+
+def write_bytes(path: str | Path, content: bytes) -> None:
+    """Write bytes atomically."""
+    with replacing(path) as temporary:
+        temporary.write_bytes(content)
 
 
 def write_text(path: str | Path, text: str) -> None:
     """Write UTF-8 text atomically."""
-    with replacing(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+    write_bytes(path, text.encode())
 
 
 def save_tensors(
     tensors: "Mapping[str, Tensor]", path: str | Path, metadata: Mapping[str, str] | None = None
 ) -> None:
     """Write a safetensors file atomically."""
+    from safetensors import SafetensorError
     from safetensors.torch import save_file
 
     contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     with replacing(path) as temporary:
-        save_file(contiguous, temporary, metadata=dict(metadata or {}))
-
-
-def save_png(image: "Tensor", path: str | Path) -> None:
-    """Write one image, shape (3, H, W) in [0, 1], as an 8-bit RGB PNG."""
-    array = (image.detach().cpu().clamp(0, 1) * 255).round().permute(1, 2, 0).numpy()
-    with replacing(path) as temporary:
-        Image.fromarray(array.astype(np.uint8)).save(temporary, format="PNG", optimize=True)
+        try:
+            save_file(contiguous, temporary, metadata=dict(metadata or {}))
+        except SafetensorError as error:  # its name for a full disk
+            raise OSError(str(error)) from error

@@ -19,6 +19,11 @@ Item = TypeVar("Item")
 console = Console(stderr=True)
 
 
+def say(text: str, style: str | None = None) -> None:
+    """Print a line as it is, whatever brackets or numbers are in it."""
+    console.print(text, style=style, markup=False, highlight=False, soft_wrap=True)
+
+
 def track(
     items: Iterable[Item], description: str, total: int | None = None, completed: int = 0
 ) -> Iterator[Item]:

@@ -25,8 +25,8 @@ from lord.attacks.objectives import OBJECTIVES, Target, advdm, make_draw
 from lord.attacks.settings import COMPONENT, PATTERN, AttackSettings
 from lord.attacks.surrogates import victims
 from lord.attacks.transformations import transform
-from lord.data.folder import read_image
 from lord.data.pattern import target_pattern
+from lord.data.picture import read_image
 from lord.models.diffusion import check_predicts_noise
 from lord.models.pipeline import check_images, encode_images, encode_prompts, pad
 from lord.names import TARGETED

@@ -9,7 +9,8 @@ from rich.console import Console
 from rich.table import Table
 
 from lord.backdoors.settings import LEAST_CLEAN, SUSPECTED, ReversionSettings
-from lord.cli.options import Device, open_ddpm, require_out
+from lord.cli.options import Device, open_ddpm
+from lord.cli.outputs import require_out
 from lord.cli.settings import options_from
 from lord.progress import console
 
@@ -212,7 +213,8 @@ def _reversed(
 
 
 def _save(found: "Reversion", known: "CleanModels", out: Path) -> None:
-    from lord.files import save_png, save_tensors, write_text
+    from lord.data.picture import save_png
+    from lord.files import save_tensors, write_text
 
     save_tensors({"mu": found.mu, "gamma": found.gamma}, out / TRIGGER)
     shown = found.mu[:3] if len(found.mu) >= 3 else found.mu[:1].expand(3, -1, -1)

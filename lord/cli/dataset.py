@@ -1,14 +1,14 @@
 """Commands that make data sets for editing out of a folder of images."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from lord.cli.manifest import Manifest, digest, request_of
-from lord.cli.options import Caption, Originals, Seed, require_folders
-from lord.progress import console
+from lord.cli.options import Caption, Originals, Seed, open_album, require_folders, say_notes
+from lord.progress import say
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from lord.editing.dataset import Sample
 
 app = typer.Typer(no_args_is_help=True)
+
+SHARED = "."
+"""The name, in the manifest, of the files about all rows."""
 
 Out = Annotated[Path, typer.Argument(help="Folder for the data set.")]
 
@@ -49,7 +52,8 @@ def inpainting(
     from lord.editing.dataset import inpainting_sample
 
     album = _open(images, out, caption)
-    _make(album, out, seed, {"task": "inpainting"}, inpainting_sample)
+    columns = ("image", "mask", "corrupted")
+    _make(album, out, seed, {"task": "inpainting"}, columns, inpainting_sample)
 
 
 @app.command(name="super-resolution", no_args_is_help=True)
@@ -67,7 +71,8 @@ def super_resolution(
         return low_resolution_sample(image, prompt, number, factor)
 
     album = _open(images, out, caption)
-    _make(album, out, seed, {"task": "super-resolution", "factor": factor}, make)
+    asked = {"task": "super-resolution", "factor": factor}
+    _make(album, out, seed, asked, ("image", "low_resolution"), make)
 
 
 @app.command(no_args_is_help=True)
@@ -90,34 +95,35 @@ def variation(
     The CLIP that comes with the package ranks them; it knows portraits and landscapes as they are
     rendered here.
     """
+    from lord.data.captions import read_text
     from lord.editing.dataset import variation_sample
     from lord.metrics.clip import load_clip
 
-    album = _open(images, out, caption)
-    if prompts is None:
-        candidates = sorted(set(album.captions))
-    elif not prompts.is_file():
-        raise FileNotFoundError(f"{prompts}: no such file. Give a text file with prompts.")
-    else:
-        lines = prompts.read_text(encoding="utf-8").splitlines()
+    candidates: list[str] = []
+    if prompts is not None:
+        if not prompts.is_file():
+            raise FileNotFoundError(f"{prompts}: no such file. Give a text file with prompts.")
+        lines = read_text(prompts).splitlines()
         candidates = list(dict.fromkeys(filter(None, map(str.strip, lines))))
-    if not candidates:
-        raise ValueError(f"{prompts}: there is no prompt in it")
+        if not candidates:
+            raise ValueError(f"{prompts}: there is no prompt in it")
+    album = _open(images, out, caption)
+    candidates = candidates or sorted(set(album.captions))
     encoder = load_clip()
     asked = {"task": "variation", "candidates": candidates, "kept": kept}
 
     def make(image: "Tensor", prompt: str, number: int) -> "Sample":
         return variation_sample(image, encoder, candidates, kept)
 
-    _make(album, out, seed, asked, make)
+    _make(album, out, seed, asked, ("image",), make)
 
 
 def _open(images: Path, out: Path, caption: str) -> "ImageSet":
     """The images of a folder in their own sizes, once what cannot be done is refused."""
     require_folders(images, out)
-    from lord.data.folder import load_originals
-
-    return load_originals(images, caption)
+    album = open_album(images, None, caption)
+    say_notes(images, album)
+    return album
 
 
 def _make(
@@ -125,10 +131,11 @@ def _make(
     out: Path,
     seed: int,
     asked: dict,
+    columns: Sequence[str],
     make: "Callable[[Tensor, str, int], Sample]",
 ) -> None:
     """Make the rows that are missing, then the files about all of them."""
-    from lord.editing.dataset import SHEET, SPLIT, finish, save_sample
+    from lord.editing.dataset import METADATA, SHEET, SPLIT, row_files, row_path, shared_files
     from lord.seeding import derive_seed
 
     names = [path.stem for path in album.paths]
@@ -136,12 +143,14 @@ def _make(
         request_of(asked | {"seed": seed, "caption": text, "image": digest(path.read_bytes())})
         for path, text in zip(album.paths, album.captions, strict=True)
     ]
-    manifest = Manifest(out / SPLIT / "image")
+    manifest = Manifest(out, asked | {"seed": seed})
+    pictures = [f"{SPLIT}/{column}/{name}.png" for column in columns for name in names]
+    shared = [f"{SPLIT}/{METADATA}", SHEET]
+    manifest.require_own([*pictures, *map(row_path, names), *shared])
+    manifest.require_alone([*names, SHARED])
     for rows in manifest.missing(names, requests, 1):
         (name,), (text,) = names[rows], album.captions[rows]
-        manifest.forget([name])
         sample = make(album.images[rows.start], text, derive_seed(seed, name))
-        save_sample(sample, name, out)
-        manifest.add([name], requests[rows], [{}])
-    finish(names, out)
-    console.print(f"A data set of {len(names)} rows is in {out}, shown in {out / SHEET}")
+        manifest.put([name], requests[rows], [row_files(sample, name)])
+    manifest.put([SHARED], [request_of({"rows": requests})], [shared_files(names, out)])
+    say(f"A data set of {len(names)} rows is in {out}, shown in {out / SHEET}")

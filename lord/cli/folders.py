@@ -6,11 +6,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rich.markup import escape
 from rich.table import Table
 
 from lord.attacks.settings import PATTERN, AttackSettings
-from lord.cli.manifest import Manifest, digest, digest_files, identity_of, request_of
-from lord.progress import track
+from lord.cli.manifest import Manifest, digest, digest_files, identity_of, request_of, shorten
+from lord.progress import say, track
 
 if TYPE_CHECKING:
     from diffusers import StableDiffusionPipeline
@@ -41,7 +42,8 @@ def attack_folder(
     Raises:
         ValueError: an image is larger than ``side`` and the budget is one of a whole image (l2).
     """
-    from lord.data.folder import save_images
+    from lord.data.folder import files_of
+    from lord.data.picture import decode_picture
 
     names = [path.stem for path in album.paths]
     for name, image in zip(names, album.images, strict=True):
@@ -50,16 +52,11 @@ def attack_folder(
                 f"{name}: larger than the model's images, {side} pixels, so that an l2 budget for "
                 "all of it cannot be kept; give --size"
             )
-    target = None if settings.target in (None, PATTERN) else digest_files(Path(settings.target))
-    common = identity_of(pipeline) | {
-        "settings": settings.model_dump(),
-        "target": target,
-        "seed": seed,
-        "side": side,
-    }
+    common = attack_request(pipeline, side, settings, seed)
     # The surrogate learns from all images together.
     requests = album_requests(album, common, settings.together)
-    manifest = Manifest(out)
+    manifest = Manifest(out, common)
+    manifest.require_alone(names)
     for rows in manifest.missing(names, requests, len(album) if settings.together else batch_size):
         clean, captions = list(album.images[rows]), album.captions[rows]
         began = time.perf_counter()
@@ -67,16 +64,36 @@ def attack_folder(
             pipeline, clean, captions, names[rows], side, settings, seed, batch_size
         )
         seconds = (time.perf_counter() - began) / len(clean)
-        manifest.forget(names[rows])
-        numbers = []
-        for before, after, name, text in zip(clean, attacked, names[rows], captions, strict=True):
-            save_images(after[None], out, [name], [text])
+        files, numbers = [], []
+        for k, (before, after) in enumerate(zip(clean, attacked, strict=True), rows.start):
+            files.append(files_of(names[k], after, album.captions[k], album.alpha(k)))
+            saved = decode_picture(files[-1][f"{names[k]}.png"], names[k]).image
             measured = measure_change(
-                pipeline, before, after, text, side, settings.norm, batch_size
+                pipeline, before, saved, album.captions[k], side, settings.norm, batch_size
             )
             numbers.append(measured | {"seconds": seconds})
-        manifest.add(names[rows], requests[rows], numbers)
+        manifest.put(names[rows], requests[rows], files, numbers)
+    say_companions(manifest, names)
     return {name: manifest.entries[name] for name in names}
+
+
+def attack_request(
+    pipeline: "StableDiffusionPipeline", side: int, settings: AttackSettings, seed: int
+) -> dict[str, Any]:
+    """What an attacked image depends on beside itself and its caption."""
+    target = None if settings.target in (None, PATTERN) else digest_files(Path(settings.target))
+    return identity_of(pipeline) | {
+        "settings": settings.model_dump(),
+        "target": target,
+        "seed": seed,
+        "side": side,
+    }
+
+
+def say_companions(manifest: Manifest, names: Sequence[str]) -> None:
+    """Say which images of earlier runs are in a folder beside those that were asked for."""
+    if others := manifest.companions(names):
+        say(f"{manifest.folder}: holds {len(others)} more, asked for before: {shorten(others)}")
 
 
 def album_requests(album: "ImageSet", common: dict[str, Any], together: bool) -> list[str]:
@@ -85,7 +102,11 @@ def album_requests(album: "ImageSet", common: dict[str, Any], together: bool) ->
     Args:
         together: whether it depends on all the other images, too.
     """
-    contents = [digest(image.numpy().tobytes()) for image in album.images]
+    contents = []
+    for row, image in enumerate(album.images):
+        alpha = album.alpha(row)
+        opacity = b"" if alpha is None else alpha.numpy().tobytes()
+        contents.append(digest(image.numpy().tobytes() + opacity))
     common = common | {"companions": sorted(contents) if together else None}
     return [
         request_of(common | {"image": content, "caption": caption})
@@ -185,7 +206,7 @@ def attack_table(entries: dict[str, dict[str, Any]], norm: str = "linf") -> Tabl
         eps, ssim, before, after, seconds = (entry[column] for column in columns)
         losses = (f"{before:.4f}", f"{after:.4f}")
         used = f"{eps * 255:.1f}/255" if norm == "linf" else f"{eps:.2f}"
-        table.add_row(name, used, f"{ssim:.3f}", *losses, f"{seconds:.1f}")
+        table.add_row(escape(name), used, f"{ssim:.3f}", *losses, f"{seconds:.1f}")
     return table
 
 

@@ -6,11 +6,18 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from lord.attacks.settings import PATTERN, PUBLISHED, AttackSettings
-from lord.cli.folders import album_requests, attack_folder, attack_table, scores_of
-from lord.cli.manifest import Manifest, identity_of
+from lord.cli.folders import (
+    album_requests,
+    attack_folder,
+    attack_table,
+    say_companions,
+    scores_of,
+)
+from lord.cli.manifest import Manifest, identity_of, image_files, request_of
 from lord.cli.options import (
     MODEL_PANEL,
     Caption,
@@ -22,18 +29,21 @@ from lord.cli.options import (
     Purifier,
     Seed,
     Size,
+    Upscale,
     native_size,
+    open_album,
     open_ddpm,
     open_pipeline,
     parse_number,
     require_album,
     require_defence,
     require_folders,
-    require_out,
+    say_notes,
 )
+from lord.cli.outputs import require_out
 from lord.cli.settings import options_from
 from lord.names import IN_PIXELS
-from lord.progress import console, track
+from lord.progress import say, track
 
 if TYPE_CHECKING:
     from diffusers import DDPMPipeline, StableDiffusionPipeline
@@ -53,7 +63,7 @@ AS_PUBLISHED = {name: "as published" for settings in PUBLISHED.values() for name
 def render(
     out: Annotated[Path, typer.Argument(help="Folder for the pictures and their captions.")],
     domain: Annotated[Domain, typer.Option(help="What to show.")] = "portraits",
-    count: Annotated[int, typer.Option(min=1, help="How many pictures.")] = 16,
+    count: Annotated[int, typer.Option(min=1, max=1_000_000, help="How many pictures.")] = 16,
     subject: Annotated[
         int | None,
         typer.Option(
@@ -85,14 +95,26 @@ def render(
     lord render reference --subject 0 --references --count 256
     ```
     """
+    if references and subject is None:
+        raise ValueError("--references: give the --subject they should show")
     require_out(out)
-    from lord.data.folder import save_images
+    from lord.data.folder import files_of
     from lord.data.subjects import Subject, sample_domain
     from lord.seeding import derive_seed
 
+    asked = {
+        "domain": domain,
+        "subject": subject,
+        "references": references,
+        "split": split,
+        "size": size,
+        "seed": seed,
+    }
+    names = [f"{'reference' if references else 'picture'}-{k:05d}" for k in range(count)]
+    manifest = Manifest(out, {"rendered": asked})
+    manifest.require_own(image_files(names))
+    manifest.require_alone(names)
     if subject is None:
-        if references:
-            raise ValueError("--references: give the --subject they should show")
         numbers = [derive_seed("render", seed, k) for k in range(count)]
         batch = sample_domain(domain, split, numbers, size)
         captions = batch.captions
@@ -100,10 +122,13 @@ def render(
         shown = Subject(domain, split, subject)
         batch = (shown.references if references else shown.photographs)(count, size)
         captions = [shown.prompt] * count
-    kind = "reference" if references else "picture"
-    for k in track(range(count), "saving"):
-        save_images(batch.images[k : k + 1], out, [f"{kind}-{k:05d}"], captions[k : k + 1])
-    console.print(f"{count} pictures with captions are in {out}")
+    requests = [request_of({"rendered": asked, "number": k}) for k in range(count)]
+    for start in track(range(0, count, 64), "saving"):
+        few = range(start, min(start + 64, count))
+        files = [files_of(names[k], batch.images[k], captions[k]) for k in few]
+        manifest.put([names[k] for k in few], [requests[k] for k in few], files)
+    say(f"{count} pictures with captions are in {out}")
+    say_companions(manifest, names)
 
 
 @options_from(
@@ -125,6 +150,7 @@ def attack(
             show_default="as they are",
         ),
     ] = None,
+    upscale: Upscale = False,
     seed: Seed = 0,
     batch_size: Annotated[
         int, typer.Option(min=1, help="Images attacked at a time: memory and speed.")
@@ -138,6 +164,9 @@ def attack(
     Writes each as PNG in its own size, with its caption. The change stays within --eps. What is
     larger than the model's images is attacked part by part; a LoRA that is to fail has to see the
     pictures at this scale. With --size, pictures are cut to a square and scaled first.
+
+    Transparent pictures keep their transparency; what is attacked is how they look on white. The
+    folder is this command's own: pictures that it did not write there are never replaced.
 
     Run again, the command goes on with the first batch of which something is missing. An attack
     whose surrogate learns all images together, as ace with more than one round, starts over.
@@ -156,12 +185,15 @@ def attack(
     ```
     """
     require_folders(images, out)
-    from lord.data.folder import load_folder, load_originals, read_image
+    from lord.data.folder import list_images
+    from lord.data.picture import read_image
 
+    Manifest(out).require_own(image_files(path.stem for path in list_images(images)))
     if settings.target not in (None, PATTERN):
         read_image(settings.target, (1, 1))  # a missing one is found before a model is loaded
-    album = load_folder(images, size, caption) if size else load_originals(images, caption)
+    album = open_album(images, size, caption, upscale)
     pipeline = open_pipeline(model, device, dtype)
+    say_notes(images, album, pipeline)
     if settings.component:
         from lord.models.components import select
 
@@ -191,6 +223,7 @@ def purify(
             show_default="the model's own; in pixels, as they are",
         ),
     ] = None,
+    upscale: Upscale = False,
     seed: Seed = 0,
     batch_size: Annotated[
         int, typer.Option(min=1, help="Images purified at a time: memory and speed.")
@@ -231,30 +264,35 @@ def purify(
         raise ValueError(f"--model, --dtype: {method} uses --pixel-model, in single precision")
     if pixel_model and not in_pixels:
         raise ValueError(f"--pixel-model: {method} uses --model")
-    from lord.data.folder import load_folder, load_originals, save_images
+    from lord.data.folder import files_of, list_images
     from lord.purifiers.methods import TOGETHER
     from lord.seeding import derive_seed
 
+    Manifest(out).require_own(image_files(path.stem for path in list_images(images)))
     if in_pixels:
         pipeline, side = open_ddpm(pixel_model or "embedded", device), size
     else:
         pipeline = open_pipeline(model, device, dtype)
         side = size or native_size(pipeline)
-    album = load_folder(images, side, caption) if side else load_originals(images, caption)
+    album = open_album(images, side, caption, upscale)
+    say_notes(images, album, None if in_pixels else pipeline, captions=not in_pixels)
     names = [path.stem for path in album.paths]
     together = method in TOGETHER
     common = identity_of(pipeline) | {"method": method, "seed": seed}
     requests = album_requests(album, common, together)
-    manifest = Manifest(out)
+    manifest = Manifest(out, common)
+    manifest.require_alone(names)
     for rows in manifest.missing(names, requests, len(album) if together else batch_size):
         captions = album.captions[rows]
         seeds = [derive_seed(seed, name) for name in names[rows]]
         clean = _purified(pipeline, album.images[rows], captions, seeds, method, batch_size)
-        manifest.forget(names[rows])
-        for image, name, text in zip(clean, names[rows], captions, strict=True):
-            save_images(image[None], out, [name], [text])
-        manifest.add(names[rows], requests[rows], [{}] * len(clean))
-    console.print(f"{len(album)} purified pictures with captions are in {out}")
+        files = [
+            files_of(names[k], image, album.captions[k], album.alpha(k))
+            for k, image in enumerate(clean, rows.start)
+        ]
+        manifest.put(names[rows], requests[rows], files)
+    say(f"{len(album)} purified pictures with captions are in {out}")
+    say_companions(manifest, names)
 
 
 def _purified(
@@ -296,6 +334,7 @@ def audit(
     ] = "0.5",  # type: ignore[assignment]
     caption: Caption = "a photograph",
     size: Size = None,
+    upscale: Upscale = False,
     model: Model = "embedded",
     device: Device = None,
     dtype: Dtype = None,
@@ -316,18 +355,18 @@ def audit(
     require_defence(defence)
     import torch
 
-    from lord.data.folder import load_folder
     from lord.defences.audit import load_calibration
     from lord.defences.saved import load_defence
 
     calibration = load_calibration(defence)
     calibration.probability(torch.empty(0), prior)  # finds a bad prior before a model is loaded
     pipeline = open_pipeline(model, device, dtype)
-    album = load_folder(images, size or native_size(pipeline), caption)
+    album = open_album(images, size or native_size(pipeline), caption, upscale)
+    say_notes(images, album, pipeline)
     load_defence(pipeline, defence)
     scores = scores_of(pipeline, album.images, album.captions)
     probabilities = calibration.probability(scores, prior).tolist()
     table = Table("image", "attacked")
     for path, probability in zip(album.paths, probabilities, strict=True):
-        table.add_row(path.name, f"{probability:.0%}")
+        table.add_row(escape(path.name), f"{probability:.0%}")
     Console().print(table)

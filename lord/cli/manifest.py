@@ -1,12 +1,13 @@
 """Folders that fill up image by image, and need not start over.
 
-A hidden file in the folder keeps, for each image, the request it answers and some numbers about it.
-An image that is there and answers the same request is not made again.
+A hidden file in the folder keeps, for each image, the request it answers, checksums of its files
+and some numbers about it. An image that is there unchanged and answers the same request is not made
+again; what is not listed with these contents is never replaced.
 """
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,26 +17,110 @@ if TYPE_CHECKING:
     from diffusers import StableDiffusionPipeline
 
 FILE = ".lord.json"
+SHOWN = 3
+"""So many names a message lists."""
 
 
 class Manifest:
     """What is known of the images in a folder, by name.
 
+    Each entry has the ``group`` of images that were asked for together, the ``request`` that the
+    image answers, and the checksums of its ``files`` by their paths in the folder: several of a
+    file while it is being replaced, so that a killed process leaves nothing unknown.
+
+    Args:
+        common: what all images depend on that the command is asked for.
+
     Raises:
-        ValueError: the hidden file is damaged.
+        ValueError: the hidden file is damaged, or of another version of this program.
     """
 
-    def __init__(self, folder: Path):
+    def __init__(self, folder: Path, common: Mapping[str, Any] | None = None):
         self.folder = folder
         self.path = folder / FILE
+        self.group = request_of(common or {})
         self.entries: dict[str, dict[str, Any]] = {}
         if self.path.is_file():
             try:
                 self.entries = dict(json.loads(self.path.read_text(encoding="utf-8")))
-            except (ValueError, TypeError) as error:
-                raise ValueError(f"{self.path}: damaged; delete it to start over") from error
+                for entry in self.entries.values():
+                    entry["group"], entry["request"], dict(entry["files"])
+            except (ValueError, TypeError, KeyError) as error:
+                raise ValueError(
+                    f"{self.path}: damaged, or of another version; give another folder"
+                ) from error
 
-    def missing(self, names: list[str], requests: list[str], batch_size: int) -> Iterator[slice]:
+    def require_own(self, files: Iterable[str]) -> None:
+        """Before any work, refuse a folder in which files would be lost or mixed up with others.
+
+        Args:
+            files: the paths in the folder of what is to be written.
+
+        Raises:
+            ValueError: some of them, or pictures beside them, are there and not listed, or were
+                changed since.
+        """
+        from lord.data.picture import SUFFIXES
+
+        files = set(files)
+        places = {(self.folder / file).parent for file in files}
+        found = {
+            path.relative_to(self.folder).as_posix()
+            for place in places
+            if place.is_dir()
+            for path in place.iterdir()
+            if path.suffix.lower() in SUFFIXES
+        }
+        found |= {file for file in files if (self.folder / file).exists()}
+        listed = self._listed()
+        strange = sorted(file for file in found if not self._is(file, listed.get(file, ())))
+        if strange:
+            raise ValueError(
+                f"{self.folder}: not written here by this program, or changed since: "
+                f"{shorten(strange)}. Give another folder, or move them away."
+            )
+
+    def require_alone(self, names: Iterable[str]) -> None:
+        """Refuse a folder whose other images would stay, though something else was asked for.
+
+        Args:
+            names: the images that are to be written.
+
+        Raises:
+            ValueError: there are such images.
+        """
+        stale = [name for name in self._others(names) if self._group(name) != self.group]
+        if stale:
+            raise ValueError(
+                f"{self.folder}: holds images that something else was asked for: "
+                f"{shorten(stale)}. Give another folder, or delete them."
+            )
+
+    def companions(self, names: Iterable[str]) -> list[str]:
+        """Further images of the same group, of an earlier run that asked for more or for others."""
+        return [name for name in self._others(names) if self._group(name) == self.group]
+
+    def remarks(self, files: Sequence[str]) -> list[str]:
+        """How a folder, in which these pictures are, differs from what was written there."""
+        if not self.entries:
+            return []
+        listed = self._listed()
+        gone = [file for file in listed if not (self.folder / file).exists()]
+        changed = [
+            file for file, sums in listed.items() if file not in gone and not self._is(file, sums)
+        ]
+        added = [file for file in files if file not in listed]
+        groups = {self._group(name) for name, entry in self.entries.items()}
+        notes = [
+            f"{what} since it was written: {shorten(sorted(names))}"
+            for what, names in (("missing", gone), ("changed", changed), ("added", added))
+            if names
+        ]
+        return notes + ([f"images of {len(groups)} different requests"] if len(groups) > 1 else [])
+
+    def missing(
+        self, names: Sequence[str], requests: Sequence[str], batch_size: int
+    ) -> Iterator[slice]:
         """Go through the batches in which an image is missing or answers another request.
 
         Batches are always the same, so that a resumed run does not differ even in rounding.
@@ -45,26 +130,82 @@ class Manifest:
             if not all(map(self._answers, names[rows], requests[rows])):
                 yield rows
 
-    def forget(self, names: Iterable[str]) -> None:
-        """Forget images that are about to be written anew."""
-        known = [name for name in names if self.entries.pop(name, None)]
-        if known:
-            self._write()
+    def put(
+        self,
+        names: Sequence[str],
+        requests: Sequence[str],
+        files: Sequence[Mapping[str, bytes]],
+        numbers: Sequence[Mapping[str, Any]] | None = None,
+    ) -> None:
+        """Write images and note them.
 
-    def add(self, names: Iterable[str], requests: Iterable[str], numbers: Iterable[dict]) -> None:
-        """Note images that have been written."""
-        for name, request, known in zip(names, requests, numbers, strict=True):
-            self.entries[name] = {"request": request, **known}
+        Args:
+            files: of each image, the contents of its files by path in the folder.
+            numbers: of each image, what else is noted about it.
+
+        Raises:
+            OSError: a file cannot be written.
+        """
+        from lord.files import write_bytes
+
+        sums = [{path: digest(content) for path, content in each.items()} for each in files]
+        known = self._listed()
+        for name, new in zip(names, sums, strict=True):
+            both = {path: [*known.get(path, ()), value] for path, value in new.items()}
+            self.entries[name] = {"group": self.group, "request": None, "files": both}
+        self._write()
+        for each in files:
+            for path, content in each.items():
+                write_bytes(self.folder / path, content)
+        noted = numbers or [{}] * len(names)
+        for name, request, new, about in zip(names, requests, sums, noted, strict=True):
+            final = {path: [value] for path, value in new.items()}
+            self.entries[name] = {"group": self.group, "request": request, "files": final, **about}
         self._write()
 
     def _answers(self, name: str, request: str) -> bool:
-        entry = self.entries.get(name, {})
-        return entry.get("request") == request and (self.folder / f"{name}.png").is_file()
+        entry = self.entries.get(name)
+        if entry is None or entry["request"] != request:
+            return False
+        return all(self._is(file, sums) for file, sums in entry["files"].items())
+
+    def _group(self, name: str) -> str:
+        return self.entries[name]["group"]
+
+    def _others(self, names: Iterable[str]) -> list[str]:
+        """Names of further images of which a file is still there."""
+        names = set(names)
+        return [
+            name
+            for name, entry in self.entries.items()
+            if name not in names and any((self.folder / file).exists() for file in entry["files"])
+        ]
+
+    def _listed(self) -> dict[str, list[str]]:
+        """The checksums of all files."""
+        return {
+            file: sums for entry in self.entries.values() for file, sums in entry["files"].items()
+        }
+
+    def _is(self, file: str, sums: Iterable[str]) -> bool:
+        path = self.folder / file
+        return path.is_file() and digest(path.read_bytes()) in sums
 
     def _write(self) -> None:
         from lord.files import write_text
 
         write_text(self.path, json.dumps(self.entries, indent=1) + "\n")
+
+
+def image_files(names: Iterable[str]) -> list[str]:
+    """The files of images and their captions."""
+    return [f"{name}{suffix}" for name in names for suffix in (".png", ".txt")]
+
+
+def shorten(names: Sequence[str]) -> str:
+    """The first of many names, and how many more there are."""
+    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+    return ", ".join(names[:SHOWN]) + more
 
 
 def digest(content: bytes) -> str:
@@ -73,8 +214,10 @@ def digest(content: bytes) -> str:
 
 
 def digest_files(path: Path) -> str:
-    """Hash a file, or all files of a folder, to a short name."""
-    files = sorted(path.iterdir()) if path.is_dir() else [path]
+    """Hash a file, or all files of a folder that are not hidden, to a short name."""
+    files = [path]
+    if path.is_dir():
+        files = sorted(file for file in path.iterdir() if not file.name.startswith("."))
     return digest(b"".join(file.read_bytes() for file in files if file.is_file()))
 
 

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from lord.attacks.settings import AttackSettings
-from lord.cli.folders import attack_folder, attack_table, scores_of
+from lord.cli.folders import attack_folder, attack_request, attack_table, scores_of
+from lord.cli.manifest import request_of
 from lord.cli.options import (
     FINER,
     Caption,
@@ -16,16 +17,19 @@ from lord.cli.options import (
     Dtype,
     Model,
     Size,
+    Upscale,
     native_size,
+    open_album,
     open_pipeline,
     require_album,
     require_defence,
-    require_out,
+    say_notes,
 )
+from lord.cli.outputs import require_lora_out, require_out
 from lord.cli.provenance import name_of, save_with_note
 from lord.cli.settings import options_from
 from lord.defences.settings import Stage1Settings
-from lord.progress import console
+from lord.progress import console, say
 from lord.training.settings import FinetuneSettings
 
 if TYPE_CHECKING:
@@ -33,6 +37,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from lord.data.folder import ImageSet
+    from lord.defences.audit import Calibration
 
 AUDITABLE = 32
 """So many images a LoRD takes to learn from, or the audit has too few to be calibrated with."""
@@ -66,6 +71,7 @@ def defend(
     settings: Stage1Settings,
     caption: Caption = "a photograph",
     size: Size = None,
+    upscale: Upscale = False,
     model: Model = "embedded",
     device: Device = None,
     dtype: Dtype = None,
@@ -85,29 +91,45 @@ def defend(
     """
     if (images is None) == (domain is None):
         raise ValueError("say what to learn from: either --images FOLDER or --domain portraits")
-    require_out(out)
     if images is not None:
         require_album(images)
+    require_out(out)
     import torch
 
-    from lord.data.folder import load_folder, read_image
+    from lord.data.picture import read_image
     from lord.defences.saved import save_defence
 
     pipeline = open_pipeline(model, device, dtype)
     side = size or native_size(pipeline)
     if images is not None:
-        clean = load_folder(images, side, caption)
+        clean = open_album(images, side, caption, upscale)
+        say_notes(images, clean, pipeline)
     else:
         clean = render_identities(domain, identities, side)
-    work = out / ".work"
-    folder = work / "attacked"
+    # Pictures of another attack, which a killed run has left, are not among these.
+    work, asked = out / ".work", attack_request(pipeline, side, attack, settings.seed)
+    folder = work / f"attacked-{request_of(asked)}"
     entries = attack_folder(pipeline, clean, side, folder, attack, settings.seed, batch_size=16)
     console.print(attack_table(entries))
     attacked = torch.stack([read_image(folder / f"{name}.png", (side, side)) for name in entries])
-    history = learn_defence(pipeline, clean, attacked, settings, out)
-    save_defence(pipeline, out)
-    shutil.rmtree(work)
-    console.print(f"The defence is in {out} ({last_losses(history)})")
+    history, calibration = learn_defence(pipeline, clean, attacked, settings, work)
+    save_defence(pipeline, out, calibration)
+    remove_work(work)
+    say(f"The defence is in {out} ({last_losses(history)})")
+
+
+def remove_work(work: Path) -> None:
+    """Remove what commands of this module have left in their folder of work in progress.
+
+    Whatever else is there stays, and the folder with it.
+    """
+    digits = "[0-9a-f]" * 16
+    for path in work.glob(f"attacked-{digits}"):
+        shutil.rmtree(path)
+    for path in work.glob(f"checkpoint-{digits}.safetensors"):
+        path.unlink()
+    if work.is_dir() and not any(work.iterdir()):
+        work.rmdir()
 
 
 def render_identities(domain: str, count: int, side: int) -> "ImageSet":
@@ -125,14 +147,14 @@ def learn_defence(
     clean: "ImageSet",
     attacked: "Tensor",
     settings: Stage1Settings,
-    out: Path,
-) -> dict[str, list[float]]:
+    work: Path,
+) -> "tuple[dict[str, list[float]], Calibration | None]":
     """Train a defence in a pipeline, and calibrate its audit on pairs that it has not seen.
 
     Returns:
-        The losses, by name.
+        The losses, by name, and the calibration if there were enough images for one.
     """
-    from lord.defences.audit import AUDIT_FILE, calibrate, save_calibration
+    from lord.defences.audit import calibrate
     from lord.defences.stage1 import train_defence
 
     enough = settings.kind == "lord" and len(attacked) >= AUDITABLE
@@ -143,21 +165,20 @@ def learn_defence(
         attacked[:count],
         clean.captions[:count],
         settings,
-        checkpoint=out / ".work" / "checkpoint.safetensors",
+        checkpoint=work / "checkpoint.safetensors",
     )
-    (out / AUDIT_FILE).unlink(missing_ok=True)  # of an earlier defence in this folder
     if enough:
         scores = [
             scores_of(pipeline, images[count:], clean.captions[count:])
             for images in (clean.images, attacked)
         ]
-        save_calibration(calibrate(*scores), out)
-    elif settings.kind == "lord":
+        return history, calibrate(*scores)
+    if settings.kind == "lord":
         console.print(
             f"{len(attacked)} images are too few to hold some back: `lord audit`, which takes "
             f"{AUDITABLE}, will not work with this defence"
         )
-    return history
+    return history, None
 
 
 @options_from(FinetuneSettings, "settings", finer=FinetuneSettings.model_fields.keys() - MAIN)
@@ -181,6 +202,7 @@ def finetune(
     settings: FinetuneSettings,
     caption: Caption = "a photograph",
     size: Size = None,
+    upscale: Upscale = False,
     model: Model = "embedded",
     device: Device = None,
     dtype: Dtype = None,
@@ -204,18 +226,18 @@ def finetune(
             require_album(folder)
     if defence is not None:
         require_defence(defence)
-    if out.suffix != ".safetensors" or out.is_dir():
-        raise ValueError(f"{out}: the LoRA is a file, and its name must end in .safetensors")
     if (prior is None) != (settings.prior_weight == 0):
         raise ValueError("--prior and --prior-weight: give both, or neither")
+    work = require_lora_out(out)
     from lord.api import fine_tune
-    from lord.data.folder import load_folder
 
     pipeline = open_pipeline(model, device, dtype)
     side = size or native_size(pipeline)
-    album = load_folder(images, side, caption)
-    of_class = load_folder(prior, side, caption) if prior else None
-    work = out.with_name(f".{out.stem}.work")
+    album = open_album(images, side, caption, upscale)
+    of_class = open_album(prior, side, caption, upscale) if prior else None
+    say_notes(images, album, pipeline)
+    if prior:
+        say_notes(prior, of_class, pipeline)
     note = name_of(defence)
     history = fine_tune(
         pipeline,
@@ -227,8 +249,8 @@ def finetune(
         checkpoint=work / "checkpoint.safetensors",
     )
     save_with_note(pipeline, out, note)
-    shutil.rmtree(work, ignore_errors=True)
-    console.print(f"The LoRA is in {out} ({last_losses(history)})")
+    remove_work(work)
+    say(f"The LoRA is in {out} ({last_losses(history)})")
 
 
 def last_losses(history: dict[str, list[float]]) -> str:

@@ -1,16 +1,23 @@
 """Options and arguments that several commands share, and the values behind them."""
 
+import math
+from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from lord.cli.manifest import Manifest, shorten
+from lord.cli.outputs import require_out
+from lord.data.captions import DEFAULT_CAPTION
 from lord.names import DOMAINS, PURIFIERS
-from lord.progress import console
+from lord.progress import console, say
 
 if TYPE_CHECKING:
     from diffusers import DDPMPipeline, StableDiffusionPipeline
+
+    from lord.data.folder import ImageSet
 
 MODEL_PANEL = "Model"
 FINER = "Finer settings"
@@ -47,21 +54,27 @@ Size = Annotated[
         show_default="the model's own",
     ),
 ]
+Upscale = Annotated[
+    bool, typer.Option("--upscale", help="Enlarge images that are smaller, instead of refusing.")
+]
 Domain = Literal[DOMAINS]
 Purifier = Literal[(*PURIFIERS,)]
 Originals = Annotated[Path, typer.Argument(help="Folder of images, captions in .txt files.")]
 Seed = Annotated[int, typer.Option(help="The same seed gives the same result.")]
 Caption = Annotated[
-    str, typer.Option(help="The caption of images that have no .txt file beside them.")
+    str, typer.Option(help="The caption of images that have none, in a .txt file or otherwise.")
 ]
 
 
 def parse_number(text: str | float) -> float:
-    """A number, also written as a fraction such as ``8/255``."""
+    """A finite number, also written as a fraction such as ``8/255``."""
     try:
-        return float(Fraction(str(text).strip()))
-    except (ValueError, ZeroDivisionError):
-        raise typer.BadParameter(f"{text!r} is not a number such as 0.03 or 8/255.") from None
+        number = float(Fraction(str(text).strip()))
+    except (ValueError, ZeroDivisionError, OverflowError):
+        number = math.nan
+    if not math.isfinite(number):
+        raise typer.BadParameter(f"{text!r} is not a number such as 0.03 or 8/255.")
+    return number
 
 
 def require_folders(images: Path, out: Path) -> None:
@@ -69,12 +82,14 @@ def require_folders(images: Path, out: Path) -> None:
 
     Raises:
         FileNotFoundError: there is no folder ``images``.
-        ValueError: it holds no images, or two of one name; ``out`` is the same folder, or a file.
+        ValueError: it holds no images, or two of one name; ``out`` is the same folder, or a file,
+            or in use.
+        OSError: nothing can be written to ``out``.
     """
     require_album(images)
-    require_out(out)
     if out.resolve() == images.resolve():
         raise ValueError(f"{out}: give another folder than that of the originals")
+    require_out(out)
 
 
 def require_album(folder: Path) -> None:
@@ -86,19 +101,65 @@ def require_album(folder: Path) -> None:
     """
     from lord.data.folder import list_images
 
-    names = [path.stem for path in list_images(folder)]
-    if twice := sorted({name for name in names if names.count(name) > 1}):
-        raise ValueError(f"{folder / twice[0]}: several images have this name; rename them")
+    list_images(folder)
 
 
-def require_out(folder: Path) -> None:
-    """Find out that nothing can be written to a folder before there is something to write.
+def open_album(
+    folder: Path, size: int | None, caption: str = DEFAULT_CAPTION, upscale: bool = False
+) -> "ImageSet":
+    """The images of a folder.
+
+    Args:
+        size: their side; None to keep the size of each.
+        caption: of images that have none.
 
     Raises:
-        ValueError: it is a file.
+        FileNotFoundError, ValueError: see `lord.data.folder.load_folder`.
     """
-    if folder.exists() and not folder.is_dir():
-        raise ValueError(f"{folder}: is a file; give a folder")
+    from lord.data.folder import load_folder, load_originals
+
+    if size:
+        return load_folder(folder, size, caption, upscale)
+    return load_originals(folder, caption)
+
+
+def say_notes(
+    folder: Path,
+    album: "ImageSet",
+    pipeline: "StableDiffusionPipeline | None" = None,
+    captions: bool = True,
+) -> None:
+    """Say in one line what about the images of a folder may surprise.
+
+    Args:
+        pipeline: the model that is to read the captions; what it cannot see of them is said, too.
+        captions: whether they matter.
+    """
+    notes = [*album.notes, *(album.caption_notes if captions else [])]
+    try:
+        notes += Manifest(folder).remarks([path.name for path in album.paths])
+    except ValueError as error:
+        notes.append(str(error))
+    if notes:
+        say(f"{folder}: {'; '.join(notes)}")
+    if pipeline is not None:
+        say_what_is_cut(pipeline, album.captions)
+
+
+def say_what_is_cut(pipeline: "StableDiffusionPipeline", prompts: Sequence[str]) -> None:
+    """Say which words of prompts the text encoder of a model does not see."""
+    tokenizer, cut = pipeline.tokenizer, []
+    for prompt in dict.fromkeys(prompts):
+        tokens = tokenizer(prompt, truncation=False, verbose=False).input_ids
+        if len(tokens) > tokenizer.model_max_length:
+            # The last token says that the prompt ends; it is kept.
+            lost = tokenizer.decode(tokens[tokenizer.model_max_length - 1 : -1])
+            cut.append(f"{prompt[:40]!r} without its end, {lost.strip()!r}")
+    if cut:
+        say(
+            f"{len(cut)} of the prompts are longer than the {tokenizer.model_max_length} tokens "
+            f"that the model reads: it sees {shorten(cut)}"
+        )
 
 
 def require_defence(folder: Path) -> None:
@@ -107,6 +168,9 @@ def require_defence(folder: Path) -> None:
     Raises:
         FileNotFoundError: there is no such folder, or no defence in it.
     """
+    from lord.files import settle
+
+    settle(folder)  # a defence whose writing was killed at the end
     for path in (folder / "adapter_model.safetensors", folder / "adapter_config.json"):
         if not path.is_file():
             raise FileNotFoundError(

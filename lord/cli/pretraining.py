@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from lord.cli.options import require_out
+from lord.cli.outputs import require_out
 from lord.progress import console
 
 if TYPE_CHECKING:

@@ -9,21 +9,26 @@ from pydantic import BaseModel, Field
 from rich.console import Console
 from rich.table import Table
 
-from lord.cli.manifest import Manifest, digest_files, identity_of, request_of
+from lord.cli.folders import say_companions
+from lord.cli.manifest import Manifest, digest_files, identity_of, image_files, request_of
 from lord.cli.options import (
     Device,
     Dtype,
     Model,
     Size,
+    Upscale,
     native_size,
+    open_album,
     open_pipeline,
     require_album,
     require_defence,
-    require_out,
+    say_notes,
+    say_what_is_cut,
 )
+from lord.cli.outputs import require_out
 from lord.cli.provenance import check_note
 from lord.cli.settings import options_from
-from lord.progress import console
+from lord.progress import console, say
 
 if TYPE_CHECKING:
     from diffusers import StableDiffusionPipeline
@@ -41,6 +46,7 @@ class Sampling(BaseModel):
     steps: int = Field(25, ge=1, description="steps of the sampler (DDIM)")
     guidance_scale: float = Field(
         3.0,
+        allow_inf_nan=False,
         description="how closely to follow the prompt; 1 is no guidance, Stable Diffusion likes "
         "7.5",
     )
@@ -65,7 +71,7 @@ def generate(
             "merged or merged=NUMBER; kept, of one without a gate."
         ),
     ] = "dropped",
-    count: Annotated[int, typer.Option(min=1, help="How many images.")] = 16,
+    count: Annotated[int, typer.Option(min=1, max=1_000_000, help="How many images.")] = 16,
     seed: Annotated[
         int, typer.Option(min=0, help="Of the first image; each further one has the next.")
     ] = 0,
@@ -90,7 +96,6 @@ def generate(
     --defence defence
     ```
     """
-    require_out(out)
     if defence is not None:
         require_defence(defence)
     elif treatment != "dropped":
@@ -99,11 +104,15 @@ def generate(
         raise FileNotFoundError(f"{lora}: no such file. Give a LoRA from `lord finetune`.")
     if lora is not None and defence is not None and treatment != "dropped":
         check_note(lora, defence)
+    require_out(out)
     from lord.defences.saved import load_defence
     from lord.defences.treatments import apply_treatment
     from lord.training.lora_file import load_lora
 
+    seeds = range(seed, seed + count)
+    Manifest(out).require_own(image_files(map(name_of, seeds)))
     pipeline = open_pipeline(model, device, dtype)
+    say_what_is_cut(pipeline, [prompt])
     if defence is not None:
         load_defence(pipeline, defence)
     if lora is not None:
@@ -117,8 +126,8 @@ def generate(
         "defence": defence and digest_files(defence),
         "treatment": treatment,
     }
-    generate_folder(pipeline, out, range(seed, seed + count), asked, batch_size)
-    console.print(f"{count} images are in {out}")
+    generate_folder(pipeline, out, seeds, asked, batch_size)
+    say(f"{count} images are in {out}")
 
 
 def generate_folder(
@@ -133,14 +142,14 @@ def generate_folder(
     Args:
         asked: what the images depend on beside their seeds.
     """
-    from lord.data.folder import save_images
+    from lord.data.folder import files_of
     from lord.models.sample import generate as sample
 
-    names = [f"{seed:05d}" for seed in seeds]
+    names = [name_of(seed) for seed in seeds]
     requests = [request_of(asked | {"seed": seed}) for seed in seeds]
-    manifest = Manifest(out)
+    manifest = Manifest(out, asked)
+    manifest.require_alone(names)
     for rows in manifest.missing(names, requests, batch_size):
-        manifest.forget(names[rows])  # a picture may answer another request from here on
         images = sample(
             pipeline,
             asked["prompt"],
@@ -149,8 +158,17 @@ def generate_folder(
             asked["guidance_scale"],
             batch_size,
         )
-        save_images(images, out, names[rows], [asked["prompt"]] * len(images))
-        manifest.add(names[rows], requests[rows], ({} for _ in images))
+        files = [
+            files_of(name, image, asked["prompt"])
+            for name, image in zip(names[rows], images, strict=True)
+        ]
+        manifest.put(names[rows], requests[rows], files)
+    say_companions(manifest, names)
+
+
+def name_of(seed: int) -> str:
+    """The name of the image of a seed."""
+    return f"{seed:05d}"
 
 
 def evaluate(
@@ -163,6 +181,7 @@ def evaluate(
         bool, typer.Option("--json", help="Print JSON instead of the table.")
     ] = False,
     size: Size = None,
+    upscale: Upscale = False,
     model: Model = "embedded",
     device: Device = None,
     dtype: Dtype = None,
@@ -182,11 +201,12 @@ def evaluate(
     require_album(samples)
     require_album(reference)
     from lord.api import evaluate as measure
-    from lord.data.folder import load_folder
 
     pipeline = open_pipeline(model, device, dtype)
     side = size or native_size(pipeline)
-    judged, clean = load_folder(samples, side), load_folder(reference, side)
+    judged, clean = (open_album(each, side, upscale=upscale) for each in (samples, reference))
+    say_notes(samples, judged, captions=False)
+    say_notes(reference, clean, captions=False)
     with console.status("Measuring …"):
         metrics = measure(pipeline, judged.images, clean.images)
     if as_json:

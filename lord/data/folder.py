@@ -1,26 +1,28 @@
 """A user's own images: a folder of files, or a Hugging Face data set.
 
-Both give the same `ImageSet`. Images of any size and colour mode become RGB: turned as their EXIF
-orientation says, transparency put on white and, unless they are to keep their size, the largest
-centred square cut out and resized. Everything is read before anything else starts, so a bad file is
-found at once.
+Both give the same `ImageSet`, of pictures as `lord.data.picture` reads them; unless they are to
+keep their size, the largest centred square is cut out and resized. Everything is read before
+anything else starts, so a bad file is found at once.
 """
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from PIL import Image, ImageOps
 from torch import Tensor
 
-from lord.files import save_png, write_text
+from lord.data.captions import DEFAULT_CAPTION, Captions, is_caption, read_captions
+from lord.data.picture import SUFFIXES, Picture, decode_picture, png_bytes, read_picture
+from lord.files import write_bytes
 
-DEFAULT_CAPTION = "a photograph"
 SMALLEST = 16
 """Fewest pixels of a side of an image that is kept in its own size."""
+
+JUNK = frozenset({"thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r"})
+"""What file managers leave in folders, in lower case; hidden files are passed over anyway."""
 
 
 @dataclass(frozen=True)
@@ -29,34 +31,88 @@ class ImageSet:
 
     Images of different sizes are a sequence of N, each of shape (3, H, W). The path of an item of a
     data set is a name made from its split and row.
+
+    Attributes:
+        alphas: the opacity of each, (H, W) in [0, 1], or None; empty where all are opaque.
+        notes: what happened to the images that may surprise, each a part of a sentence.
+        caption_notes: the same of the captions.
     """
 
     images: Tensor | Sequence[Tensor]
     captions: list[str]
     paths: list[Path]
+    alphas: Sequence[Tensor | None] = ()
+    notes: list[str] = field(default_factory=list)
+    caption_notes: list[str] = field(default_factory=list)
 
     def __len__(self) -> int:
         return len(self.paths)
 
+    def alpha(self, row: int) -> Tensor | None:
+        """The opacity of one image, None if it is opaque."""
+        return self.alphas[row] if self.alphas else None
 
-def load_folder(folder: str | Path, size: int, default_caption: str = DEFAULT_CAPTION) -> ImageSet:
+
+def load_folder(
+    folder: str | Path,
+    size: int,
+    default_caption: str = DEFAULT_CAPTION,
+    upscale: bool = False,
+) -> ImageSet:
     """Read every image of a folder, in the order of their names.
 
-    The caption of ``rose.jpg`` is the text of ``rose.txt`` beside it, else ``default_caption``.
-    Hidden files and subfolders are left out.
+    Captions are as `lord.data.captions` finds them, else ``default_caption``. Hidden files, what
+    file managers leave behind, and subfolders are left out.
+
+    Args:
+        upscale: whether images that are smaller than ``size`` are enlarged.
 
     Raises:
         FileNotFoundError: there is no such folder.
-        ValueError: the folder has no images, or some files are not images, are broken, or are
-            smaller than ``size``; one message names them all.
+        ValueError: the folder has no images, or some files are not images, are broken, are smaller
+            than ``size``, or share a name; one message names them all.
     """
-
-    def read(path: Path) -> tuple[Tensor, str]:
-        return read_image(path, (size, size)), _caption_of(path, default_caption)
-
     paths = list_images(folder)
-    images, captions = zip(*_each(read, paths), strict=True)
-    return ImageSet(torch.stack(images), list(captions), paths)
+    pictures, captions = _read_all(
+        folder, paths, lambda path: _read_file(path, (size, size), upscale), default_caption
+    )
+    return ImageSet(
+        torch.stack([picture.image for picture in pictures]),
+        captions.texts,
+        paths,
+        [picture.alpha for picture in pictures],
+        _notes(folder, [picture.remarks for picture in pictures]),
+        _caption_notes(captions),
+    )
+
+
+def _read_file(path: Path, size: tuple[int, int] | None, upscale: bool = False) -> Picture:
+    if not path.is_file():
+        kind = "a folder" if path.is_dir() else "no file, or a link to none"
+        raise ValueError(f"{path}: {kind}, in spite of its name. Remove or rename it.")
+    return read_picture(path, size, upscale)
+
+
+def _read_all(
+    folder: str | Path, paths: list[Path], read: Callable[[Path], Any], default_caption: str
+) -> tuple[list[Any], Captions]:
+    """What is read of every image of a folder, and the captions.
+
+    Raises:
+        ValueError: some could not be read; one message names them all.
+    """
+    found, problems, captions = [], [], None
+    try:
+        found = _each(read, paths)
+    except ValueError as error:
+        problems.append(str(error))
+    try:
+        captions = read_captions(Path(folder), paths, default_caption)
+    except ValueError as error:
+        problems.append(str(error))
+    if problems or captions is None:
+        raise ValueError("\n".join(problems))
+    return found, captions
 
 
 def _each(read: Callable[[Any], Any], sources: Iterable[Any]) -> list[Any]:
@@ -76,19 +132,58 @@ def _each(read: Callable[[Any], Any], sources: Iterable[Any]) -> list[Any]:
     return found
 
 
+def _remarked(remarks: Sequence[Sequence[str]]) -> list[str]:
+    """How many images each remark is about."""
+    counts = Counter(remark for each in remarks for remark in each)
+    return [
+        f"{count} of {len(remarks)} {'is' if count == 1 else 'are'} {remark}"
+        for remark, count in sorted(counts.items())
+    ]
+
+
+def _notes(folder: str | Path, remarks: Sequence[Sequence[str]]) -> list[str]:
+    """The remarks on the images of a folder, and which folders in it were left out."""
+    notes = _remarked(remarks)
+    inside = [path for path in Path(folder).iterdir() if path.is_dir() and path.name[0] != "."]
+    if inside:
+        notes.append(f"{_listed(inside)} in it left out")
+    return notes
+
+
+def _caption_notes(captions: Captions) -> list[str]:
+    notes, count = [], len(captions.texts)
+    if captions.missing:
+        have = "has" if captions.missing == 1 else "have"
+        notes.append(f"{captions.missing} of {count} {have} no caption, using {captions.default!r}")
+    if captions.orphans:
+        notes.append(f"no image for the caption {_listed(captions.orphans)}")
+    return notes
+
+
+def _listed(names: Sequence[str | Path], most: int = 3) -> str:
+    """The first names, and how many more there are."""
+    shown = ", ".join(Path(name).name for name in names[:most])
+    return shown + (f" and {len(names) - most} more" if len(names) > most else "")
+
+
 @dataclass(frozen=True)
 class ImageFiles(Sequence):
-    """Images in their own sizes, each read when it is asked for: a folder may not fit in memory."""
+    """Images, or their opacities, each read when it is asked for: a folder may not fit in memory.
+
+    Attributes:
+        part: which attribute of a `Picture` an item is.
+    """
 
     paths: list[Path]
+    part: str = "image"
 
     def __len__(self) -> int:
         return len(self.paths)
 
-    def __getitem__(self, index: int | slice) -> "Tensor | ImageFiles":
+    def __getitem__(self, index: int | slice) -> "Tensor | ImageFiles | None":
         if isinstance(index, slice):
-            return ImageFiles(self.paths[index])
-        return read_image(self.paths[index], None)
+            return ImageFiles(self.paths[index], self.part)
+        return getattr(read_picture(self.paths[index]), self.part)
 
 
 def load_originals(folder: str | Path, default_caption: str = DEFAULT_CAPTION) -> ImageSet:
@@ -100,34 +195,63 @@ def load_originals(folder: str | Path, default_caption: str = DEFAULT_CAPTION) -
         FileNotFoundError, ValueError: as `load_folder`, with at least `SMALLEST` pixels a side.
     """
 
-    def read(path: Path) -> str:
-        height, width = read_image(path, None).shape[1:]
+    def read(path: Path) -> list[str]:
+        picture = _read_file(path, None)
+        height, width = picture.image.shape[1:]
         if min(height, width) < SMALLEST:
             raise ValueError(
                 f"{path}: {width}×{height} pixels are too few, at least {SMALLEST} a side are "
                 "needed. Remove it."
             )
-        return _caption_of(path, default_caption)
+        return picture.remarks
 
     paths = list_images(folder)
-    return ImageSet(ImageFiles(paths), _each(read, paths), paths)
+    remarks, captions = _read_all(folder, paths, read, default_caption)
+    return ImageSet(
+        ImageFiles(paths),
+        captions.texts,
+        paths,
+        ImageFiles(paths, "alpha"),
+        _notes(folder, remarks),
+        _caption_notes(captions),
+    )
 
 
 def list_images(folder: str | Path) -> list[Path]:
-    """The files of a folder that should be images: all but captions and hidden files, by name.
+    """What should be images in a folder, by name: all but captions, hidden files and folders.
+
+    What has the name of an image is among them even if it is none, so that it is missed.
 
     Raises:
         FileNotFoundError: there is no such folder.
-        ValueError: there is nothing in it.
+        ValueError: there are no images in it, or two of the same name but for ending and case.
     """
     folder = Path(folder)
     if not folder.is_dir():
         raise FileNotFoundError(f"{folder}: no such folder. Give a folder of images.")
-    files = [path for path in folder.iterdir() if path.is_file() and not path.name.startswith(".")]
-    paths = sorted(path for path in files if path.suffix.lower() != ".txt")
+    entries = sorted(path for path in folder.iterdir() if not path.name.startswith("."))
+    paths = [path for path in entries if _should_be_image(path)]
     if not paths:
-        raise ValueError(f"{folder}: no images in it. Put PNG, JPEG or other image files there.")
+        filled = [path.name for path in entries if path.is_dir() and _has_images(path)]
+        hint = "Put PNG, JPEG or other image files there."
+        if filled:
+            hint = f"Its folder {_listed(filled)} has some; give one such folder."
+        raise ValueError(f"{folder}: no images in it. {hint}")
+    names = Counter(path.stem.lower() for path in paths)
+    twice = [path.stem for path in paths if names[path.stem.lower()] > 1]
+    if twice:
+        raise ValueError(f"{folder / twice[0]}: several images have this name; rename them")
     return paths
+
+
+def _should_be_image(path: Path) -> bool:
+    if path.suffix.lower() in SUFFIXES:
+        return True
+    return path.is_file() and not is_caption(path) and path.name.lower() not in JUNK
+
+
+def _has_images(folder: Path) -> bool:
+    return any(path.suffix.lower() in SUFFIXES for path in folder.iterdir())
 
 
 def load_dataset(
@@ -137,6 +261,7 @@ def load_dataset(
     caption_column: str | None = None,
     split: str = "train",
     default_caption: str = DEFAULT_CAPTION,
+    upscale: bool = False,
 ) -> ImageSet:
     """Read an image data set of the `datasets` library.
 
@@ -145,6 +270,7 @@ def load_dataset(
             folder that ``datasets.load_dataset`` understands (an image folder, parquet files).
         caption_column: the column with the captions; without one, all are ``default_caption``.
         split: the split to read, where the data set has several.
+        upscale: whether images that are smaller than ``size`` are enlarged.
 
     Raises:
         FileNotFoundError: no such data set.
@@ -176,16 +302,30 @@ def load_dataset(
     # Decoded here one by one, so that a broken image is reported with its row.
     column = table.cast_column(image_column, datasets.Image(decode=False))[image_column]
 
-    def read(item: tuple[int, Any]) -> Tensor:
-        decode, name = datasets.Image().decode_example, f"{name_or_path}, row {item[0]}"
-        return _read(decode, item[1], (size, size), name)
+    def read(item: tuple[int, Any]) -> Picture:
+        row, stored = item
+        name = f"{name_or_path}, row {row}"
+        return decode_picture(_source_of(stored), name, (size, size), upscale)
 
-    images = _each(read, enumerate(column))
-    captions = [default_caption] * len(images)
+    pictures = _each(read, enumerate(column))
+    captions = [default_caption] * len(pictures)
     if caption_column is not None:
         captions = [str(caption) for caption in table[caption_column]]
-    paths = [Path(f"{split}-{row:06d}.png") for row in range(len(images))]
-    return ImageSet(torch.stack(images), captions, paths)
+    paths = [Path(f"{split}-{row:06d}.png") for row in range(len(pictures))]
+    return ImageSet(
+        torch.stack([picture.image for picture in pictures]),
+        captions,
+        paths,
+        [picture.alpha for picture in pictures],
+        _remarked([picture.remarks for picture in pictures]),
+    )
+
+
+def _source_of(stored: dict[str, Any] | None) -> Path | bytes | None:
+    """An image of a data set, which keeps its bytes or a path."""
+    if stored is None or stored["bytes"] is not None:
+        return stored and stored["bytes"]
+    return Path(stored["path"])
 
 
 def save_images(
@@ -201,6 +341,7 @@ def save_images(
 
     Raises:
         ValueError: lengths that differ, or two names with the same stem; nothing is written.
+        FloatingPointError: an image has values that are not finite; nothing is written of it.
     """
     stems = [Path(name).stem for name in names]
     repeated = sorted({stem for stem in stems if stems.count(stem) > 1})
@@ -208,70 +349,20 @@ def save_images(
         raise ValueError(f"names: {', '.join(repeated)} would be written twice; rename the images.")
     if len(images) != len(stems) or (captions is not None and len(captions) != len(stems)):
         raise ValueError(f"names, captions: expected one per image, for {len(images)} images.")
-    paths = [Path(folder) / f"{stem}.png" for stem in stems]
-    for index, path in enumerate(paths):
-        if captions is not None:
-            write_text(path.with_suffix(".txt"), captions[index] + "\n")
-        save_png(images[index], path)
-    return paths
+    for index, stem in enumerate(stems):
+        caption = None if captions is None else captions[index]
+        for name, content in files_of(stem, images[index], caption).items():
+            write_bytes(Path(folder) / name, content)
+    return [Path(folder) / f"{stem}.png" for stem in stems]
 
 
-def read_image(path: str | Path, size: tuple[int, int] | None) -> Tensor:
-    """One image file as float32, shape (3, height, width) in [0, 1].
-
-    With ``size`` (height, width) the largest centred part of that shape is cut out and resized; an
-    image that has this size already, or without ``size``, keeps its exact pixel values.
+def files_of(
+    stem: str, image: Tensor, caption: str | None = None, alpha: Tensor | None = None
+) -> dict[str, bytes]:
+    """The files of an image (3, H, W) and its caption, by name.
 
     Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: it is no image, is broken, or is smaller than ``size``.
+        FloatingPointError: the image has values that are not finite.
     """
-    if not Path(path).is_file():
-        raise FileNotFoundError(f"{path}: no such file. Give the path of an image.")
-    return _read(Image.open, path, size, str(path))
-
-
-def _read(decode: Callable, source: object, size: tuple[int, int] | None, name: str) -> Tensor:
-    try:
-        with decode(source) as image:
-            image.load()
-            # The orientation tag must be read before any conversion, which may drop it.
-            rgb = _to_rgb(ImageOps.exif_transpose(image))
-    # Decoders of the many formats raise whatever they like on bytes that make no sense.
-    except Exception as error:
-        raise ValueError(
-            f"{name}: not a readable image ({error or type(error).__name__}). "
-            "Remove it or save it anew as PNG or JPEG."
-        ) from error
-    height, width = size or (rgb.height, rgb.width)
-    if rgb.height < height or rgb.width < width:
-        raise ValueError(
-            f"{name}: {rgb.width}×{rgb.height} pixels are too few, at least {width}×{height} are "
-            "needed. Remove it, or work at a smaller size."
-        )
-    fitted = ImageOps.fit(rgb, (width, height), Image.Resampling.LANCZOS)
-    return torch.from_numpy(np.array(fitted)).permute(2, 0, 1).float() / 255
-
-
-def _to_rgb(image: Image.Image) -> Image.Image:
-    if image.mode == "F":
-        raise ValueError("floating-point pixels have no fixed range")
-    if image.mode.startswith("I"):
-        # Sixteen bits. Pillow's own conversion would clip them at 255.
-        levels = np.asarray(image).astype(np.float64) / 257
-        return Image.fromarray(levels.round().clip(0, 255).astype(np.uint8)).convert("RGB")
-    if image.has_transparency_data:
-        image = image.convert("RGBA")
-        white = Image.new("RGBA", image.size, "white")
-        return Image.alpha_composite(white, image).convert("RGB")
-    return image.convert("RGB")
-
-
-def _caption_of(image: Path, default: str) -> str:
-    path = image.with_suffix(".txt")
-    if not path.is_file():
-        return default
-    try:
-        return path.read_text(encoding="utf-8").strip() or default
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{path}: the caption is not UTF-8 text. Save it as UTF-8.") from error
+    files = {f"{stem}.png": png_bytes(image, alpha, f"{stem}.png")}
+    return files if caption is None else {f"{stem}.txt": f"{caption}\n".encode(), **files}

@@ -18,7 +18,7 @@ from scipy.special import expit, logit
 from torch import Tensor
 
 from lord.defences.gates import gates_by_timestep
-from lord.files import write_text
+from lord.files import settle, write_text
 from lord.seeding import derive_seed
 
 AUDIT_FILE = "audit.json"
@@ -104,6 +104,7 @@ def load_calibration(folder: str | Path) -> Calibration:
         FileNotFoundError: the defence has none.
         ValueError: the file is broken.
     """
+    settle(folder)
     path = Path(folder) / AUDIT_FILE
     if not path.is_file():
         raise FileNotFoundError(

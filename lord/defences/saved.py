@@ -7,27 +7,42 @@ from diffusers import StableDiffusionPipeline
 from peft import LoraConfig
 
 from lord.adapter import LordConfig, adapter_tensors, announce_timesteps, load_tensors, set_gate
+from lord.defences.audit import AUDIT_FILE, Calibration, save_calibration
 from lord.defences.stage1 import ADAPTER
-from lord.files import save_tensors, write_text
+from lord.files import replacing_together, save_tensors, settle, write_text
 from lord.training.lora_file import check_effect, read_safetensors
 
 WEIGHTS_FILE = "adapter_model.safetensors"
 CONFIG_FILE = "adapter_config.json"
 
 
-def save_defence(pipeline: StableDiffusionPipeline, folder: str | Path) -> Path:
+def save_defence(
+    pipeline: StableDiffusionPipeline,
+    folder: str | Path,
+    calibration: Calibration | None = None,
+) -> Path:
     """Write the defence in peft's format: ``adapter_model.safetensors``, ``adapter_config.json``.
+
+    These files and that of the calibration replace those of an earlier defence together, or not at
+    all.
+
+    Args:
+        calibration: of the audit; without one, that of an earlier defence in the folder goes.
 
     Raises:
         ValueError: the pipeline has none.
+        OSError: it cannot be written. What was there before is kept.
     """
     folder = Path(folder)
     config = getattr(pipeline.unet, "peft_config", {}).get(ADAPTER)
     if config is None:
         raise ValueError(f"the pipeline has no defence named {ADAPTER!r} to save")
-    save_tensors(adapter_tensors(pipeline.unet, ADAPTER), folder / WEIGHTS_FILE, {"format": "pt"})
     settings = json.dumps(config.to_dict(), indent=2, sort_keys=True, default=sorted)
-    write_text(folder / CONFIG_FILE, settings + "\n")
+    with replacing_together(folder, (WEIGHTS_FILE, CONFIG_FILE, AUDIT_FILE)) as new:
+        save_tensors(adapter_tensors(pipeline.unet, ADAPTER), new / WEIGHTS_FILE, {"format": "pt"})
+        write_text(new / CONFIG_FILE, settings + "\n")
+        if calibration:
+            save_calibration(calibration, new)
     return folder
 
 
@@ -43,6 +58,7 @@ def load_defence(pipeline: StableDiffusionPipeline, folder: str | Path) -> None:
             adapter is in the way. The pipeline is then as it was.
     """
     folder = Path(folder)
+    settle(folder)
     tensors, _ = read_safetensors(folder / WEIGHTS_FILE)
     config = _read_config(folder / CONFIG_FILE)
     load_tensors(pipeline.unet, config, tensors, ADAPTER, str(folder))

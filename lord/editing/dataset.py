@@ -5,6 +5,7 @@ columns end in ``file_name`` where they name a picture, so that `datasets.load_d
 as images. The two first pipelines are those of arXiv:2306.08257.
 """
 
+import io
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -16,9 +17,9 @@ from PIL import Image
 from torch import Tensor
 
 from lord.data.canvas import choice, uniform
+from lord.data.picture import png_bytes
 from lord.editing.kernels import KERNELS, shrink
 from lord.editing.masks import covered, mask_of
-from lord.files import replacing, save_png, write_text
 from lord.metrics.clip_iqa import ClipEncoder
 from lord.metrics.edits import clip_cosines
 
@@ -72,28 +73,33 @@ def variation_sample(
     )
 
 
-def save_sample(sample: Sample, name: str, folder: Path) -> None:
-    """Write the pictures of a row, and its columns beside the first of them as JSON."""
+def row_files(sample: Sample, name: str) -> dict[str, bytes]:
+    """The files of a row by their paths in the data set: its pictures, and its columns as JSON.
+
+    Raises:
+        FloatingPointError: a picture has values that are not finite.
+    """
     row: dict[str, Any] = {}
+    files: dict[str, bytes] = {}
     for column, picture in sample.pictures.items():
-        path = Path(column) / f"{name}.png"
-        save_png(picture, folder / SPLIT / path)
-        key = "file_name" if column == "image" else f"{column}_file_name"
-        row[key] = path.as_posix()
-    write_text(_row_of(name, folder), json.dumps(row | dict(sample.columns)) + "\n")
+        path = f"{column}/{name}.png"
+        files[f"{SPLIT}/{path}"] = png_bytes(picture, name=path)
+        row["file_name" if column == "image" else f"{column}_file_name"] = path
+    text = json.dumps(row | dict(sample.columns)) + "\n"
+    return {row_path(name): text.encode(), **files}
 
 
-def finish(names: Sequence[str], folder: Path) -> None:
-    """Write the metadata of all rows and the contact sheet."""
-    rows = [_row_of(name, folder).read_text(encoding="utf-8") for name in names]
-    write_text(folder / SPLIT / METADATA, "".join(rows))
-    with replacing(folder / SHEET) as temporary:
-        Image.fromarray(_sheet([json.loads(row) for row in rows], folder)).save(temporary)
+def shared_files(names: Sequence[str], folder: Path) -> dict[str, bytes]:
+    """The files about all rows, which are in ``folder``: the metadata and the contact sheet."""
+    rows = [(folder / row_path(name)).read_text(encoding="utf-8") for name in names]
+    sheet = io.BytesIO()
+    Image.fromarray(_sheet([json.loads(row) for row in rows], folder)).save(sheet, format="PNG")
+    return {f"{SPLIT}/{METADATA}": "".join(rows).encode(), SHEET: sheet.getvalue()}
 
 
-def _row_of(name: str, folder: Path) -> Path:
+def row_path(name: str) -> str:
     """Where the columns of a row lie until all are there; hidden, so that nobody reads them."""
-    return folder / SPLIT / ".rows" / f"{name}.json"
+    return f"{SPLIT}/.rows/{name}.json"
 
 
 def _sheet(rows: Sequence[Mapping[str, Any]], folder: Path) -> np.ndarray:
@@ -106,7 +112,7 @@ def _sheet(rows: Sequence[Mapping[str, Any]], folder: Path) -> np.ndarray:
 
 
 def _tile(path: Path) -> np.ndarray:
-    with Image.open(path) as image:
+    with Image.open(path, formats=("PNG",)) as image:
         image.thumbnail((SHEET_SIDE, SHEET_SIDE))
         tile = Image.new("RGB", (SHEET_SIDE, SHEET_SIDE), "white")
         tile.paste(image, ((SHEET_SIDE - image.width) // 2, (SHEET_SIDE - image.height) // 2))

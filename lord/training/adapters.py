@@ -1,7 +1,6 @@
 """Training the weights of one adapter: inputs encoded once, batches by step, a resumable run."""
 
 import hashlib
-import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -13,7 +12,6 @@ from torch import Tensor, nn
 
 from lord import adapter as adapters
 from lord.adapter import activate, active_adapters, lora_layers
-from lord.files import write_text
 from lord.models.pipeline import encode_images, encode_prompts
 from lord.seeding import derive_seed
 from lord.training.loop import train
@@ -37,9 +35,9 @@ def train_adapter(
     Args:
         loss: from the U-Net and a step, what to minimise, and its parts to record.
         checkpoint: a ``.safetensors`` path, to whose name ``run`` is added, for the weights and the
-            optimizer's state; the parts lie beside it as JSON. A killed run that is started again
-            goes on from there and ends as if it had not been killed. Both may be removed once the
-            result is saved.
+            optimizer's state and the parts of the loss. A killed run that is started again goes on
+            from there and ends as if it had not been killed. It may be removed once the result is
+            saved.
         run: a name for everything the result depends on, so that a checkpoint of other settings or
             data is never taken for this run's.
 
@@ -52,21 +50,14 @@ def train_adapter(
     """
     unet = pipeline.unet
     half_on_gpu = unet.dtype == torch.float16 and unet.device.type == "cuda"
-    history: list[dict[str, float]] = []
-    diary = None
+    history: History = {}
     if checkpoint:
         checkpoint = checkpoint.with_stem(f"{checkpoint.stem}-{run}")
-        diary = checkpoint.with_suffix(".json")
-        if checkpoint.exists():
-            history = json.loads(diary.read_text(encoding="utf-8"))
 
     def recorded(unet: nn.Module, step: int) -> Tensor:
         value, parts = loss(unet, step)
-        del history[step:]  # steps since the checkpoint are done again
-        history.append({name: part.item() for name, part in parts.items()})
-        # Just before the checkpoint of this step, so that no checkpoint is ever without it.
-        if diary and (step + 1) % settings.checkpoint_every == 0 and PartialState().is_main_process:
-            write_text(diary, json.dumps(history))
+        for name, part in parts.items():
+            history.setdefault(name, []).append(part.item())
         return value
 
     try:
@@ -83,6 +74,7 @@ def train_adapter(
             checkpoint=checkpoint,
             checkpoint_every=settings.checkpoint_every,
             description=description,
+            history=history,
         )
     except BaseException:
         adapters.remove_adapter(unet, adapter)
@@ -92,7 +84,7 @@ def train_adapter(
         extract_model_from_parallel(unet, keep_fp32_wrapper=False)
         unet.eval()
     activate(unet, active_adapters(unet))
-    return {name: [parts[name] for parts in history] for name in history[0]}
+    return history
 
 
 def slots_of_process(batch_size: int) -> range:

@@ -15,12 +15,11 @@ import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 from diffusers.training_utils import EMAModel
-from safetensors import safe_open
-from safetensors.torch import load_file
+from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from lord.files import save_tensors
-from lord.progress import track
+from lord.progress import say, track
 
 
 def cosine_learning_rate(step: int, steps: int, peak: float, warmup: int) -> float:
@@ -53,15 +52,17 @@ def train(
     checkpoint: Path | None = None,
     checkpoint_every: int = 200,
     description: str = "training",
+    history: dict[str, list[float]] | None = None,
 ) -> TrainingRun:
     """Minimise ``loss(model, step)`` over the parameters that require gradients, with AdamW.
 
     With ``ema_decay`` the model ends with the exponential moving average of its weights.
     ``checkpoint`` (a safetensors file) makes the run resumable; it is removed at the end by the
-    caller, once the result is saved.
+    caller, once the result is saved. One that cannot be used counts as none. ``history`` is what
+    ``loss`` notes at every step; it lies in the checkpoint, and is restored with it.
 
     Raises:
-        FloatingPointError: the loss is not finite.
+        FloatingPointError: the loss, or a weight at the end, is not finite.
     """
     # Accelerate keeps the first precision of a process for good unless told to forget it.
     AcceleratorState._reset_state()
@@ -72,7 +73,7 @@ def train(
     ema = EMAModel(parameters, decay=ema_decay) if ema_decay else None
     start, seconds = 0, 0.0
     if checkpoint and checkpoint.exists():
-        start, seconds = _restore(checkpoint, parameters, optimizer, ema)
+        start, seconds = _restore(checkpoint, parameters, optimizer, ema, history)
     clock = time.perf_counter() - seconds
     wrapped, optimizer = accelerator.prepare(model, optimizer)
     wrapped.train()
@@ -97,9 +98,14 @@ def train(
         done = step + 1
         if checkpoint and done % checkpoint_every == 0 and accelerator.is_main_process:
             state = {"step": done, "seconds": time.perf_counter() - clock}
-            _save(checkpoint, state, parameters, optimizer, ema)
+            _save(checkpoint, state, parameters, optimizer, ema, history)
     if ema:
         ema.copy_to(parameters)
+    if not all(parameter.isfinite().all() for parameter in parameters):
+        raise FloatingPointError(
+            f"{description}: weights are no finite numbers after the last step; lower the learning "
+            "rate"
+        )
     model.eval()
     return TrainingRun(losses, time.perf_counter() - clock)
 
@@ -110,6 +116,7 @@ def _save(
     parameters: list[nn.Parameter],
     optimizer: torch.optim.Optimizer,
     ema: EMAModel | None,
+    history: dict[str, list[float]] | None,
 ) -> None:
     tensors = {f"parameter.{i}": parameter for i, parameter in enumerate(parameters)}
     for i, moments in optimizer.state_dict()["state"].items():
@@ -117,6 +124,8 @@ def _save(
     if ema:
         tensors |= {f"ema.{i}": value for i, value in enumerate(ema.shadow_params)}
         state["ema_steps"] = ema.optimization_step
+    for name, values in (history or {}).items():
+        tensors[f"history.{name}"] = torch.tensor(values, dtype=torch.float64)
     save_tensors(tensors, path, metadata={"state": json.dumps(state)})
 
 
@@ -125,26 +134,66 @@ def _restore(
     parameters: list[nn.Parameter],
     optimizer: torch.optim.Optimizer,
     ema: EMAModel | None,
+    history: dict[str, list[float]] | None,
 ) -> tuple[int, float]:
-    with safe_open(path, framework="pt") as file:
-        state = json.loads(file.metadata()["state"])
-    tensors = load_file(path)
-    moments: dict[int, dict[str, Tensor]] = {}
+    """Put everything back as it was; the step to go on with, and the seconds until then.
+
+    Of a checkpoint that is broken or of something else, nothing is taken, and this is said.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            state = json.loads(file.metadata()["state"])
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        step, seconds = int(state["step"]), float(state["seconds"])
+        kept = _numbered(tensors, "parameter", parameters)
+        shadows = _numbered(tensors, "ema", parameters) if ema else []
+        ema_steps = int(state["ema_steps"]) if ema else 0
+        moments: dict[int, dict[str, Tensor]] = {}
+        for name, value in tensors.items():
+            if name.startswith("optimizer."):
+                _, number, key = name.split(".")
+                if value.ndim and value.shape != parameters[int(number)].shape:
+                    raise ValueError(f"{name} has another shape than the weight")
+                moments.setdefault(int(number), {})[key] = value
+        if not all(value.isfinite().all() for value in tensors.values()):
+            raise ValueError("not all its numbers are finite")
+        noted = {
+            name.removeprefix("history."): value.tolist()
+            for name, value in tensors.items()
+            if name.startswith("history.")
+        }
+        if history is not None and (not noted or any(len(v) != step for v in noted.values())):
+            raise ValueError("the losses of some steps are missing")
+    except (SafetensorError, OSError, ValueError, LookupError, TypeError) as error:
+        say(f"{path}: a checkpoint that cannot be used ({error}); the training starts over")
+        return 0, 0.0
     with torch.no_grad():
-        for i, parameter in enumerate(parameters):
-            parameter.copy_(tensors[f"parameter.{i}"])
-    for name, value in tensors.items():
-        if name.startswith("optimizer."):
-            _, i, key = name.split(".")
-            moments.setdefault(int(i), {})[key] = value
+        for parameter, value in zip(parameters, kept, strict=True):
+            parameter.copy_(value)
     optimizer.load_state_dict(
         {"state": moments, "param_groups": optimizer.state_dict()["param_groups"]}
     )
     if ema:
-        device = parameters[0].device
-        ema.shadow_params = [tensors[f"ema.{i}"].to(device) for i in range(len(parameters))]
-        ema.optimization_step = state["ema_steps"]
-    return state["step"], state["seconds"]
+        ema.shadow_params = [value.to(parameters[0].device) for value in shadows]
+        ema.optimization_step = ema_steps
+    if history is not None:
+        history.update(noted)
+    return step, seconds
+
+
+def _numbered(
+    tensors: dict[str, Tensor], kind: str, parameters: list[nn.Parameter]
+) -> list[Tensor]:
+    """The tensors of a checkpoint that belong to the parameters, one each.
+
+    Raises:
+        KeyError, ValueError: one is missing, or has another shape.
+    """
+    found = [tensors[f"{kind}.{i}"] for i in range(len(parameters))]
+    for number, (value, parameter) in enumerate(zip(found, parameters, strict=True)):
+        if value.shape != parameter.shape:
+            raise ValueError(f"{kind}.{number} has another shape than the weight")
+    return found
 
 
 def seconds_of(path: Path) -> float:

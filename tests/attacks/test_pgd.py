@@ -23,7 +23,8 @@ from lord.attacks.objectives import OBJECTIVES
 from lord.attacks.pgd import attack, load_target, objective_values
 from lord.attacks.settings import NOISE, AttackSettings
 from lord.attacks.transformations import TRANSFORMATIONS
-from lord.data.folder import read_image, save_images
+from lord.data.folder import save_images
+from lord.data.picture import read_image
 from lord.models.pipeline import encode_prompts
 from lord.names import TARGETED
 

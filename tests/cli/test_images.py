@@ -15,7 +15,8 @@ from lord.attacks import pgd as attacks
 from lord.attacks.pgd import denoising_loss
 from lord.cli import app
 from lord.cli.folders import attack_table
-from lord.data.folder import load_folder, read_image
+from lord.data.folder import load_folder
+from lord.data.picture import read_image
 from lord.data.subjects import Subject
 from lord.data.tiles import split
 from lord.models.pipeline import load_pipeline

@@ -8,6 +8,7 @@ from helpers import SIZE, run
 from typer.testing import CliRunner
 
 from lord.cli import app
+from lord.cli.manifest import Manifest
 from lord.data.folder import load_folder
 
 QUICK_ATTACK = ["--eps", "8/255", "--step-size", "4/255", "--steps", "1", "--rounds", "1"]
@@ -64,7 +65,15 @@ def test_a_killed_overwriting_is_not_taken_for_the_old_samples(model, tmp_path, 
     run("generate", "a landscape", tmp_path, *sampling)
     first = contents(tmp_path)
     with monkeypatch.context() as patch:
-        patch.setattr("lord.cli.samples.Manifest.add", lambda *_: 1 / 0)
+        real, writes = Manifest._write, []
+
+        def killed_at_the_last(manifest):
+            writes.append(manifest)
+            if len(writes) == 2:
+                raise KeyboardInterrupt
+            real(manifest)
+
+        patch.setattr(Manifest, "_write", killed_at_the_last)
         CliRunner().invoke(app, [*map(str, ["generate", "a portrait", tmp_path, *sampling])])
     assert contents(tmp_path) != first
     run("generate", "a landscape", tmp_path, *sampling)

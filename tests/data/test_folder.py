@@ -5,7 +5,9 @@ import pytest
 import torch
 from PIL import Image
 
-from lord.data.folder import DEFAULT_CAPTION, load_dataset, load_folder, read_image, save_images
+from lord.data.captions import DEFAULT_CAPTION
+from lord.data.folder import load_dataset, load_folder, save_images
+from lord.data.picture import read_image
 
 SIZE = 8
 

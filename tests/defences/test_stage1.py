@@ -1,6 +1,7 @@
 """LoRD from Stage 1 to test time, on a tiny pipeline."""
 
 import json
+from pathlib import Path
 
 import pytest
 import torch
@@ -126,6 +127,36 @@ def test_a_saved_defence_may_fix_its_gate(pipeline, defence_folder, tmp_path):
     assert torch.equal(probe(pipeline), expected)
     apply_treatment(pipeline, "learned")
     assert not torch.equal(probe(pipeline), expected)
+
+
+def test_weights_and_settings_change_together(pipeline, defence_folder, tmp_path, monkeypatch):
+    """A process that is killed between two of the files leaves the new defence, whole."""
+    for name in ("adapter_config.json", "adapter_model.safetensors"):
+        (tmp_path / name).write_bytes((defence_folder / name).read_bytes())
+    config = json.loads((tmp_path / "adapter_config.json").read_text())
+    (tmp_path / "adapter_config.json").write_text(json.dumps(config | {"fixed_gate": 0.25}))
+    (tmp_path / "audit.json").write_text("{}")
+    load_defence(pipeline, defence_folder)
+    expected, moved = probe(pipeline), []
+
+    def killed(path, target, real=Path.replace):
+        if path.parent.name == ".lord-committed":
+            moved.append(path.name)
+            if len(moved) == 2:
+                raise KeyboardInterrupt
+        return real(path, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "replace", killed)
+        with pytest.raises(KeyboardInterrupt):
+            save_defence(pipeline, tmp_path)
+    remove_adapters(pipeline.unet)
+    load_defence(pipeline, tmp_path)
+    assert torch.equal(probe(pipeline), expected)
+    assert {path.name for path in tmp_path.iterdir()} == {
+        "adapter_config.json",
+        "adapter_model.safetensors",
+    }
 
 
 def test_gate_profile(pipeline, defence_folder, clean, attacked):

@@ -1,0 +1,48 @@
+"""The folders that the running command writes to: found to be writable, and kept to itself."""
+
+from contextlib import ExitStack, suppress
+from pathlib import Path
+
+from lord.files import require_writable, reserved
+
+HELD = ExitStack()
+"""What the running command has reserved; `lord.cli.errors.ReportingGroup` lets go of it."""
+
+
+def require_out(folder: Path) -> None:
+    """Before any work, reserve a folder for this command, until the command ends.
+
+    Raises:
+        ValueError: it is a file, or another command is writing there.
+        OSError: nothing can be written there.
+    """
+    with suppress(OSError):  # of a name that is too long, which is said below
+        if folder.is_file():
+            raise ValueError(f"{folder}: is a file; give a folder")
+    HELD.enter_context(reserved(folder))
+
+
+def require_lora_out(path: Path) -> Path:
+    """The same for the file of a LoRA, which `lord finetune` has written if it is there already.
+
+    Returns:
+        The folder for work in progress.
+
+    Raises:
+        ValueError: it is no file name for a LoRA, or a file of other origin would be replaced.
+        OSError: it cannot be written.
+    """
+    if path.suffix == ".safetensors":
+        require_writable(path)
+    if path.suffix != ".safetensors" or path.is_dir():
+        raise ValueError(f"{path}: the LoRA is a file, and its name must end in .safetensors")
+    if path.exists():
+        from lord.cli.provenance import NOTE
+        from lord.training.lora_file import read_safetensors
+
+        _, metadata = read_safetensors(path)
+        if NOTE not in metadata:
+            raise ValueError(f"{path}: not written by `lord finetune`, and not replaced")
+    work = path.with_name(f".{path.stem}.work")
+    require_out(work)
+    return work

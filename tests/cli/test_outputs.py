@@ -1,0 +1,213 @@
+"""What a command may write over, what it says of the folders it reads, and who may write where."""
+
+import json
+
+import pytest
+from helpers import SIZE, error, run
+from PIL import Image
+from typer.testing import CliRunner
+
+from lord.cli import app
+from lord.files import reserved, save_tensors
+
+QUICK = ["--count", 2, "--size", SIZE]
+
+
+def contents(folder):
+    return {path.name: path.read_bytes() for path in folder.iterdir() if path.name[0] != "."}
+
+
+@pytest.fixture
+def rendered(tmp_path):
+    run("render", tmp_path / "a", "--subject", 0, *QUICK)
+    return tmp_path / "a"
+
+
+def pictures(folder, *colours):
+    folder.mkdir()
+    for k, colour in enumerate(colours):
+        Image.new("RGB", (SIZE, SIZE), colour).save(folder / f"picture-{k:05d}.png")
+    return folder
+
+
+def test_pictures_of_one_s_own_are_never_written_over(tmp_path):
+    own = pictures(tmp_path / "own", "red", "green")
+    before = contents(own)
+    refused = error("render", own, "--subject", 0, *QUICK)
+    assert f"{own}: not written here by this program" in refused
+    assert "picture-00000.png, picture-00001.png" in refused
+    assert contents(own) == before
+
+
+def test_originals_are_never_written_over_by_what_is_made_of_them(model, tmp_path):
+    a, b = pictures(tmp_path / "a", "red"), pictures(tmp_path / "b", "blue")
+    before = contents(a), contents(b)
+    for first, second in ((a, b), (b, a)):
+        refused = error("purify", first, second, "--method", "blur", *model)
+        assert "not written here by this program" in refused
+    assert (contents(a), contents(b)) == before
+
+
+def test_a_change_is_noticed_and_what_is_deleted_comes_back(rendered):
+    again = ("render", rendered, "--subject", 0, *QUICK)
+    before = contents(rendered)
+    run(*again)
+    assert contents(rendered) == before
+    (rendered / "picture-00000.png").unlink()
+    (rendered / "picture-00001.txt").unlink()
+    run(*again)
+    assert contents(rendered) == before
+    (rendered / "picture-00001.txt").write_text("edited by hand")
+    refused = error(*again)
+    assert "changed since: picture-00001.txt" in refused
+    assert (rendered / "picture-00001.txt").read_text() == "edited by hand"
+
+
+def test_pictures_of_another_request_are_not_left_beside_new_ones(rendered):
+    before = contents(rendered)
+    refused = error("render", rendered, "--subject", 1, "--count", 1, "--size", SIZE)
+    assert "something else was asked for: picture-00001" in refused
+    assert contents(rendered) == before
+    said = run("render", rendered, "--subject", 0, "--count", 1, "--size", SIZE).output
+    assert "holds 1 more, asked for before: picture-00001" in " ".join(said.split())
+    run("render", rendered, "--subject", 1, *QUICK)  # replaces all of them
+    assert contents(rendered).keys() == before.keys() and contents(rendered) != before
+
+
+def test_what_differs_from_the_manifest_is_said_when_it_is_read(rendered, tmp_path):
+    quiet = run("dataset", "super-resolution", rendered, tmp_path / "x").output
+    assert "since it was written" not in quiet
+    Image.new("RGB", (SIZE, SIZE)).save(rendered / "mine.png")
+    (rendered / "picture-00000.png").unlink()
+    (rendered / "picture-00001.txt").write_text("mine")
+    (rendered / "gone.txt").write_text("nobody's")
+    said = run("dataset", "super-resolution", rendered, tmp_path / "y").output
+    for words in (
+        "added since it was written: mine.png",
+        "missing since it was written: picture-00000.png",
+        "changed since it was written: picture-00001.txt",
+        "1 of 2 has no caption",
+        "no image for the caption gone.txt",
+    ):
+        assert words in said
+    assert sum(line.startswith(f"{rendered}: ") for line in said.splitlines()) == 1  # in one line
+
+
+@pytest.mark.parametrize("content", ["{", "[1]", '{"a": 1}', '{"a": {"request": "x", "eps": 1}}'])
+def test_a_damaged_manifest_is_a_line(rendered, content):
+    (rendered / ".lord.json").write_text(content)
+    refused = error("render", rendered, "--subject", 0, *QUICK)
+    assert ".lord.json: damaged, or of another version" in refused
+
+
+def test_a_killed_writer_may_be_followed_by_another(rendered, monkeypatch):
+    """Some files new, some old, the manifest between: nothing of it is foreign."""
+    before = contents(rendered)
+
+    def killed(path, content):
+        if path.name == "picture-00001.png":
+            raise KeyboardInterrupt
+        path.write_bytes(content)
+
+    other = ["render", rendered, "--subject", 1, *QUICK]
+    with monkeypatch.context() as patch:
+        patch.setattr("lord.files.write_bytes", killed)
+        patch.setattr("lord.files.write_text", lambda path, text: path.write_text(text))
+        assert CliRunner().invoke(app, [str(word) for word in other]).exit_code
+    mixed = contents(rendered)
+    assert mixed != before
+    assert mixed["picture-00001.png"] == before["picture-00001.png"]
+    run(*other)
+    run("render", rendered, "--subject", 0, *QUICK)
+    assert contents(rendered) == before
+
+
+def test_the_second_of_two_commands_on_a_folder_is_refused(tmp_path):
+    out = tmp_path / "out"
+    with reserved(out):
+        refused = error("render", out, *QUICK)
+        assert f"{out}: another command is writing there" in refused
+        assert "another command" in error("generate", "a", out)
+        assert "another command" in error("defend", out, "--domain", "portraits")
+    run("render", out, *QUICK)
+    assert not (out / ".lord.lock").exists()
+
+
+@pytest.mark.parametrize("command", ["attack", "purify", "generate", "defend", "finetune"])
+def test_a_place_that_cannot_be_written_to_is_found_before_a_model_is_loaded(
+    album, tmp_path, monkeypatch, command
+):
+    monkeypatch.delattr("lord.models.pipeline.load_pipeline")
+    (tmp_path / "file").write_text("no folder")
+    for place in ("/proc/nowhere/out", tmp_path / "file" / "out", tmp_path / ("x" * 300)):
+        words = {
+            "attack": ("attack", album, place),
+            "purify": ("purify", album, place),
+            "generate": ("generate", "a", place),
+            "defend": ("defend", place, "--domain", "portraits"),
+            "finetune": ("finetune", album, f"{place}.safetensors"),
+        }[command]
+        assert "cannot be written" in error(*words)
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_a_lora_of_other_origin_is_not_replaced(album, tmp_path, monkeypatch):
+    import torch
+
+    monkeypatch.delattr("lord.models.pipeline.load_pipeline")
+    out = tmp_path / "o.safetensors"
+    save_tensors({"a": torch.zeros(1)}, out)
+    assert "not written by `lord finetune`" in error("finetune", album, out)
+    out.write_text("no tensors")
+    assert "o.safetensors" in error("finetune", album, out)
+    assert out.read_text() == "no tensors"
+
+
+def test_a_folder_of_somebody_else_s_work_is_left_alone(model, album, tmp_path):
+    work = tmp_path / ".o.work"
+    work.mkdir()
+    (work / "mine.txt").write_text("mine")
+    training = ["--steps", 1, "--batch-size", 2, "--rank", 2]
+    run("finetune", album, tmp_path / "o.safetensors", *training, *model)
+    assert [path.name for path in work.iterdir()] == ["mine.txt"]
+
+
+def test_neighbours_of_another_prompt_and_words_that_are_cut(model, tmp_path):
+    out, sampling = tmp_path / "out", ["--steps", 1, *model]
+    run("generate", "a landscape", out, "--count", 3, *sampling)
+    before = contents(out)
+    refused = error("generate", "a portrait", out, "--count", 1, *sampling)
+    assert "something else was asked for: 00001, 00002" in refused and contents(out) == before
+    long = "a portrait of " + "very " * 90 + "last"
+    said = run("generate", long, tmp_path / "long", "--count", 1, *sampling).output
+    assert "longer than the" in said and "last" in said
+
+
+def test_brackets_in_names_are_shown_as_they_are(tmp_path):
+    out = tmp_path / "[" / "x]"
+    assert str(out) in "".join(run("render", out, *QUICK).output.splitlines())
+
+
+def test_transparent_pictures_stay_transparent(model, tmp_path):
+    source = tmp_path / "in"
+    source.mkdir()
+    Image.new("RGBA", (SIZE, SIZE), (90, 60, 30, 128)).save(source / "clear.png")
+    said = run("purify", source, tmp_path / "out", "--method", "blur", *model).output
+    assert "1 of 1 is transparent, and seen on white" in said
+    with Image.open(tmp_path / "out" / "clear.png") as image:
+        assert image.mode == "RGBA" and image.getchannel("A").getextrema() == (128, 128)
+        assert image.getpixel((4, 4))[:3] == pytest.approx((90, 60, 30), abs=2)
+    manifest = json.loads((tmp_path / "out" / ".lord.json").read_text())
+    assert set(manifest["clear"]["files"]) == {"clear.png", "clear.txt"}
+
+
+def test_pictures_of_no_numbers_are_not_written(model, tmp_path, monkeypatch):
+    import torch
+
+    def broken(pipeline, prompt, seeds, *rest):
+        return torch.full((len(seeds), 3, SIZE, SIZE), float("nan"))
+
+    monkeypatch.setattr("lord.models.sample.generate", broken)
+    refused = error("generate", "a", tmp_path / "out", "--count", 1, *model)
+    assert "00000.png: has values that are no finite numbers" in refused
+    assert not (tmp_path / "out").exists()
