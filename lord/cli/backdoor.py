@@ -5,13 +5,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from lord.backdoors.settings import LEAST_CLEAN, SUSPECTED, ReversionSettings
 from lord.cli.options import Device, require_device, require_out
 from lord.cli.settings import options_from
-from lord.progress import console
+from lord.progress import console, results
 
 if TYPE_CHECKING:
     from diffusers import DDPMPipeline
@@ -112,7 +111,7 @@ def scan(
         column = [values[path][place] for path in clean]
         low, high = f"{min(column):.3g}", f"{max(column):.3g}"
         table.add_row(name, f"{values[model][place]:.3g}", f"{low} to {high}")
-    Console().print(table)
+    results.print(table)
     verdict = "suspected of a backdoor" if report["suspected"] else "nothing found"
     typer.echo(f"{verdict}: a clean model looks like this with probability {p_value:.2g}")
 
@@ -153,7 +152,7 @@ def inputs(
     table = Table("noise", "score", "triggered")
     for place, score in enumerate(scores):
         table.add_row(str(place), f"{score:.2f}", "yes" if score > 0 else "no")
-    Console().print(table)
+    results.print(table)
 
 
 def _load(path: Path, device: str | None) -> "DDPMPipeline":

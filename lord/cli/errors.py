@@ -11,9 +11,15 @@ from lord.progress import console
 # What the package raises for bad input or numbers; anything else is a bug and keeps its traceback.
 EXPECTED = (ValueError, OSError, FloatingPointError, ModuleNotFoundError)
 
+INTERRUPTED = 130
+"""The exit code of what Ctrl-C has ended, by the custom of shells."""
+
 
 class ReportingGroup(TyperGroup):
-    """A group of commands that reports expected errors and ends with exit code 1."""
+    """A group of commands that reports expected errors and ends with exit code 1.
+
+    What Ctrl-C ends says in one line how to go on.
+    """
 
     def invoke(self, ctx: typer.Context) -> Any:
         try:
@@ -31,3 +37,10 @@ class ReportingGroup(TyperGroup):
                 soft_wrap=True,
             )
             raise typer.Exit(1) from error
+        except KeyboardInterrupt as error:
+            console.print(
+                "Stopped. The same command, run again, goes on from what is finished.",
+                style="yellow",
+                soft_wrap=True,
+            )
+            raise typer.Exit(INTERRUPTED) from error

@@ -4,7 +4,6 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from lord.attacks.settings import PATTERN, PUBLISHED, AttackSettings
@@ -29,7 +28,7 @@ from lord.cli.options import (
     require_out,
 )
 from lord.cli.settings import options_from
-from lord.progress import console, track
+from lord.progress import console, results, track
 
 AS_PUBLISHED = {name: "as published" for settings in PUBLISHED.values() for name in settings} | {
     "eps": "as published, 4/255 for ace",
@@ -160,7 +159,7 @@ def attack(
         select(pipeline, settings.component)  # one that is not there is named before any work
     side = size or native_size(pipeline)
     entries = attack_folder(pipeline, album, side, out, settings, seed, batch_size)
-    Console().print(attack_table(entries, settings.norm))
+    results.print(attack_table(entries, settings.norm))
 
 
 def purify(
@@ -266,4 +265,4 @@ def audit(
     table = Table("image", "attacked")
     for path, probability in zip(album.paths, probabilities, strict=True):
         table.add_row(path.name, f"{probability:.0%}")
-    Console().print(table)
+    results.print(table)

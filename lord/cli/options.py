@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
+from rich.text import Text
 
 from lord.names import DOMAINS, PURIFIERS
 from lord.progress import console
@@ -139,7 +140,7 @@ def open_pipeline(model: str, device: str | None, dtype: str | None) -> "StableD
         FileNotFoundError, OSError: see `lord.models.pipeline.load_pipeline`.
         ValueError: there is no such device.
     """
-    with console.status(f"Loading {model} …"):
+    with console.status(Text(f"Loading {model} …")):
         import diffusers
         import torch
         import transformers

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from pydantic import BaseModel, Field
-from rich.console import Console
 from rich.table import Table
 
 from lord.cli.manifest import Manifest, digest_files, identity_of, request_of
@@ -23,7 +22,7 @@ from lord.cli.options import (
 )
 from lord.cli.provenance import check_note
 from lord.cli.settings import options_from
-from lord.progress import console
+from lord.progress import console, results
 
 if TYPE_CHECKING:
     from diffusers import StableDiffusionPipeline
@@ -198,4 +197,4 @@ def evaluate(
     for name, value in metrics.items():
         kind = "round_trip" if name.endswith("round_trip") else name.rpartition("_")[0]
         table.add_row(name, f"{value:.4f}", MEANINGS[kind])
-    Console().print(table)
+    results.print(table)
