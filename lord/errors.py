@@ -7,8 +7,9 @@ from pydantic import ValidationError
 LONGEST = 1000
 """Characters of a message; the beginning says what is wrong."""
 
-SHORT = Repr(maxother=60, maxstring=60, maxlong=40, maxlevel=2)
+SHORT = Repr()
 """How a wrong value is shown."""
+SHORT.maxother = SHORT.maxstring = SHORT.maxlong = 60
 
 
 def described(error: Exception) -> str:

@@ -15,8 +15,8 @@ from rich.progress import (
 
 Item = TypeVar("Item")
 
-# Progress goes to standard error, so that standard output stays free for results. Names of files and
-# models are no markup, whatever brackets they have.
+# Progress goes to standard error, so that standard output stays free for results. Names of files
+# and models are no markup, whatever brackets they have.
 console = Console(stderr=True, markup=False)
 results = Console(markup=False)
 
