@@ -1,6 +1,7 @@
 """Commands that look for a backdoor in an unconditional diffusion model."""
 
 import json
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -73,7 +74,7 @@ def scan(
     lord backdoor scan theirs --clean a --clean b --clean c --clean d --out found
     ```
     """
-    different = {path.resolve() for path in clean} - {model.resolve()}
+    different = {os.path.realpath(path) for path in clean} - {os.path.realpath(model)}
     if len(different) < max(LEAST_CLEAN, len(clean)):
         raise ValueError(
             f"--clean: give at least {LEAST_CLEAN} clean models, each once and without {model}"

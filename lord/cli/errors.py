@@ -5,14 +5,12 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
+from lord.cli.interrupt import EXIT_CODE, interruptible
 from lord.errors import described
 from lord.progress import console
 
 # What the package raises for bad input or numbers; anything else is a bug and keeps its traceback.
 EXPECTED = (ValueError, OSError, FloatingPointError, ModuleNotFoundError)
-
-INTERRUPTED = 130
-"""The exit code of what Ctrl-C has ended, by the custom of shells."""
 
 
 class ReportingGroup(TyperGroup):
@@ -22,25 +20,20 @@ class ReportingGroup(TyperGroup):
     """
 
     def invoke(self, ctx: typer.Context) -> Any:
-        try:
-            return super().invoke(ctx)
-        except BrokenPipeError:  # the reader of our output has seen enough
-            raise
-        except EXPECTED as error:
-            if ctx.params["debug"]:
+        with interruptible() as interrupt:
+            try:
+                return super().invoke(ctx)
+            except BrokenPipeError:  # the reader of our output has seen enough
                 raise
-            console.print(
-                f"Error: {described(error)}",
-                style="red",
-                markup=False,
-                highlight=False,
-                soft_wrap=True,
-            )
-            raise typer.Exit(1) from error
-        except KeyboardInterrupt as error:
-            console.print(
-                "Stopped. The same command, run again, goes on from what is finished.",
-                style="yellow",
-                soft_wrap=True,
-            )
-            raise typer.Exit(INTERRUPTED) from error
+            except KeyboardInterrupt as error:
+                interrupt.say()
+                raise typer.Exit(EXIT_CODE) from error
+            except EXPECTED as error:
+                if interrupt.came:
+                    raise typer.Exit(EXIT_CODE) from error
+                if ctx.params["debug"]:
+                    raise
+                console.print(
+                    f"Error: {described(error)}", style="red", highlight=False, soft_wrap=True
+                )
+                raise typer.Exit(1) from error

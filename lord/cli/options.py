@@ -1,5 +1,6 @@
 """Options and arguments that several commands share, and the values behind them."""
 
+import os
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -74,7 +75,7 @@ def require_folders(images: Path, out: Path) -> None:
     """
     require_album(images)
     require_out(out)
-    if out.resolve() == images.resolve():
+    if os.path.realpath(out) == os.path.realpath(images):
         raise ValueError(f"{out}: give another folder than that of the originals")
 
 

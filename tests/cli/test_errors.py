@@ -1,8 +1,13 @@
 """Errors: one line, exit code 1, before any long work."""
 
+from unittest import mock
+
 import pytest
-from helpers import SIZE, error
+from helpers import SIZE, error, run
 from PIL import Image
+from pydantic import BaseModel, ValidationError
+
+from lord.errors import described, one_line
 
 
 @pytest.mark.parametrize(
@@ -46,3 +51,29 @@ def test_bad_input_is_one_line(arguments, message, tmp_path, monkeypatch):
     (tmp_path / "empty.safetensors").mkdir()
     assert message in error(*arguments)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.png", "empty.safetensors"]
+
+
+@pytest.mark.parametrize("name", ["x[/y]", "[red]x", "a\nb", "\x1b[2Jx"])
+def test_a_name_is_shown_as_it_is_and_obeyed_by_nobody(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    text = error("components", f"./{name}")
+    assert "no diffusers pipeline" in text and text.count("\n") == 1 and "\x1b" not in text
+    assert repr(name)[1:4] in text or name[0] in text
+
+
+def test_a_message_is_short_whatever_the_input():
+    assert len(described(ValueError("x" * 10**6))) < 1100
+    assert one_line("a\tb\ud800\u202e") == "a b\\ud800\\u202e"
+
+    class Settings(BaseModel):
+        names: dict[str, int]
+
+    with pytest.raises(ValidationError) as caught:
+        Settings(names="x" * 10**6)
+    assert len(described(caught.value)) < 200
+
+
+def test_ctrl_c_ends_with_a_line_that_says_how_to_go_on(monkeypatch, tmp_path):
+    monkeypatch.setattr("lord.data.folder.save_images", mock.Mock(side_effect=KeyboardInterrupt))
+    result = run("render", tmp_path / "out", "--count", 1, "--size", SIZE, code=130)
+    assert result.stderr == "Stopped. The same command, run again, goes on from what is finished.\n"
