@@ -1,5 +1,6 @@
 """Errors as one red line: what is wrong, and where; the traceback only for those who ask."""
 
+import re
 from typing import Any
 
 import typer
@@ -11,6 +12,8 @@ from lord.progress import console
 
 # What the package raises for bad input or numbers; anything else is a bug and keeps its traceback.
 EXPECTED = (ValueError, OSError, FloatingPointError, ModuleNotFoundError)
+
+MEMORY = "not enough memory; smaller numbers, as of --batch-size, --size or --rank, take less"
 
 
 class ReportingGroup(TyperGroup):
@@ -28,12 +31,21 @@ class ReportingGroup(TyperGroup):
             except KeyboardInterrupt as error:
                 interrupt.say()
                 raise typer.Exit(EXIT_CODE) from error
-            except EXPECTED as error:
+            except Exception as error:
                 if interrupt.came:
                     raise typer.Exit(EXIT_CODE) from error
-                if ctx.params["debug"]:
+                said = _said(error)
+                if said is None or ctx.params["debug"]:
                     raise
-                console.print(
-                    f"Error: {described(error)}", style="red", highlight=False, soft_wrap=True
-                )
+                console.print(f"Error: {said}", style="red", highlight=False, soft_wrap=True)
                 raise typer.Exit(1) from error
+
+
+def _said(error: Exception) -> str | None:
+    """What the user is told of an error, None if that is a bug."""
+    if isinstance(error, EXPECTED):
+        return described(error)
+    # So say the libraries, each by an error of its own.
+    if isinstance(error, MemoryError) or re.search("(out of|allocate) memory", str(error)):
+        return MEMORY
+    return None

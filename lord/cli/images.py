@@ -10,6 +10,7 @@ from lord.attacks.settings import PATTERN, PUBLISHED, AttackSettings
 from lord.cli.folders import album_requests, attack_folder, attack_table, scores_of
 from lord.cli.manifest import Manifest, identity_of
 from lord.cli.options import (
+    LARGEST_SIDE,
     Caption,
     Device,
     Domain,
@@ -44,7 +45,7 @@ AS_PUBLISHED = {name: "as published" for settings in PUBLISHED.values() for name
 def render(
     out: Annotated[Path, typer.Argument(help="Folder for the pictures and their captions.")],
     domain: Annotated[Domain, typer.Option(help="What to show.")] = "portraits",
-    count: Annotated[int, typer.Option(min=1, help="How many pictures.")] = 16,
+    count: Annotated[int, typer.Option(min=1, max=1_000_000, help="How many pictures.")] = 16,
     subject: Annotated[
         int | None,
         typer.Option(
@@ -61,7 +62,9 @@ def render(
         Literal["train", "stage1", "evaluation"],
         typer.Option(help="Of whom: no person or place is in two of these."),
     ] = "evaluation",
-    size: Annotated[int, typer.Option(min=16, help="Side of the pictures, in pixels.")] = 64,
+    size: Annotated[
+        int, typer.Option(min=16, max=LARGEST_SIDE, help="Side of the pictures, in pixels.")
+    ] = 64,
     seed: Annotated[int, typer.Option(help="Other people or places, without --subject.")] = 0,
 ) -> None:
     """Render pictures of people or landscapes, each with a caption.
@@ -112,6 +115,7 @@ def attack(
         int | None,
         typer.Option(
             min=8,
+            max=LARGEST_SIDE,
             help="Cut images to squares and scale them to this side, in pixels.",
             show_default="as they are",
         ),

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 MODEL_PANEL = "Model"
 FINER = "Finer settings"
 
+LARGEST_SIDE = 16384
+"""Pixels; more are a slip of the finger, and no memory holds them."""
+
 Model = Annotated[
     str,
     typer.Option(
@@ -45,6 +48,7 @@ Size = Annotated[
     int | None,
     typer.Option(
         min=8,
+        max=LARGEST_SIDE,
         help="Side of the square images, in pixels.",
         show_default="the model's own",
     ),
@@ -62,7 +66,7 @@ def parse_number(text: str | float) -> float:
     """A number, also written as a fraction such as ``8/255``."""
     try:
         return float(Fraction(str(text).strip()))
-    except (ValueError, ZeroDivisionError):
+    except (ValueError, ZeroDivisionError, OverflowError):
         raise typer.BadParameter(f"{text!r} is not a number such as 0.03 or 8/255.") from None
 
 

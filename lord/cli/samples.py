@@ -40,6 +40,7 @@ class Sampling(BaseModel):
     steps: int = Field(25, ge=1, description="steps of the sampler (DDIM)")
     guidance_scale: float = Field(
         3.0,
+        ge=0,
         description="how closely to follow the prompt; 1 is no guidance, Stable Diffusion likes "
         "7.5",
     )
@@ -64,7 +65,7 @@ def generate(
             "merged or merged=NUMBER; kept, of one without a gate."
         ),
     ] = "dropped",
-    count: Annotated[int, typer.Option(min=1, help="How many images.")] = 16,
+    count: Annotated[int, typer.Option(min=1, max=1_000_000, help="How many images.")] = 16,
     seed: Annotated[
         int, typer.Option(min=0, help="Of the first image; each further one has the next.")
     ] = 0,

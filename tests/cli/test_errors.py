@@ -6,7 +6,9 @@ import pytest
 from helpers import SIZE, error, run
 from PIL import Image
 from pydantic import BaseModel, ValidationError
+from typer.testing import CliRunner
 
+from lord.cli import app
 from lord.errors import described, one_line
 
 
@@ -71,6 +73,39 @@ def test_a_message_is_short_whatever_the_input():
     with pytest.raises(ValidationError) as caught:
         Settings(names="x" * 10**6)
     assert len(described(caught.value)) < 200
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["render", "out", "--count", "100000000000"], "count"),
+        (["render", "out", "--size", "100000"], "size"),
+        (["attack", ".", "out", "--steps", "100000000000"], "steps: expected a number up to"),
+        (["attack", ".", "out", "--eps", "1e400"], "eps"),
+        (["defend", "out", "--learning-rate", "1e300"], "learning_rate: expected a number up to"),
+    ],
+    ids=str,
+)
+def test_a_number_that_nobody_means_is_refused(arguments, message, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Image.new("RGB", (SIZE, SIZE)).save("a.png")
+    result = CliRunner().invoke(app, arguments)
+    assert result.exit_code in (1, 2) and message in result.stderr
+    assert "Traceback" not in result.output
+
+
+@pytest.mark.parametrize(
+    "shortage", [MemoryError(), RuntimeError("[enforce] can't allocate memory: you tried to")]
+)
+def test_too_little_memory_is_one_line(shortage, tmp_path, monkeypatch):
+    monkeypatch.setattr("lord.data.subjects.sample_domain", mock.Mock(side_effect=shortage))
+    assert "not enough memory" in error("render", tmp_path / "out")
+
+
+def test_a_bug_keeps_its_traceback(tmp_path, monkeypatch):
+    monkeypatch.setattr("lord.data.subjects.sample_domain", mock.Mock(side_effect=KeyError("x")))
+    result = CliRunner().invoke(app, ["render", str(tmp_path / "out")])
+    assert isinstance(result.exception, KeyError)
 
 
 def test_ctrl_c_ends_with_a_line_that_says_how_to_go_on(monkeypatch, tmp_path):
