@@ -19,8 +19,8 @@ OUTCOMES = ("clear", "unclear", "tracebacks", "accepted", "lost")
 """Of a bad input: one line that names what is wrong, another line, a traceback, none at all; and
 files that were there before and are not, or are not the same."""
 
-SECONDS = 30
-"""A bad input that has not been refused by then has been accepted."""
+SECONDS = 10
+"""Of computing; a bad input that has not been refused by then has been accepted."""
 
 MEMORY = 6 * 2**30
 """Bytes that a trial may take beyond what the process has."""
@@ -68,7 +68,7 @@ def judge(trial: Trial, folder: Path) -> tuple[str, str]:
         try:
             result = CliRunner().invoke(app, list(trial.arguments))
         except TooLong:
-            return "accepted", f"no end after {SECONDS} s"
+            return "accepted", f"no end after {SECONDS} s of computing"
     said = result.output
     if result.exception is not None and not isinstance(result.exception, SystemExit):
         where = traceback.extract_tb(result.exception.__traceback__)
@@ -118,14 +118,17 @@ def limits(file_size: int | None):
     if file_size is not None:
         changes[resource.RLIMIT_FSIZE] = file_size
     before = {name: resource.getrlimit(name) for name in changes}
-    handler = signal.signal(signal.SIGALRM, stop)
-    signal.alarm(SECONDS)
+    handlers = {name: signal.signal(name, stop) for name in (signal.SIGPROF, signal.SIGALRM)}
+    signal.setitimer(signal.ITIMER_PROF, SECONDS)
+    signal.alarm(20 * SECONDS)  # of one that waits for something
     try:
         for name, soft in changes.items():
             resource.setrlimit(name, (soft, before[name][1]))
         yield
     finally:
+        signal.setitimer(signal.ITIMER_PROF, 0)
         signal.alarm(0)
-        signal.signal(signal.SIGALRM, handler)
+        for name, handler in handlers.items():
+            signal.signal(name, handler)
         for name, limit in before.items():
             resource.setrlimit(name, limit)

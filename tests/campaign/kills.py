@@ -83,6 +83,7 @@ def run_apart(
             signal.signal(signal.SIGINT, signal.default_int_handler)
             handle = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
             os.dup2(handle, 1), os.dup2(handle, 2)
+            sys.stdout, sys.stderr = os.fdopen(1, "w"), os.fdopen(2, "w", buffering=1)
             os.chdir(folder)
             os.environ["LORD_RESULTS"] = str(folder / "r")
             app(list(arguments))
@@ -94,6 +95,7 @@ def run_apart(
         except BaseException as error:
             os.write(2, f"Traceback: {error!r}\n".encode())
         finally:
+            sys.stdout.flush()
             os._exit(code)
     done, status = (0, 0)
     while after is not None and not done and time.monotonic() < began + after:
