@@ -137,7 +137,7 @@ def bad_paths() -> Iterator[Trial]:
             for value in sorted(values):
                 arguments = tuple(value if w == word else w for w in words)
                 # The end of a path that is too long for a message, or what is told of its options.
-                says = (value[:60], "null" if "\0" in value else value[:60])
+                says = (value.replace("\0", "\\x00")[:60], "null" if "\0" in value else value[:60])
                 yield Trial(command, f"{word} is {value[:30]!r}", arguments, says, odd_places)
 
 
