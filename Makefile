@@ -14,19 +14,22 @@ INSTALLED := $(VENV)/installed
 # A package index that cannot be reached costs seconds, not minutes.
 PIP       := $(BIN)/python -m pip --disable-pip-version-check --retries 1 --timeout 20
 # Each job computes on one thread, so that results do not depend on the number of cores.
-SNAKEMAKE := PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/snakemake --cores $(CORES) --scheduler greedy \
+SNAKEMAKE := PATH="$$PWD/$(BIN):$$PATH" $(BIN)/snakemake --cores "$$CORES" --scheduler greedy \
              --nolock --rerun-incomplete --rerun-triggers mtime --quiet progress host
 
-.PHONY: study book test test-slow bench lint format notebooks clean help
+# Recipes read these from the environment, where blanks and quotes in them mean nothing.
+export PROFILE CORES STRICT TORCH_INDEX
+
+.PHONY: study book test test-slow campaign bench lint format notebooks clean help
 
 study: $(INSTALLED)  ## run the study at PROFILE (default quick) and build the book
-	$(SNAKEMAKE) --config profile=$(PROFILE) strict=$(STRICT) -- book
+	$(SNAKEMAKE) --config profile="$$PROFILE" strict="$$STRICT" -- book
 	@echo "The book is at book/_build/html/index.html"
 
 # It falls back on the committed records where some of the profile's own are missing.
 book: $(INSTALLED)  ## rebuild the book from the records that are there; computes nothing
-	@shown=full; $(BIN)/lord study status --profile $(PROFILE) | grep -q ' 0 missing$$' && shown=$(PROFILE); \
-	$(SNAKEMAKE) --config profile=$$shown compute=False strict=$(STRICT) -- book && \
+	@shown=full; $(BIN)/lord study status --profile "$$PROFILE" | grep -q ' 0 missing$$' && shown="$$PROFILE"; \
+	$(SNAKEMAKE) --config profile="$$shown" compute=False strict="$$STRICT" -- book && \
 	echo "The book shows the records of profile $$shown: book/_build/html/index.html"
 
 test: $(INSTALLED)  ## run the tests
@@ -35,11 +38,13 @@ test: $(INSTALLED)  ## run the tests
 test-slow: $(INSTALLED)  ## recompute a sample of the committed results and compare
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m slow
 
+campaign: $(INSTALLED)  ## bad inputs and kills without number, into results/campaign.json (an hour)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m campaign tests/campaign
+
 bench: $(INSTALLED)  ## time attacks and defences again, into results/PROFILE/performance.csv
-	rm -f $${LORD_RESULTS:-results}/$(PROFILE)/performance.jsonl $${LORD_RESULTS:-results}/$(PROFILE)/cost.jsonl
-	OMP_NUM_THREADS=1 $(BIN)/lord study run --profile $(PROFILE) --experiment performance
-	OMP_NUM_THREADS=1 $(BIN)/lord study run --profile $(PROFILE) --experiment cost
-	$(BIN)/lord study tables --profile $(PROFILE)
+	OMP_NUM_THREADS=1 $(BIN)/lord study run --again --profile "$$PROFILE" --experiment performance
+	OMP_NUM_THREADS=1 $(BIN)/lord study run --again --profile "$$PROFILE" --experiment cost
+	$(BIN)/lord study tables --profile "$$PROFILE"
 
 lint: $(INSTALLED)  ## check format, lint and notebook pairs
 	$(BIN)/ruff format --check .
@@ -57,7 +62,7 @@ clean:  ## remove the book and the executed notebooks; records and environment s
 	rm -rf book/_build book/_executed book/_generated book/notebooks .snakemake
 
 help:  ## list the targets
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+	@grep -hE '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 12
 
 # Snakemake and Jupyter start their own processes: all of them must find this environment.
 $(INSTALLED): pyproject.toml
@@ -66,6 +71,6 @@ $(INSTALLED): pyproject.toml
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || \
 	  { echo "Python has no venv module; install it with: sudo apt-get install python3-venv" >&2; exit 1; }
 	$(PYTHON) -m venv $(VENV)
-	$(PIP) install "$$(sed -n 's/^  "\(torch==[^"]*\)",$$/\1/p' pyproject.toml)" --extra-index-url $(TORCH_INDEX)
+	$(PIP) install "$$(sed -n 's/^  "\(torch==[^"]*\)",$$/\1/p' pyproject.toml)" --extra-index-url "$$TORCH_INDEX"
 	$(PIP) install --editable ".[study,dev]"
 	@touch $@

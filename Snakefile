@@ -9,6 +9,7 @@ are there and computes nothing), strict (default False; True makes warnings of t
 
 import os
 from pathlib import Path
+from shlex import quote
 
 from lord.study.notebooks import notebook_names, shown_in
 from lord.study.profile import load_profile
@@ -68,7 +69,7 @@ def options_of(name):
     """All cells of the unit, and no others."""
     place = UNITS[name]["place"]
     options = [f"--experiment {experiment}" for experiment in UNITS[name]["experiments"]]
-    options += [f"-w {key}={value}" for key, value in place.items() if key != "experiment"]
+    options += [quote(f"-w{key}={value}") for key, value in place.items() if key != "experiment"]
     return " ".join(options)
 
 
@@ -103,8 +104,8 @@ rule book:
         strict="--strict" if STRICT else "",
     shell:
         # The book holds one profile at a time: another one's stamp is void now.
-        "rm -f book/_build/*.built && lord study book --profile {PROFILE} {params.strict}"
-        " && touch {output[0]}"
+        "rm -f book/_build/*.built && lord study book --profile {PROFILE:q} {params.strict}"
+        " && touch {output[0]:q}"
 
 
 rule tables:
@@ -114,7 +115,7 @@ rule tables:
     output:
         f"{STAMPS}/tables",
     shell:
-        ONE_THREAD + "lord study tables --profile {PROFILE} > {output}"
+        ONE_THREAD + "lord study tables --profile {PROFILE:q} > {output:q}"
 
 
 rule notebook:
@@ -126,7 +127,7 @@ rule notebook:
     output:
         f"book/_executed/{PROFILE}/{{name}}.ipynb",
     shell:
-        ONE_THREAD + "lord study notebook {wildcards.name} --profile {PROFILE} -p compute={COMPUTE}"
+        ONE_THREAD + "lord study notebook {wildcards.name} --profile {PROFILE:q} -p compute={COMPUTE}"
 
 
 rule unit:
@@ -139,4 +140,4 @@ rule unit:
         options=lambda wildcards: options_of(wildcards.unit),
     threads: lambda wildcards: threads_of(wildcards.unit)
     shell:
-        ONE_THREAD + "lord study run --profile {PROFILE} {params.options}"
+        ONE_THREAD + "lord study run --profile {PROFILE:q} {params.options}"

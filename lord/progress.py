@@ -15,8 +15,10 @@ from rich.progress import (
 
 Item = TypeVar("Item")
 
-# Progress goes to standard error, so that standard output stays free for results.
-console = Console(stderr=True)
+# Progress goes to standard error, so that standard output stays free for results. Names of files
+# and models are no markup, whatever brackets they have.
+console = Console(stderr=True, markup=False)
+results = Console(markup=False)
 
 
 def say(text: str, style: str | None = None) -> None:
@@ -32,7 +34,7 @@ def track(
     ``completed`` steps count as done already, for loops that resume.
     """
     columns = (
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
         TimeElapsedColumn(),

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -24,7 +25,7 @@ from lord.study.notebooks import (
     slim,
     status_tables,
 )
-from lord.study.profile import load_profile
+from lord.study.profile import PROFILES, load_profile
 
 NAMES = notebook_names()
 PROJECT = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
@@ -170,11 +171,21 @@ def test_a_profile_of_ones_own_is_found_from_the_folder_of_the_notebook(tmp_path
     monkeypatch.setattr("papermill.execute_notebook", lambda *_, **options: given.update(options))
     monkeypatch.setattr("lord.study.notebooks.BOOK", tmp_path)
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "mine.yaml").touch()
+    shutil.copy(PROFILES / "smoke.yaml", tmp_path / "mine.yaml")
     with pytest.raises(FileNotFoundError, match="failed"):  # nothing was executed
         execute_notebook("01_data", profile="mine.yaml")
     assert given["parameters"]["profile"] == str(tmp_path / "mine.yaml")
     assert executed_folder("mine.yaml") == executed_folder("mine")
+
+
+@pytest.mark.parametrize("profile", ["huge", "../x", "loop/x.yaml"])
+def test_a_wrong_profile_is_found_before_anything_is_executed(profile, tmp_path, monkeypatch):
+    monkeypatch.setattr("lord.study.notebooks.BOOK", tmp_path / "book")
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "loop").symlink_to("loop")
+    with pytest.raises(ValueError, match="unknown profile"):
+        execute_notebook("01_data", profile=profile)
+    assert not (tmp_path / "book").exists()
 
 
 def test_parameters_are_read_as_yaml():

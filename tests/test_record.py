@@ -5,7 +5,7 @@ import pytest
 from pydantic import ValidationError
 
 from lord import record
-from lord.names import ATTACKS
+from lord.names import ATTACKS, version_of
 from lord.record import PEAK_RESET, Record, make_record, measure, record_key
 
 
@@ -97,3 +97,12 @@ def test_git_state(tmp_path, monkeypatch):
     assert not record.git_state()[1]
     source.write_text("WIDTH = 4")
     assert record.git_state() == (commit, True, source_hash)
+
+
+def test_what_a_record_names_is_looked_up_and_never_imported(monkeypatch, tmp_path):
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "hostile.py").write_text("raise SystemExit('imported')\n")
+    for name in ("hostile", "attack:hostile", "experiment:hostile", "experiment:../hostile", ""):
+        assert version_of(name) is None
+    hostile = {"experiment:hostile": 1, "hostile:hostile": 2}
+    assert make().model_copy(update={"components": hostile}).outdated == list(hostile)

@@ -44,7 +44,7 @@ class ReversionSettings(BaseModel):
     batch_size: PositiveInt = Field(16, description="pairs of noises in a step")
     learning_rate: PositiveFloat = Field(0.5, description="of SGD, with a cosine schedule")
     weight: float = Field(5e-5, ge=0, description="λ of the norm")
-    sampler_steps: PositiveInt = Field(10, description="of DDIM in the second stage")
+    sampler_steps: PositiveInt = Field(10, le=1000, description="of DDIM in the second stage")
     clip: PositiveFloat = Field(0.01, description="norm of the gradient in the second stage")
     estimate_gamma: bool = Field(False, description="γ is found as well, else it is 1")
     gamma_learning_rate: PositiveFloat = Field(1e-3, description="of SGD, for γ")

@@ -3,6 +3,10 @@
 Commands import what they need when they run, so that help appears at once.
 """
 
+# First of all, as the rest takes a moment to load.
+import lord.cli.interrupt
+
+# isort: split
 import os
 from typing import Annotated
 

@@ -1,18 +1,18 @@
 """Commands that look for a backdoor in an unconditional diffusion model."""
 
 import json
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from lord.backdoors.settings import LEAST_CLEAN, SUSPECTED, ReversionSettings
 from lord.cli.options import Device, open_ddpm
 from lord.cli.outputs import require_out
 from lord.cli.settings import options_from
-from lord.progress import console
+from lord.progress import console, results
 
 if TYPE_CHECKING:
     from diffusers import DDPMPipeline
@@ -86,7 +86,7 @@ def scan(
     ```
     """
     clean = clean or []
-    different = {path.resolve() for path in clean} - {model.resolve()}
+    different = {os.path.realpath(path) for path in clean} - {os.path.realpath(model)}
     if (calibration is None) == (not clean):
         raise ValueError("--clean, --calibration: give clean models, or what was found in such")
     if calibration is None and len(different) < max(LEAST_CLEAN, len(clean)):
@@ -166,7 +166,7 @@ def inputs(
     table = Table("noise", "score", "triggered")
     for place, score in enumerate(scores):
         table.add_row(str(place), f"{score:.2f}", "yes" if score > 0 else "no")
-    Console().print(table)
+    results.print(table)
 
 
 def _read_calibration(name: str, settings: ReversionSettings) -> "CleanModels":
@@ -187,7 +187,7 @@ def _print(report: dict[str, Any]) -> None:
         column = [features[place] for features in report["clean"].values()]
         label = f"{name.removeprefix('kl_')} over pixels"
         table.add_row(label, f"{report[name]:.3g}", f"{min(column):.3g} to {max(column):.3g}")
-    Console().print(table)
+    results.print(table)
     verdict = "suspected of a backdoor" if report["suspected"] else "nothing found"
     p_value = report["p_value"]
     typer.echo(f"{verdict}: a clean model looks like this with probability {p_value:.2g}")

@@ -3,10 +3,10 @@
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
-from lord.progress import console
+from lord.progress import console, results
 
 
 def components(
@@ -30,7 +30,7 @@ def components(
     lord attack album attacked --component up.2.attention
     ```
     """
-    with console.status(f"Loading {model} …"):
+    with console.status(Text(f"Loading {model} …")):
         from lord.models.components import components as found_in
         from lord.models.components import load_any, parameters_of
 
@@ -38,4 +38,4 @@ def components(
     table = Table("component", "modules", "parameters")
     for name, modules in found.items():
         table.add_row(name, str(len(modules)), f"{parameters_of(modules):,}")
-    Console().print(table)
+    results.print(table)

@@ -1,10 +1,12 @@
 """Errors as one red line: what is wrong, and where; the traceback only for those who ask."""
 
+import re
 from typing import Any
 
 import typer
 from typer.core import TyperGroup
 
+from lord.cli.interrupt import EXIT_CODE, interruptible
 from lord.cli.outputs import HELD
 from lord.errors import described
 from lord.progress import say
@@ -12,21 +14,40 @@ from lord.progress import say
 # What the package raises for bad input or numbers; anything else is a bug and keeps its traceback.
 EXPECTED = (ValueError, OSError, FloatingPointError, ModuleNotFoundError)
 
+MEMORY = "not enough memory; smaller numbers, as of --batch-size, --size or --rank, take less"
+
 
 class ReportingGroup(TyperGroup):
     """A group of commands that reports expected errors and ends with exit code 1.
 
-    Whatever happens, it lets go of the folders that the command has reserved.
+    What Ctrl-C ends says in one line how to go on. Whatever happens, the group lets go of the
+    folders that the command has reserved.
     """
 
     def invoke(self, ctx: typer.Context) -> Any:
-        try:
-            with HELD:
+        with interruptible() as interrupt, HELD:
+            try:
                 return super().invoke(ctx)
-        except BrokenPipeError:  # the reader of our output has seen enough
-            raise
-        except EXPECTED as error:
-            if ctx.params["debug"]:
+            except BrokenPipeError:  # the reader of our output has seen enough
                 raise
-            say(f"Error: {described(error)}", style="red")
-            raise typer.Exit(1) from error
+            except KeyboardInterrupt as error:
+                interrupt.say()
+                raise typer.Exit(EXIT_CODE) from error
+            except Exception as error:
+                if interrupt.came:
+                    raise typer.Exit(EXIT_CODE) from error
+                said = _said(error)
+                if said is None or ctx.params["debug"]:
+                    raise
+                say(f"Error: {said}", style="red")
+                raise typer.Exit(1) from error
+
+
+def _said(error: Exception) -> str | None:
+    """What the user is told of an error, None if that is a bug."""
+    if isinstance(error, EXPECTED):
+        return described(error)
+    # So say the libraries, each by an error of its own.
+    if isinstance(error, MemoryError) or re.search("(out of|allocate) memory", str(error)):
+        return MEMORY
+    return None

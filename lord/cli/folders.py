@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rich.markup import escape
 from rich.table import Table
 
 from lord.attacks.settings import PATTERN, AttackSettings
@@ -206,7 +205,7 @@ def attack_table(entries: dict[str, dict[str, Any]], norm: str = "linf") -> Tabl
         eps, ssim, before, after, seconds = (entry[column] for column in columns)
         losses = (f"{before:.4f}", f"{after:.4f}")
         used = f"{eps * 255:.1f}/255" if norm == "linf" else f"{eps:.2f}"
-        table.add_row(escape(name), used, f"{ssim:.3f}", *losses, f"{seconds:.1f}")
+        table.add_row(name, used, f"{ssim:.3f}", *losses, f"{seconds:.1f}")
     return table
 
 

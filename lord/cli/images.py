@@ -5,8 +5,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
-from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
 from lord.attacks.settings import PATTERN, PUBLISHED, AttackSettings
@@ -19,6 +17,7 @@ from lord.cli.folders import (
 )
 from lord.cli.manifest import Manifest, identity_of, image_files, request_of
 from lord.cli.options import (
+    LARGEST_SIDE,
     MODEL_PANEL,
     Caption,
     Device,
@@ -43,7 +42,7 @@ from lord.cli.options import (
 from lord.cli.outputs import require_out
 from lord.cli.settings import options_from
 from lord.names import IN_PIXELS
-from lord.progress import say, track
+from lord.progress import results, say, track
 
 if TYPE_CHECKING:
     from diffusers import DDPMPipeline, StableDiffusionPipeline
@@ -80,7 +79,9 @@ def render(
         Literal["train", "stage1", "evaluation"],
         typer.Option(help="Of whom: no person or place is in two of these."),
     ] = "evaluation",
-    size: Annotated[int, typer.Option(min=16, help="Side of the pictures, in pixels.")] = 64,
+    size: Annotated[
+        int, typer.Option(min=16, max=LARGEST_SIDE, help="Side of the pictures, in pixels.")
+    ] = 64,
     seed: Annotated[int, typer.Option(help="Other people or places, without --subject.")] = 0,
 ) -> None:
     """Render pictures of people or landscapes, each with a caption.
@@ -146,6 +147,7 @@ def attack(
         int | None,
         typer.Option(
             min=8,
+            max=LARGEST_SIDE,
             help="Cut images to squares and scale them to this side, in pixels.",
             show_default="as they are",
         ),
@@ -200,7 +202,7 @@ def attack(
         select(pipeline, settings.component)  # one that is not there is named before any work
     side = size or native_size(pipeline)
     entries = attack_folder(pipeline, album, side, out, settings, seed, batch_size)
-    Console().print(attack_table(entries, settings.norm))
+    results.print(attack_table(entries, settings.norm))
 
 
 def purify(
@@ -219,6 +221,7 @@ def purify(
         int | None,
         typer.Option(
             min=8,
+            max=LARGEST_SIDE,
             help="Side of the square images, in pixels.",
             show_default="the model's own; in pixels, as they are",
         ),
@@ -368,5 +371,5 @@ def audit(
     probabilities = calibration.probability(scores, prior).tolist()
     table = Table("image", "attacked")
     for path, probability in zip(album.paths, probabilities, strict=True):
-        table.add_row(escape(path.name), f"{probability:.0%}")
-    Console().print(table)
+        table.add_row(path.name, f"{probability:.0%}")
+    results.print(table)

@@ -65,7 +65,10 @@ def defend(
         Domain | None, typer.Option(help="Learn from rendered people or places instead.")
     ] = None,
     identities: Annotated[
-        int, typer.Option(min=1, help="How many of them, one picture each, with --domain.")
+        int,
+        typer.Option(
+            min=1, max=1_000_000, help="How many of them, one picture each, with --domain."
+        ),
     ] = 384,
     attack: AttackSettings,
     settings: Stage1Settings,

@@ -1,12 +1,14 @@
 """Options and arguments that several commands share, and the values behind them."""
 
 import math
+import os
 from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
+from rich.text import Text
 
 from lord.cli.manifest import Manifest, shorten
 from lord.cli.outputs import require_out
@@ -21,6 +23,9 @@ if TYPE_CHECKING:
 
 MODEL_PANEL = "Model"
 FINER = "Finer settings"
+
+LARGEST_SIDE = 16384
+"""Pixels; more are a slip of the finger, and no memory holds them."""
 
 Model = Annotated[
     str,
@@ -50,6 +55,7 @@ Size = Annotated[
     int | None,
     typer.Option(
         min=8,
+        max=LARGEST_SIDE,
         help="Side of the square images, in pixels.",
         show_default="the model's own",
     ),
@@ -87,7 +93,7 @@ def require_folders(images: Path, out: Path) -> None:
         OSError: nothing can be written to ``out``.
     """
     require_album(images)
-    if out.resolve() == images.resolve():
+    if os.path.realpath(out) == os.path.realpath(images):
         raise ValueError(f"{out}: give another folder than that of the originals")
     require_out(out)
 
@@ -203,7 +209,7 @@ def open_pipeline(model: str, device: str | None, dtype: str | None) -> "StableD
         FileNotFoundError, OSError: see `lord.models.pipeline.load_pipeline`.
         ValueError: there is no such device.
     """
-    with console.status(f"Loading {model} …"):
+    with console.status(Text(f"Loading {model} …")):
         import diffusers
         import torch
         import transformers

@@ -136,13 +136,10 @@ def read_sections(path: Path | None, names: tuple[str, ...]) -> dict[str, dict[s
     """
     if path is None:
         return {name: {} for name in names}
-    import yaml
+    from lord.settings_file import read_settings
 
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path}: not a YAML file ({error})") from error
-    if not isinstance(content, dict) or not set(content) <= set(names):
+    content = read_settings(path)
+    if not set(content) <= set(names):
         raise ValueError(f"{path}: expected the sections {', '.join(names)}, and no others")
     sections = {name: content.get(name) or {} for name in names}
     for name, section in sections.items():

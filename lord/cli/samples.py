@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from pydantic import BaseModel, Field
-from rich.console import Console
 from rich.table import Table
 
 from lord.cli.folders import say_companions
@@ -28,7 +27,7 @@ from lord.cli.options import (
 from lord.cli.outputs import require_out
 from lord.cli.provenance import check_note
 from lord.cli.settings import options_from
-from lord.progress import console, say
+from lord.progress import console, results, say
 
 if TYPE_CHECKING:
     from diffusers import StableDiffusionPipeline
@@ -46,6 +45,7 @@ class Sampling(BaseModel):
     steps: int = Field(25, ge=1, description="steps of the sampler (DDIM)")
     guidance_scale: float = Field(
         3.0,
+        ge=0,
         allow_inf_nan=False,
         description="how closely to follow the prompt; 1 is no guidance, Stable Diffusion likes "
         "7.5",
@@ -218,4 +218,4 @@ def evaluate(
     for name, value in metrics.items():
         kind = "round_trip" if name.endswith("round_trip") else name.rpartition("_")[0]
         table.add_row(name, f"{value:.4f}", MEANINGS[kind])
-    Console().print(table)
+    results.print(table)

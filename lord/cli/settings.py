@@ -17,6 +17,9 @@ from lord.cli.options import FINER, parse_number
 
 KEYWORD = inspect.Parameter.KEYWORD_ONLY
 
+LARGEST = 1_000_000
+"""Settings are smaller, but for seeds; a larger one is a slip, and would run for ever."""
+
 
 def options_from(
     model: type[BaseModel],
@@ -38,6 +41,9 @@ def options_from(
         open_fields: fields that the model completes itself if their options are not given, each
             with what the help says its default is.
         finer: fields whose options are in the panel of finer settings.
+
+    The command raises ValueError for what the model refuses, and for a number that none is meant
+    to be.
     """
     names, defaults, open_fields = names or {}, defaults or {}, open_fields or {}
     field_of = {names.get(field, field): field for field in fields or model.model_fields}
@@ -47,6 +53,10 @@ def options_from(
         def run(**given: Any) -> Any:
             asked = {field: given.pop(option) for option, field in field_of.items()}
             asked = {field: value for field, value in asked.items() if value is not None}
+            for option, field in field_of.items():
+                value = asked.get(field)
+                if isinstance(value, int | float) and abs(value) > LARGEST and field != "seed":
+                    raise ValueError(f"{option}: expected a number up to {LARGEST:,}")
             return command(**given, **{parameter: model(**{**defaults, **asked})})
 
         parameters = []

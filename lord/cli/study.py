@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
+
+from lord.progress import results
 
 app = typer.Typer(no_args_is_help=True)
 
@@ -45,7 +46,7 @@ def profiles() -> None:
         counts = [len(profile.cells(e.name)) for e in profile.experiments]
         evidence = "yes" if profile.evidence else "no"
         table.add_row(name, str(sum(map(bool, counts))), str(sum(counts)), evidence)
-    Console().print(table)
+    results.print(table)
 
 
 @app.command()
@@ -56,7 +57,7 @@ def experiments() -> None:
     table = Table("experiment", "paper", "asks")
     for experiment in found().values():
         table.add_row(experiment.name, experiment.paper, experiment.title)
-    Console().print(table)
+    results.print(table)
 
 
 @app.command()
@@ -74,6 +75,9 @@ def run(
             help="Only cells with this coordinate, as domain=portraits; may be repeated.",
         ),
     ] = None,
+    again: Annotated[
+        bool, typer.Option("--again", help="Measure those that have one, too.")
+    ] = False,
 ) -> None:
     """Measure the cells that have no record.
 
@@ -89,7 +93,11 @@ def run(
     from lord.study.run import run as measure
 
     place = parse_parameters(where or [])
-    records = [r for name in experiment or [None] for r in measure(profile, name, **place)]
+    if options := place.keys() & {"profile", "experiment", "compute", "again", "results"}:
+        raise ValueError(f"--where {min(options)}: not a coordinate of cells")
+    records = [
+        r for name in experiment or [None] for r in measure(profile, name, again=again, **place)
+    ]
     seconds = sum(record.seconds for record in records)
     folder = results_root() / Path(profile).stem
     typer.echo(f"{len(records)} records are in {folder}; they took {seconds:.0f} s")
@@ -110,7 +118,7 @@ def status(profile: Profile = "quick") -> None:
         seconds = f"{entry.record.seconds:.0f}" if entry.record else ""
         state = entry.state
         table.add_row(entry.cell.name, entry.experiment.name, state, seconds, style=STYLES[state])
-    Console().print(table)
+    results.print(table)
     counts = Counter(entry.state for entry in found)
     records = [entry.record for entry in found if entry.record]
     typer.echo(

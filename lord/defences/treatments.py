@@ -8,6 +8,9 @@ from diffusers import StableDiffusionPipeline
 from lord.adapter import LordConfig, activate, merge, set_gate, unmerge
 from lord.defences.stage1 import ADAPTER
 
+LARGEST = 1000
+"""λ is not larger; between 0 and 1 it mixes."""
+
 
 def apply_treatment(pipeline: StableDiffusionPipeline, treatment: str) -> None:
     """Choose what becomes of the defence at test time. Any treatment can follow any other.
@@ -17,7 +20,7 @@ def apply_treatment(pipeline: StableDiffusionPipeline, treatment: str) -> None:
     ``prior=0.01``   as ``learned``, for a world where one input in a hundred is attacked and not,
                      as in stage 1, one in two, see `lord.adapter.set_gate`; a variant of ours
     ``lambda=0.5``   λ is this number everywhere: 0 closes the defence branch and keeps the
-                     ordinary branch B, 1 opens it fully; any other number works as well
+                     ordinary branch B, 1 opens it fully; any other number up to 1000 works as well
     ``dropped``      the Stage-1 adapter, A and B included, takes no part at all
     ``merged=0.5``   as ``lambda=0.5``, with all adapters added to the weights; ``merged`` alone is
                      ``merged=1``
@@ -63,7 +66,7 @@ def _parse_treatment(treatment: str) -> tuple[str, Literal["learned"] | float, f
         value = math.nan
     if kind == "prior" and 0 < value < 1:
         return kind, "learned", value
-    if kind not in ("lambda", "merged") or not math.isfinite(value):
+    if kind not in ("lambda", "merged") or not abs(value) <= LARGEST:
         raise ValueError(
             f"unknown treatment {treatment!r}: choose 'learned', 'kept', 'dropped', 'merged', "
             "'lambda=' or 'merged=' with a number, such as 'lambda=0.5', or 'prior=' with a "

@@ -1,6 +1,7 @@
 """Tables as the book shows them: means with intervals, differences, costs."""
 
 from collections.abc import Mapping, Sequence
+from html import escape
 
 import numpy as np
 import pandas as pd
@@ -170,6 +171,10 @@ def _styled_table(cells: pd.DataFrame, classes: pd.DataFrame, records: Sequence[
         styles.append(line)
     # Themes know tables of the class "dataframe", and leave other ones white in the dark.
     styler = cells.style.set_table_attributes('class="dataframe"').set_td_classes(classes)
+    # Names come from profiles and records, which are anybody's.
+    styler.format(escape="html")
+    for axis in ("index", "columns"):
+        styler.format_index(escape="html", axis=axis)
     styler.set_table_styles(styles)
     warnings = caveats(records)
-    return styler.set_caption(" ".join(warnings)) if warnings else styler
+    return styler.set_caption(escape(" ".join(warnings))) if warnings else styler

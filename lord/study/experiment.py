@@ -1,12 +1,13 @@
 """What the study is made of: experiments, and the cells whose numbers they measure."""
 
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, NonNegativeInt
 
 from lord.record import Record, record_key
 
@@ -21,7 +22,27 @@ if TYPE_CHECKING:
 class Section(BaseModel):
     """Settings in a profile: of an experiment, what experiments of a paper share, or a part."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+Name = Annotated[str, Field(pattern=r"^[a-z0-9_-]+(\.[a-z0-9_-]+)*$", max_length=60)]
+"""What a profile may call a thing of its own; it becomes a part of the names of records."""
+
+MOST = 100_000
+"""Pictures of one kind; they are held in memory."""
+
+RECORD_NAME = re.compile(r"[a-z0-9_-][a-z0-9_.,=+-]{0,199}")
+"""What a record may be called: no path, nothing that a shell or a page reads."""
+
+
+def _distinct(values: tuple[Any, ...]) -> tuple[Any, ...]:
+    if twice := [value for value in values if values.count(value) > 1]:
+        raise ValueError(f"{twice[0]} is there twice")
+    return values
+
+
+Indices = Annotated[tuple[NonNegativeInt, ...], Field(min_length=1), AfterValidator(_distinct)]
+"""Numbers of subjects, or seeds; each once."""
 
 
 @dataclass(frozen=True)
@@ -87,6 +108,9 @@ def _plain(value: Any, **options: bool) -> Any:
 class Cell:
     """One measurement, which makes one record.
 
+    Raises:
+        ValueError: its name could not be that of a file.
+
     Attributes:
         name: that of the record, unique in the study.
         coordinates: where it lies, such as ``{"domain": "portraits", "seed": 0}``; names are free.
@@ -101,6 +125,12 @@ class Cell:
     settings: Settings
     components: tuple[str, ...]
     measured: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not RECORD_NAME.fullmatch(self.name):
+            raise ValueError(
+                f"a record cannot be called {self.name[:60]!r}: names are of a-z, 0-9, _ and -"
+            )
 
     def with_settings(self, section: Section, *names: str) -> "Cell":
         """The cell with some settings of another section as well."""

@@ -101,17 +101,21 @@ def execute_notebook(
         parameters: further values for names in the notebook's ``parameters`` cell.
 
     Raises:
-        ValueError: unknown notebook, a parameter that its ``parameters`` cell does not declare, or
-            a profile among them.
+        ValueError: unknown notebook or profile, a parameter that its ``parameters`` cell does not
+            declare, or a profile among them.
         papermill.exceptions.PapermillExecutionError: a cell failed.
     """
     import papermill
 
+    from lord.study.profile import load_profile
+    from lord.study.run import results_root
+
     if name not in notebook_names():
         raise ValueError(f"unknown notebook {name!r}; there are: {', '.join(notebook_names())}")
     source = NOTEBOOKS / f"{name}.ipynb"
+    load_profile(profile)  # a wrong one is found here, and not by the notebook
     if profile.endswith((".yaml", ".yml")):  # the notebook runs in another folder
-        profile = str(Path(profile).resolve())
+        profile = str(Path(profile).absolute())
     if "profile" in (parameters or {}):
         raise ValueError(
             "profile: not a parameter here, the folder of the copy depends on it; use --profile"
@@ -125,8 +129,8 @@ def execute_notebook(
             f"{name} has no parameter {', '.join(unknown)}; it has: {', '.join(declared)}"
         )
 
-    if "LORD_RESULTS" in os.environ:
-        os.environ["LORD_RESULTS"] = str(Path(os.environ["LORD_RESULTS"]).resolve())
+    if os.environ.get("LORD_RESULTS"):
+        os.environ["LORD_RESULTS"] = str(results_root())
     folder = executed_folder(profile)
     folder.mkdir(parents=True, exist_ok=True)
     unfinished = folder / f"{name}.failed.ipynb"

@@ -1,22 +1,27 @@
 """A profile is one small validated file that settles everything about a run of the study.
 
 It has a section for each experiment, and one for each paper with what its experiments share. A
-section that is not there has its defaults; ``null`` leaves an experiment out.
+section that is not there has its defaults; ``null`` leaves an experiment out. The profile is called
+as its file is.
 """
 
+from collections import Counter
 from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError
 
 from lord.errors import described
-from lord.study.experiment import Cell, Experiment, Section
+from lord.settings_file import read_settings
+from lord.study.experiment import Cell, Experiment, Name, Section
 from lord.study.registry import experiments, sections
 
 PROFILES = Path(__file__).with_name("profiles")
+
+LARGEST_NUMBER = 1e9
+"""Settings are smaller; a larger one is a slip of the finger, which would run for ever."""
 
 
 class Profile(BaseModel):
@@ -24,7 +29,7 @@ class Profile(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    name: str
+    name: Name
     evidence: bool = Field(description="False marks numbers that are no evidence of anything")
     split: tuple[str, ...] = Field(
         ("experiment", "domain", "subject", "seed"),
@@ -62,25 +67,33 @@ def load_profile(name: str) -> Profile:
     """A profile by name, or from the path of a YAML file of one's own.
 
     Raises:
-        ValueError: no such profile, or a key or value in it is wrong; the message names it.
+        ValueError: no such profile, a file that is called like one of the package, or a key or
+            value in it that is wrong; the message names it.
     """
-    path = Path(name) if name.endswith((".yaml", ".yml")) else PROFILES / f"{name}.yaml"
-    if not path.is_file():
+    own = isinstance(name, str) and name.endswith((".yaml", ".yml"))
+    path = Path(name) if own else PROFILES / f"{name}.yaml"
+    if (not own and name not in profile_names()) or not path.is_file():
         raise ValueError(
             f"unknown profile {name!r}: choose one of {', '.join(profile_names())}, "
             "or give the path of a YAML file"
         )
-    return _load(path.resolve(), path.stat().st_mtime_ns)
+    path = path.resolve()
+    if path.stem in profile_names() and path.parent != PROFILES.resolve():
+        raise ValueError(
+            f"{path}: {path.stem} is a profile of the package, whose records would be replaced; "
+            "rename the file"
+        )
+    return _load(path, path.stat().st_mtime_ns)
 
 
 @lru_cache
 def _load(path: Path, changed: int) -> Profile:
     """The profile in a file, read again once that has changed."""
+    values = read_settings(path)
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-        return read_profile({"name": path.stem, **values})
-    except (yaml.YAMLError, UnicodeDecodeError, TypeError) as error:
-        raise ValueError(f"{path}: not a YAML mapping of settings: {error}") from error
+        if "name" in values:
+            raise ValueError("name: a profile is called as its file is; leave it out")
+        return read_profile(values | {"name": path.stem})
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
 
@@ -92,6 +105,7 @@ def read_profile(values: Mapping[str, Any]) -> Profile:
         ValueError: a key or value is wrong, or sections do not fit each other; the message names
             it.
     """
+    _check_numbers(values)
     known = sections()
     found: dict[str, Section] = {}
     for name, model in known.items():
@@ -111,6 +125,19 @@ def read_profile(values: Mapping[str, Any]) -> Profile:
     except ValidationError as error:
         raise ValueError(described(error)) from error
     profile = profile.model_copy(update={"sections": found})
-    for experiment in profile.experiments:
-        profile.cells(experiment.name)  # a section that does not fit another is noticed here
+    # A section that does not fit another, or that says one thing twice, is noticed here.
+    names = Counter(cell.name for e in profile.experiments for cell in profile.cells(e.name))
+    if twice := [name for name, count in names.items() if count > 1]:
+        raise ValueError(f"two records would be called {twice[0]}: something is there twice")
     return profile
+
+
+def _check_numbers(values: Any, place: str = "") -> None:
+    """Raise ValueError for a number, at any depth, that is none or larger than any setting."""
+    if isinstance(values, list | tuple):
+        values = dict(enumerate(values))
+    if isinstance(values, Mapping):
+        for name, value in values.items():
+            _check_numbers(value, f"{place}.{name}".removeprefix("."))
+    elif isinstance(values, int | float) and not abs(values) < LARGEST_NUMBER:  # so is no nan
+        raise ValueError(f"{place}: expected a number below {LARGEST_NUMBER:g}, not {values}")

@@ -1,6 +1,8 @@
 """Running the study: measure the cells that are missing, and return the records asked for."""
 
+import ast
 import os
+import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,11 +20,14 @@ from lord.study.store import Store
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
+PARAMETERS = ("profile", "compute")
+"""What notebooks may be told."""
+
 
 def results_root() -> Path:
     """Where records lie: ``$LORD_RESULTS``, else ``results/`` of the checkout or of this folder."""
-    if "LORD_RESULTS" in os.environ:
-        return Path(os.environ["LORD_RESULTS"]).absolute()
+    if given := os.environ.get("LORD_RESULTS"):
+        return Path(given).absolute()
     return (REPOSITORY if (REPOSITORY / "notebooks").is_dir() else Path.cwd()) / "results"
 
 
@@ -46,6 +51,7 @@ def run(
     experiment: str | None = None,
     *,
     compute: bool = True,
+    again: bool = False,
     results: Path | None = None,
     **where: Any,
 ) -> list[Record]:
@@ -55,12 +61,18 @@ def run(
     they are. An experiment that the profile leaves out has no records.
 
     Args:
+        again: measure what is finished, too.
         where: coordinates of the cells, such as ``domain="portraits"``.
 
     Raises:
-        ValueError: an unknown experiment, or something else that the profile does not contain.
+        ValueError: an unknown experiment, or something else that the profile does not contain;
+            ``compute`` is no boolean; a notebook was given a parameter that it does not have.
         FileNotFoundError: records are missing and ``compute`` is false.
+        OSError: records cannot be written where they should lie.
     """
+    if not isinstance(compute, bool):
+        raise ValueError(f"compute: expected True or False, not {compute!r}")
+    _check_injected()
     profile = load_profile(profile) if isinstance(profile, str) else profile
     store = store_of(profile, results)
     if experiment is not None and experiment not in experiments():
@@ -72,6 +84,7 @@ def run(
         asked = ", ".join(f"{name}={value}" for name, value in where.items())
         raise ValueError(f"profile {profile.name} has nothing for {asked}")
     accepted = ("finished",) if compute else ("finished", "stale")
+    accepted = () if again else accepted
     unfinished = [entry for entry in found if entry.state not in accepted]
     if unfinished and not compute:
         raise FileNotFoundError(
@@ -79,11 +92,29 @@ def run(
             f"{unfinished[0].cell.name}; run: lord study run --profile {profile.name}"
         )
     if unfinished:
+        store.prepare()
         context = Context(store.work)
         for entry in unfinished:
             console.print(f"{profile.name}: {entry.cell.name}")
             _measure(entry.experiment, entry.cell, profile, context, store)
     return [store.records(entry.experiment.name)[entry.cell.name] for entry in found]
+
+
+def _check_injected() -> None:
+    """Refuse what papermill hands to a notebook and no notebook has; itself, it only warns.
+
+    Raises:
+        ValueError: there is a parameter of another name.
+    """
+    shell = sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
+    cells = shell.user_ns.get("In", []) if shell else []
+    for cell in cells:
+        if cell.startswith("# Parameters\n"):  # so begins the cell that papermill adds
+            targets = [t for line in ast.parse(cell).body for t in getattr(line, "targets", [])]
+            if unknown := sorted({target.id for target in targets} - set(PARAMETERS)):
+                raise ValueError(
+                    f"no parameter {', '.join(unknown)}; a notebook has: {', '.join(PARAMETERS)}"
+                )
 
 
 def status(

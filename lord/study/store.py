@@ -13,6 +13,7 @@ import json
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from pathlib import Path
+from tempfile import TemporaryFile
 
 import numpy as np
 from filelock import FileLock
@@ -53,6 +54,16 @@ class Store:
             return {}
         state = path.stat()
         return _read(path, state.st_mtime_ns, state.st_size, state.st_ino)
+
+    def prepare(self) -> None:
+        """Find out that nothing can be written before there is something to write.
+
+        Raises:
+            OSError: so it is; the message names the folder.
+        """
+        self.work.mkdir(parents=True, exist_ok=True)
+        with TemporaryFile(dir=self.work):
+            pass
 
     def write(self, record: Record, sheet: NDArray[np.uint8] | None = None) -> None:
         """Add a record, or replace the one of its name; its picture (H, W, 3) first."""

@@ -86,3 +86,12 @@ def test_a_stage_ends_when_the_trigger_stays():
         steps=50, refine_steps=1, batch_size=1, sampler_steps=1, window=2, tolerance=1e9
     )
     assert [done for done, _ in reverse(pipeline, settings).path] == [2, 3]
+
+
+def test_a_trigger_that_is_no_number_is_an_error():
+    torch.manual_seed(0)
+    settings = ReversionSettings(
+        learning_rate=1e30, steps=2, refine_steps=1, batch_size=2, sampler_steps=2
+    )
+    with pytest.raises(FloatingPointError, match="not finite"):
+        reverse(build_ddpm(TINY_PIXEL), settings)

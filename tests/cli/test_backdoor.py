@@ -1,6 +1,7 @@
 """Commands that look for a backdoor, on tiny models with random weights."""
 
 import json
+from unittest import mock
 
 import pytest
 import torch
@@ -87,13 +88,17 @@ def test_other_sizes_channels_and_samplers_are_scanned(tmp_path, clean):
     assert load_file(tmp_path / "found" / "trigger.safetensors")["mu"].shape == (1, 8, 16)
 
 
-def test_what_cannot_be_scanned_is_said_in_one_line(tmp_path, clean, pretrained):
+def test_what_cannot_be_scanned_is_said_in_one_line(tmp_path, clean, pretrained, monkeypatch):
     scan = ["backdoor", "scan"]
     model = saved(tmp_path / "model", 1)
     assert "at least 4" in error(*scan, model, *clean[:4])
     assert "each once" in error(*scan, model, *clean[:6], *clean[:2])
     assert "without" in error(*scan, model, *clean, "--clean", model)
-    diverging = run(*scan, model, *clean, *QUICK, "--learning-rate", 1e30, code=1)
+    with monkeypatch.context() as patch:
+        infinite = mock.Mock(side_effect=FloatingPointError("the reversed trigger is not finite"))
+        patch.setattr("lord.backdoors.reversion.reverse", infinite)
+        diverging = run(*scan, model, *clean, *QUICK, code=1)
+    assert "learning_rate: expected" in error(*scan, model, *clean, "--learning-rate", 1e30)
     assert f"Error: {model}: the reversed trigger is not finite" in diverging.stderr
     assert "Traceback" not in diverging.output
     assert "model_index.json" in error(*scan, tmp_path, *clean)

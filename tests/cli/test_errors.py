@@ -1,8 +1,15 @@
 """Errors: one line, exit code 1, before any long work."""
 
+from unittest import mock
+
 import pytest
-from helpers import SIZE, error
+from helpers import SIZE, error, run
 from PIL import Image
+from pydantic import BaseModel, ValidationError
+from typer.testing import CliRunner
+
+from lord.cli import app
+from lord.errors import described, one_line
 
 
 @pytest.mark.parametrize(
@@ -46,3 +53,62 @@ def test_bad_input_is_one_line(arguments, message, tmp_path, monkeypatch):
     (tmp_path / "empty.safetensors").mkdir()
     assert message in error(*arguments)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.png", "empty.safetensors"]
+
+
+@pytest.mark.parametrize("name", ["x[/y]", "[red]x", "a\nb", "\x1b[2Jx"])
+def test_a_name_is_shown_as_it_is_and_obeyed_by_nobody(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    text = error("components", f"./{name}")
+    assert "no diffusers pipeline" in text and text.count("\n") == 1 and "\x1b" not in text
+    assert repr(name)[1:4] in text or name[0] in text
+
+
+def test_a_message_is_short_whatever_the_input():
+    assert len(described(ValueError("x" * 10**6))) < 1100
+    assert one_line("a\tb\ud800\u202e") == "a b\\ud800\\u202e"
+
+    class Settings(BaseModel):
+        names: dict[str, int]
+
+    with pytest.raises(ValidationError) as caught:
+        Settings(names="x" * 10**6)
+    assert len(described(caught.value)) < 200
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["render", "out", "--count", "100000000000"], "count"),
+        (["render", "out", "--size", "100000"], "size"),
+        (["attack", ".", "out", "--steps", "100000000000"], "steps: expected a number up to"),
+        (["attack", ".", "out", "--eps", "1e400"], "eps"),
+        (["defend", "out", "--learning-rate", "1e300"], "learning_rate: expected a number up to"),
+    ],
+    ids=str,
+)
+def test_a_number_that_nobody_means_is_refused(arguments, message, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Image.new("RGB", (SIZE, SIZE)).save("a.png")
+    result = CliRunner().invoke(app, arguments)
+    assert result.exit_code in (1, 2) and message in result.stderr
+    assert "Traceback" not in result.output
+
+
+@pytest.mark.parametrize(
+    "shortage", [MemoryError(), RuntimeError("[enforce] can't allocate memory: you tried to")]
+)
+def test_too_little_memory_is_one_line(shortage, tmp_path, monkeypatch):
+    monkeypatch.setattr("lord.data.subjects.sample_domain", mock.Mock(side_effect=shortage))
+    assert "not enough memory" in error("render", tmp_path / "out")
+
+
+def test_a_bug_keeps_its_traceback(tmp_path, monkeypatch):
+    monkeypatch.setattr("lord.data.subjects.sample_domain", mock.Mock(side_effect=KeyError("x")))
+    result = CliRunner().invoke(app, ["render", str(tmp_path / "out")])
+    assert isinstance(result.exception, KeyError)
+
+
+def test_ctrl_c_ends_with_a_line_that_says_how_to_go_on(monkeypatch, tmp_path):
+    monkeypatch.setattr("lord.data.folder.save_images", mock.Mock(side_effect=KeyboardInterrupt))
+    result = run("render", tmp_path / "out", "--count", 1, "--size", SIZE, code=130)
+    assert result.stderr == "Stopped. The same command, run again, goes on from what is finished.\n"

@@ -1,5 +1,9 @@
 """The engine, on an experiment that costs nothing: plan, measure, resume, refuse."""
 
+import math
+import sys
+from types import SimpleNamespace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -105,6 +109,23 @@ def test_every_profile_is_valid():
         ("main", {"conditions": {"none": ["none"], "advdm": ["none"]}}, "without the attack 'ace'"),
         ("damage", {"attacks": ["ace"]}, "must include 'noise'"),
         ("lord", {"mixed_data": None}, "mixed_data: lord_mixed needs"),
+        (None, {"name": "../../escaped"}, "name: a profile is called as its file is"),
+        ("lord", {"seeds": [0, 0]}, r"lord\.seeds: 0 is there twice"),
+        ("lord", {"subjects": [-1]}, r"lord\.subjects\.0"),
+        ("damage", {"seeds": []}, r"damage\.seeds"),
+        ("lord", {"domains": []}, r"lord\.domains"),
+        ("lord", {"domains": ["portraits", "portraits"]}, "would be called"),
+        ("lord", {"treatments": []}, r"lord\.treatments"),
+        ("lord", {"treatments": ["prior=2"]}, "a probability"),
+        ("lord", {"treatments": ["dropped", "dropped"]}, "would be called"),
+        ("lord", {"size": 3}, r"lord\.size"),
+        ("lord", {"photographs": 100_001}, r"lord\.photographs"),
+        ("lord", {"photographs": 10**400}, r"lord\.photographs: expected a number below 1e\+09"),
+        ("lord", {"scenario": {"stage2_gate": math.nan}}, r"lord\.scenario\.stage2_gate"),
+        ("lambda", {"variants": {"x": {"scenario": {"stage2_gate": math.inf}}}}, r"lambda\.var"),
+        ("lambda", {"variants": {"../x": {}}}, r"lambda\.variants"),
+        ("lambda", {"variants": {"<b>": {}}}, r"lambda\.variants"),
+        ("component_damage", {"components": {"variation": ["../x"]}}, "cannot be called"),
     ],
 )
 def test_a_wrong_key_or_value_in_a_profile_is_named(tmp_path, section, change, message):
@@ -114,6 +135,43 @@ def test_a_wrong_key_or_value_in_a_profile_is_named(tmp_path, section, change, m
     path.write_text(yaml.safe_dump(values))
     with pytest.raises(ValueError, match=message):
         load_profile(str(path))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("a: &a [x, x, x, x, x, x, x, x]\n" + "".join(
+            f"{chr(98 + k)}: &{chr(98 + k)} [{', '.join([f'*{chr(97 + k)}'] * 8)}]\n"
+            for k in range(9)
+        ), "more than 20000 values"),
+        ("a: &a [*a]\n", "more than 20000 values"),
+        ("[" * 5000, "nested too deeply"),
+        ("seeds: [0]\nseeds: [1]\n", "'seeds' is there twice, line 1"),
+        ("a: [", "not a YAML file"),
+        ("- a\n", "expected a mapping"),
+        ("1: 2\n", "expected a mapping"),
+        ("a: !!python/object/apply:os.system ['true']\n", "not a YAML file"),
+        ("a: 2020-99-99\n", "month"),
+    ],
+)  # fmt: skip
+def test_a_file_that_is_no_profile_is_one_short_message(tmp_path, text, message):
+    path = tmp_path / "mine.yaml"
+    path.write_text(text)
+    with pytest.raises(ValueError, match=message) as caught:
+        load_profile(str(path))
+    assert str(caught.value).startswith(str(path)) and len(str(caught.value)) < 300
+
+
+def test_names_of_profiles_are_names_and_those_of_the_package_are_taken(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    text = (profiles.PROFILES / "smoke.yaml").read_text()
+    for name, message in (("full", "full is a profile of the package"), ("a b", "name: ")):
+        (tmp_path / f"{name}.yaml").write_text(text)
+        with pytest.raises(ValueError, match=message):
+            load_profile(f"{name}.yaml")
+    with pytest.raises(ValueError, match="unknown profile"):
+        load_profile("../profiles/full")
+    assert load_profile(str(profiles.PROFILES / "full.yaml")).name == "full"
 
 
 def test_a_section_that_is_not_there_has_its_defaults_or_takes_no_part():
@@ -240,6 +298,34 @@ def test_a_killed_run_goes_on_where_it_stopped(toy, tmp_path):
     assert not list((tmp_path / "play").glob(".*-*"))  # nothing half-written
     assert len(run(toy(changed(measure=killed)), results=tmp_path)) == 4
     assert calls[3:] == ["toy-1-0", "toy-1-1"]
+
+
+def test_what_is_finished_is_measured_again_where_that_is_asked(toy, tmp_path):
+    run(toy(), results=tmp_path)
+    with pytest.raises(AssertionError, match="this was finished"):
+        run(toy(changed(measure=refuse)), again=True, results=tmp_path)
+
+
+@pytest.mark.parametrize("compute", ["false", "no", 0, None])
+def test_whether_to_compute_is_yes_or_no(compute):
+    with pytest.raises(ValueError, match="compute: expected True or False"):
+        run("smoke", "main", compute=compute)
+
+
+def test_a_parameter_that_no_notebook_has_is_refused_whoever_hands_it_over(monkeypatch):
+    cells = ["", "profile = 1", '# Parameters\nprofile = "smoke"\ncompute = False\n']
+    shell = SimpleNamespace(user_ns={"In": cells})
+    monkeypatch.setitem(sys.modules, "IPython", SimpleNamespace(get_ipython=lambda: shell))
+    assert run("quick", "rank", compute=False) == []
+    cells[-1] += "comptue = True\n"
+    with pytest.raises(ValueError, match="no parameter comptue; a notebook has: profile, compute"):
+        run("quick", "rank", compute=False)
+
+
+def test_a_place_that_cannot_be_written_to_is_found_before_the_work(toy, tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(OSError, match="file"):
+        run(toy(changed(measure=refuse)), results=tmp_path / "file")
 
 
 def test_missing_records_are_an_error_where_nothing_may_be_computed(toy, tmp_path):

@@ -11,7 +11,7 @@ from lord.experiments.components.protocol import Protocol, edit_cell, pixel_sett
 from lord.experiments.components.siblings import BASE, ENSEMBLE, PIXEL, SIBLINGS, Sibling, Training
 from lord.experiments.components.tables import transfer_table
 from lord.study.context import Context
-from lord.study.experiment import Cell, Experiment, Outcome, Section, Table
+from lord.study.experiment import Cell, Experiment, Name, Outcome, Section, Table
 from lord.study.profile import Profile
 
 PROMPTS = ("caption", "other", "class", "empty")
@@ -22,7 +22,7 @@ class ComponentTransfer(Section):
 
     component: str = Field("*.residual", description="of any model")
     prompts: tuple[Literal[PROMPTS], ...] = PROMPTS
-    siblings: dict[str, Sibling] = SIBLINGS
+    siblings: dict[Name, Sibling] = SIBLINGS
     training: Training = Training()
     pixel: bool = Field(True, description="whether the model in pixels takes part, in its domain")
 

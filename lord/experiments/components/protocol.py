@@ -4,14 +4,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field, PositiveInt
+from pydantic import Field
 
 from lord.attacks.settings import AttackSettings
 from lord.editing.settings import AdaptationSettings, EditSettings
 from lord.experiments.lord.protocol import Budget
 from lord.models.card import EMBEDDED, PIXEL, weights_checksum, weights_of
 from lord.names import ADAPTED, DOMAINS, TASKS
-from lord.study.experiment import Cell, Section, Settings
+from lord.study.experiment import MOST, Cell, Section, Settings
 
 JUDGED = ("metric:edits", "metric:clip_score", "metric:inception_score", "metric:fid")
 """What measures edits."""
@@ -35,11 +35,13 @@ class Protocol(Section):
     model: str = Field("embedded", description="'embedded' or a diffusers folder")
     pixel_model: str = Field("embedded", description="'embedded' or an unconditional folder")
     pixel_domain: Literal[DOMAINS] = Field("portraits", description="all that this one draws")
-    size: PositiveInt = Field(64, description="side of the pictures")
+    size: int = Field(64, ge=16, le=2048, multiple_of=8, description="side of the pictures")
     domains: tuple[Literal[DOMAINS], ...] = Field(DOMAINS, min_length=1)
     tasks: tuple[Literal[TASKS], ...] = Field(("variation",), min_length=1)
-    pictures: int = Field(ge=2, description="that are attacked in each domain")
-    references: int = Field(256, ge=2, description="clean pictures that edits are compared with")
+    pictures: int = Field(ge=2, le=MOST, description="that are attacked in each domain")
+    references: int = Field(
+        256, ge=2, le=MOST, description="clean pictures that edits are compared with"
+    )
     budget: Budget = Budget(eps_levels=8, step_levels=1.5, steps=10)
     attack_edit: EditSettings = Field(
         EditSettings(steps=6, guidance_scale=3.0), description="of pictures under attack"

@@ -31,7 +31,7 @@ from lord.models.card import weights_of
 from lord.names import IN_PIXELS
 from lord.record import Record
 from lord.study.context import Context
-from lord.study.experiment import Cell, Experiment, Outcome, Section, Settings, Table
+from lord.study.experiment import Cell, Experiment, Indices, Name, Outcome, Section, Settings, Table
 from lord.study.profile import Profile
 
 MEASURED = ("metric:fid", "metric:clip_iqa", "metric:identity", "metric:ssim")
@@ -120,18 +120,20 @@ def measure(context: Context, cell: Cell) -> Outcome:
 class Ablation(Section):
     """Cells of the main table under changed settings."""
 
-    variants: dict[str, dict[str, Any]] = Field(
+    variants: dict[Name, dict[str, Any]] = Field(
         description="for each name, the settings of the protocol that are otherwise"
     )
     conditions: Conditions = Field(
         description="without those under a variant's attacker who cannot know the defence"
     )
-    treatments: tuple[Treatment, ...] = Field(description="of LoRD's gate at test time")
+    treatments: tuple[Treatment, ...] = Field(
+        min_length=1, description="of LoRD's gate at test time"
+    )
     split: Literal["evaluation", "stage1"] = Field(
         "evaluation", description="'stage1': the subjects are those that decide, by number"
     )
-    subjects: tuple[int, ...]
-    seeds: tuple[int, ...]
+    subjects: Indices
+    seeds: Indices
 
 
 def ablation(name: str, title: str, costs: tuple[str, ...] = (), **declared: Any) -> Experiment:

@@ -12,7 +12,7 @@ from lord.experiments.lord.conditions import Place, cells_of, check_places, meas
 from lord.experiments.lord.protocol import attack_at
 from lord.names import ATTACKS
 from lord.record import Record
-from lord.study.experiment import Cell, Experiment, Section, Table
+from lord.study.experiment import Cell, Experiment, Indices, Section, Table
 from lord.study.profile import Profile
 
 
@@ -21,8 +21,8 @@ class Damage(Section):
 
     attacks: tuple[Literal[(*ATTACKS,)], ...]
     eps_levels: tuple[PositiveFloat, ...] = Field(description="budgets, in grey levels of 255")
-    subjects: tuple[int, ...]
-    seeds: tuple[int, ...]
+    subjects: Indices
+    seeds: Indices
 
     @field_validator("attacks")
     @classmethod

@@ -9,7 +9,7 @@ from lord.attacks.settings import NOISE, PUBLISHED, AttackSettings
 from lord.defences.settings import Stage1Settings
 from lord.models.card import pixel_weights, weights_of
 from lord.names import ATTACKS, DOMAINS, IN_PIXELS, PURIFIERS
-from lord.study.experiment import Cell, Section, Settings
+from lord.study.experiment import MOST, Cell, Indices, Section, Settings
 from lord.training.settings import FinetuneSettings
 
 TRAINED = {
@@ -43,7 +43,7 @@ Model = TypeVar("Model", bound=BaseModel)
 class SamplingSettings(Section):
     """How pictures are generated from a fine-tuned model."""
 
-    images: int = Field(48, ge=2, description="samples per subject, seed and condition")
+    images: int = Field(48, ge=2, le=MOST, description="samples per subject, seed and condition")
     steps: PositiveInt = Field(20, description="sampler steps")
     guidance_scale: PositiveFloat = Field(3.0, description="classifier-free guidance")
 
@@ -51,7 +51,7 @@ class SamplingSettings(Section):
 class Stage1Data(Section):
     """What the defence learns from."""
 
-    identities: PositiveInt = Field(512, description="identities, one picture each")
+    identities: int = Field(512, ge=1, le=MOST, description="identities, one picture each")
     attack: AttackSettings
 
 
@@ -103,7 +103,9 @@ class Scenario(Section):
         1, description="the attack's steps are shared by so many, with a surrogate in between"
     )
     stage1_domain: Literal["own", "other"] = Field("own", description="where the defence is from")
-    stage2_gate: Literal["learned"] | float = Field("learned", description="λ during stage 2")
+    stage2_gate: Literal["learned"] | Annotated[float, Field(ge=-10, le=10)] = Field(
+        "learned", description="λ during stage 2"
+    )
 
 
 class Timing(Section):
@@ -134,8 +136,17 @@ def _known(conditions: dict[str, tuple[str, ...]]) -> dict[str, tuple[str, ...]]
     return conditions
 
 
+def _possible(treatment: str) -> str:
+    kind, _, number = treatment.partition("=")
+    if kind == "prior" and not 0 < float(number) < 1:
+        raise ValueError("expected a probability between 0 and 1")
+    return treatment
+
+
 Treatment = Annotated[
-    str, Field(pattern=r"^(learned|dropped|merged|(lambda|merged|prior)=\d*\.?\d+)$")
+    str,
+    Field(pattern=r"^(learned|dropped|merged|(lambda|merged|prior)=\d{0,3}\.?\d{1,6})$"),
+    AfterValidator(_possible),
 ]
 """What becomes of LoRD's gate at test time, see `lord.defences.treatments.apply_treatment`."""
 
@@ -152,13 +163,15 @@ class Protocol(Section):
         description="by domain, the unconditional model of purifiers in pixels; where there is "
         "none, they take no part",
     )
-    size: PositiveInt = Field(64, description="side of the images, in pixels")
-    domains: tuple[Literal[DOMAINS], ...] = DOMAINS
-    subjects: tuple[int, ...] = Field(description="indices of evaluation subjects")
-    seeds: tuple[int, ...]
-    photographs: PositiveInt = Field(16, description="training pictures of a subject")
-    references: int = Field(512, ge=2, description="clean reference pictures of a subject")
-    held_out: int = Field(256, ge=4, description="renders that judge model and metrics")
+    size: int = Field(
+        64, ge=16, le=2048, multiple_of=8, description="side of the images, in pixels"
+    )
+    domains: tuple[Literal[DOMAINS], ...] = Field(DOMAINS, min_length=1)
+    subjects: Indices = Field(description="indices of evaluation subjects")
+    seeds: Indices
+    photographs: int = Field(16, ge=1, le=MOST, description="training pictures of a subject")
+    references: int = Field(512, ge=2, le=MOST, description="clean reference pictures of a subject")
+    held_out: int = Field(256, ge=4, le=MOST, description="renders that judge model and metrics")
     budget: Budget
     scenario: Scenario = Scenario()
     finetune: FinetuneSettings
@@ -175,8 +188,9 @@ class Protocol(Section):
     )
     sampling: SamplingSettings
     treatments: tuple[Treatment, ...] = Field(
+        min_length=1,
         description="of the gate at test time, on every subject; which of them the results report "
-        "is decided on stage-1 identities"
+        "is decided on stage-1 identities",
     )
 
     def varied(self, changes: Mapping[str, Any]) -> "Protocol":

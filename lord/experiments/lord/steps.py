@@ -8,7 +8,7 @@ from pydantic import PositiveInt
 from lord.experiments.lord import example
 from lord.experiments.lord.conditions import Place, cells_of, check_places, measure
 from lord.experiments.lord.protocol import attack_at
-from lord.study.experiment import Cell, Experiment, Section
+from lord.study.experiment import Cell, Experiment, Indices, Section
 from lord.study.profile import Profile
 
 ROUNDS = 5
@@ -19,8 +19,8 @@ class Steps(Section):
     """How many steps, and on whom."""
 
     steps: tuple[PositiveInt, ...]
-    subjects: tuple[int, ...]
-    seeds: tuple[int, ...]
+    subjects: Indices
+    seeds: Indices
 
 
 def cells(profile: Profile) -> Iterator[Cell]:

@@ -12,7 +12,7 @@ from lord.experiments.purification.protocol import Defence, Protocol, defence_ce
 from lord.experiments.purification.tables import attack_table
 from lord.purifiers.settings import PixelPurifier
 from lord.study.context import Context
-from lord.study.experiment import Cell, Experiment, Outcome, Section, Table
+from lord.study.experiment import Cell, Experiment, Name, Outcome, Section, Table
 from lord.study.profile import Profile
 
 
@@ -30,7 +30,7 @@ class Parts(Section):
     images: PositiveInt = 64
     threat: Threat = Threat()
     timesteps: dict[str, tuple[int, ...]] = Field({}, description="by purifier, each t* tried")
-    variants: dict[str, Variant] = Field({}, description="by name")
+    variants: dict[Name, Variant] = Field({}, description="by name")
     attacks: tuple[Evasion, ...] = (Evasion(method="pgd", steps=20, draws=4, step_size=0.15),)
 
 

@@ -9,7 +9,7 @@ from lord.attacks.evasion.settings import Evasion, Threat
 from lord.models.card import pixel_weights
 from lord.names import CLASSIFIED
 from lord.purifiers.settings import PixelPurifier
-from lord.study.experiment import Cell, Section, Settings
+from lord.study.experiment import MOST, Cell, Name, Section, Settings
 from lord.training.settings import ClassifierSettings
 
 
@@ -35,14 +35,18 @@ class Protocol(Section):
         description="for each task, an unconditional model of what is classified: 'embedded' or a "
         "diffusers folder",
     )
-    images: PositiveInt = Field(description="test pictures, as many of each class")
-    held_out: PositiveInt = Field(1000, description="validation pictures, for clean accuracy")
+    images: int = Field(ge=1, le=MOST, description="test pictures, as many of each class")
+    held_out: int = Field(
+        1000, ge=1, le=MOST, description="validation pictures, for clean accuracy"
+    )
     trials: PositiveInt = Field(10, description="purifications of a picture, to be right in all")
-    classifiers: dict[str, ClassifierSettings] = Field(description="by name")
+    classifiers: dict[Name, ClassifierSettings] = Field(description="by name")
     auxiliary: str = Field("trades", description="the classifier that guides, by name")
-    purifiers: dict[str, PixelPurifier] = Field(description="by name")
-    defences: tuple[Defence, ...] = Field(description="what is attacked")
-    threats: tuple[Threat, ...] = Field((Threat(),), description="what attackers may change")
+    purifiers: dict[Name, PixelPurifier] = Field(description="by name")
+    defences: tuple[Defence, ...] = Field(min_length=1, description="what is attacked")
+    threats: tuple[Threat, ...] = Field(
+        (Threat(),), min_length=1, description="what attackers may change"
+    )
     attacks: tuple[Evasion, ...] = Field(
         description="on randomised defences, one after the other on what is left"
     )

@@ -14,7 +14,7 @@ from lord.backdoors.settings import (
 from lord.models.card import PIXEL, weights_checksum, weights_of
 from lord.names import BACKDOORS, DOMAINS, TARGETS, TRIGGERS
 from lord.record import Record
-from lord.study.experiment import Cell, Section, Settings
+from lord.study.experiment import MOST, Cell, Section, Settings
 
 
 class Suspect(Section):
@@ -75,7 +75,9 @@ class Judging(Section):
     triggered_steps: PositiveInt = Field(100, description="of their sampler")
     clean: int = Field(256, ge=2, description="samples of plain noise")
     clean_steps: PositiveInt = Field(25, description="of their sampler, DDIM")
-    references: int = Field(2048, ge=2, description="clean renders that these are compared with")
+    references: int = Field(
+        2048, ge=2, le=MOST, description="clean renders that these are compared with"
+    )
     threshold: PositiveFloat = Field(
         0.03, description="mean squared distance to the target, in [0, 1], that counts as success"
     )
@@ -86,8 +88,10 @@ class Protocol(Section):
 
     model: str = Field("embedded", description="'embedded' or an unconditional diffusers folder")
     domain: Literal[DOMAINS] = Field("portraits", description="what the model draws")
-    images: PositiveInt = Field(2048, description="pictures of a fine-tune, each model's own")
-    clean: int = Field(ge=0, description="models that are fine-tuned on clean pictures")
+    images: int = Field(
+        2048, ge=1, le=MOST, description="pictures of a fine-tune, each model's own"
+    )
+    clean: int = Field(ge=0, le=100, description="models that are fine-tuned on clean pictures")
     backdoored: tuple[Suspect, ...] = Field(description="models with a backdoor")
     frontier: tuple[Suspect, ...] = Field((), description="models whose backdoors are hard to find")
     infection: InfectionSettings = InfectionSettings()

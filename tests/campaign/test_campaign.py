@@ -1,0 +1,103 @@
+"""The campaign: bad inputs and kills; a few of them here, hundreds with `make campaign`."""
+
+import json
+import os
+import shutil
+import time
+from itertools import cycle
+
+import pytest
+from campaign.judge import Tally, judge
+from campaign.kills import KILLED, Chains
+from campaign.trials import CATEGORIES, Trial, trials
+from campaign.world import copy_to
+from hypothesis import HealthCheck, Phase, given, settings
+
+from lord.record import git_state
+from lord.study.run import results_root
+
+INPUTS = int(os.environ.get("CAMPAIGN_INPUTS", "720"))
+KILLS = int(os.environ.get("CAMPAIGN_KILLS", "200"))
+
+FAULTY = {"paths", "models", "adapters", "pictures", "disk"}
+"""Categories in which faults are known."""
+
+
+def drawn(category: str, count: int) -> list[Trial]:
+    """So many different trials of a category, the same every time; fewer if there are no more."""
+    found: dict[tuple[str, str], Trial] = {}
+
+    @settings(
+        max_examples=4 * count,
+        derandomize=True,
+        database=None,
+        deadline=None,
+        phases=[Phase.generate],
+        suppress_health_check=list(HealthCheck),
+    )
+    @given(trials(category))
+    def draw(trial: Trial) -> None:
+        if len(found) < count:
+            found.setdefault((trial.command, trial.what), trial)
+
+    draw()
+    return list(found.values())
+
+
+def try_all(category: str, count: int, world, base, tally: Tally) -> None:
+    for number, trial in enumerate(drawn(category, count) if count else []):
+        place = base / str(number)
+        (place / "in").mkdir(parents=True)
+        outcome, said = judge(trial, copy_to(world, place / "in" / "world"))
+        shutil.rmtree(place)
+        fault = {"command": trial.command, "what": trial.what, "said": said.strip()[-400:]}
+        tally.add(category, outcome, fault)
+
+
+@pytest.mark.parametrize(
+    "category",
+    [pytest.param(c, marks=[pytest.mark.xfail] if c in FAULTY else []) for c in CATEGORIES],
+)
+def test_bad_inputs_are_refused_in_a_clear_line(category, world, tmp_path):
+    tally = Tally()
+    try_all(category, 2, world, tmp_path, tally)
+    assert not tally.faults, tally
+
+
+def test_killed_commands_end_as_if_nobody_had_killed_them(world, tmp_path):
+    chains = Chains(world, tmp_path, seed=1)
+    chains.chain("generate", 2)
+    chains.interrupt("generate")
+    assert not chains.faults, chains.faults
+
+
+@pytest.mark.campaign
+def test_the_whole_campaign(world, tmp_path):
+    """Every category at length; the counts are written even where something is at fault."""
+    began = time.time()
+    tally = Tally()
+    share = INPUTS // len(CATEGORIES)
+    for category in CATEGORIES:
+        try_all(category, share, world, tmp_path / category, tally)
+        print(category, tally.table().get(category), f"{time.time() - began:.0f} s", flush=True)
+    began_killing, chains = time.time(), Chains(world, tmp_path)
+    killed, commands = 0, cycle(KILLED)
+    while killed < KILLS:
+        command = next(commands)
+        killed += chains.chain(command, min(chains.random.randint(1, 3), KILLS - killed))
+        chains.interrupt(command)
+        print(command, killed, f"{time.time() - began_killing:.0f} s", flush=True)
+    content = {
+        "commit": git_state()[0],
+        "seconds": {
+            "inputs": round(began_killing - began),
+            "kills": round(time.time() - began_killing),
+        },
+        "inputs": tally.table(),
+        "kills": chains.table(),
+        "faults": [*tally.faults, *chains.faults],
+    }
+    path = results_root() / "campaign.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(content, indent=1) + "\n")
+    assert not content["faults"], json.dumps(content, indent=1)
