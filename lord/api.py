@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from diffusers import StableDiffusionPipeline
 from torch import Tensor
 
 from lord.defences.saved import load_defence
@@ -12,13 +11,14 @@ from lord.metrics.clip_iqa import openai_clip
 from lord.metrics.features import load_features
 from lord.metrics.fid import inception
 from lord.metrics.measure import Instruments, measure, reference_features
+from lord.models.diffusion import Pipeline
 from lord.training.adapters import History
 from lord.training.lora import finetune, remove_adapters
 from lord.training.settings import FinetuneSettings
 
 
 def fine_tune(
-    pipeline: StableDiffusionPipeline,
+    pipeline: Pipeline,
     images: Tensor,
     captions: Sequence[str],
     settings: FinetuneSettings | None = None,
@@ -50,9 +50,7 @@ def fine_tune(
     return finetune(pipeline, images, captions, settings, prior=prior, checkpoint=checkpoint)
 
 
-def evaluate(
-    pipeline: StableDiffusionPipeline, samples: Tensor, references: Tensor
-) -> dict[str, float]:
+def evaluate(pipeline: Pipeline, samples: Tensor, references: Tensor) -> dict[str, float]:
     """Fréchet distance of samples to clean images, raw and after the VAE, and CLIP-IQA.
 
     The names in the result tell which networks measured, see `lord.metrics.measure`.
@@ -72,7 +70,7 @@ def evaluate(
     return measure(instruments, samples, reference_features(instruments, pipeline, references))
 
 
-def instruments_for(pipeline: StableDiffusionPipeline) -> Instruments:
+def instruments_for(pipeline: Pipeline) -> Instruments:
     """The networks that judge a model: those pretrained with it, which lie beside it.
 
     `lord pretrain` and this package keep a model in ``embedded`` and its networks in ``features``

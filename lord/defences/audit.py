@@ -12,13 +12,13 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from diffusers import StableDiffusionPipeline
 from scipy.optimize import minimize
 from scipy.special import expit, logit
 from torch import Tensor
 
 from lord.defences.gates import gates_by_timestep
 from lord.files import write_text
+from lord.models.diffusion import Pipeline
 from lord.seeding import derive_seed
 
 AUDIT_FILE = "audit.json"
@@ -43,7 +43,7 @@ class Calibration:
 
 
 def gate_scores(
-    pipeline: StableDiffusionPipeline, images: Tensor, captions: Sequence[str], levels: int = 10
+    pipeline: Pipeline, images: Tensor, captions: Sequence[str], levels: int = 10
 ) -> Tensor:
     """The mean logit of all gates over the lower half of the timesteps, shape (N,), on the CPU.
 

@@ -3,19 +3,19 @@
 import json
 from pathlib import Path
 
-from diffusers import StableDiffusionPipeline
 from peft import LoraConfig
 
 from lord.adapter import LordConfig, adapter_tensors, announce_timesteps, load_tensors, set_gate
 from lord.defences.stage1 import ADAPTER
 from lord.files import save_tensors, write_text
+from lord.models.diffusion import Pipeline
 from lord.training.lora_file import check_effect, read_safetensors
 
 WEIGHTS_FILE = "adapter_model.safetensors"
 CONFIG_FILE = "adapter_config.json"
 
 
-def save_defence(pipeline: StableDiffusionPipeline, folder: str | Path) -> Path:
+def save_defence(pipeline: Pipeline, folder: str | Path) -> Path:
     """Write the defence in peft's format: ``adapter_model.safetensors``, ``adapter_config.json``.
 
     Raises:
@@ -31,7 +31,7 @@ def save_defence(pipeline: StableDiffusionPipeline, folder: str | Path) -> Path:
     return folder
 
 
-def load_defence(pipeline: StableDiffusionPipeline, folder: str | Path) -> None:
+def load_defence(pipeline: Pipeline, folder: str | Path) -> None:
     """Put a saved defence on the pipeline: active, frozen, in float32, with the gate it asks for.
 
     That is the learned one, unless its settings fix λ to a number. Load it before any LoRA; the two

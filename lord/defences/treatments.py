@@ -3,13 +3,12 @@
 import math
 from typing import Literal
 
-from diffusers import StableDiffusionPipeline
-
 from lord.adapter import LordConfig, activate, merge, set_gate, unmerge
 from lord.defences.stage1 import ADAPTER
+from lord.models.diffusion import Pipeline
 
 
-def apply_treatment(pipeline: StableDiffusionPipeline, treatment: str) -> None:
+def apply_treatment(pipeline: Pipeline, treatment: str) -> None:
     """Choose what becomes of the defence at test time. Any treatment can follow any other.
 
     ===============  ==============================================================================

@@ -198,7 +198,7 @@ def make_request(
     """
     if editor.task == "inpainting" and masks is None:
         raise ValueError("inpainting needs masks, one for each picture")
-    text = encode_prompts(editor.pipeline, [*prompts, ""])
+    text = encode_prompts(editor.pipeline, [*prompts, ""]).text
     return Request(text[:-1], text[-1:], list(seeds), masks)
 
 

@@ -13,20 +13,20 @@ on its own seed alone, but for `cat`, which learns from all images together.
 from collections.abc import Callable, Sequence
 
 import torch
-from diffusers import StableDiffusionPipeline
 from torch import Tensor
 
+from lord.models.diffusion import Pipeline
 from lord.models.pipeline import check_captions, check_images, pad
 from lord.progress import track
 from lord.purifiers.autoencoder import cat, impress
 from lord.purifiers.filters import adverse_cleaner, blur, jpeg, total_variation
 from lord.purifiers.latent_diffusion import diffpure, gridpure
 
-Purifier = Callable[[StableDiffusionPipeline, Tensor, Sequence[str], Sequence[int]], Tensor]
+Purifier = Callable[[Pipeline, Tensor, Sequence[str], Sequence[int]], Tensor]
 
 
 def purify(
-    pipeline: StableDiffusionPipeline,
+    pipeline: Pipeline,
     images: Tensor,
     prompts: Sequence[str],
     seeds: Sequence[int],

@@ -53,6 +53,7 @@ def train(
     checkpoint: Path | None = None,
     checkpoint_every: int = 200,
     description: str = "training",
+    device: torch.device | None = None,
 ) -> TrainingRun:
     """Minimise ``loss(model, step)`` over the parameters that require gradients, with AdamW.
 
@@ -60,13 +61,16 @@ def train(
     ``checkpoint`` (a safetensors file) makes the run resumable; it is removed at the end by the
     caller, once the result is saved.
 
+    Args:
+        device: where the model is and stays; without, it goes where Accelerate computes.
+
     Raises:
-        FloatingPointError: the loss is not finite.
+        FloatingPointError: the loss is not finite, or a weight at the end.
     """
     # Accelerate keeps the first precision of a process for good unless told to forget it.
     AcceleratorState._reset_state()
-    accelerator = Accelerator(mixed_precision=mixed_precision)
-    model.to(accelerator.device)
+    accelerator = Accelerator(mixed_precision=mixed_precision, device_placement=device is None)
+    model.to(device or accelerator.device)
     parameters = [p for p in model.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(parameters, lr=learning_rate, weight_decay=weight_decay)
     ema = EMAModel(parameters, decay=ema_decay) if ema_decay else None
@@ -100,6 +104,8 @@ def train(
             _save(checkpoint, state, parameters, optimizer, ema)
     if ema:
         ema.copy_to(parameters)
+    if not all(torch.isfinite(weight).all() for weight in parameters):
+        raise FloatingPointError(f"{description}: weights are not finite; lower the learning rate")
     model.eval()
     return TrainingRun(losses, time.perf_counter() - clock)
 

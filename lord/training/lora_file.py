@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 import torch
-from diffusers import StableDiffusionPipeline, UNet2DConditionModel
+from diffusers import UNet2DConditionModel
 from diffusers.loaders.lora_base import LORA_ADAPTER_METADATA_KEY
 from peft import LoraConfig
 from safetensors import SafetensorError, safe_open
@@ -13,6 +13,8 @@ from torch import Tensor
 from lord import adapter as adapters
 from lord.adapter import activate, active_adapters, adapter_tensors, load_tensors
 from lord.files import save_tensors
+from lord.models.conditioning import Conditioning
+from lord.models.diffusion import Pipeline, predict
 from lord.seeding import derive_seed, noise
 
 ADAPTER = "subject"
@@ -21,7 +23,7 @@ ADAPTER = "subject"
 LORA_FILE = "pytorch_lora_weights.safetensors"
 
 
-def save_lora(pipeline: StableDiffusionPipeline, path: str | Path) -> Path:
+def save_lora(pipeline: Pipeline, path: str | Path) -> Path:
     """Write a LoRA as diffusers does, its rank and alpha included, in one atomic step.
 
     Args:
@@ -48,7 +50,7 @@ def save_lora(pipeline: StableDiffusionPipeline, path: str | Path) -> Path:
     return path
 
 
-def load_lora(pipeline: StableDiffusionPipeline, path: str | Path, adapter: str = ADAPTER) -> None:
+def load_lora(pipeline: Pipeline, path: str | Path, adapter: str = ADAPTER) -> None:
     """Put a saved LoRA on the pipeline, active, frozen and in float32.
 
     It is proved to have been loaded: every weight in the file has found its place, and the U-Net
@@ -100,16 +102,29 @@ def read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
 
 @torch.no_grad()
 def check_effect(unet: UNet2DConditionModel, adapter: str, source: str) -> None:
-    """Raise ValueError, and remove the adapter, if the U-Net answers the same without it."""
+    """Raise ValueError, and remove the adapter, unless it changes what the U-Net answers.
+
+    The change must be finite: weights too large make every answer NaN.
+    """
     side = 2 ** len(unet.config.block_out_channels)  # divisible as often as the U-Net halves it
     seed = derive_seed("probe")
     latents = noise([seed], (unet.config.in_channels, side, side), unet.device, unet.dtype)
     text = noise([seed], (4, unet.config.cross_attention_dim), unet.device, unet.dtype)
-    names = active_adapters(unet)
-    with_adapter = unet(latents, 500, text).sample
+    pooled = None
+    if unet.config.addition_embed_type == "text_time":
+        sizes = 6 * unet.config.addition_time_embed_dim
+        width = unet.config.projection_class_embeddings_input_dim - sizes
+        pooled = noise([seed], (width,), unet.device, unet.dtype)
+    given, names = Conditioning(text, pooled), active_adapters(unet)
+    with_adapter = predict(unet, latents, 500, given)
     activate(unet, [name for name in names if name != adapter])
-    without = unet(latents, 500, text).sample
+    without = predict(unet, latents, 500, given)
     activate(unet, names)
+    problem = None
     if torch.equal(with_adapter, without):
+        problem = "the adapter changes nothing; was it trained and saved?"
+    elif not with_adapter.isfinite().all():
+        problem = "with this adapter the model answers NaN or infinity; its weights are too large"
+    if problem:
         adapters.remove_adapter(unet, adapter)
-        raise ValueError(f"{source}: the adapter changes nothing; was it trained and saved?")
+        raise ValueError(f"{source}: {problem}")

@@ -38,7 +38,7 @@ def probe(pipeline: StableDiffusionPipeline) -> Tensor:
     generator = torch.Generator().manual_seed(2)
     unet = pipeline.unet
     latents = torch.randn(2, 4, 16, 16, generator=generator).to(unet.dtype)
-    text = encode_prompts(pipeline, CAPTIONS[:2]).to(unet.dtype)
+    text = encode_prompts(pipeline, CAPTIONS[:2]).text.to(unet.dtype)
     with torch.no_grad():
         return unet(latents, torch.tensor([100, 600]), text, return_dict=False)[0]
 
