@@ -1,5 +1,6 @@
 """The steps that the commands and the five lines of Python share: fine-tune, and evaluate."""
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -61,13 +62,17 @@ def evaluate(pipeline: Pipeline, samples: Tensor, references: Tensor) -> dict[st
 
     Raises:
         ValueError: too few images.
+        FloatingPointError: a result is not finite.
         OSError, ModuleNotFoundError: the networks that judge hub models are not to be had.
     """
     for name, images in (("samples", samples), ("references", references)):
         if len(images) < 2:
             raise ValueError(f"{name}: at least two images are needed, not {len(images)}")
     instruments = instruments_for(pipeline)
-    return measure(instruments, samples, reference_features(instruments, pipeline, references))
+    found = measure(instruments, samples, reference_features(instruments, pipeline, references))
+    if broken := [name for name, value in found.items() if not math.isfinite(value)]:
+        raise FloatingPointError(f"{broken[0]} is not finite; --dtype float32 may help")
+    return found
 
 
 def instruments_for(pipeline: Pipeline) -> Instruments:

@@ -11,6 +11,7 @@ from lord.attacks.settings import PATTERN, PUBLISHED, AttackSettings
 from lord.cli.folders import album_requests, attack_folder, attack_table, scores_of
 from lord.cli.manifest import Manifest, identity_of
 from lord.cli.options import (
+    BatchSize,
     Caption,
     Device,
     Domain,
@@ -18,6 +19,7 @@ from lord.cli.options import (
     Model,
     Originals,
     Purifier,
+    Revision,
     Seed,
     Size,
     native_size,
@@ -27,6 +29,7 @@ from lord.cli.options import (
     require_defence,
     require_folders,
     require_out,
+    usual_batch,
 )
 from lord.cli.settings import options_from
 from lord.progress import console, track
@@ -118,10 +121,9 @@ def attack(
         ),
     ] = None,
     seed: Seed = 0,
-    batch_size: Annotated[
-        int, typer.Option(min=1, help="Images attacked at a time: memory and speed.")
-    ] = 16,
+    batch_size: BatchSize = None,
     model: Model = "embedded",
+    revision: Revision = None,
     device: Device = None,
     dtype: Dtype = None,
 ) -> None:
@@ -153,12 +155,12 @@ def attack(
     if settings.target not in (None, PATTERN):
         read_image(settings.target, (1, 1))  # a missing one is found before a model is loaded
     album = load_folder(images, size, caption) if size else load_originals(images, caption)
-    pipeline = open_pipeline(model, device, dtype)
+    pipeline = open_pipeline(model, device, dtype, revision)
     if settings.component:
         from lord.models.components import select
 
         select(pipeline, settings.component)  # one that is not there is named before any work
-    side = size or native_size(pipeline)
+    side, batch_size = size or native_size(pipeline), usual_batch(batch_size, model)
     entries = attack_folder(pipeline, album, side, out, settings, seed, batch_size)
     Console().print(attack_table(entries, settings.norm))
 
@@ -176,10 +178,9 @@ def purify(
     caption: Caption = "a photograph",
     size: Size = None,
     seed: Seed = 0,
-    batch_size: Annotated[
-        int, typer.Option(min=1, help="Images purified at a time: memory and speed.")
-    ] = 16,
+    batch_size: BatchSize = None,
     model: Model = "embedded",
+    revision: Revision = None,
     device: Device = None,
     dtype: Dtype = None,
 ) -> None:
@@ -200,10 +201,11 @@ def purify(
     from lord.purifiers.methods import purify as purified
     from lord.seeding import derive_seed
 
-    pipeline = open_pipeline(model, device, dtype)
+    pipeline = open_pipeline(model, device, dtype, revision)
     album = load_folder(images, size or native_size(pipeline), caption)
     names = [path.stem for path in album.paths]
     together = method in TOGETHER
+    batch_size = usual_batch(batch_size, model)
     common = identity_of(pipeline) | {"method": method, "seed": seed}
     requests = album_requests(album, common, together)
     manifest = Manifest(out)
@@ -233,6 +235,7 @@ def audit(
     caption: Caption = "a photograph",
     size: Size = None,
     model: Model = "embedded",
+    revision: Revision = None,
     device: Device = None,
     dtype: Dtype = None,
 ) -> None:
@@ -258,7 +261,7 @@ def audit(
 
     calibration = load_calibration(defence)
     calibration.probability(torch.empty(0), prior)  # finds a bad prior before a model is loaded
-    pipeline = open_pipeline(model, device, dtype)
+    pipeline = open_pipeline(model, device, dtype, revision)
     album = load_folder(images, size or native_size(pipeline), caption)
     load_defence(pipeline, defence)
     scores = scores_of(pipeline, album.images, album.captions)

@@ -2,12 +2,13 @@
 
 import shutil
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from lord.attacks.settings import AttackSettings
 from lord.cli.folders import attack_folder, attack_table, scores_of
+from lord.cli.manifest import identity_of
 from lord.cli.options import (
     FINER,
     Caption,
@@ -15,30 +16,37 @@ from lord.cli.options import (
     Domain,
     Dtype,
     Model,
+    Revision,
     Size,
+    is_ours,
     native_size,
     open_pipeline,
     require_album,
     require_defence,
     require_out,
+    usual_batch,
 )
 from lord.cli.provenance import name_of, save_with_note
 from lord.cli.settings import options_from
 from lord.defences.settings import Stage1Settings
+from lord.names import LORA_FORMATS
 from lord.progress import console
 from lord.training.settings import FinetuneSettings
 
 if TYPE_CHECKING:
-    from diffusers import StableDiffusionPipeline
     from torch import Tensor
 
     from lord.data.folder import ImageSet
+    from lord.models.diffusion import Pipeline
 
 AUDITABLE = 32
 """So many images a LoRD takes to learn from, or the audit has too few to be calibrated with."""
 
 MAIN = {"rank", "learning_rate", "steps", "batch_size", "seed"}
 """Settings of a training that are not in the panel of finer ones."""
+
+OTHERS = {"learning_rate": 1e-4, "batch_size": 4}
+"""What suits Stable Diffusion."""
 
 
 @options_from(
@@ -48,7 +56,9 @@ MAIN = {"rank", "learning_rate", "steps", "batch_size", "seed"}
     names={"steps": "attack_steps"},
     defaults={"eps": "8/255", "step_size": "3/255", "steps": 10, "rounds": 1},
 )
-@options_from(Stage1Settings, "settings", finer=Stage1Settings.model_fields.keys() - MAIN)
+@options_from(
+    Stage1Settings, "settings", finer=Stage1Settings.model_fields.keys() - MAIN, others=OTHERS
+)
 def defend(
     out: Annotated[Path, typer.Argument(help="Folder for the defence.")],
     *,
@@ -67,6 +77,7 @@ def defend(
     caption: Caption = "a photograph",
     size: Size = None,
     model: Model = "embedded",
+    revision: Revision = None,
     device: Device = None,
     dtype: Dtype = None,
 ) -> None:
@@ -93,7 +104,7 @@ def defend(
     from lord.data.folder import load_folder, read_image
     from lord.defences.saved import save_defence
 
-    pipeline = open_pipeline(model, device, dtype)
+    pipeline = open_pipeline(model, device, dtype, revision)
     side = size or native_size(pipeline)
     if images is not None:
         clean = load_folder(images, side, caption)
@@ -101,7 +112,8 @@ def defend(
         clean = render_identities(domain, identities, side)
     work = out / ".work"
     folder = work / "attacked"
-    entries = attack_folder(pipeline, clean, side, folder, attack, settings.seed, batch_size=16)
+    batch_size = usual_batch(None, model)
+    entries = attack_folder(pipeline, clean, side, folder, attack, settings.seed, batch_size)
     console.print(attack_table(entries))
     attacked = torch.stack([read_image(folder / f"{name}.png", (side, side)) for name in entries])
     history = learn_defence(pipeline, clean, attacked, settings, out)
@@ -121,7 +133,7 @@ def render_identities(domain: str, count: int, side: int) -> "ImageSet":
 
 
 def learn_defence(
-    pipeline: "StableDiffusionPipeline",
+    pipeline: "Pipeline",
     clean: "ImageSet",
     attacked: "Tensor",
     settings: Stage1Settings,
@@ -160,7 +172,9 @@ def learn_defence(
     return history
 
 
-@options_from(FinetuneSettings, "settings", finer=FinetuneSettings.model_fields.keys() - MAIN)
+@options_from(
+    FinetuneSettings, "settings", finer=FinetuneSettings.model_fields.keys() - MAIN, others=OTHERS
+)
 def finetune(
     images: Annotated[
         Path, typer.Argument(help="Folder with images of one subject, captions in .txt files.")
@@ -178,19 +192,35 @@ def finetune(
             rich_help_panel=FINER,
         ),
     ] = None,
+    class_prompt: Annotated[
+        str | None,
+        typer.Option(
+            help="In the place of --prior: the model itself draws its images of the class, from "
+            "this prompt, such as 'a photograph of a person'.",
+            rich_help_panel=FINER,
+        ),
+    ] = None,
+    class_count: Annotated[
+        int,
+        typer.Option(min=1, help="How many of them.", rich_help_panel=FINER),
+    ] = 100,
+    format: Annotated[
+        Literal[LORA_FORMATS],
+        typer.Option(help="Of the file: kohya's is for A1111, ComfyUI and the like."),
+    ] = "diffusers",
     settings: FinetuneSettings,
     caption: Caption = "a photograph",
     size: Size = None,
     model: Model = "embedded",
+    revision: Revision = None,
     device: Device = None,
     dtype: Dtype = None,
 ) -> None:
     """Teach the model a subject: train a LoRA, with or without a defence (LoRD, stage 2).
 
-    Writes the LoRA in the format of diffusers. One that was trained with a defence is sampled
-    without it, as `lord generate` does unless told otherwise. The defaults suit the embedded model;
-    Stable Diffusion wants a learning rate near 1e-4. Run again, a killed training goes on where it
-    was.
+    Writes the LoRA in the format of diffusers, or of kohya. One that was trained with a defence is
+    sampled without it, as `lord generate` does unless told otherwise. Run again, a killed training
+    goes on where it was.
 
     **Examples**: the same images without and with the defence.
 
@@ -206,16 +236,21 @@ def finetune(
         require_defence(defence)
     if out.suffix != ".safetensors" or out.is_dir():
         raise ValueError(f"{out}: the LoRA is a file, and its name must end in .safetensors")
-    if (prior is None) != (settings.prior_weight == 0):
-        raise ValueError("--prior and --prior-weight: give both, or neither")
+    if prior is not None and class_prompt is not None:
+        raise ValueError("--prior and --class-prompt: give one of them")
+    if (prior is None and class_prompt is None) != (settings.prior_weight == 0):
+        raise ValueError("--prior-weight: give both, it and --prior or --class-prompt, or neither")
     from lord.api import fine_tune
     from lord.data.folder import load_folder
 
-    pipeline = open_pipeline(model, device, dtype)
+    pipeline = open_pipeline(model, device, dtype, revision)
     side = size or native_size(pipeline)
     album = load_folder(images, side, caption)
-    of_class = load_folder(prior, side, caption) if prior else None
     work = out.with_name(f".{out.stem}.work")
+    if class_prompt is not None:
+        prior = work / "class"
+        draw_class(pipeline, prior, class_prompt, class_count, side, model)
+    of_class = load_folder(prior, side, caption) if prior else None
     note = name_of(defence)
     history = fine_tune(
         pipeline,
@@ -226,9 +261,21 @@ def finetune(
         prior=of_class and (of_class.images, of_class.captions),
         checkpoint=work / "checkpoint.safetensors",
     )
-    save_with_note(pipeline, out, note)
+    save_with_note(pipeline, out, note, format)
     shutil.rmtree(work, ignore_errors=True)
     console.print(f"The LoRA is in {out} ({last_losses(history)})")
+
+
+def draw_class(
+    pipeline: "Pipeline", out: Path, prompt: str, count: int, side: int, model: str
+) -> None:
+    """Let the model draw images of a class, one for each seed from 0 on, before it learns."""
+    from lord.cli.samples import Sampling, generate_folder
+
+    scale = {} if is_ours(model) else {"guidance_scale": 7.5}
+    asked = identity_of(pipeline) | Sampling(**scale).model_dump()
+    asked |= {"prompt": prompt, "size": side}
+    generate_folder(pipeline, out, range(count), asked, usual_batch(None, model))
 
 
 def last_losses(history: dict[str, list[float]]) -> str:

@@ -1,32 +1,38 @@
 """Commands that look at a model: sampling images from it, and measuring them."""
 
 import json
+import math
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field
 from rich.console import Console
 from rich.table import Table
 
 from lord.cli.manifest import Manifest, digest_files, identity_of, request_of
 from lord.cli.options import (
+    BatchSize,
     Device,
     Dtype,
     Model,
+    Revision,
     Size,
     native_size,
     open_pipeline,
+    parse_number,
     require_album,
     require_defence,
     require_out,
+    usual_batch,
 )
 from lord.cli.provenance import check_note
 from lord.cli.settings import options_from
+from lord.names import SCHEDULERS
 from lord.progress import console
 
 if TYPE_CHECKING:
-    from diffusers import StableDiffusionPipeline
+    from lord.models.diffusion import Pipeline
 
 MEANINGS = {
     "fid": "Fréchet distance to the references, lower is better",
@@ -38,15 +44,15 @@ MEANINGS = {
 class Sampling(BaseModel):
     """Settings of the sampler."""
 
-    steps: int = Field(25, ge=1, description="steps of the sampler (DDIM)")
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    steps: int = Field(25, ge=1, description="steps of the sampler")
     guidance_scale: float = Field(
-        3.0,
-        description="how closely to follow the prompt; 1 is no guidance, Stable Diffusion likes "
-        "7.5",
+        3.0, description="how closely to follow the prompt; 1 is no guidance"
     )
 
 
-@options_from(Sampling, "sampling")
+@options_from(Sampling, "sampling", others={"guidance_scale": 7.5})
 def generate(
     prompt: Annotated[str, typer.Argument(help="What the images should show, in words.")],
     out: Annotated[Path, typer.Argument(help="Folder for the images.")],
@@ -65,15 +71,25 @@ def generate(
             "merged or merged=NUMBER; kept, of one without a gate."
         ),
     ] = "dropped",
+    lora_scale: Annotated[
+        float,
+        typer.Option(
+            parser=parse_number, metavar="NUMBER", help="How strongly the LoRA acts; 0.5 is half."
+        ),
+    ] = "1",  # type: ignore[assignment]
+    negative_prompt: Annotated[
+        str, typer.Option(help="What the images should not show: guidance leads away from it.")
+    ] = "",
+    scheduler: Annotated[Literal[SCHEDULERS], typer.Option(help="The sampler.")] = "ddim",
+    size: Size = None,
     count: Annotated[int, typer.Option(min=1, help="How many images.")] = 16,
     seed: Annotated[
         int, typer.Option(min=0, help="Of the first image; each further one has the next.")
     ] = 0,
     sampling: Sampling,
-    batch_size: Annotated[
-        int, typer.Option(min=1, help="Images at a time: memory and speed.")
-    ] = 16,
+    batch_size: BatchSize = None,
     model: Model = "embedded",
+    revision: Revision = None,
     device: Device = None,
     dtype: Dtype = None,
 ) -> None:
@@ -95,6 +111,12 @@ def generate(
         require_defence(defence)
     elif treatment != "dropped":
         raise ValueError("--treatment says what becomes of a --defence, and none is given")
+    if lora is None and lora_scale != 1:
+        raise ValueError("--lora-scale: there is no --lora")
+    if not math.isfinite(lora_scale) or lora_scale == 0:
+        raise ValueError(f"--lora-scale: expected a finite number but 0, not {lora_scale:g}")
+    if negative_prompt and sampling.guidance_scale == 1:
+        raise ValueError("--negative-prompt needs guidance, and --guidance-scale 1 is none")
     if lora is not None and not lora.exists():
         raise FileNotFoundError(f"{lora}: no such file. Give a LoRA from `lord finetune`.")
     if lora is not None and defence is not None and treatment != "dropped":
@@ -103,11 +125,11 @@ def generate(
     from lord.defences.treatments import apply_treatment
     from lord.training.lora_file import load_lora
 
-    pipeline = open_pipeline(model, device, dtype)
+    pipeline = open_pipeline(model, device, dtype, revision)
     if defence is not None:
         load_defence(pipeline, defence)
     if lora is not None:
-        load_lora(pipeline, lora)
+        load_lora(pipeline, lora, scale=lora_scale)
     if defence is not None:
         apply_treatment(pipeline, treatment)
     asked = identity_of(pipeline) | {
@@ -117,12 +139,18 @@ def generate(
         "defence": defence and digest_files(defence),
         "treatment": treatment,
     }
+    more = {"size": size, "negative_prompt": negative_prompt, "scheduler": scheduler}
+    usual = {"size": None, "negative_prompt": "", "scheduler": "ddim"}
+    asked |= {name: value for name, value in more.items() if value != usual[name]}
+    if lora_scale != 1:
+        asked["lora_scale"] = lora_scale
+    batch_size = usual_batch(batch_size, model)
     generate_folder(pipeline, out, range(seed, seed + count), asked, batch_size)
     console.print(f"{count} images are in {out}")
 
 
 def generate_folder(
-    pipeline: "StableDiffusionPipeline",
+    pipeline: "Pipeline",
     out: Path,
     seeds: range,
     asked: dict[str, Any],
@@ -134,8 +162,11 @@ def generate_folder(
         asked: what the images depend on beside their seeds.
     """
     from lord.data.folder import save_images
+    from lord.editing.editors import SAMPLERS
     from lord.models.sample import generate as sample
+    from lord.models.sample import sampling_schedule
 
+    schedule = sampling_schedule(pipeline, SAMPLERS[asked.get("scheduler", "ddim")])
     names = [f"{seed:05d}" for seed in seeds]
     requests = [request_of(asked | {"seed": seed}) for seed in seeds]
     manifest = Manifest(out)
@@ -148,6 +179,9 @@ def generate_folder(
             asked["steps"],
             asked["guidance_scale"],
             batch_size,
+            schedule,
+            asked.get("negative_prompt", ""),
+            asked.get("size"),
         )
         save_images(images, out, names[rows], [asked["prompt"]] * len(images))
         manifest.add(names[rows], requests[rows], ({} for _ in images))
@@ -164,6 +198,7 @@ def evaluate(
     ] = False,
     size: Size = None,
     model: Model = "embedded",
+    revision: Revision = None,
     device: Device = None,
     dtype: Dtype = None,
 ) -> None:
@@ -184,7 +219,7 @@ def evaluate(
     from lord.api import evaluate as measure
     from lord.data.folder import load_folder
 
-    pipeline = open_pipeline(model, device, dtype)
+    pipeline = open_pipeline(model, device, dtype, revision)
     side = size or native_size(pipeline)
     judged, clean = load_folder(samples, side), load_folder(reference, side)
     with console.status("Measuring …"):

@@ -37,6 +37,7 @@ def purify(
 
     Raises:
         ValueError: an unknown method, or images, prompts or seeds that do not fit.
+        FloatingPointError: a picture is not finite.
     """
     if method not in PURIFIERS:
         raise ValueError(f"unknown method {method!r}: choose one of {', '.join(PURIFIERS)}")
@@ -50,6 +51,8 @@ def purify(
         rows = slice(first, first + batch_size)
         batch = pad(pipeline, images[rows].float().to(pipeline.device))
         batch = PURIFIERS[method](pipeline, batch, prompts[rows], seeds[rows])
+        if not batch.isfinite().all():
+            raise FloatingPointError(f"{method}: a picture is not finite; try --dtype float32")
         clean.append(batch[..., :height, :width].clamp(0, 1).to(images.device))
     return torch.cat(clean)
 
