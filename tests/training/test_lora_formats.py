@@ -133,7 +133,7 @@ def test_settings_in_a_file_are_checked(taught, tmp_path, changes, message):
     [(torch.nan, "holds NaN"), (torch.inf, "holds NaN or infinity"), (1e38, "NaN or infinity")],
 )
 def test_numbers_that_are_none(taught, tmp_path, value, message):
-    pipeline, weights = taught
+    pipeline, _ = taught
     path = save_lora(pipeline, tmp_path / "lora.safetensors")
     tensors, metadata = read_safetensors(path)
     tensors = {name: torch.full_like(w, value) for name, w in tensors.items()}
