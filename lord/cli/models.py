@@ -8,7 +8,7 @@ import typer
 
 from lord.attacks.settings import AttackSettings
 from lord.cli.folders import attack_folder, attack_table, scores_of
-from lord.cli.manifest import identity_of
+from lord.cli.manifest import identity_of, request_of
 from lord.cli.options import (
     FINER,
     Caption,
@@ -248,8 +248,7 @@ def finetune(
     album = load_folder(images, side, caption)
     work = out.with_name(f".{out.stem}.work")
     if class_prompt is not None:
-        prior = work / "class"
-        draw_class(pipeline, prior, class_prompt, class_count, side, model)
+        prior = draw_class(pipeline, work, class_prompt, class_count, side, model)
     of_class = load_folder(prior, side, caption) if prior else None
     note = name_of(defence)
     history = fine_tune(
@@ -267,15 +266,21 @@ def finetune(
 
 
 def draw_class(
-    pipeline: "Pipeline", out: Path, prompt: str, count: int, side: int, model: str
-) -> None:
-    """Let the model draw images of a class, one for each seed from 0 on, before it learns."""
+    pipeline: "Pipeline", work: Path, prompt: str, count: int, side: int, model: str
+) -> Path:
+    """Let the model draw images of a class, one for each seed from 0 on, before it learns.
+
+    Returns:
+        Their folder, which no other request shares.
+    """
     from lord.cli.samples import Sampling, generate_folder
 
     scale = {} if is_ours(model) else {"guidance_scale": 7.5}
     asked = identity_of(pipeline) | Sampling(**scale).model_dump()
     asked |= {"prompt": prompt, "size": side}
+    out = work / f"class-{request_of(asked | {'count': count})}"
     generate_folder(pipeline, out, range(count), asked, usual_batch(None, model))
+    return out
 
 
 def last_losses(history: dict[str, list[float]]) -> str:

@@ -68,7 +68,7 @@ def load_pipeline(
     return pipeline
 
 
-UNLOADABLE = (TypeError, LookupError, AttributeError, RuntimeError, ArithmeticError)
+UNLOADABLE = (ValueError, TypeError, LookupError, AttributeError, RuntimeError, ArithmeticError)
 """What diffusers and transformers raise for settings that fit no model."""
 
 
@@ -91,7 +91,7 @@ def _load_layout(model: str | Path, dtype: torch.dtype, revision: str | None) ->
             **options,
         )
     except UNLOADABLE as error:
-        reason = str(error).strip().partition("\n")[0]
+        reason = " ".join(str(error).split())[:300]
         raise ValueError(
             f"{source.name}: diffusers cannot load it ({type(error).__name__}: {reason})"
         ) from error

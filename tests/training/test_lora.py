@@ -190,7 +190,6 @@ def test_broken_and_foreign_files_are_refused(pipeline, images, tmp_path):
         "missing": (missing, metadata, "does not belong"),
         "wider": (wider, metadata, "does not belong"),
         "other part": (tensors | {"text_encoder.x": torch.zeros(1)}, metadata, "text_encoder.x"),
-        "no settings": (tensors, {}, "no adapter settings"),
     }
     for name, (content, settings, message) in cases.items():
         path = tmp_path / f"{name}.safetensors"
