@@ -37,13 +37,14 @@ def test_what_asks_for_nothing_is_refused(model, album, tmp_path):
     asked = ["generate", "a", tmp_path / "out"]
     for more, message in (
         (["--lora-scale", 2], "there is no --lora"),
-        (["--lora", tmp_path, "--lora-scale", "nan"], "--lora-scale"),
-        (["--guidance-scale", "inf"], "guidance_scale"),
+        (["--lora", tmp_path, "--lora-scale", 0], "--lora-scale"),
         (["--guidance-scale", 1, "--negative-prompt", "b"], "needs guidance"),
         (["--size", 17, *model], "a multiple of 2"),
         (["--revision", "main"], "--revision"),
     ):
         assert message in error(*asked, *more)
+    for more in (["--lora-scale", "nan"], ["--guidance-scale", "inf"]):
+        assert "is not a number" in run(*asked, *more, code=2).output
     both = ["--prior", album, "--class-prompt", "a", "--prior-weight", 1]
     assert "give one of them" in error("finetune", album, tmp_path / "x.safetensors", *both)
     assert not any(tmp_path.iterdir())
