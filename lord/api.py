@@ -1,9 +1,9 @@
 """The steps that the commands and the five lines of Python share: fine-tune, and evaluate."""
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
-from diffusers import StableDiffusionPipeline
 from torch import Tensor
 
 from lord.defences.saved import load_defence
@@ -12,13 +12,14 @@ from lord.metrics.clip_iqa import openai_clip
 from lord.metrics.features import load_features
 from lord.metrics.fid import inception
 from lord.metrics.measure import Instruments, measure, reference_features
+from lord.models.diffusion import Pipeline
 from lord.training.adapters import History
 from lord.training.lora import finetune, remove_adapters
 from lord.training.settings import FinetuneSettings
 
 
 def fine_tune(
-    pipeline: StableDiffusionPipeline,
+    pipeline: Pipeline,
     images: Tensor,
     captions: Sequence[str],
     settings: FinetuneSettings | None = None,
@@ -50,9 +51,7 @@ def fine_tune(
     return finetune(pipeline, images, captions, settings, prior=prior, checkpoint=checkpoint)
 
 
-def evaluate(
-    pipeline: StableDiffusionPipeline, samples: Tensor, references: Tensor
-) -> dict[str, float]:
+def evaluate(pipeline: Pipeline, samples: Tensor, references: Tensor) -> dict[str, float]:
     """Fréchet distance of samples to clean images, raw and after the VAE, and CLIP-IQA.
 
     The names in the result tell which networks measured, see `lord.metrics.measure`.
@@ -63,16 +62,20 @@ def evaluate(
 
     Raises:
         ValueError: too few images.
+        FloatingPointError: a result is not finite.
         OSError, ModuleNotFoundError: the networks that judge hub models are not to be had.
     """
     for name, images in (("samples", samples), ("references", references)):
         if len(images) < 2:
             raise ValueError(f"{name}: at least two images are needed, not {len(images)}")
     instruments = instruments_for(pipeline)
-    return measure(instruments, samples, reference_features(instruments, pipeline, references))
+    found = measure(instruments, samples, reference_features(instruments, pipeline, references))
+    if broken := [name for name, value in found.items() if not math.isfinite(value)]:
+        raise FloatingPointError(f"{broken[0]} is not finite; --dtype float32 may help")
+    return found
 
 
-def instruments_for(pipeline: StableDiffusionPipeline) -> Instruments:
+def instruments_for(pipeline: Pipeline) -> Instruments:
     """The networks that judge a model: those pretrained with it, which lie beside it.
 
     `lord pretrain` and this package keep a model in ``embedded`` and its networks in ``features``

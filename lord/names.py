@@ -136,6 +136,9 @@ TASKS = ("variation", "inpainting", "super-resolution", "reconstruction")
 ADAPTED = ("inpainting", "super-resolution")
 """Those whose denoisers learn something beside the model, see `lord.editing.adaptation`."""
 
+LORA_FORMATS = ("diffusers", "kohya")
+"""How a LoRA can be written, see `lord.training.lora_file`."""
+
 SCHEDULERS = ("ddim", "dpm", "euler")
 """Samplers of an edit."""
 

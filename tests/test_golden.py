@@ -54,9 +54,10 @@ from lord.metrics.features import load_features
 from lord.metrics.fid import extract, fid
 from lord.metrics.identity import identity_match
 from lord.metrics.validation import identity_of
+from lord.models.card import EMBEDDED
 from lord.models.classifiers import build_classifier
 from lord.models.embedded import TINY, build_pipeline
-from lord.models.pipeline import EMBEDDED, load_pipeline
+from lord.models.pipeline import load_pipeline
 from lord.models.pixel import TINY_PIXEL, build_ddpm, sample
 from lord.models.pretrain import PretrainSettings, pretrain
 from lord.models.sample import generate

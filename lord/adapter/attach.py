@@ -101,7 +101,8 @@ def add_adapter(unet: UNet2DConditionModel, config: LoraConfig, name: str, seed:
 
 def adapter_tensors(unet: UNet2DConditionModel, name: str) -> dict[str, Tensor]:
     """The weights of one adapter, named as peft saves them (without the adapter's name)."""
-    return get_peft_model_state_dict(unet, adapter_name=name)
+    # Without the last argument peft may look the base model up on the hub.
+    return get_peft_model_state_dict(unet, adapter_name=name, save_embedding_layers=False)
 
 
 def load_tensors(
@@ -122,7 +123,10 @@ def load_tensors(
         ValueError: names or shapes differ from what ``config`` gives on this U-Net, so the
             adapter belongs to another model.
     """
-    add_adapter(unet, config, name)
+    try:
+        add_adapter(unet, config, name)
+    except ValueError as error:  # such as: no layer has one of the names in target_modules
+        raise ValueError(f"{source}: {' '.join(str(error).split())}") from None
     expected = {key: tuple(t.shape) for key, t in adapter_tensors(unet, name).items()}
     found = {key: tuple(t.shape) for key, t in tensors.items()}
     if expected != found:

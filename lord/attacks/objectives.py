@@ -3,6 +3,10 @@
 Each function is the formula of one attack, as a function of what `Draw` holds: the latents z of
 the attacked images, a noise ϵ and timestep t for each, the denoiser and the target. All names are
 those of the papers; `lord.attacks` turns them into perturbations.
+
+The papers know models that predict the noise. Of a model that predicts the velocity
+v = √ᾱ_t ϵ − √(1−ᾱ_t) z, the formulas hold with v_θ and v in the place of ε_θ and ϵ: what is raised
+or driven to a target is what the model's training lowers.
 """
 
 from collections.abc import Callable, Sequence
@@ -10,11 +14,19 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import torch
-from diffusers import DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel
+from diffusers import DDIMScheduler, UNet2DConditionModel
 from torch import Tensor
 
-from lord.models.diffusion import noised, predict, row_errors, training_schedule
-from lord.models.pipeline import decode_latents, encode_images, encode_prompts
+from lord.models.conditioning import Conditioning, concatenate
+from lord.models.diffusion import (
+    Pipeline,
+    noised,
+    predict,
+    row_errors,
+    training_schedule,
+    training_target,
+)
+from lord.models.pipeline import decode_latents, encode_images, unconditional
 
 ENCODER_WEIGHT = 1e2
 """α in front of the mean squared distance of latents: the weight in mist-v2, whose README names the
@@ -43,22 +55,24 @@ class Draw:
         noisy: z_t = √ᾱ_t z + √(1−ᾱ_t) ϵ, of the same shape.
         times: t, shape (N,).
         noise: ϵ, of the shape of z.
-        text: embeddings c, shape (N, L, D), in the U-Net's precision.
+        goal: what the model learned to predict, of the shape of z: ϵ, or the velocity v.
+        text: c, one row per image, in the U-Net's precision.
         target: None for an attack without one.
     """
 
-    pipeline: StableDiffusionPipeline
+    pipeline: Pipeline
     unet: UNet2DConditionModel
     latents: Tensor
     noisy: Tensor
     times: Tensor
     noise: Tensor
-    text: Tensor
+    goal: Tensor
+    text: Conditioning
     target: Target | None
 
     @cached_property
     def prediction(self) -> Tensor:
-        """ε_θ(z_t, t, c), of the shape of z; computed only for objectives that ask for it."""
+        """ε_θ(z_t, t, c) or v_θ, of the shape of z; computed only where it is asked for."""
         return predict(self.unet, self.noisy, self.times, self.text)
 
     @cached_property
@@ -68,9 +82,9 @@ class Draw:
 
 
 def make_draw(
-    pipeline: StableDiffusionPipeline,
+    pipeline: Pipeline,
     images: Tensor,
-    text: Tensor,
+    text: Conditioning,
     seeds: Sequence[int],
     unet: UNet2DConditionModel | None = None,
     target: Target | None = None,
@@ -83,8 +97,10 @@ def make_draw(
     unet = unet or pipeline.unet
     latents = encode_images(pipeline, images)
     latents = latents.to(torch.promote_types(latents.dtype, torch.float32))
-    noisy, times, noise = noised(training_schedule(pipeline), latents, seeds)
-    return Draw(pipeline, unet, latents, noisy, times, noise, text.to(unet.dtype), target)
+    schedule = training_schedule(pipeline)
+    noisy, times, noise = noised(schedule, latents, seeds)
+    goal = training_target(schedule, latents, noise, times)
+    return Draw(pipeline, unet, latents, noisy, times, noise, goal, text.to(unet.dtype), target)
 
 
 def advdm(draw: Draw) -> Tensor:
@@ -93,7 +109,7 @@ def advdm(draw: Draw) -> Tensor:
     AdvDM: Liang et al., arXiv:2302.04578. FSMG and ASPL (Anti-DreamBooth: Van Le et al.,
     arXiv:2303.15433) raise the same number, for a model that has learnt the images.
     """
-    return row_errors(draw.prediction, draw.noise)
+    return row_errors(draw.prediction, draw.goal)
 
 
 def encoder(draw: Draw) -> Tensor:
@@ -130,7 +146,7 @@ def sds_minus(draw: Draw) -> Tensor:
 def sds_plus(draw: Draw) -> Tensor:
     """⟨ε_θ(z_t) − ϵ, z⟩ with the first factor held fixed (arXiv:2311.12832)."""
     with torch.no_grad():
-        residual = predict(draw.unet, draw.noisy, draw.times, draw.text) - draw.noise
+        residual = predict(draw.unet, draw.noisy, draw.times, draw.text) - draw.goal
     return (residual * draw.latents).mean(dim=(1, 2, 3))
 
 
@@ -156,7 +172,7 @@ def mist_v2_fused(draw: Draw) -> Tensor:
     prediction against the sampled noise and asks for no target. Before its revision 52bd657 the
     mode was −mean‖ε_θ − z_T‖² + α · mean‖z − z_T‖².
     """
-    agreement = (draw.prediction * draw.noise).sum(dim=(1, 2, 3))
+    agreement = (draw.prediction * draw.goal).sum(dim=(1, 2, 3))
     return ENCODER_WEIGHT * draw.distance.mean(dim=(1, 2, 3)) - agreement
 
 
@@ -196,11 +212,11 @@ def edit(draw: Draw) -> Tensor:
     sampler.set_timesteps(EDIT_STEPS)
     times = sampler.timesteps.to(draw.latents.device)
     latents = sampler.add_noise(draw.latents, draw.noise, times[:1])
-    empty = encode_prompts(pipeline, [""]).to(draw.text).expand_as(draw.text)
-    both = torch.cat((empty, draw.text))
+    empty = unconditional(pipeline).to(draw.text.text).expand(len(draw.text))
+    both = concatenate([empty, draw.text])
     for time in times:
         pair = predict(unet, latents.repeat(2, 1, 1, 1), time.expand(2 * len(latents)), both)
-        unconditional, conditional = pair.chunk(2)
-        guided = unconditional + EDIT_GUIDANCE * (conditional - unconditional)
+        free, conditional = pair.chunk(2)
+        guided = free + EDIT_GUIDANCE * (conditional - free)
         latents = sampler.step(guided, time, latents).prev_sample
     return decode_latents(pipeline, latents)

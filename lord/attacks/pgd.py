@@ -17,7 +17,7 @@ from itertools import product
 from typing import Literal
 
 import torch
-from diffusers import StableDiffusionPipeline, UNet2DConditionModel
+from diffusers import UNet2DConditionModel
 from torch import Tensor
 
 from lord.attacks.ball import project, quantise, start, uphill
@@ -27,7 +27,8 @@ from lord.attacks.surrogates import victims
 from lord.attacks.transformations import transform
 from lord.data.pattern import target_pattern
 from lord.data.picture import read_image
-from lord.models.diffusion import check_predicts_noise
+from lord.models.conditioning import Conditioning
+from lord.models.diffusion import Pipeline, check_supported
 from lord.models.pipeline import check_images, encode_images, encode_prompts, pad
 from lord.names import TARGETED
 from lord.progress import track
@@ -36,7 +37,7 @@ from lord.seeding import derive_seed
 GRADIENT_SCALES = (2.0**14, 2.0**7, 1.0, 2.0**-7)
 
 
-def load_target(pipeline: StableDiffusionPipeline, target: str, height: int, width: int) -> Target:
+def load_target(pipeline: Pipeline, target: str, height: int, width: int) -> Target:
     """The target of an attack at a size, in pixels and as latents.
 
     Raises:
@@ -52,9 +53,9 @@ def load_target(pipeline: StableDiffusionPipeline, target: str, height: int, wid
 
 
 def objective_values(
-    pipeline: StableDiffusionPipeline,
+    pipeline: Pipeline,
     images: Tensor,
-    text: Tensor,
+    text: Conditioning,
     settings: AttackSettings,
     target: Target | None,
     seeds: Sequence[int],
@@ -66,7 +67,7 @@ def objective_values(
 
     Args:
         images: shape (N, 3, H, W) in [0, 1].
-        text: embeddings, shape (N, L, D).
+        text: of the prompts, one row per image.
         seeds: one per image, for transformations, timestep and noise.
         unet: the denoiser to attack, the pipeline's own by default.
     """
@@ -75,7 +76,7 @@ def objective_values(
 
 
 def attack(
-    pipeline: StableDiffusionPipeline,
+    pipeline: Pipeline,
     images: Tensor,
     prompts: Sequence[str],
     settings: AttackSettings,
@@ -105,7 +106,7 @@ def attack(
             an attack on a component, see `lord.attacks.components.attack_component`.
         FloatingPointError: a gradient is not finite, as half precision may cause.
     """
-    check_predicts_noise(pipeline)
+    check_supported(pipeline)
     if settings.method == COMPONENT:
         raise ValueError(f"method: {COMPONENT!r} is for lord.attacks.components.attack_component")
     original = originals(images, prompts, seeds, settings)
@@ -159,7 +160,7 @@ def originals(
 
 @torch.no_grad()
 def denoising_loss(
-    pipeline: StableDiffusionPipeline,
+    pipeline: Pipeline,
     images: Tensor,
     prompts: Sequence[str],
     draws: int = 16,

@@ -90,7 +90,7 @@ class AttackSettings(BaseModel):
     ===============  =============================================================================
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     method: Literal[(*ATTACKS, COMPONENT)] = Field(
         "ace",

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from functools import partial
 
 import torch
-from diffusers import StableDiffusionPipeline, UNet2DConditionModel
+from diffusers import UNet2DConditionModel
 from peft import LoraConfig
 from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import Tensor
@@ -13,6 +13,8 @@ from torch import Tensor
 from lord.adapter import add_adapter
 from lord.attacks.objectives import advdm, make_draw
 from lord.attacks.settings import AttackSettings
+from lord.models.conditioning import Conditioning
+from lord.models.diffusion import Pipeline
 from lord.models.pipeline import pad
 from lord.seeding import derive_seed
 
@@ -23,10 +25,10 @@ LOSS_SCALE = 2.0**14
 
 
 def victims(
-    pipeline: StableDiffusionPipeline,
+    pipeline: Pipeline,
     original: Tensor,
     attacked: Tensor,
-    text: Tensor,
+    text: Conditioning,
     settings: AttackSettings,
     seeds: Sequence[int],
 ) -> Iterator[UNet2DConditionModel]:
@@ -73,10 +75,10 @@ def make_surrogate(unet: UNet2DConditionModel, rank: int) -> UNet2DConditionMode
 
 
 def train_surrogate(
-    pipeline: StableDiffusionPipeline,
+    pipeline: Pipeline,
     surrogate: UNet2DConditionModel,
     images: Tensor,
-    text: Tensor,
+    text: Conditioning,
     settings: AttackSettings,
     seeds: Sequence[int],
     purpose: str,

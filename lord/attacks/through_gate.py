@@ -9,16 +9,16 @@ from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
-from diffusers import StableDiffusionPipeline
 from torch import Tensor
 
 from lord.adapter import record_gates
 from lord.attacks.pgd import attack, objective_values
 from lord.attacks.settings import AttackSettings
+from lord.models.diffusion import Pipeline
 
 
 def attack_and_close(
-    pipeline: StableDiffusionPipeline,
+    pipeline: Pipeline,
     images: Tensor,
     prompts: Sequence[str],
     settings: AttackSettings,
@@ -38,7 +38,7 @@ def attack_and_close(
     if settings.surrogate != "none":
         raise ValueError("surrogate: expected 'none', the defended model itself is attacked")
 
-    def objective(pipeline: StableDiffusionPipeline, images: Tensor, **draw: object) -> Tensor:
+    def objective(pipeline: Pipeline, images: Tensor, **draw: object) -> Tensor:
         with record_gates(pipeline.unet) as gates:
             value = objective_values(pipeline, images, **draw)
         logits = [layer for passes in gates.logits.values() for layer in passes]

@@ -6,17 +6,17 @@ LoRA learns from it. This one looks for what outlives purification.
 
 from collections.abc import Sequence
 
-from diffusers import StableDiffusionPipeline
 from torch import Tensor
 
 from lord.attacks.pgd import attack, objective_values
 from lord.attacks.settings import AttackSettings
+from lord.models.diffusion import Pipeline
 from lord.models.pipeline import pad
 from lord.purifiers.latent_diffusion import noise_and_denoise
 
 
 def attack_purified(
-    pipeline: StableDiffusionPipeline,
+    pipeline: Pipeline,
     images: Tensor,
     prompts: Sequence[str],
     settings: AttackSettings,

@@ -14,7 +14,7 @@ LEAST_CLEAN = 4
 class InfectionSettings(BaseModel):
     """How a model is fine-tuned, on clean or on poisoned data."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     steps: PositiveInt = 1000
     batch_size: PositiveInt = 16
@@ -25,7 +25,7 @@ class InfectionSettings(BaseModel):
 class InvisibleSettings(BaseModel):
     """How a trigger is learned together with the model that answers to it."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     rounds: PositiveInt = Field(4, description="trigger and model take turns so often")
     steps: PositiveInt = Field(25, description="of the trigger in a round")
@@ -37,7 +37,7 @@ class InvisibleSettings(BaseModel):
 class ReversionSettings(BaseModel):
     """How a trigger is reversed. Defaults of the public code at 32 pixels."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     steps: PositiveInt = Field(3000, description="of the first stage at most")
     refine_steps: PositiveInt = Field(1000, description="of the second stage at most")
@@ -59,7 +59,7 @@ class ReversionSettings(BaseModel):
 class ElijahSettings(BaseModel):
     """How the shift of `lord.backdoors.elijah` is found. Defaults of its public code."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     steps: PositiveInt = 100
     learning_rate: PositiveFloat = Field(0.1, description="of Adam")

@@ -60,7 +60,7 @@ def main(
 
     Attack images so that a LoRA trained on them fails, and defend the training against it: on
     pictures rendered here or on a folder of your own, with the model that comes with the package or
-    with any Stable Diffusion model that predicts the noise.
+    with Stable Diffusion 1.x, 2.x or XL.
 
     **A first tour**, in this order (minutes on a laptop):
 

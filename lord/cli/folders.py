@@ -13,16 +13,16 @@ from lord.cli.manifest import Manifest, digest, digest_files, identity_of, reque
 from lord.progress import say, track
 
 if TYPE_CHECKING:
-    from diffusers import StableDiffusionPipeline
     from torch import Tensor
 
     from lord.data.folder import ImageSet
+    from lord.models.diffusion import Pipeline
 
 ROWS_SHOWN = 24
 
 
 def attack_folder(
-    pipeline: "StableDiffusionPipeline",
+    pipeline: "Pipeline",
     album: "ImageSet",
     side: int,
     out: Path,
@@ -77,7 +77,7 @@ def attack_folder(
 
 
 def attack_request(
-    pipeline: "StableDiffusionPipeline", side: int, settings: AttackSettings, seed: int
+    pipeline: "Pipeline", side: int, settings: AttackSettings, seed: int
 ) -> dict[str, Any]:
     """What an attacked image depends on beside itself and its caption."""
     target = None if settings.target in (None, PATTERN) else digest_files(Path(settings.target))
@@ -114,7 +114,7 @@ def album_requests(album: "ImageSet", common: dict[str, Any], together: bool) ->
 
 
 def attack_originals(
-    pipeline: "StableDiffusionPipeline",
+    pipeline: "Pipeline",
     images: list["Tensor"],
     captions: list[str],
     names: list[str],
@@ -161,7 +161,7 @@ def attack_originals(
 
 
 def measure_change(
-    pipeline: "StableDiffusionPipeline",
+    pipeline: "Pipeline",
     before: "Tensor",
     after: "Tensor",
     caption: str,
@@ -209,9 +209,7 @@ def attack_table(entries: dict[str, dict[str, Any]], norm: str = "linf") -> Tabl
     return table
 
 
-def scores_of(
-    pipeline: "StableDiffusionPipeline", images: "Tensor", captions: Sequence[str]
-) -> "Tensor":
+def scores_of(pipeline: "Pipeline", images: "Tensor", captions: Sequence[str]) -> "Tensor":
     """Score images as `lord.defences.audit.gate_scores` does, in batches."""
     import torch
 

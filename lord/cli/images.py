@@ -19,6 +19,7 @@ from lord.cli.manifest import Manifest, identity_of, image_files, request_of
 from lord.cli.options import (
     LARGEST_SIDE,
     MODEL_PANEL,
+    BatchSize,
     Caption,
     Device,
     Domain,
@@ -26,6 +27,7 @@ from lord.cli.options import (
     Model,
     Originals,
     Purifier,
+    Revision,
     Seed,
     Size,
     Upscale,
@@ -38,6 +40,7 @@ from lord.cli.options import (
     require_defence,
     require_folders,
     say_notes,
+    usual_batch,
 )
 from lord.cli.outputs import require_out
 from lord.cli.settings import options_from
@@ -45,8 +48,10 @@ from lord.names import IN_PIXELS
 from lord.progress import results, say, track
 
 if TYPE_CHECKING:
-    from diffusers import DDPMPipeline, StableDiffusionPipeline
+    from diffusers import DDPMPipeline
     from torch import Tensor
+
+    from lord.models.diffusion import Pipeline
 
 AS_PUBLISHED = {name: "as published" for settings in PUBLISHED.values() for name in settings} | {
     "eps": "as published, 4/255 for ace",
@@ -154,10 +159,9 @@ def attack(
     ] = None,
     upscale: Upscale = False,
     seed: Seed = 0,
-    batch_size: Annotated[
-        int, typer.Option(min=1, help="Images attacked at a time: memory and speed.")
-    ] = 16,
+    batch_size: BatchSize = None,
     model: Model = "embedded",
+    revision: Revision = None,
     device: Device = None,
     dtype: Dtype = None,
 ) -> None:
@@ -194,13 +198,13 @@ def attack(
     if settings.target not in (None, PATTERN):
         read_image(settings.target, (1, 1))  # a missing one is found before a model is loaded
     album = open_album(images, size, caption, upscale)
-    pipeline = open_pipeline(model, device, dtype)
+    pipeline = open_pipeline(model, device, dtype, revision)
     say_notes(images, album, pipeline)
     if settings.component:
         from lord.models.components import select
 
         select(pipeline, settings.component)  # one that is not there is named before any work
-    side = size or native_size(pipeline)
+    side, batch_size = size or native_size(pipeline), usual_batch(batch_size, model)
     entries = attack_folder(pipeline, album, side, out, settings, seed, batch_size)
     results.print(attack_table(entries, settings.norm))
 
@@ -228,10 +232,9 @@ def purify(
     ] = None,
     upscale: Upscale = False,
     seed: Seed = 0,
-    batch_size: Annotated[
-        int, typer.Option(min=1, help="Images purified at a time: memory and speed.")
-    ] = 16,
+    batch_size: BatchSize = None,
     model: Model = "embedded",
+    revision: Revision = None,
     pixel_model: Annotated[
         str | None,
         typer.Option(
@@ -275,12 +278,13 @@ def purify(
     if in_pixels:
         pipeline, side = open_ddpm(pixel_model or "embedded", device), size
     else:
-        pipeline = open_pipeline(model, device, dtype)
+        pipeline = open_pipeline(model, device, dtype, revision)
         side = size or native_size(pipeline)
     album = open_album(images, side, caption, upscale)
     say_notes(images, album, None if in_pixels else pipeline, captions=not in_pixels)
     names = [path.stem for path in album.paths]
     together = method in TOGETHER
+    batch_size = usual_batch(batch_size, model)
     common = identity_of(pipeline) | {"method": method, "seed": seed}
     requests = album_requests(album, common, together)
     manifest = Manifest(out, common)
@@ -299,7 +303,7 @@ def purify(
 
 
 def _purified(
-    pipeline: "StableDiffusionPipeline | DDPMPipeline",
+    pipeline: "Pipeline | DDPMPipeline",
     images: "Sequence[Tensor]",
     captions: list[str],
     seeds: list[int],
@@ -339,6 +343,7 @@ def audit(
     size: Size = None,
     upscale: Upscale = False,
     model: Model = "embedded",
+    revision: Revision = None,
     device: Device = None,
     dtype: Dtype = None,
 ) -> None:
@@ -363,7 +368,7 @@ def audit(
 
     calibration = load_calibration(defence)
     calibration.probability(torch.empty(0), prior)  # finds a bad prior before a model is loaded
-    pipeline = open_pipeline(model, device, dtype)
+    pipeline = open_pipeline(model, device, dtype, revision)
     album = open_album(images, size or native_size(pipeline), caption, upscale)
     say_notes(images, album, pipeline)
     load_defence(pipeline, defence)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from lord.progress import track
 
 if TYPE_CHECKING:
-    from diffusers import StableDiffusionPipeline
+    from lord.models.diffusion import Pipeline
 
 FILE = ".lord.json"
 SHOWN = 3
@@ -226,7 +226,7 @@ def request_of(asked: Mapping[str, Any]) -> str:
     return digest(json.dumps(asked, sort_keys=True).encode())
 
 
-def identity_of(pipeline: "StableDiffusionPipeline") -> dict[str, str]:
+def identity_of(pipeline: "Pipeline") -> dict[str, str]:
     """Tell a model from others in a request."""
     from lord.models.card import weights_checksum
 

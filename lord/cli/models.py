@@ -2,13 +2,13 @@
 
 import shutil
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from lord.attacks.settings import AttackSettings
 from lord.cli.folders import attack_folder, attack_request, attack_table, scores_of
-from lord.cli.manifest import request_of
+from lord.cli.manifest import identity_of, request_of
 from lord.cli.options import (
     FINER,
     Caption,
@@ -16,34 +16,41 @@ from lord.cli.options import (
     Domain,
     Dtype,
     Model,
+    Revision,
     Size,
     Upscale,
+    is_ours,
     native_size,
     open_album,
     open_pipeline,
     require_album,
     require_defence,
     say_notes,
+    usual_batch,
 )
 from lord.cli.outputs import require_lora_out, require_out
 from lord.cli.provenance import name_of, save_with_note
 from lord.cli.settings import options_from
 from lord.defences.settings import Stage1Settings
+from lord.names import LORA_FORMATS
 from lord.progress import console, say
 from lord.training.settings import FinetuneSettings
 
 if TYPE_CHECKING:
-    from diffusers import StableDiffusionPipeline
     from torch import Tensor
 
     from lord.data.folder import ImageSet
     from lord.defences.audit import Calibration
+    from lord.models.diffusion import Pipeline
 
 AUDITABLE = 32
 """So many images a LoRD takes to learn from, or the audit has too few to be calibrated with."""
 
 MAIN = {"rank", "learning_rate", "steps", "batch_size", "seed"}
 """Settings of a training that are not in the panel of finer ones."""
+
+OTHERS = {"learning_rate": 1e-4, "batch_size": 4}
+"""What suits Stable Diffusion."""
 
 
 @options_from(
@@ -53,7 +60,9 @@ MAIN = {"rank", "learning_rate", "steps", "batch_size", "seed"}
     names={"steps": "attack_steps"},
     defaults={"eps": "8/255", "step_size": "3/255", "steps": 10, "rounds": 1},
 )
-@options_from(Stage1Settings, "settings", finer=Stage1Settings.model_fields.keys() - MAIN)
+@options_from(
+    Stage1Settings, "settings", finer=Stage1Settings.model_fields.keys() - MAIN, others=OTHERS
+)
 def defend(
     out: Annotated[Path, typer.Argument(help="Folder for the defence.")],
     *,
@@ -76,6 +85,7 @@ def defend(
     size: Size = None,
     upscale: Upscale = False,
     model: Model = "embedded",
+    revision: Revision = None,
     device: Device = None,
     dtype: Dtype = None,
 ) -> None:
@@ -102,7 +112,7 @@ def defend(
     from lord.data.picture import read_image
     from lord.defences.saved import save_defence
 
-    pipeline = open_pipeline(model, device, dtype)
+    pipeline = open_pipeline(model, device, dtype, revision)
     side = size or native_size(pipeline)
     if images is not None:
         clean = open_album(images, side, caption, upscale)
@@ -112,7 +122,8 @@ def defend(
     # Pictures of another attack, which a killed run has left, are not among these.
     work, asked = out / ".work", attack_request(pipeline, side, attack, settings.seed)
     folder = work / f"attacked-{request_of(asked)}"
-    entries = attack_folder(pipeline, clean, side, folder, attack, settings.seed, batch_size=16)
+    batch_size = usual_batch(None, model)
+    entries = attack_folder(pipeline, clean, side, folder, attack, settings.seed, batch_size)
     console.print(attack_table(entries))
     attacked = torch.stack([read_image(folder / f"{name}.png", (side, side)) for name in entries])
     history, calibration = learn_defence(pipeline, clean, attacked, settings, work)
@@ -127,8 +138,9 @@ def remove_work(work: Path) -> None:
     Whatever else is there stays, and the folder with it.
     """
     digits = "[0-9a-f]" * 16
-    for path in work.glob(f"attacked-{digits}"):
-        shutil.rmtree(path)
+    for kind in ("attacked", "class"):
+        for path in work.glob(f"{kind}-{digits}"):
+            shutil.rmtree(path)
     for path in work.glob(f"checkpoint-{digits}.safetensors"):
         path.unlink()
     if work.is_dir() and not any(work.iterdir()):
@@ -146,7 +158,7 @@ def render_identities(domain: str, count: int, side: int) -> "ImageSet":
 
 
 def learn_defence(
-    pipeline: "StableDiffusionPipeline",
+    pipeline: "Pipeline",
     clean: "ImageSet",
     attacked: "Tensor",
     settings: Stage1Settings,
@@ -184,7 +196,9 @@ def learn_defence(
     return history, None
 
 
-@options_from(FinetuneSettings, "settings", finer=FinetuneSettings.model_fields.keys() - MAIN)
+@options_from(
+    FinetuneSettings, "settings", finer=FinetuneSettings.model_fields.keys() - MAIN, others=OTHERS
+)
 def finetune(
     images: Annotated[
         Path, typer.Argument(help="Folder with images of one subject, captions in .txt files.")
@@ -202,20 +216,36 @@ def finetune(
             rich_help_panel=FINER,
         ),
     ] = None,
+    class_prompt: Annotated[
+        str | None,
+        typer.Option(
+            help="In the place of --prior: the model itself draws its images of the class, from "
+            "this prompt, such as 'a photograph of a person'.",
+            rich_help_panel=FINER,
+        ),
+    ] = None,
+    class_count: Annotated[
+        int,
+        typer.Option(min=1, help="How many of them.", rich_help_panel=FINER),
+    ] = 100,
+    format: Annotated[
+        Literal[LORA_FORMATS],
+        typer.Option(help="Of the file: kohya's is for A1111, ComfyUI and the like."),
+    ] = "diffusers",
     settings: FinetuneSettings,
     caption: Caption = "a photograph",
     size: Size = None,
     upscale: Upscale = False,
     model: Model = "embedded",
+    revision: Revision = None,
     device: Device = None,
     dtype: Dtype = None,
 ) -> None:
     """Teach the model a subject: train a LoRA, with or without a defence (LoRD, stage 2).
 
-    Writes the LoRA in the format of diffusers. One that was trained with a defence is sampled
-    without it, as `lord generate` does unless told otherwise. The defaults suit the embedded model;
-    Stable Diffusion wants a learning rate near 1e-4. Run again, a killed training goes on where it
-    was.
+    Writes the LoRA in the format of diffusers, or of kohya. One that was trained with a defence is
+    sampled without it, as `lord generate` does unless told otherwise. Run again, a killed training
+    goes on where it was.
 
     **Examples**: the same images without and with the defence.
 
@@ -229,16 +259,20 @@ def finetune(
             require_album(folder)
     if defence is not None:
         require_defence(defence)
-    if (prior is None) != (settings.prior_weight == 0):
-        raise ValueError("--prior and --prior-weight: give both, or neither")
+    if prior is not None and class_prompt is not None:
+        raise ValueError("--prior and --class-prompt: give one of them")
+    if (prior is None and class_prompt is None) != (settings.prior_weight == 0):
+        raise ValueError("--prior-weight: give both, it and --prior or --class-prompt, or neither")
     work = require_lora_out(out)
     from lord.api import fine_tune
 
-    pipeline = open_pipeline(model, device, dtype)
+    pipeline = open_pipeline(model, device, dtype, revision)
     side = size or native_size(pipeline)
     album = open_album(images, side, caption, upscale)
-    of_class = open_album(prior, side, caption, upscale) if prior else None
     say_notes(images, album, pipeline)
+    if class_prompt is not None:
+        prior = draw_class(pipeline, work, class_prompt, class_count, side, model)
+    of_class = open_album(prior, side, caption, upscale) if prior else None
     if prior:
         say_notes(prior, of_class, pipeline)
     note = name_of(defence)
@@ -251,9 +285,27 @@ def finetune(
         prior=of_class and (of_class.images, of_class.captions),
         checkpoint=work / "checkpoint.safetensors",
     )
-    save_with_note(pipeline, out, note)
+    save_with_note(pipeline, out, note, format)
     remove_work(work)
     say(f"The LoRA is in {out} ({last_losses(history)})")
+
+
+def draw_class(
+    pipeline: "Pipeline", work: Path, prompt: str, count: int, side: int, model: str
+) -> Path:
+    """Let the model draw images of a class, one for each seed from 0 on, before it learns.
+
+    Returns:
+        Their folder, which no other request shares.
+    """
+    from lord.cli.samples import Sampling, generate_folder
+
+    scale = {} if is_ours(model) else {"guidance_scale": 7.5}
+    asked = identity_of(pipeline) | Sampling(**scale).model_dump()
+    asked |= {"prompt": prompt, "size": side}
+    out = work / f"class-{request_of(asked | {'count': count})}"
+    generate_folder(pipeline, out, range(count), asked, usual_batch(None, model))
+    return out
 
 
 def last_losses(history: dict[str, list[float]]) -> str:

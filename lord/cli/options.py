@@ -17,9 +17,10 @@ from lord.names import DOMAINS, PURIFIERS
 from lord.progress import console, say
 
 if TYPE_CHECKING:
-    from diffusers import DDPMPipeline, StableDiffusionPipeline
+    from diffusers import DDPMPipeline
 
     from lord.data.folder import ImageSet
+    from lord.models.diffusion import Pipeline
 
 MODEL_PANEL = "Model"
 FINER = "Finer settings"
@@ -30,8 +31,9 @@ LARGEST_SIDE = 16384
 Model = Annotated[
     str,
     typer.Option(
-        help="'embedded' (comes with the package), a folder in the diffusers layout, or a model on "
-        "the Hugging Face hub, such as stable-diffusion-v1-5/stable-diffusion-v1-5.",
+        help="'embedded' (comes with the package), a folder in the diffusers layout, a checkpoint "
+        "in one .safetensors file, or a model on the Hugging Face hub, such as "
+        "stable-diffusion-v1-5/stable-diffusion-v1-5.",
         rich_help_panel=MODEL_PANEL,
     ),
 ]
@@ -49,6 +51,22 @@ Dtype = Annotated[
         help="Precision of the weights.",
         show_default="float16 on cuda, else float32",
         rich_help_panel=MODEL_PANEL,
+    ),
+]
+Revision = Annotated[
+    str | None,
+    typer.Option(
+        help="A commit, branch or tag of a model on the hub.",
+        show_default="the newest",
+        rich_help_panel=MODEL_PANEL,
+    ),
+]
+BatchSize = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        help="Images at a time: memory and speed.",
+        show_default="16, and 2 for Stable Diffusion",
     ),
 ]
 Size = Annotated[
@@ -132,7 +150,7 @@ def open_album(
 def say_notes(
     folder: Path,
     album: "ImageSet",
-    pipeline: "StableDiffusionPipeline | None" = None,
+    pipeline: "Pipeline | None" = None,
     captions: bool = True,
 ) -> None:
     """Say in one line what about the images of a folder may surprise.
@@ -152,7 +170,7 @@ def say_notes(
         say_what_is_cut(pipeline, album.captions)
 
 
-def say_what_is_cut(pipeline: "StableDiffusionPipeline", prompts: Sequence[str]) -> None:
+def say_what_is_cut(pipeline: "Pipeline", prompts: Sequence[str]) -> None:
     """Say which words of prompts the text encoder of a model does not see."""
     tokenizer, cut = pipeline.tokenizer, []
     for prompt in dict.fromkeys(prompts):
@@ -202,8 +220,23 @@ def require_device(device: str | None) -> None:
             ) from error
 
 
-def open_pipeline(model: str, device: str | None, dtype: str | None) -> "StableDiffusionPipeline":
-    """The pipeline that ``--model``, ``--device`` and ``--dtype`` ask for.
+def is_ours(model: str) -> bool:
+    """Whether a model is the embedded one, or has like it the networks of its training beside it.
+
+    These are small; any other model is taken for Stable Diffusion, whose usual settings differ.
+    """
+    return model == "embedded" or (Path(model).parent / "features").is_dir()
+
+
+def usual_batch(asked: int | None, model: str) -> int:
+    """The ``--batch-size`` that was asked for, or that suits the model."""
+    return asked or (16 if is_ours(model) else 2)
+
+
+def open_pipeline(
+    model: str, device: str | None, dtype: str | None, revision: str | None = None
+) -> "Pipeline":
+    """The pipeline that ``--model``, ``--revision``, ``--device`` and ``--dtype`` ask for.
 
     Raises:
         FileNotFoundError, OSError: see `lord.models.pipeline.load_pipeline`.
@@ -222,11 +255,11 @@ def open_pipeline(model: str, device: str | None, dtype: str | None) -> "StableD
 
         require_device(device)
         try:
-            return load_pipeline(model, device, dtype and getattr(torch, dtype))
+            return load_pipeline(model, device, dtype and getattr(torch, dtype), revision)
         except FileNotFoundError:  # says itself what is wrong with a folder
             raise
         except OSError as error:
-            if model == "embedded" or Path(model).is_dir():
+            if model == "embedded" or Path(model).exists():
                 reason = str(error).partition("\n")[0]
                 raise OSError(
                     f"--model {model}: a part is missing or damaged ({reason})"
@@ -256,6 +289,13 @@ def open_ddpm(model: str, device: str | None) -> "DDPMPipeline":
     return pipeline
 
 
-def native_size(pipeline: "StableDiffusionPipeline") -> int:
-    """The side of the images a model was made for, in pixels."""
-    return pipeline.unet.config.sample_size * pipeline.vae_scale_factor
+def native_size(pipeline: "Pipeline") -> int:
+    """The side of the images a model was made for, in pixels.
+
+    Raises:
+        ValueError: the model does not say.
+    """
+    side = pipeline.unet.config.sample_size
+    if not isinstance(side, int) or side < 1:
+        raise ValueError(f"{pipeline.name_or_path}: unet: sample_size is {side!r}; give --size")
+    return side * pipeline.vae_scale_factor

@@ -9,22 +9,23 @@ from typing import TYPE_CHECKING
 from lord.cli.manifest import digest_files
 
 if TYPE_CHECKING:
-    from diffusers import StableDiffusionPipeline
+    from lord.models.diffusion import Pipeline
 
 NOTE = "lord_defence"
 
 
-def save_with_note(pipeline: "StableDiffusionPipeline", out: Path, note: str) -> None:
+def save_with_note(pipeline: "Pipeline", out: Path, note: str, form: str = "diffusers") -> None:
     """Write a LoRA as `save_lora` does, with a note of the defence underneath.
 
     Args:
         note: the `name_of` the defence, taken before the training.
+        form: of the file, see `save_lora`.
     """
     from lord.files import replacing, save_tensors
     from lord.training.lora_file import read_safetensors, save_lora
 
     with replacing(out) as temporary:
-        save_lora(pipeline, temporary)
+        save_lora(pipeline, temporary, form)
         tensors, metadata = read_safetensors(temporary)
         save_tensors(tensors, temporary, metadata | {NOTE: note})
 

@@ -1,36 +1,42 @@
 """Commands that look at a model: sampling images from it, and measuring them."""
 
 import json
+import math
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field
 from rich.table import Table
 
 from lord.cli.folders import say_companions
 from lord.cli.manifest import Manifest, digest_files, identity_of, image_files, request_of
 from lord.cli.options import (
+    BatchSize,
     Device,
     Dtype,
     Model,
+    Revision,
     Size,
     Upscale,
     native_size,
     open_album,
     open_pipeline,
+    parse_number,
     require_album,
     require_defence,
     say_notes,
     say_what_is_cut,
+    usual_batch,
 )
 from lord.cli.outputs import require_out
 from lord.cli.provenance import check_note
 from lord.cli.settings import options_from
+from lord.names import SCHEDULERS
 from lord.progress import console, results, say
 
 if TYPE_CHECKING:
-    from diffusers import StableDiffusionPipeline
+    from lord.models.diffusion import Pipeline
 
 MEANINGS = {
     "fid": "Fréchet distance to the references, lower is better",
@@ -42,17 +48,15 @@ MEANINGS = {
 class Sampling(BaseModel):
     """Settings of the sampler."""
 
-    steps: int = Field(25, ge=1, description="steps of the sampler (DDIM)")
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    steps: int = Field(25, ge=1, description="steps of the sampler")
     guidance_scale: float = Field(
-        3.0,
-        ge=0,
-        allow_inf_nan=False,
-        description="how closely to follow the prompt; 1 is no guidance, Stable Diffusion likes "
-        "7.5",
+        3.0, ge=0, description="how closely to follow the prompt; 1 is no guidance"
     )
 
 
-@options_from(Sampling, "sampling")
+@options_from(Sampling, "sampling", others={"guidance_scale": 7.5})
 def generate(
     prompt: Annotated[str, typer.Argument(help="What the images should show, in words.")],
     out: Annotated[Path, typer.Argument(help="Folder for the images.")],
@@ -71,15 +75,25 @@ def generate(
             "merged or merged=NUMBER; kept, of one without a gate."
         ),
     ] = "dropped",
+    lora_scale: Annotated[
+        float,
+        typer.Option(
+            parser=parse_number, metavar="NUMBER", help="How strongly the LoRA acts; 0.5 is half."
+        ),
+    ] = "1",  # type: ignore[assignment]
+    negative_prompt: Annotated[
+        str, typer.Option(help="What the images should not show: guidance leads away from it.")
+    ] = "",
+    scheduler: Annotated[Literal[SCHEDULERS], typer.Option(help="The sampler.")] = "ddim",
+    size: Size = None,
     count: Annotated[int, typer.Option(min=1, max=1_000_000, help="How many images.")] = 16,
     seed: Annotated[
         int, typer.Option(min=0, help="Of the first image; each further one has the next.")
     ] = 0,
     sampling: Sampling,
-    batch_size: Annotated[
-        int, typer.Option(min=1, help="Images at a time: memory and speed.")
-    ] = 16,
+    batch_size: BatchSize = None,
     model: Model = "embedded",
+    revision: Revision = None,
     device: Device = None,
     dtype: Dtype = None,
 ) -> None:
@@ -100,6 +114,12 @@ def generate(
         require_defence(defence)
     elif treatment != "dropped":
         raise ValueError("--treatment says what becomes of a --defence, and none is given")
+    if lora is None and lora_scale != 1:
+        raise ValueError("--lora-scale: there is no --lora")
+    if not math.isfinite(lora_scale) or lora_scale == 0:
+        raise ValueError(f"--lora-scale: expected a finite number but 0, not {lora_scale:g}")
+    if negative_prompt and sampling.guidance_scale == 1:
+        raise ValueError("--negative-prompt needs guidance, and --guidance-scale 1 is none")
     if lora is not None and not lora.exists():
         raise FileNotFoundError(f"{lora}: no such file. Give a LoRA from `lord finetune`.")
     if lora is not None and defence is not None and treatment != "dropped":
@@ -111,12 +131,12 @@ def generate(
 
     seeds = range(seed, seed + count)
     Manifest(out).require_own(image_files(map(name_of, seeds)))
-    pipeline = open_pipeline(model, device, dtype)
+    pipeline = open_pipeline(model, device, dtype, revision)
     say_what_is_cut(pipeline, [prompt])
     if defence is not None:
         load_defence(pipeline, defence)
     if lora is not None:
-        load_lora(pipeline, lora)
+        load_lora(pipeline, lora, scale=lora_scale)
     if defence is not None:
         apply_treatment(pipeline, treatment)
     asked = identity_of(pipeline) | {
@@ -126,12 +146,17 @@ def generate(
         "defence": defence and digest_files(defence),
         "treatment": treatment,
     }
-    generate_folder(pipeline, out, seeds, asked, batch_size)
+    more = {"size": size, "negative_prompt": negative_prompt, "scheduler": scheduler}
+    usual = {"size": None, "negative_prompt": "", "scheduler": "ddim"}
+    asked |= {name: value for name, value in more.items() if value != usual[name]}
+    if lora_scale != 1:
+        asked["lora_scale"] = lora_scale
+    generate_folder(pipeline, out, seeds, asked, usual_batch(batch_size, model))
     say(f"{count} images are in {out}")
 
 
 def generate_folder(
-    pipeline: "StableDiffusionPipeline",
+    pipeline: "Pipeline",
     out: Path,
     seeds: range,
     asked: dict[str, Any],
@@ -143,8 +168,11 @@ def generate_folder(
         asked: what the images depend on beside their seeds.
     """
     from lord.data.folder import files_of
+    from lord.editing.editors import SAMPLERS
     from lord.models.sample import generate as sample
+    from lord.models.sample import sampling_schedule
 
+    schedule = sampling_schedule(pipeline, SAMPLERS[asked.get("scheduler", "ddim")])
     names = [name_of(seed) for seed in seeds]
     requests = [request_of(asked | {"seed": seed}) for seed in seeds]
     manifest = Manifest(out, asked)
@@ -157,6 +185,9 @@ def generate_folder(
             asked["steps"],
             asked["guidance_scale"],
             batch_size,
+            schedule,
+            asked.get("negative_prompt", ""),
+            asked.get("size"),
         )
         files = [
             files_of(name, image, asked["prompt"])
@@ -183,6 +214,7 @@ def evaluate(
     size: Size = None,
     upscale: Upscale = False,
     model: Model = "embedded",
+    revision: Revision = None,
     device: Device = None,
     dtype: Dtype = None,
 ) -> None:
@@ -202,7 +234,7 @@ def evaluate(
     require_album(reference)
     from lord.api import evaluate as measure
 
-    pipeline = open_pipeline(model, device, dtype)
+    pipeline = open_pipeline(model, device, dtype, revision)
     side = size or native_size(pipeline)
     judged, clean = (open_album(each, side, upscale=upscale) for each in (samples, reference))
     say_notes(samples, judged, captions=False)

@@ -13,7 +13,7 @@ import typer
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from lord.cli.options import FINER, parse_number
+from lord.cli.options import FINER, is_ours, parse_number
 
 KEYWORD = inspect.Parameter.KEYWORD_ONLY
 
@@ -30,6 +30,7 @@ def options_from(
     defaults: Mapping[str, Any] | None = None,
     open_fields: Mapping[str, str] | None = None,
     finer: Collection[str] = (),
+    others: Mapping[str, Any] | None = None,
 ) -> Callable[[Callable], Callable]:
     """Give a command the fields of a settings model as options, and the settings as one parameter.
 
@@ -41,11 +42,16 @@ def options_from(
         open_fields: fields that the model completes itself if their options are not given, each
             with what the help says its default is.
         finer: fields whose options are in the panel of finer settings.
+        others: defaults where ``--model`` is not one of this package, see `is_ours`.
 
     The command raises ValueError for what the model refuses, and for a number that none is meant
     to be.
     """
     names, defaults, open_fields = names or {}, defaults or {}, open_fields or {}
+    others = others or {}
+    for name, value in others.items():
+        own = defaults.get(name, model.model_fields[name].default)
+        open_fields = {**open_fields, name: f"{own}, and {value} for Stable Diffusion"}
     field_of = {names.get(field, field): field for field in fields or model.model_fields}
 
     def decorate(command: Callable) -> Callable:
@@ -57,7 +63,8 @@ def options_from(
                 value = asked.get(field)
                 if isinstance(value, int | float) and abs(value) > LARGEST and field != "seed":
                     raise ValueError(f"{option}: expected a number up to {LARGEST:,}")
-            return command(**given, **{parameter: model(**{**defaults, **asked})})
+            usual = defaults if not others or is_ours(given["model"]) else {**defaults, **others}
+            return command(**given, **{parameter: model(**{**usual, **asked})})
 
         parameters = []
         for known in inspect.signature(command).parameters.values():

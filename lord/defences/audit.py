@@ -6,19 +6,20 @@ curve, fitted on pairs that the gates were not trained on, makes it a probabilit
 """
 
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
-from diffusers import StableDiffusionPipeline
 from scipy.optimize import minimize
 from scipy.special import expit, logit
 from torch import Tensor
 
 from lord.defences.gates import gates_by_timestep
 from lord.files import settle, write_text
+from lord.models.diffusion import Pipeline
 from lord.seeding import derive_seed
 
 AUDIT_FILE = "audit.json"
@@ -43,7 +44,7 @@ class Calibration:
 
 
 def gate_scores(
-    pipeline: StableDiffusionPipeline, images: Tensor, captions: Sequence[str], levels: int = 10
+    pipeline: Pipeline, images: Tensor, captions: Sequence[str], levels: int = 10
 ) -> Tensor:
     """The mean logit of all gates over the lower half of the timesteps, shape (N,), on the CPU.
 
@@ -55,6 +56,7 @@ def gate_scores(
 
     Raises:
         ValueError: bad images or captions, or the pipeline has no LoRD adapter.
+        FloatingPointError: a score is not finite.
     """
 
     def seeds(time: int) -> list[int]:
@@ -64,6 +66,8 @@ def gate_scores(
     for _, gates in gates_by_timestep(pipeline, images, captions, levels, seeds, share=0.5):
         layers = [passes[0].float().mean(1) for passes in gates.logits.values()]
         total += torch.stack(layers).mean(0).cpu() / levels
+    if not total.isfinite().all():
+        raise FloatingPointError("the gates' answers are not finite; --dtype float32 may help")
     return total
 
 
@@ -112,6 +116,9 @@ def load_calibration(folder: str | Path) -> Calibration:
             "images to hold some back"
         )
     try:
-        return Calibration(**json.loads(path.read_text(encoding="utf-8")))
+        calibration = Calibration(**json.loads(path.read_text(encoding="utf-8")))
+        if not all(map(math.isfinite, asdict(calibration).values())):
+            raise ValueError("slope and intercept must be finite")
     except (ValueError, TypeError) as error:
         raise ValueError(f"{path}: not a calibration ({error})") from None
+    return calibration

@@ -4,11 +4,10 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
-from diffusers import StableDiffusionPipeline
 from torch import Tensor
 
 from lord.adapter import GateRecord, record_gates, set_gate
-from lord.models.diffusion import predict, training_schedule
+from lord.models.diffusion import Pipeline, predict, training_schedule
 from lord.models.pipeline import check_captions, check_images
 from lord.seeding import derive_seed, noise
 from lord.training.adapters import History, encode
@@ -51,7 +50,7 @@ def quartiles(name: str, gates: Tensor) -> History:
 
 @torch.no_grad()
 def gates_by_timestep(
-    pipeline: StableDiffusionPipeline,
+    pipeline: Pipeline,
     images: Tensor,
     captions: Sequence[str],
     levels: int,
@@ -84,7 +83,7 @@ def gates_by_timestep(
 
 
 def gate_profile(
-    pipeline: StableDiffusionPipeline,
+    pipeline: Pipeline,
     clean_images: Tensor,
     attacked_images: Tensor,
     captions: Sequence[str],

@@ -3,13 +3,12 @@
 import json
 from pathlib import Path
 
-from diffusers import StableDiffusionPipeline
-from peft import LoraConfig
-
 from lord.adapter import LordConfig, adapter_tensors, announce_timesteps, load_tensors, set_gate
+from lord.adapter.saved import config_of
 from lord.defences.audit import AUDIT_FILE, Calibration, save_calibration
 from lord.defences.stage1 import ADAPTER
 from lord.files import replacing_together, save_tensors, settle, write_text
+from lord.models.diffusion import Pipeline
 from lord.training.lora_file import check_effect, read_safetensors
 
 WEIGHTS_FILE = "adapter_model.safetensors"
@@ -17,7 +16,7 @@ CONFIG_FILE = "adapter_config.json"
 
 
 def save_defence(
-    pipeline: StableDiffusionPipeline,
+    pipeline: Pipeline,
     folder: str | Path,
     calibration: Calibration | None = None,
 ) -> Path:
@@ -46,7 +45,7 @@ def save_defence(
     return folder
 
 
-def load_defence(pipeline: StableDiffusionPipeline, folder: str | Path) -> None:
+def load_defence(pipeline: Pipeline, folder: str | Path) -> None:
     """Put a saved defence on the pipeline: active, frozen, in float32, with the gate it asks for.
 
     That is the learned one, unless its settings fix λ to a number. Load it before any LoRA; the two
@@ -60,7 +59,8 @@ def load_defence(pipeline: StableDiffusionPipeline, folder: str | Path) -> None:
     folder = Path(folder)
     settle(folder)
     tensors, _ = read_safetensors(folder / WEIGHTS_FILE)
-    config = _read_config(folder / CONFIG_FILE)
+    path = folder / CONFIG_FILE
+    config = config_of(_read_settings(path), tensors, str(path))
     load_tensors(pipeline.unet, config, tensors, ADAPTER, str(folder))
     if isinstance(config, LordConfig):
         set_gate(pipeline.unet, "learned" if config.fixed_gate is None else config.fixed_gate)
@@ -69,16 +69,10 @@ def load_defence(pipeline: StableDiffusionPipeline, folder: str | Path) -> None:
     check_effect(pipeline.unet, ADAPTER, str(folder))
 
 
-def _read_config(path: Path) -> LoraConfig:
+def _read_settings(path: Path) -> object:
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such file")
     try:
-        settings = json.loads(path.read_text(encoding="utf-8"))
+        return json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise ValueError(f"{path}: not a JSON file ({error})") from None
-    if not isinstance(settings, dict) or "lora_alpha" not in settings:
-        raise ValueError(f"{path}: these are not the settings of a defence")
-    try:
-        return (LordConfig if "gate_hidden" in settings else LoraConfig)(**settings)
-    except TypeError as error:
-        raise ValueError(f"{path}: {error}") from None

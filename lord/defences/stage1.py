@@ -10,7 +10,6 @@ from contextlib import nullcontext
 from pathlib import Path
 
 import torch
-from diffusers import StableDiffusionPipeline
 from peft import LoraConfig
 from torch import Tensor, nn
 
@@ -24,11 +23,13 @@ from lord.adapter import (
 )
 from lord.defences.settings import Stage1Settings
 from lord.models.diffusion import (
-    check_predicts_noise,
+    Pipeline,
+    check_supported,
     noised,
     predict,
     row_errors,
     training_schedule,
+    training_target,
 )
 from lord.models.pipeline import check_captions, check_images
 from lord.seeding import derive_seed
@@ -46,7 +47,7 @@ ADAPTER = "lord"
 
 
 def train_defence(
-    pipeline: StableDiffusionPipeline,
+    pipeline: Pipeline,
     clean_images: Tensor,
     attacked_images: Tensor,
     captions: Sequence[str],
@@ -61,7 +62,8 @@ def train_defence(
 
         ½ (L_clean + L_attacked) + w · BCE(λ, attacked?)
 
-    over A, B, B′ and the gates. L_attacked = mean‖ε_θ(z_t) − ϵ‖² is the denoising loss. L_clean
+    over A, B, B′ and the gates. L_attacked = mean‖ε_θ(z_t) − ϵ‖² is the denoising loss (of a model
+    of velocities, that of v). L_clean
     is the same with ``clean_target="noise"``, as in the paper. With ``"distill"``, the default, it
     is mean‖ε_θ(z_t) − ε_base(z_t)‖²: the defence has to leave clean images alone instead of
     learning them as well, which is meant to keep it from drifting towards the images of Stage 1.
@@ -84,7 +86,7 @@ def train_defence(
         FloatingPointError: the loss is not finite. The adapter is then gone again.
     """
     settings = settings or Stage1Settings()
-    check_predicts_noise(pipeline)
+    check_supported(pipeline)
     check_images(clean_images)
     check_images(attacked_images)
     check_captions(captions, clean_images)
@@ -100,14 +102,15 @@ def train_defence(
         rows = rows_of_step(len(clean), settings, step)
         seeds = seeds_of_step(settings, step, "stage 1")
         pairs = torch.cat((clean[rows], attacked[rows]))
-        noisy, times, target = noised(schedule, pairs, [*seeds, *seeds])
-        embeddings, half = text[rows].repeat(2, 1, 1), len(rows)
+        noisy, times, epsilon = noised(schedule, pairs, [*seeds, *seeds])
+        target = training_target(schedule, pairs, epsilon, times)
+        given, half = text[rows].repeat(2), len(rows)
         if settings.clean_target == "distill":
             with torch.no_grad(), without_adapters(pipeline.unet):
-                undefended = predict(unet, noisy[:half], times[:half], embeddings[:half])
+                undefended = predict(unet, noisy[:half], times[:half], given[:half])
             target = torch.cat((undefended, target[half:]))
         with record_gates(pipeline.unet) if gated else nullcontext() as gates:
-            prediction = predict(unet, noisy, times, embeddings)
+            prediction = predict(unet, noisy, times, given)
         errors = row_errors(prediction, target)
         parts = {"clean": errors[:half].mean(), "attacked": errors[half:].mean()}
         if not gated:
@@ -115,7 +118,7 @@ def train_defence(
         parts["gate"] = gates.cross_entropy(torch.arange(2 * half) >= half)
         return errors.mean() + settings.bce_weight * parts["gate"], parts
 
-    name = fingerprint(settings, pipeline.unet, clean, attacked, text)
+    name = fingerprint(settings, pipeline.unet, clean, attacked, *text.tensors)
     gate = {"gate": settings.gate, "gate_hidden": settings.gate_hidden}
     low_rank = settings.low_rank()
     config = LordConfig(**low_rank, **gate) if gated else LoraConfig(**low_rank)

@@ -3,16 +3,15 @@
 import math
 from typing import Literal
 
-from diffusers import StableDiffusionPipeline
-
 from lord.adapter import LordConfig, activate, merge, set_gate, unmerge
 from lord.defences.stage1 import ADAPTER
+from lord.models.diffusion import Pipeline
 
 LARGEST = 1000
 """λ is not larger; between 0 and 1 it mixes."""
 
 
-def apply_treatment(pipeline: StableDiffusionPipeline, treatment: str) -> None:
+def apply_treatment(pipeline: Pipeline, treatment: str) -> None:
     """Choose what becomes of the defence at test time. Any treatment can follow any other.
 
     ===============  ==============================================================================

@@ -124,7 +124,7 @@ def adapt(
     images, latents, captions = _pool(pipeline, settings, work)
     schedule = training_schedule(pipeline)
     weight = (1 / schedule.alphas_cumprod).clamp(max=settings.max_loss_weight)
-    text = encode_prompts(pipeline, ["", *captions]).float().cpu()
+    text = encode_prompts(pipeline, ["", *captions]).text.float().cpu()
 
     def loss(model: nn.Module, step: int) -> Tensor:
         device = next(model.parameters()).device

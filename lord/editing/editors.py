@@ -23,6 +23,7 @@ from diffusers import (
     StableDiffusionInpaintPipeline,
     StableDiffusionPipeline,
     StableDiffusionUpscalePipeline,
+    StableDiffusionXLPipeline,
     UNet2DConditionModel,
 )
 from torch import Tensor
@@ -85,10 +86,12 @@ def make_editor(
         scheduler: the sampler, one of `SAMPLERS`.
 
     Raises:
-        ValueError: an unknown task, or a U-Net that does not fit it.
+        ValueError: an unknown task, a U-Net that does not fit it, or SDXL.
     """
     if task not in TASKS:
         raise ValueError(f"unknown task {task!r}: choose one of {', '.join(TASKS)}")
+    if isinstance(pipeline, StableDiffusionXLPipeline):
+        raise ValueError("editing, and attacks on components, take Stable Diffusion 1.x and 2.x")
     unet, own = unet or pipeline.unet, pipeline.vae.config.latent_channels
     channels = own + {"inpainting": own + 1, "super-resolution": 3}.get(task, 0)
     if unet.config.in_channels != channels:
@@ -198,7 +201,7 @@ def make_request(
     """
     if editor.task == "inpainting" and masks is None:
         raise ValueError("inpainting needs masks, one for each picture")
-    text = encode_prompts(editor.pipeline, [*prompts, ""])
+    text = encode_prompts(editor.pipeline, [*prompts, ""]).text
     return Request(text[:-1], text[-1:], list(seeds), masks)
 
 

@@ -10,7 +10,7 @@ from lord.names import SCHEDULERS
 class EditSettings(BaseModel):
     """How a picture is edited; the defaults are those published for Stable Diffusion."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     steps: int = Field(15, ge=1, description="of the sampler, from pure noise on")
     strength: float = Field(
@@ -28,7 +28,7 @@ class EditSettings(BaseModel):
 class AdaptationSettings(BaseModel):
     """How a model learns to inpaint or to upscale."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     pool: int = Field(4096, ge=1, description="rendered pictures of each domain")
     steps: int = Field(3000, ge=1, description="optimizer steps")

@@ -8,13 +8,13 @@ model ``fid_inception``, ``fid_inception_round_trip`` and ``clip_iqa_openai``.
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from diffusers import StableDiffusionPipeline
 from torch import Tensor, nn
 
 from lord.metrics.clip_iqa import ClipEncoder, clip_iqa
 from lord.metrics.features import FeatureNet
 from lord.metrics.fid import extract, fid
 from lord.metrics.identity import match_of
+from lord.models.diffusion import Pipeline
 from lord.models.pipeline import round_trip
 
 
@@ -37,7 +37,7 @@ class Reference:
 
 
 def reference_features(
-    instruments: Instruments, pipeline: StableDiffusionPipeline, references: Tensor
+    instruments: Instruments, pipeline: Pipeline, references: Tensor
 ) -> Reference:
     """Both feature sets of one subject's clean references, to be reused for every condition.
 

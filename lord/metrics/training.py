@@ -19,7 +19,7 @@ Draw = Callable[[int], tuple[Tensor, ...]]
 class TrainingSettings(BaseModel):
     """How a metric network is trained; each network adds its own sizes."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     steps: int = Field(3000, ge=1)
     batch_size: int = Field(64, ge=4, description="images per step and process")

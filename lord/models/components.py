@@ -16,7 +16,7 @@ from diffusers.models.attention_processor import Attention
 from diffusers.models.resnet import ResnetBlock2D
 from torch import Tensor, nn
 
-from lord.models.pipeline import source_of
+from lord.models.source import source_of
 
 DENOISERS = ("unet", "transformer", "prior")
 AUTOENCODERS = ("vae", "vqvae", "movq")

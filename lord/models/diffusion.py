@@ -1,29 +1,77 @@
-"""The forward process and the noise prediction, which attack, fine-tuning and defence share.
+"""The forward process and the prediction, which attack, fine-tuning and defence share.
 
 Training a latent diffusion model, attacking it and defending it all ask for ε_θ(z_t, t, c) at a
-random time t and noise ϵ of an image's own.
+random time t and noise ϵ of an image's own. Of a model of velocities the same is asked of v_θ.
 """
 
 from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
-from diffusers import DDPMScheduler, StableDiffusionPipeline
+from diffusers import DDPMScheduler, StableDiffusionPipeline, StableDiffusionXLPipeline
 from torch import Tensor, nn
 
+from lord.models.conditioning import Conditioning
 from lord.seeding import derive_seed, noise, timesteps
 
+Pipeline = StableDiffusionPipeline | StableDiffusionXLPipeline
+"""The latent models that everything here takes."""
 
-def check_predicts_noise(pipeline: StableDiffusionPipeline) -> None:
-    """Raise ValueError for a model that was trained to predict something else than the noise."""
-    kind = pipeline.scheduler.config.get("prediction_type", "epsilon")
-    if kind != "epsilon":
-        raise ValueError(f"the model predicts {kind!r}; only noise prediction is supported")
+PREDICTIONS = ("epsilon", "v_prediction")
+"""What a model may have been trained to predict: the noise ϵ, or the velocity v."""
 
 
-def training_schedule(pipeline: StableDiffusionPipeline) -> DDPMScheduler:
+def check_supported(pipeline: Pipeline) -> None:
+    """Raise ValueError for a model that this package can neither train nor attack."""
+    unet, latent = pipeline.unet.config, pipeline.vae.config.latent_channels
+    if (unet.in_channels, unet.out_channels) != (latent, latent):
+        raise ValueError(
+            f"the U-Net takes {unet.in_channels} channels and returns {unet.out_channels}, the "
+            f"autoencoder has {latent}: models that inpaint, edit or scale up pictures are not "
+            "supported"
+        )
+    if unet.get("time_cond_proj_dim"):
+        raise ValueError(
+            "unet: time_cond_proj_dim is set: latent consistency models are not supported"
+        )
+    xl = isinstance(pipeline, StableDiffusionXLPipeline)
+    for name, value in {
+        "class_embed_type": None,
+        "encoder_hid_dim_type": None,
+        "addition_embed_type": "text_time" if xl else None,
+    }.items():
+        if unet.get(name) != value:
+            raise ValueError(f"unet: {name} is {unet.get(name)!r}, and only {value!r} is supported")
+    if xl and (pipeline.text_encoder is None or pipeline.text_encoder_2 is None):
+        raise ValueError("a text encoder of SDXL is missing; its refiner is not supported")
+    settings = pipeline.scheduler.config
+    if "beta_schedule" not in settings:
+        raise ValueError(f"{type(pipeline.scheduler).__name__}: a schedule without betas")
+    kind = settings.get("prediction_type", "epsilon")
+    if kind not in PREDICTIONS:
+        raise ValueError(f"the model predicts {kind!r}; supported are {' and '.join(PREDICTIONS)}")
+    if settings.get("rescale_betas_zero_snr") and kind == "epsilon":
+        raise ValueError(
+            "the schedule ends in noise alone (rescale_betas_zero_snr), which asks for a model of "
+            "velocities, and this one predicts the noise"
+        )
+
+
+def training_schedule(pipeline: Pipeline) -> DDPMScheduler:
     """The forward process the model was trained on: DDPM's, whatever scheduler samples."""
     return DDPMScheduler.from_config(pipeline.scheduler.config)
+
+
+def training_target(
+    schedule: DDPMScheduler, latents: Tensor, epsilon: Tensor, times: Tensor
+) -> Tensor:
+    """What the model is to predict from z_t, of the shape of z: ϵ, or v = √ᾱ_t ϵ − √(1−ᾱ_t) z.
+
+    Velocity: Salimans and Ho, arXiv:2202.00512, appendix D.
+    """
+    if schedule.config.prediction_type == "v_prediction":
+        return schedule.get_velocity(latents, epsilon, times)
+    return epsilon
 
 
 def noised(
@@ -59,9 +107,14 @@ def noised_batch(
     return schedule.add_noise(clean, epsilon, times), times, epsilon
 
 
-def predict(unet: nn.Module, noisy: Tensor, times: Tensor, text: Tensor) -> Tensor:
-    """ε_θ(z_t, t, c) in the precision of ``noisy``, computed in that of ``text``, the U-Net's."""
-    return unet(noisy.to(text.dtype), times, text, return_dict=False)[0].to(noisy.dtype)
+def predict(unet: nn.Module, noisy: Tensor, times: Tensor | int, given: Conditioning) -> Tensor:
+    """What the model predicts: ε_θ(z_t, t, c), or v_θ(z_t, t, c) of a model of velocities.
+
+    In the precision of ``noisy``, computed in that of ``given``, the U-Net's.
+    """
+    options = given.options(noisy)
+    prediction = unet(noisy.to(given.dtype), times, given.text, return_dict=False, **options)[0]
+    return prediction.to(noisy.dtype)
 
 
 def row_errors(prediction: Tensor, target: Tensor) -> Tensor:

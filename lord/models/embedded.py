@@ -22,7 +22,7 @@ EXTRA_WORDS = "sks place person good bad photo noisy clean blurry sharp natural 
 class EmbeddedConfig(BaseModel):
     """Sizes of the embedded pipeline; the defaults are the shipped model."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     image_size: int = 64
     latent_channels: int = 4

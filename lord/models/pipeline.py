@@ -1,77 +1,110 @@
-"""Loading a Stable Diffusion pipeline, and the few maps between pixels, text and latents.
+"""Loading a latent diffusion model, and its few maps between pixels, text and latents.
 
 Images are float tensors of shape (N, 3, H, W) in [0, 1] everywhere in this package; only the two
 functions here that call the VAE know that it works in [-1, 1].
 """
 
-import os
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import diffusers
 import torch
 import torch.nn.functional as F
 import transformers
-from diffusers import StableDiffusionPipeline
-from torch import Tensor
+from diffusers import StableDiffusionXLPipeline
+from torch import Tensor, nn
+from transformers import PreTrainedTokenizerBase
+from transformers.utils import ModelOutput
 
-from lord.models.card import EMBEDDED
+from lord.models.conditioning import Conditioning
 from lord.models.device import best_device
+from lord.models.diffusion import Pipeline, check_supported
+from lord.models.single_file import is_single_file, load_single_file
+from lord.models.source import check_configs, check_finite, check_weights, find_source
 
 
 def load_pipeline(
     model: str | Path = "embedded",
     device: torch.device | str | None = None,
     dtype: torch.dtype | None = None,
-) -> StableDiffusionPipeline:
-    """Load the embedded model, a hub model by id, or a diffusers folder, ready to sample.
+    revision: str | None = None,
+) -> Pipeline:
+    """Load the embedded model, a hub model by id, a diffusers folder or a checkpoint in one file.
 
-    Weights are frozen and in evaluation mode; what trains later (an adapter) adds its own.
+    Stable Diffusion 1.x, 2.x and XL, which predict the noise or the velocity. Weights are frozen
+    and in evaluation mode; what trains later (an adapter) adds its own. The pipeline's name holds
+    the commit of a hub model.
+
+    Args:
+        revision: a commit, branch or tag of a hub model.
 
     Raises:
         FileNotFoundError: ``model`` is a path that does not exist or holds no pipeline.
         OSError: the hub model cannot be reached or does not exist.
+        ValueError: the model is not supported, or a part of it is missing or broken.
     """
-    source = source_of(model)
     # Their bars for loading local files flicker by and litter notebooks.
     diffusers.utils.logging.disable_progress_bar()
     transformers.utils.logging.disable_progress_bar()
     device = torch.device(device) if device is not None else best_device()
     # Half precision where it pays.
     dtype = dtype or (torch.float16 if device.type == "cuda" else torch.float32)
-    pipeline = StableDiffusionPipeline.from_pretrained(
-        source,
-        dtype=dtype,
-        use_safetensors=True,
-        safety_checker=None,
-        requires_safety_checker=False,
-    )
+    if is_single_file(model):
+        pipeline = load_single_file(Path(model).expanduser(), dtype)
+        for part in (pipeline.unet, pipeline.vae, pipeline.text_encoder):
+            check_finite(part, str(model))
+    else:
+        pipeline = _load_layout(model, dtype, revision)
+    check_supported(pipeline)
     pipeline.to(device)
+    if pipeline.vae.config.get("force_upcast") and isinstance(pipeline, StableDiffusionXLPipeline):
+        pipeline.vae.float()  # in half precision it overflows
     # The VAE is faster so on a CPU; the U-Net is not.
     pipeline.vae.to(memory_format=torch.channels_last)
-    for module in (pipeline.vae, pipeline.unet, pipeline.text_encoder):
+    for module in networks(pipeline):
         module.requires_grad_(False).eval()
     pipeline.set_progress_bar_config(disable=True)
     return pipeline
 
 
-def source_of(model: str | Path) -> str:
-    """What diffusers loads a model from: ``"embedded"``, a folder, or the id of a hub model.
+UNLOADABLE = (ValueError, TypeError, LookupError, AttributeError, RuntimeError, ArithmeticError)
+"""What diffusers and transformers raise for settings that fit no model."""
 
-    Raises:
-        FileNotFoundError: ``model`` is a path that does not exist or holds no pipeline.
-    """
-    source = EMBEDDED if str(model) == "embedded" else model
-    looks_local = isinstance(source, Path) or str(source).startswith((".", "/", "~"))
-    if looks_local or Path(source).exists():
-        source = Path(source).expanduser()
-        if not (source / "model_index.json").is_file():
-            raise FileNotFoundError(
-                f"{source}: no diffusers pipeline there (model_index.json is missing). Give a "
-                "folder written by save_pretrained, a hub id such as "
-                "'stable-diffusion-v1-5/stable-diffusion-v1-5', or 'embedded'."
-            )
-    return os.fspath(source)
+
+def _load_layout(model: str | Path, dtype: torch.dtype, revision: str | None) -> Pipeline:
+    source = find_source(model, revision)
+    kind = source.pipeline_class
+    source.check()
+    # What SD has beside the parts of every model, and SDXL has not, is left out.
+    options = {"safety_checker": None, "requires_safety_checker": False}
+    if kind is StableDiffusionXLPipeline:
+        options = {"add_watermarker": False}
+    check_configs(source)
+    try:
+        pipeline = kind.from_pretrained(
+            source.location,
+            dtype=dtype,
+            use_safetensors=True,
+            revision=source.revision,
+            variant=source.variant,
+            **options,
+        )
+    except UNLOADABLE as error:
+        reason = " ".join(str(error).split())[:300]
+        raise ValueError(
+            f"{source.name}: diffusers cannot load it ({type(error).__name__}: {reason})"
+        ) from error
+    check_weights(source, pipeline)
+    if source.revision:
+        pipeline.register_to_config(_name_or_path=source.name)
+    return pipeline
+
+
+def networks(pipeline: Pipeline) -> list[nn.Module]:
+    """The parts of a model that have weights."""
+    parts = ("vae", "unet", "text_encoder", "text_encoder_2")
+    return [getattr(pipeline, part) for part in parts if getattr(pipeline, part, None) is not None]
 
 
 def check_images(images: Tensor) -> None:
@@ -93,7 +126,7 @@ def check_captions(captions: Sequence[str], images: Tensor) -> None:
         raise ValueError(f"captions: expected a list with one per image, for {len(images)} images")
 
 
-def encode_images(pipeline: StableDiffusionPipeline, images: Tensor) -> Tensor:
+def encode_images(pipeline: Pipeline, images: Tensor) -> Tensor:
     """Latents z = s·E(x) of images in [0, 1], shape (N, C, h, w); the posterior mean.
 
     Differentiable in ``images``.
@@ -103,7 +136,7 @@ def encode_images(pipeline: StableDiffusionPipeline, images: Tensor) -> Tensor:
     return vae.encode(pixels).latent_dist.mean * vae.config.scaling_factor
 
 
-def decode_latents(pipeline: StableDiffusionPipeline, latents: Tensor) -> Tensor:
+def decode_latents(pipeline: Pipeline, latents: Tensor) -> Tensor:
     """Images in [0, 1], shape (N, 3, H, W), of latents on the scale of `encode_images`.
 
     In single precision at least.
@@ -114,7 +147,7 @@ def decode_latents(pipeline: StableDiffusionPipeline, latents: Tensor) -> Tensor
 
 
 @torch.inference_mode()
-def round_trip(pipeline: StableDiffusionPipeline, images: Tensor, batch_size: int = 64) -> Tensor:
+def round_trip(pipeline: Pipeline, images: Tensor, batch_size: int = 64) -> Tensor:
     """Images after one pass through the VAE, on the CPU, same shape and range."""
     batches = [
         decode_latents(pipeline, encode_images(pipeline, batch)).cpu()
@@ -124,22 +157,50 @@ def round_trip(pipeline: StableDiffusionPipeline, images: Tensor, batch_size: in
 
 
 @torch.no_grad()  # not inference mode: the embeddings may enter a training graph
-def encode_prompts(pipeline: StableDiffusionPipeline, prompts: Sequence[str]) -> Tensor:
-    """Text embeddings, shape (N, L, D); each distinct prompt is encoded once."""
+def encode_prompts(pipeline: Pipeline, prompts: Sequence[str]) -> Conditioning:
+    """What prompts tell the denoiser, one row each; every distinct prompt is encoded once."""
     distinct = sorted(set(prompts))
-    tokens = pipeline.tokenizer(
-        distinct,
+    if isinstance(pipeline, StableDiffusionXLPipeline):
+        first = _encoded(pipeline.tokenizer, pipeline.text_encoder, distinct, True)
+        second = _encoded(pipeline.tokenizer_2, pipeline.text_encoder_2, distinct, True)
+        text = torch.cat([one.hidden_states[-2] for one in (first, second)], dim=-1)
+        pooled = second.text_embeds
+    else:
+        text = _encoded(pipeline.tokenizer, pipeline.text_encoder, distinct)[0]
+        pooled = None
+    rows = torch.tensor([distinct.index(prompt) for prompt in prompts], device=text.device)
+    return Conditioning(text, pooled, pipeline.vae_scale_factor)[rows]
+
+
+def _encoded(
+    tokenizer: PreTrainedTokenizerBase, encoder: nn.Module, prompts: list[str], hidden: bool = False
+) -> ModelOutput:
+    tokens = tokenizer(
+        prompts,
         padding="max_length",
         truncation=True,
-        max_length=pipeline.tokenizer.model_max_length,
+        max_length=tokenizer.model_max_length,
         return_tensors="pt",
-    ).input_ids.to(pipeline.text_encoder.device)
-    embeddings = pipeline.text_encoder(tokens)[0]
-    rows = torch.tensor([distinct.index(prompt) for prompt in prompts], device=embeddings.device)
-    return embeddings[rows]
+    ).input_ids.to(encoder.device)
+    return encoder(tokens, **({"output_hidden_states": True} if hidden else {}))
 
 
-def pad(pipeline: StableDiffusionPipeline, images: Tensor) -> Tensor:
+def unconditional(pipeline: Pipeline, negative_prompt: str = "") -> Conditioning:
+    """What guidance leads away from, one row: the embedding of an empty or a negative prompt.
+
+    SDXL was trained with zeros where there is no prompt.
+    """
+    return led_from(pipeline, encode_prompts(pipeline, [negative_prompt]), negative_prompt)
+
+
+def led_from(pipeline: Pipeline, empty: Conditioning, negative_prompt: str) -> Conditioning:
+    """The embedding of an empty or a negative prompt as the model wants it, see `unconditional`."""
+    if not negative_prompt and pipeline.config.get("force_zeros_for_empty_prompt"):
+        return replace(empty, text=0 * empty.text, pooled=0 * empty.pooled)
+    return empty
+
+
+def pad(pipeline: Pipeline, images: Tensor) -> Tensor:
     """Images whose height and width the VAE can halve: the last row and column are repeated."""
     factor = pipeline.vae_scale_factor
     height, width = (-side % factor for side in images.shape[2:])

@@ -35,7 +35,7 @@ SCHEDULERS = {"DDPMScheduler": DDPMScheduler, "DDIMScheduler": DDIMScheduler}
 class PixelConfig(BaseModel):
     """Sizes of an unconditional model of 2.5 million parameters, or of another."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     image_size: int = 32
     channels: tuple[int, ...] = (16, 32, 64, 128)

@@ -30,7 +30,7 @@ from lord.training.loop import seconds_of, train
 class PretrainSettings(BaseModel):
     """What the shipped weights were trained with."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     seed: int = 0
     pool: PositiveInt = 16384  # rendered images per domain, each of another identity

@@ -25,7 +25,7 @@ from lord.training.loop import seconds_of, train
 class PixelSettings(BaseModel):
     """How an unconditional model is trained."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     domain: Literal[DOMAINS] = "portraits"
     seed: int = 0

@@ -14,7 +14,7 @@ def at_prompt(pipeline: StableDiffusionPipeline, prompt: str) -> DDPMPipeline:
     unconditional = DDPMPipeline(
         pipeline.unet, DDPMScheduler.from_config(pipeline.scheduler.config)
     )
-    unconditional.unet = Prompted(pipeline.unet, encode_prompts(pipeline, [prompt]))
+    unconditional.unet = Prompted(pipeline.unet, encode_prompts(pipeline, [prompt]).text)
     return unconditional
 
 

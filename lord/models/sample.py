@@ -1,25 +1,34 @@
-"""Sampling images from prompts: DDIM with classifier-free guidance, one seed per image."""
+"""Sampling images from prompts, with classifier-free guidance and one seed per image."""
 
+import math
 from collections.abc import Sequence
 
 import torch
-from diffusers import DDIMScheduler, SchedulerMixin, StableDiffusionPipeline
+from diffusers import (
+    DDIMScheduler,
+    SchedulerMixin,
+    StableDiffusionPipeline,
+    StableDiffusionXLPipeline,
+)
 from torch import Tensor
 
-from lord.models.pipeline import encode_prompts
+from lord.models.diffusion import Pipeline
+from lord.models.pipeline import decode_latents, encode_prompts, led_from
 from lord.progress import track
 from lord.seeding import generators
 
 
 @torch.inference_mode()
 def generate(
-    pipeline: StableDiffusionPipeline,
+    pipeline: Pipeline,
     prompts: str | Sequence[str],
     seeds: Sequence[int],
     steps: int = 25,
     guidance_scale: float = 3.0,
     batch_size: int = 32,
     scheduler: SchedulerMixin | None = None,
+    negative_prompt: str = "",
+    size: int | None = None,
 ) -> Tensor:
     """Images of the prompts, float32 on the CPU, shape (N, 3, H, W) in [0, 1].
 
@@ -34,36 +43,76 @@ def generate(
         guidance_scale: 1 means no guidance, and half the work. The default suits the embedded
             model; 7.5 is usual for Stable Diffusion.
         scheduler: another diffusers scheduler, already configured for this model.
+        negative_prompt: in the place of the empty prompt, what guidance leads away from.
+        size: side of the images in pixels; the model's own by default.
 
     Raises:
-        ValueError: prompts and seeds differ in number, or a number is not positive.
+        ValueError: prompts and seeds differ in number, or a number is not positive or finite.
+        FloatingPointError: an image is not finite.
     """
     prompts = [prompts] * len(seeds) if isinstance(prompts, str) else list(prompts)
     if len(prompts) != len(seeds):
         raise ValueError(f"prompts: {len(prompts)} were given for {len(seeds)} seeds")
     if steps < 1 or batch_size < 1:
         raise ValueError(f"steps and batch_size must be positive, not {steps} and {batch_size}")
-    sampler = StableDiffusionPipeline(
-        **pipeline.components
-        | {
-            "scheduler": scheduler or DDIMScheduler.from_config(pipeline.scheduler.config),
-            "safety_checker": None,
-        },
-        requires_safety_checker=False,
-    )
-    sampler.set_progress_bar_config(disable=True)
-    text = encode_prompts(pipeline, [*prompts, ""])
-    text, empty = text[:-1], text[-1:]
+    if not math.isfinite(guidance_scale):
+        raise ValueError(f"guidance_scale: expected a finite number, not {guidance_scale}")
+    if size is not None and size % pipeline.vae_scale_factor:
+        raise ValueError(f"size: a multiple of {pipeline.vae_scale_factor} is needed, not {size}")
+    sampler = _sampler(pipeline, scheduler or sampling_schedule(pipeline))
+    encoded = encode_prompts(pipeline, [*prompts, negative_prompt])
+    text, empty = encoded[:-1], led_from(pipeline, encoded[-1:], negative_prompt)
     images = []
     for start in track(range(0, len(seeds), batch_size), "sampling"):
         batch = slice(start, start + batch_size)
+        given = text[batch]
+        against = empty.expand(len(given))
+        options = {"prompt_embeds": given.text, "negative_prompt_embeds": against.text}
+        if given.pooled is not None:
+            options["pooled_prompt_embeds"] = given.pooled
+            options["negative_pooled_prompt_embeds"] = against.pooled
         sampled = sampler(
-            prompt_embeds=text[batch],
-            negative_prompt_embeds=empty.expand_as(text[batch]),
+            **options,
             generator=generators(seeds[batch]),
             num_inference_steps=steps,
             guidance_scale=guidance_scale,
-            output_type="pt",
+            height=size,
+            width=size,
+            # The VAE of SDXL may be of another precision than its U-Net.
+            output_type="pt" if given.pooled is None else "latent",
         ).images
+        if given.pooled is not None:
+            sampled = decode_latents(pipeline, sampled)
+        if not sampled.isfinite().all():
+            raise FloatingPointError(
+                "the samples are not finite: an adapter or the guidance may be too strong, or "
+                "half precision too small for the model (--dtype float32)"
+            )
         images.append(sampled.float().cpu())
     return torch.cat(images)
+
+
+def sampling_schedule(
+    pipeline: Pipeline, kind: type[SchedulerMixin] = DDIMScheduler
+) -> SchedulerMixin:
+    """A sampler for the schedule of a model.
+
+    A schedule whose last step is noise alone is sampled from that step on (Lin et al.,
+    arXiv:2305.08891); others begin where the model's own settings say.
+    """
+    settings = pipeline.scheduler.config
+    zero_snr = settings.get("rescale_betas_zero_snr")
+    return kind.from_config(settings, **({"timestep_spacing": "trailing"} if zero_snr else {}))
+
+
+def _sampler(pipeline: Pipeline, scheduler: SchedulerMixin) -> Pipeline:
+    """The stock pipeline around the model's parts."""
+    parts = pipeline.components | {"scheduler": scheduler}
+    if isinstance(pipeline, StableDiffusionXLPipeline):
+        sampler = StableDiffusionXLPipeline(**parts, add_watermarker=False)
+    else:
+        sampler = StableDiffusionPipeline(
+            **parts | {"safety_checker": None}, requires_safety_checker=False
+        )
+    sampler.set_progress_bar_config(disable=True)
+    return sampler

@@ -4,17 +4,17 @@ import copy
 from collections.abc import Callable, Sequence
 
 import torch
-from diffusers import StableDiffusionPipeline
 from peft import LoraConfig, inject_adapter_in_model
 from torch import Tensor
 
+from lord.models.diffusion import Pipeline
 from lord.models.pipeline import decode_latents, encode_images
 from lord.seeding import derive_seed
 from lord.training.loop import train
 
 
 def impress(
-    pipeline: StableDiffusionPipeline,
+    pipeline: Pipeline,
     images: Tensor,
     prompts: Sequence[str],
     seeds: Sequence[int],
@@ -53,7 +53,7 @@ def minimise(
 
 
 def cat(
-    pipeline: StableDiffusionPipeline,
+    pipeline: Pipeline,
     images: Tensor,
     prompts: Sequence[str],
     seeds: Sequence[int],
@@ -86,6 +86,14 @@ def cat(
         rows = torch.randperm(len(images), generator=order)[:batch_size]
         return (reconstruct(images[rows]) - images[rows]).square().mean()
 
-    train(vae, loss, steps=steps, learning_rate=1e-3, warmup=0, description="CAT")
+    train(
+        vae,
+        loss,
+        steps=steps,
+        learning_rate=1e-3,
+        warmup=0,
+        description="CAT",
+        device=pipeline.vae.device,
+    )
     with torch.no_grad():
         return torch.cat([reconstruct(batch) for batch in images.split(batch_size)])

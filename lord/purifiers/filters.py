@@ -5,15 +5,15 @@ from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
-from diffusers import StableDiffusionPipeline
 from kornia.filters import bilateral_blur, gaussian_blur2d, guided_blur
 from torch import Tensor
 
 from lord.metrics import degradations
+from lord.models.diffusion import Pipeline
 
 
 def jpeg(
-    pipeline: StableDiffusionPipeline,
+    pipeline: Pipeline,
     images: Tensor,
     prompts: Sequence[str],
     seeds: Sequence[int],
@@ -25,7 +25,7 @@ def jpeg(
 
 
 def blur(
-    pipeline: StableDiffusionPipeline,
+    pipeline: Pipeline,
     images: Tensor,
     prompts: Sequence[str],
     seeds: Sequence[int],
@@ -36,7 +36,7 @@ def blur(
 
 
 def total_variation(
-    pipeline: StableDiffusionPipeline,
+    pipeline: Pipeline,
     images: Tensor,
     prompts: Sequence[str],
     seeds: Sequence[int],
@@ -73,7 +73,7 @@ def divergence(field: Tensor) -> Tensor:
 
 
 def adverse_cleaner(
-    pipeline: StableDiffusionPipeline,
+    pipeline: Pipeline,
     images: Tensor,
     prompts: Sequence[str],
     seeds: Sequence[int],

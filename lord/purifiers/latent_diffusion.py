@@ -3,17 +3,18 @@
 from collections.abc import Sequence
 
 import torch
-from diffusers import DDIMScheduler, StableDiffusionPipeline
+from diffusers import DDIMScheduler
 from torch import Tensor
 
-from lord.models.diffusion import predict
+from lord.models.conditioning import Conditioning
+from lord.models.diffusion import Pipeline, predict
 from lord.models.pipeline import decode_latents, encode_images, encode_prompts
 from lord.seeding import derive_seed, noise
 
 
 @torch.no_grad()
 def diffpure(
-    pipeline: StableDiffusionPipeline,
+    pipeline: Pipeline,
     images: Tensor,
     prompts: Sequence[str],
     seeds: Sequence[int],
@@ -30,9 +31,9 @@ def diffpure(
 
 
 def noise_and_denoise(
-    pipeline: StableDiffusionPipeline,
+    pipeline: Pipeline,
     images: Tensor,
-    text: Tensor,
+    text: Conditioning,
     seeds: Sequence[int],
     strength: float = 0.2,
     steps: int = 10,
@@ -54,7 +55,7 @@ def noise_and_denoise(
 
 
 def gridpure(
-    pipeline: StableDiffusionPipeline,
+    pipeline: Pipeline,
     images: Tensor,
     prompts: Sequence[str],
     seeds: Sequence[int],

@@ -17,9 +17,10 @@ from collections.abc import Callable, Sequence
 from functools import partial
 
 import torch
-from diffusers import DDPMPipeline, StableDiffusionPipeline
+from diffusers import DDPMPipeline
 from torch import Tensor
 
+from lord.models.diffusion import Pipeline
 from lord.models.pipeline import check_captions, check_images, pad
 from lord.models.pixel import noise_shape, scaled
 from lord.names import IN_PIXELS
@@ -30,7 +31,7 @@ from lord.purifiers.latent_diffusion import diffpure, gridpure
 from lord.purifiers.pixel_diffusion import purify_pixels
 from lord.purifiers.settings import PixelPurifier
 
-Model = StableDiffusionPipeline | DDPMPipeline
+Model = Pipeline | DDPMPipeline
 Purifier = Callable[[Model, Tensor, Sequence[str], Sequence[int]], Tensor]
 
 
@@ -50,6 +51,7 @@ def purify(
     Raises:
         ValueError: an unknown method, a model of the other kind, or images, prompts or seeds that
             do not fit.
+        FloatingPointError: a picture is not finite.
     """
     if method not in PURIFIERS:
         raise ValueError(f"unknown method {method!r}: choose one of {', '.join(PURIFIERS)}")
@@ -68,6 +70,8 @@ def purify(
         if method not in IN_PIXELS:
             batch = pad(pipeline, batch)
         batch = PURIFIERS[method](pipeline, batch, prompts[rows], seeds[rows])
+        if not batch.isfinite().all():
+            raise FloatingPointError(f"{method}: a picture is not finite; try --dtype float32")
         clean.append(batch[..., :height, :width].clamp(0, 1).to(images.device))
     return torch.cat(clean)
 

@@ -34,7 +34,7 @@ class PixelPurifier(BaseModel):
     of what `lord.purifiers.pixel_diffusion` lowers: s_t · g is taken from the score.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     method: Literal[(*PIXEL_PURIFIERS,)] = "diffpure"
     timestep: PositiveInt = Field(description="t*: how many times of the schedule add noise")

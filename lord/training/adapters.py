@@ -7,11 +7,13 @@ from pathlib import Path
 import torch
 from accelerate import PartialState
 from accelerate.utils import extract_model_from_parallel
-from diffusers import StableDiffusionPipeline, UNet2DConditionModel
+from diffusers import UNet2DConditionModel
 from torch import Tensor, nn
 
 from lord import adapter as adapters
 from lord.adapter import activate, active_adapters, lora_layers
+from lord.models.conditioning import Conditioning
+from lord.models.diffusion import Pipeline
 from lord.models.pipeline import encode_images, encode_prompts
 from lord.seeding import derive_seed
 from lord.training.loop import train
@@ -22,7 +24,7 @@ History = dict[str, list[float]]
 
 
 def train_adapter(
-    pipeline: StableDiffusionPipeline,
+    pipeline: Pipeline,
     adapter: str,
     loss: Callable[[nn.Module, int], tuple[Tensor, dict[str, Tensor]]],
     settings: AdapterSettings,
@@ -73,6 +75,7 @@ def train_adapter(
             mixed_precision="fp16" if half_on_gpu else "no",
             checkpoint=checkpoint,
             checkpoint_every=settings.checkpoint_every,
+            device=unet.device,
             description=description,
             history=history,
         )
@@ -119,9 +122,9 @@ def seeds_of_step(settings: AdapterSettings, step: int, purpose: str) -> list[in
 
 @torch.no_grad()
 def encode(
-    pipeline: StableDiffusionPipeline, images: Tensor, captions: Sequence[str]
-) -> tuple[Tensor, Tensor]:
-    """Latents (N, C, h, w) in float32 and text embeddings (N, L, D) in the U-Net's precision."""
+    pipeline: Pipeline, images: Tensor, captions: Sequence[str]
+) -> tuple[Tensor, Conditioning]:
+    """Latents (N, C, h, w) in float32, and what captions tell the U-Net, in its precision."""
     unet = pipeline.unet
     latents = torch.cat([encode_images(pipeline, batch) for batch in images.split(16)])
     text = encode_prompts(pipeline, captions)

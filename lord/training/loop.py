@@ -53,6 +53,7 @@ def train(
     checkpoint_every: int = 200,
     description: str = "training",
     history: dict[str, list[float]] | None = None,
+    device: torch.device | None = None,
 ) -> TrainingRun:
     """Minimise ``loss(model, step)`` over the parameters that require gradients, with AdamW.
 
@@ -61,13 +62,16 @@ def train(
     caller, once the result is saved. One that cannot be used counts as none. ``history`` is what
     ``loss`` notes at every step; it lies in the checkpoint, and is restored with it.
 
+    Args:
+        device: where the model is and stays; without, it goes where Accelerate computes.
+
     Raises:
         FloatingPointError: the loss, or a weight at the end, is not finite.
     """
     # Accelerate keeps the first precision of a process for good unless told to forget it.
     AcceleratorState._reset_state()
-    accelerator = Accelerator(mixed_precision=mixed_precision)
-    model.to(accelerator.device)
+    accelerator = Accelerator(mixed_precision=mixed_precision, device_placement=device is None)
+    model.to(device or accelerator.device)
     parameters = [p for p in model.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(parameters, lr=learning_rate, weight_decay=weight_decay)
     ema = EMAModel(parameters, decay=ema_decay) if ema_decay else None
@@ -102,10 +106,7 @@ def train(
     if ema:
         ema.copy_to(parameters)
     if not all(parameter.isfinite().all() for parameter in parameters):
-        raise FloatingPointError(
-            f"{description}: weights are no finite numbers after the last step; lower the learning "
-            "rate"
-        )
+        raise FloatingPointError(f"{description}: weights are not finite; lower the learning rate")
     model.eval()
     return TrainingRun(losses, time.perf_counter() - clock)
 

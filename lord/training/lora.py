@@ -9,18 +9,20 @@ from itertools import chain
 from pathlib import Path
 
 import torch
-from diffusers import StableDiffusionPipeline
 from peft import LoraConfig
 from torch import Tensor, nn
 
 from lord import adapter as adapters
 from lord.adapter import add_adapter
+from lord.models.conditioning import concatenate
 from lord.models.diffusion import (
-    check_predicts_noise,
+    Pipeline,
+    check_supported,
     noised,
     predict,
     row_errors,
     training_schedule,
+    training_target,
 )
 from lord.models.pipeline import check_captions, check_images
 from lord.seeding import derive_seed
@@ -36,7 +38,7 @@ from lord.training.settings import FinetuneSettings
 
 
 def finetune(
-    pipeline: StableDiffusionPipeline,
+    pipeline: Pipeline,
     images: Tensor,
     captions: Sequence[str],
     settings: FinetuneSettings | None = None,
@@ -48,8 +50,9 @@ def finetune(
     """Train a new LoRA of the U-Net on images of a subject; it ends on the pipeline, active.
 
     Minimises mean‖ε_θ(z_t, t, c) − ϵ‖² over the LoRA's weights alone (Hu et al., arXiv 2106.09685),
-    with a fresh timestep and noise per image and step. Adapters that are active on the U-Net stay
-    so, frozen: after `lord.defences.saved.load_defence` this is Stage 2 of LoRD (arXiv 2602.10319).
+    or mean‖v_θ(z_t, t, c) − v‖² of a model of velocities, with a fresh timestep and noise per image
+    and step. Adapters that are active on the U-Net stay so, frozen: after
+    `lord.defences.saved.load_defence` this is Stage 2 of LoRD (arXiv 2602.10319).
 
     Args:
         images: float, shape (N, 3, H, W) in [0, 1].
@@ -64,11 +67,11 @@ def finetune(
 
     Raises:
         ValueError: images, captions or prior are not as above; the adapter's name is taken; or the
-            model does not predict noise.
+            model is not supported.
         FloatingPointError: the loss is not finite. The new LoRA is then gone again.
     """
     settings = settings or FinetuneSettings()
-    check_predicts_noise(pipeline)
+    check_supported(pipeline)
     check_images(images)
     check_captions(captions, images)
     if (prior is not None) != (settings.prior_weight > 0):
@@ -87,20 +90,23 @@ def finetune(
             rows = rows_of_step(len(latents), settings, step)
             batch.append((latents[rows], text[rows], seeds_of_step(settings, step, kind)))
         latents, text, seeds = zip(*batch, strict=True)
-        noisy, times, epsilon = noised(schedule, torch.cat(latents), list(chain(*seeds)))
-        prediction = predict(unet, noisy, times, torch.cat(text))
-        errors = row_errors(prediction, epsilon).chunk(len(sources))
+        clean = torch.cat(latents)
+        noisy, times, epsilon = noised(schedule, clean, list(chain(*seeds)))
+        prediction = predict(unet, noisy, times, concatenate(text))
+        goal = training_target(schedule, clean, epsilon, times)
+        errors = row_errors(prediction, goal).chunk(len(sources))
         if prior is None:
             return errors[0].mean(), {"loss": errors[0].mean()}
         parts = {"loss": errors[0].mean(), "prior": errors[1].mean()}
         return parts["loss"] + settings.prior_weight * parts["prior"], parts
 
-    name = fingerprint(settings, pipeline.unet, *(tensor for pair in sources for tensor in pair))
+    inputs = [tensor for z, text in sources for tensor in (z, *text.tensors)]
+    name = fingerprint(settings, pipeline.unet, *inputs)
     config = LoraConfig(**settings.low_rank())
     add_adapter(pipeline.unet, config, adapter, derive_seed(settings.seed, "initialisation"))
     return train_adapter(pipeline, adapter, loss, settings, checkpoint, name, "fine-tuning")
 
 
-def remove_adapters(pipeline: StableDiffusionPipeline) -> None:
+def remove_adapters(pipeline: Pipeline) -> None:
     """Take every adapter off the pipeline, which is then its base model again, to the last bit."""
     adapters.remove_adapters(pipeline.unet)

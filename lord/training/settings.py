@@ -13,7 +13,7 @@ LEARNING_RATE = "of AdamW at the start; a cosine takes it down to 2 % of that"
 class AdapterSettings(BaseModel):
     """What the training of any adapter needs. Unknown keys are an error."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     rank: int = Field(4, ge=1, description="rank of the adapter: its capacity")
     alpha: float = Field(4, gt=0, description="the adapter's update is scaled by alpha / rank")
@@ -50,7 +50,7 @@ class FinetuneSettings(AdapterSettings):
 class ClassifierSettings(BaseModel):
     """How a classifier is trained, plainly or adversarially."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     architecture: Literal[(*CLASSIFIERS,)] = "residual"
     method: Literal["standard", "pgd", "trades"] = Field(

@@ -20,7 +20,7 @@ def images():
 
 @pytest.mark.parametrize("method", [name for name in OBJECTIVES if not name.startswith("sds")])
 def test_steps_raise_the_objective_beyond_noise(pipeline, images, method):
-    text = encode_prompts(pipeline, PROMPTS).clone()
+    text = encode_prompts(pipeline, PROMPTS)
     target = load_target(pipeline, "pattern", 16, 16)
 
     def values(candidates):
@@ -49,14 +49,14 @@ def test_objective_agrees_with_a_reference(pipeline, images, method):
         t = seeding.timesteps([seeding.derive_seed(seed, "timestep")], 0, len(alphas))
         eps = seeding.noise([seeding.derive_seed(seed, "noise")], z.shape[1:])
         z_t = alphas[t] ** 0.5 * z + (1 - alphas[t]) ** 0.5 * eps
-        prediction = pipeline.unet(z_t, t, text[index : index + 1]).sample
+        prediction = pipeline.unet(z_t, t, text.text[index : index + 1]).sample
         fit, reach = ((prediction - eps) ** 2).mean(), -((prediction - z_target) ** 2).mean()
         expected = {
             "advdm": fit,
             "fsmg": fit,
             "aspl": fit,
             "encoder": -((z - z_target) ** 2).mean(),
-            "diffusion": -(_edited(pipeline, z, eps, text[index]) - target_pattern(16)).norm(),
+            "diffusion": -(_edited(pipeline, z, eps, text.text[index]) - target_pattern(16)).norm(),
             "mist": 1e4 * fit - ((z - z_target) ** 2).sum(),
             "sds_minus": -((prediction - eps) * z).mean(),
             "sds_plus": ((prediction - eps) * z).mean(),
@@ -70,7 +70,7 @@ def test_objective_agrees_with_a_reference(pipeline, images, method):
 def _edited(pipeline, z, eps, text):
     """SDEdit at 0.7 in four DDIM steps with guidance 7.5, the formula written out."""
     alphas = pipeline.scheduler.alphas_cumprod
-    times, stride, empty = [699, 524, 349, 174], 175, encode_prompts(pipeline, [""])
+    times, stride, empty = [699, 524, 349, 174], 175, encode_prompts(pipeline, [""]).text
     x = alphas[times[0]] ** 0.5 * z + (1 - alphas[times[0]]) ** 0.5 * eps
     for t in times:
         without = pipeline.unet(x, t, empty).sample
@@ -86,7 +86,7 @@ def _edited(pipeline, z, eps, text):
 def test_the_fused_mode_moves_as_its_public_code_does(double_pipeline, images):
     """Its loss, term by term, down to the latents and from there through the encoder."""
     pipeline = double_pipeline
-    text = encode_prompts(pipeline, PROMPTS).clone()
+    text = encode_prompts(pipeline, PROMPTS)
     target = load_target(pipeline, "pattern", 16, 16)
     candidates = images.double().requires_grad_()
     seen = make_draw(pipeline, candidates, text, SEEDS)
@@ -95,7 +95,7 @@ def test_the_fused_mode_moves_as_its_public_code_does(double_pipeline, images):
         latents = seen.latents[row].detach().requires_grad_()
         alpha = pipeline.scheduler.alphas_cumprod[seen.times[row]].double()
         noisy = alpha.sqrt() * latents + (1 - alpha).sqrt() * seen.noise[row]
-        prediction = pipeline.unet(noisy, seen.times[row], text[row]).sample
+        prediction = pipeline.unet(noisy, seen.times[row], text.text[row]).sample
         loss = -torch.sum(prediction * seen.noise[row])
         latent_attack = -torch.nn.functional.mse_loss(latents, target.latents)
         loss = loss - 1e2 * latent_attack
@@ -112,7 +112,7 @@ def test_the_fused_mode_moves_as_its_public_code_does(double_pipeline, images):
 def test_score_distillation_moves_along_the_encoder_alone(double_pipeline, images):
     """The gradient of SDS is the residual, propagated through the encoder and nothing else."""
     pipeline = double_pipeline
-    text = encode_prompts(pipeline, PROMPTS).clone()
+    text = encode_prompts(pipeline, PROMPTS)
     candidates = images.double().requires_grad_()
     (found,) = torch.autograd.grad(
         objective_values(pipeline, candidates, text, quick_attack("sds_minus"), None, SEEDS).sum(),
@@ -137,7 +137,7 @@ def test_denoising_loss_is_the_mean_objective_of_advdm(pipeline, images):
 @pytest.mark.parametrize("method", [name for name in OBJECTIVES if not name.startswith("sds")])
 def test_gradient_agrees_with_finite_differences(double_pipeline, images, method):
     pipeline = double_pipeline
-    text = encode_prompts(pipeline, PROMPTS[:2]).clone()
+    text = encode_prompts(pipeline, PROMPTS[:2])
     target = load_target(pipeline, "pattern", 16, 16)
     images, settings = images[:2].double(), quick_attack(method)
 

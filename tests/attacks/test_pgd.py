@@ -139,7 +139,7 @@ def test_attack_raises_its_objective_at_draws_it_has_not_seen(pipeline, images):
     draws = [seeding.derive_seed("test", seed, draw) for draw in range(40) for seed in SEEDS]
 
     def value(candidates):
-        rows, texts = candidates.repeat(40, 1, 1, 1), text.repeat(40, 1, 1)
+        rows, texts = candidates.repeat(40, 1, 1, 1), text.repeat(40)
         with torch.no_grad():
             return objective_values(pipeline, rows, texts, QUICK, target, draws).mean()
 

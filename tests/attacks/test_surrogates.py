@@ -50,7 +50,7 @@ def test_fresh_surrogate_predicts_what_the_unet_predicts(own_pipeline, state):
 
 def test_surrogate_learns_the_images_and_changes_the_attack(pipeline, images):
     settings = quick_attack(rounds=2, surrogate_steps=6, surrogate_learning_rate=2e-2)
-    text = encode_prompts(pipeline, PROMPTS).clone()
+    text = encode_prompts(pipeline, PROMPTS)
     surrogate = surrogates.make_surrogate(pipeline.unet, rank=4)
 
     def loss():

@@ -7,7 +7,8 @@ from typer.testing import CliRunner
 from lord.attacks.objectives import OBJECTIVES
 from lord.attacks.settings import COMPONENT, NOISE, AttackSettings
 from lord.cli import app
-from lord.cli.options import Domain, Purifier, parse_number
+from lord.cli.options import Domain, Purifier, parse_number, usual_batch
+from lord.cli.samples import Sampling
 from lord.cli.settings import options_from
 from lord.data.subjects import DOMAINS
 from lord.defences.settings import Stage1Settings
@@ -72,6 +73,42 @@ def test_a_command_receives_what_its_options_say_as_settings():
     first = AttackSettings(eps=8 / 255, steps=3, random_start=True, rounds=1)
     second = AttackSettings(eps=4 / 255, transformations=("jpeg", "blur"), rounds=1)
     assert seen == [(first, 2), (second, 1)]
+
+
+def test_defaults_follow_the_model(tmp_path):
+    small, seen = typer.Typer(), []
+
+    @small.command()
+    @options_from(FinetuneSettings, "settings", others={"learning_rate": 1e-4})
+    def command(*, settings: FinetuneSettings, model: str = "embedded"):
+        seen.append(settings.learning_rate)
+
+    (tmp_path / "features").mkdir()
+    beside = ["--model", str(tmp_path / "mine")]
+    other = ["--model", "stable-diffusion-v1-5/stable-diffusion-v1-5"]
+    asked = ["--learning-rate", "0.5"]
+    for arguments in ([], beside, other, [*other, *asked], asked):
+        assert CliRunner().invoke(small, arguments).exit_code == 0
+    own = FinetuneSettings().learning_rate
+    assert seen == [own, own, 1e-4, 0.5, 0.5]
+    assert "for Stable" in CliRunner().invoke(small, ["--help"]).output
+    assert (usual_batch(None, "embedded"), usual_batch(None, "a/b"), usual_batch(5, "a/b")) == (
+        16,
+        2,
+        5,
+    )
+
+
+@pytest.mark.parametrize("number", ["inf", "-inf", "nan", "1e999"])
+def test_settings_are_finite(number):
+    for settings, name in (
+        (FinetuneSettings, "learning_rate"),
+        (Stage1Settings, "bce_weight"),
+        (AttackSettings, "eps"),
+        (Sampling, "guidance_scale"),
+    ):
+        with pytest.raises(ValueError, match=f"{name}|finite|greater"):
+            settings(**{name: float(number)})
 
 
 def test_numbers_may_be_fractions():

@@ -67,7 +67,7 @@ def defence_folder(tiny, clean, attacked, tmp_path_factory):
 
 def probe(pipeline: StableDiffusionPipeline) -> Tensor:
     latents = torch.randn(2, 4, 16, 16, generator=torch.Generator().manual_seed(4))
-    text = encode_prompts(pipeline, CAPTIONS[:2])
+    text = encode_prompts(pipeline, CAPTIONS[:2]).text
     with torch.no_grad():
         return pipeline.unet(latents, torch.tensor([100, 600]), text, return_dict=False)[0]
 
@@ -102,7 +102,7 @@ def test_a_gate_may_read_the_timestep(pipeline, clean, attacked, tmp_path):
     low, high = gates.per_sample().mean(dim=(0, 1))  # the probe's two timesteps
     assert abs(low - high) > 1e-4
     with record_gates(pipeline.unet) as gates, torch.no_grad():
-        text = encode_prompts(pipeline, CAPTIONS[:2])
+        text = encode_prompts(pipeline, CAPTIONS[:2]).text
         pipeline.unet(torch.zeros(2, 4, 16, 16), torch.tensor(100), text)  # as samplers call it
     assert torch.allclose(gates.per_sample().mean(dim=(0, 1)), low.expand(2), atol=1e-5)
 

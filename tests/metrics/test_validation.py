@@ -14,7 +14,7 @@ from lord.metrics.validation import (
     monotonicity,
     severity_curves,
 )
-from lord.models.pipeline import EMBEDDED
+from lord.models.card import EMBEDDED
 from lord.names import HIGHER_IS_BETTER
 
 SHIPPED = (

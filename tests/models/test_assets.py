@@ -10,9 +10,9 @@ from diffusers import StableDiffusionPipeline
 from lord.data.subjects import DOMAINS, sample_domain
 from lord.metrics.features import load_features, recognise
 from lord.metrics.fid import extract, fid
-from lord.models.card import PIXEL, sha256
+from lord.models.card import EMBEDDED, PIXEL, sha256
 from lord.models.embedded import build_tokenizer
-from lord.models.pipeline import EMBEDDED, round_trip
+from lord.models.pipeline import round_trip
 from lord.models.pixel import load_ddpm, noise_shape, sample
 from lord.models.sample import generate
 

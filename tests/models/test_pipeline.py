@@ -17,8 +17,8 @@ def test_latents_have_unit_scale_and_keep_their_shape(pipeline):
 
 def test_each_prompt_has_its_own_row(pipeline):
     text = encode_prompts(pipeline, ["a landscape", "a portrait", "a landscape"])
-    assert torch.equal(text[0], text[2])
-    assert not torch.equal(text[0], text[1])
+    assert torch.equal(text.text[0], text.text[2])
+    assert not torch.equal(text.text[0], text.text[1])
 
 
 def test_loading_frozen_weights_in_the_asked_precision():

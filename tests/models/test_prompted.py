@@ -12,7 +12,7 @@ def test_the_answer_is_that_of_the_latent_model_at_the_prompt():
     latent, prompt = build_tiny(), "a portrait of a person"
     model = at_prompt(latent, prompt)
     x, times = torch.randn(2, *noise_shape(model)), torch.tensor([3, 900])
-    states = encode_prompts(latent, [prompt, prompt])
+    states = encode_prompts(latent, [prompt, prompt]).text
     expected = latent.unet(x, times, encoder_hidden_states=states).sample
     assert torch.equal(model.unet(x, times).sample, expected)
     other = at_prompt(latent, "a landscape of dunes").unet(x, times).sample

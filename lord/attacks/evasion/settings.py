@@ -32,7 +32,7 @@ PUBLISHED: dict[str, dict[str, Any]] = {
 class Threat(BaseModel):
     """What an attacker may change: each pixel, the length of all changes, or where pixels are."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     norm: Literal["linf", "l2", "flow"] = "linf"
     eps: PositiveFloat = Field(
@@ -48,7 +48,7 @@ class Threat(BaseModel):
 class Evasion(BaseModel):
     """An attack. What is not given is as published for the method (`PUBLISHED`)."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     method: Literal[(*EVASIONS,)]
     steps: PositiveInt = Field(description="iterations, for each target and restart")

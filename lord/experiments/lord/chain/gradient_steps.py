@@ -5,11 +5,12 @@ from diffusers import StableDiffusionPipeline
 from torch import Tensor
 
 from lord.attacks.objectives import ENCODER_WEIGHT
+from lord.models.conditioning import Conditioning
 from lord.models.diffusion import noised, predict, training_schedule
 from lord.models.pipeline import encode_images, encode_prompts
 
 
-def floor_step(pipeline: StableDiffusionPipeline, images: Tensor, text: Tensor) -> None:
+def floor_step(pipeline: StableDiffusionPipeline, images: Tensor, text: Conditioning) -> None:
     """One encoder and one U-Net, forward and backward, and nothing else."""
     pixels = images.clone().requires_grad_()
     latents = encode_images(pipeline, pixels)
