@@ -39,18 +39,13 @@ def attack_folder(
         For each image, by name, what `measure_change` returns, and the ``seconds`` it took.
 
     Raises:
-        ValueError: an image is larger than ``side`` and the budget is one of a whole image (l2).
+        ValueError: as `require_fitting`, or ``out`` holds images of another request.
     """
     from lord.data.folder import files_of
     from lord.data.picture import decode_picture
 
+    require_fitting(album, side, settings)
     names = [path.stem for path in album.paths]
-    for name, image in zip(names, album.images, strict=True):
-        if settings.norm == "l2" and max(image.shape[1:]) > side:
-            raise ValueError(
-                f"{name}: larger than the model's images, {side} pixels, so that an l2 budget for "
-                "all of it cannot be kept; give --size"
-            )
     common = attack_request(pipeline, side, settings, seed)
     # The surrogate learns from all images together.
     requests = album_requests(album, common, settings.together)
@@ -74,6 +69,20 @@ def attack_folder(
         manifest.put(names[rows], requests[rows], files, numbers)
     say_companions(manifest, names)
     return {name: manifest.entries[name] for name in names}
+
+
+def require_fitting(album: "ImageSet", side: int, settings: AttackSettings) -> None:
+    """Refuse images that are attacked in parts where the budget is one of a whole image (l2).
+
+    Raises:
+        ValueError: an image is larger than ``side``.
+    """
+    for path, image in zip(album.paths, album.images, strict=True):
+        if settings.norm == "l2" and max(image.shape[1:]) > side:
+            raise ValueError(
+                f"{path.stem}: larger than the model's images, {side} pixels, so that an l2 budget "
+                "for all of it cannot be kept; give --size"
+            )
 
 
 def attack_request(

@@ -12,6 +12,7 @@ from lord.cli.folders import (
     album_requests,
     attack_folder,
     attack_table,
+    require_fitting,
     say_companions,
     scores_of,
 )
@@ -199,12 +200,13 @@ def attack(
         read_image(settings.target, (1, 1))  # a missing one is found before a model is loaded
     album = open_album(images, size, caption, upscale)
     pipeline = open_pipeline(model, device, dtype, revision)
-    say_notes(images, album, pipeline)
+    side, batch_size = size or native_size(pipeline), usual_batch(batch_size, model)
+    require_fitting(album, side, settings)
     if settings.component:
         from lord.models.components import select
 
         select(pipeline, settings.component)  # one that is not there is named before any work
-    side, batch_size = size or native_size(pipeline), usual_batch(batch_size, model)
+    say_notes(images, album, pipeline)
     entries = attack_folder(pipeline, album, side, out, settings, seed, batch_size)
     results.print(attack_table(entries, settings.norm))
 

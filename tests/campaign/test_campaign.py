@@ -19,9 +19,6 @@ from lord.study.run import results_root
 INPUTS = int(os.environ.get("CAMPAIGN_INPUTS", "720"))
 KILLS = int(os.environ.get("CAMPAIGN_KILLS", "200"))
 
-FAULTY = {"paths", "models", "adapters", "pictures", "disk"}
-"""Categories in which faults are known."""
-
 
 def drawn(category: str, count: int) -> list[Trial]:
     """So many different trials of a category, the same every time; fewer if there are no more."""
@@ -54,10 +51,7 @@ def try_all(category: str, count: int, world, base, tally: Tally) -> None:
         tally.add(category, outcome, fault)
 
 
-@pytest.mark.parametrize(
-    "category",
-    [pytest.param(c, marks=[pytest.mark.xfail] if c in FAULTY else []) for c in CATEGORIES],
-)
+@pytest.mark.parametrize("category", CATEGORIES)
 def test_bad_inputs_are_refused_in_a_clear_line(category, world, tmp_path):
     tally = Tally()
     try_all(category, 2, world, tmp_path, tally)

@@ -109,6 +109,6 @@ def test_a_bug_keeps_its_traceback(tmp_path, monkeypatch):
 
 
 def test_ctrl_c_ends_with_a_line_that_says_how_to_go_on(monkeypatch, tmp_path):
-    monkeypatch.setattr("lord.data.folder.save_images", mock.Mock(side_effect=KeyboardInterrupt))
+    monkeypatch.setattr("lord.cli.manifest.Manifest.put", mock.Mock(side_effect=KeyboardInterrupt))
     result = run("render", tmp_path / "out", "--count", 1, "--size", SIZE, code=130)
     assert result.stderr == "Stopped. The same command, run again, goes on from what is finished.\n"

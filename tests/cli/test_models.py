@@ -127,7 +127,7 @@ def test_unknown_treatment_and_sections_are_refused(model, defence, tmp_path):
     settings.write_text("clip: 3")
     assert "clip: expected settings" in error("pretrain", tmp_path / "out", "--settings", settings)
     settings.write_bytes(b"\xff")
-    assert "settings.yaml: not a YAML" in error(
+    assert "settings.yaml: not a text file" in error(
         "pretrain", tmp_path / "out", "--settings", settings
     )
     assert not (tmp_path / "out").exists()

@@ -36,7 +36,8 @@ def test_every_command_takes_every_topology(topology, album, tmp_path, monkeypat
     assert "mean of 3" in run("attack", album, "attacked", *attack, *topology).output
     run("purify", "attacked", "purified", "--method", "diffpure", *topology)
 
-    small = ["--steps", 1, "--batch-size", 2, "--rank", 2, "--target-module", "to_q"]
+    small = ["--steps", 1, "--batch-size", 2, "--rank", 2, "--target-module", "to_v"]
+    small += ["--learning-rate", 0.01]  # a single step shows in a picture
     eight = ["--domain", "portraits", "--identities", 8, "--attack-steps", 1]
     run("defend", "defence", *eight, *small, *topology)
     said = run("audit", "attacked", "--defence", "defence", *topology).stdout

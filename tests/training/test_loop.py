@@ -123,7 +123,7 @@ def test_a_checkpoint_that_cannot_be_used_counts_as_none(tmp_path, damage, capsy
 
 def test_weights_that_are_no_numbers_at_the_end_are_an_error():
     """The loss is taken before the last step, and knows nothing of what it does."""
-    with pytest.raises(FloatingPointError, match="weights are no finite numbers"):
+    with pytest.raises(FloatingPointError, match="weights are not finite"):
         train(
             nn.Linear(1, 1),
             lambda model, _: model(torch.ones(1, 1)).sum(),
