@@ -114,12 +114,11 @@ def require_writable(path: str | Path) -> None:
         OSError: it cannot be written; one line names it.
     """
     path = Path(path)
-    with _made(path.parent):
-        try:
-            with _unfinished(path.parent) as folder:
-                (folder / path.name).write_bytes(b"lord")
-        except OSError as error:
-            raise _unwritten(path, error) from error
+    try:
+        with _made(path.parent), _unfinished(path.parent) as folder:
+            (folder / path.name).write_bytes(b"lord")
+    except OSError as error:
+        raise _unwritten(path, error) from error
 
 
 @contextmanager
