@@ -7,6 +7,7 @@ import pandas as pd
 
 from lord.backdoors.calibration import Calibration
 from lord.backdoors.settings import LEAST_CLEAN, SUSPECTED
+from lord.experiments.terd.protocol import Suspect
 from lord.metrics.interval import share_interval
 from lord.record import Record
 
@@ -131,8 +132,9 @@ def _merged(records: Sequence[Record]) -> list[dict[str, Any]]:
 
 
 def _suspect(record: Record) -> dict[str, float | str]:
-    """What tells a model from others."""
-    return {**record.settings["suspect"], "seed": record.seed}
+    """What tells a model from others; older records lack what was added with a default."""
+    usual = Suspect().model_dump(mode="json")
+    return {**usual, **record.settings["suspect"], "seed": record.seed}
 
 
 def _of(kind: str, records: Sequence[Record]) -> list[Record]:
