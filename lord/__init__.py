@@ -26,7 +26,7 @@ _HOMES = {
     "evaluate": "lord.api",
     "fine_tune": "lord.api",
     "generate": "lord.models.sample",
-    "load_dataset": "lord.data.folder",
+    "load_dataset": "lord.data.dataset",
     "load_defence": "lord.defences.saved",
     "load_folder": "lord.data.folder",
     "load_lora": "lord.training.lora_file",

@@ -32,7 +32,7 @@ compute = True
 
 # %%
 from lord import show, study
-from lord.show import backdoors
+from lord.show import terd
 
 records = study.run(profile, "backdoors", compute=compute)
 records += study.run(profile, "reversion", compute=compute)
@@ -61,10 +61,10 @@ show.source("lord.backdoors.reversion.Reversed.loss")
 # {numref}`fig-reversed` has what comes out, beside what is there; {numref}`fig-paths` has the way there.
 
 # %% tags=["hide-input"] mystnb={"figure": {"caption": "For each backdoored model and start (− or +) the reversed trigger on the left and the true one on the right; grey is no shift.", "name": "fig-reversed"}, "image": {"alt": "Pairs of small pictures, each with the cosine between the two below."}}
-backdoors.triggers(records)
+terd.triggers(records)
 
 # %% tags=["hide-input"] mystnb={"figure": {"caption": "Along the reversion from the published start: the norm of what is found, and its cosine to the true trigger. Each line is a model.", "name": "fig-paths"}, "image": {"alt": "Two panels of lines over the steps: norms fall and level out; cosines rise or stay."}}
-backdoors.paths(records)
+terd.paths(records)
 
 # %% [markdown]
 # Could the search have found it? {numref}`fig-loss-lines` walks from no trigger to the true one and takes the loss on
@@ -72,10 +72,10 @@ backdoors.paths(records)
 
 # %% tags=["hide-input"] mystnb={"figure": {"caption": "The reversed loss from no trigger to the true one: of the clean model that all others are fine-tuned from, and of each backdoored model. Each line is a trigger.", "name": "fig-loss-lines"}, "image": {"alt": "Lines over the share of the trigger, on a logarithmic scale: those of the clean model rise steeply, those of backdoored models rise less or fall back."}}
 looked = study.run(profile, "reversed_loss", compute=compute)
-backdoors.loss_lines(looked)
+terd.loss_lines(looked)
 
 # %% tags=["hide-input"]
-backdoors.loss_findings(looked)
+terd.loss_findings(looked)
 
 # %% [markdown]
 # ## Is the model clean?
@@ -86,7 +86,7 @@ backdoors.loss_findings(looked)
 # shift are all alike, as in Elijah {cite}`an2024elijah`.
 
 # %% tags=["hide-input"] mystnb={"figure": {"caption": "The score of every model by each detector, logarithmic at the ends. Clean models are scored by the other clean ones; open dots are backdoors that do not work.", "name": "fig-verdicts"}, "image": {"alt": "Panels with two columns of dots each, for clean and for backdoored models."}}
-backdoors.verdicts(records)
+terd.verdicts(records)
 
 # %% [markdown]
 # ## Is a noise triggered?
@@ -97,7 +97,7 @@ backdoors.verdicts(records)
 # noises each finds; of the last, which has no published threshold, the share of pairs put in the right order.
 
 # %% tags=["hide-input"] mystnb={"figure": {"caption": "Share of triggered noises that are found, for each backdoored model.", "name": "fig-inputs-table"}}
-backdoors.inputs_told(records)
+terd.inputs_told(records)
 
 # %% [markdown]
 # ## What it takes
@@ -105,10 +105,10 @@ backdoors.inputs_told(records)
 # A step of the reversion goes through the network and back; the second stage also goes through a sampler.
 
 # %% tags=["hide-input"]
-backdoors.cost_findings(study.run(profile, "reversion_cost", compute=compute))
+terd.cost_findings(study.run(profile, "reversion_cost", compute=compute))
 
 # %% [markdown]
 # ## In short
 
 # %% tags=["hide-input"]
-backdoors.detection_findings(records)
+terd.detection_findings(records)

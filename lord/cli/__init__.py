@@ -17,6 +17,7 @@ from lord.cli import backdoor, dataset, images, models, samples, study
 from lord.cli.components import components
 from lord.cli.errors import ReportingGroup
 from lord.cli.pretraining import pretrain
+from lord.cli.purification import purify
 
 app = typer.Typer(
     cls=ReportingGroup,
@@ -27,7 +28,7 @@ app = typer.Typer(
 )
 
 PANELS = {
-    "Images": (images.render, images.attack, images.purify, images.audit),
+    "Images": (images.render, images.attack, purify, images.audit),
     "Models": (pretrain, models.defend, models.finetune, components),
     "Samples": (samples.generate, samples.evaluate),
 }

@@ -95,9 +95,7 @@ def run(
     place = parse_parameters(where or [])
     if options := place.keys() & {"profile", "experiment", "compute", "again", "results"}:
         raise ValueError(f"--where {min(options)}: not a coordinate of cells")
-    records = [
-        r for name in experiment or [None] for r in measure(profile, name, again=again, **place)
-    ]
+    records = measure(profile, experiment, again=again, **place)
     seconds = sum(record.seconds for record in records)
     folder = results_root() / Path(profile).stem
     typer.echo(f"{len(records)} records are in {folder}; they took {seconds:.0f} s")

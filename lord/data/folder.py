@@ -1,8 +1,8 @@
-"""A user's own images: a folder of files, or a Hugging Face data set.
+"""A user's own images: a folder of files, read into an `ImageSet`, and written again.
 
-Both give the same `ImageSet`, of pictures as `lord.data.picture` reads them; unless they are to
-keep their size, the largest centred square is cut out and resized. Everything is read before
-anything else starts, so a bad file is found at once.
+Pictures are as `lord.data.picture` reads them; unless they are to keep their size, the largest
+centred square is cut out and resized. Everything is read before anything else starts, so a bad file
+is found at once.
 """
 
 from collections import Counter
@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from lord.data.captions import DEFAULT_CAPTION, Captions, is_caption, read_captions
-from lord.data.picture import SUFFIXES, Picture, decode_picture, png_bytes, read_picture
+from lord.data.picture import SUFFIXES, Picture, png_bytes, read_picture
 from lord.files import write_bytes
 
 SMALLEST = 16
@@ -103,7 +103,7 @@ def _read_all(
     """
     found, problems, captions = [], [], None
     try:
-        found = _each(read, paths)
+        found = read_each(read, paths)
     except ValueError as error:
         problems.append(str(error))
     try:
@@ -115,7 +115,7 @@ def _read_all(
     return found, captions
 
 
-def _each(read: Callable[[Any], Any], sources: Iterable[Any]) -> list[Any]:
+def read_each(read: Callable[[Any], Any], sources: Iterable[Any]) -> list[Any]:
     """What is read of every source.
 
     Raises:
@@ -132,7 +132,7 @@ def _each(read: Callable[[Any], Any], sources: Iterable[Any]) -> list[Any]:
     return found
 
 
-def _remarked(remarks: Sequence[Sequence[str]]) -> list[str]:
+def remarked(remarks: Sequence[Sequence[str]]) -> list[str]:
     """How many images each remark is about."""
     counts = Counter(remark for each in remarks for remark in each)
     return [
@@ -143,7 +143,7 @@ def _remarked(remarks: Sequence[Sequence[str]]) -> list[str]:
 
 def _notes(folder: str | Path, remarks: Sequence[Sequence[str]]) -> list[str]:
     """The remarks on the images of a folder, and which folders in it were left out."""
-    notes = _remarked(remarks)
+    notes = remarked(remarks)
     inside = [path for path in Path(folder).iterdir() if path.is_dir() and path.name[0] != "."]
     if inside:
         notes.append(f"{_listed(inside)} in it left out")
@@ -252,80 +252,6 @@ def _should_be_image(path: Path) -> bool:
 
 def _has_images(folder: Path) -> bool:
     return any(path.suffix.lower() in SUFFIXES for path in folder.iterdir())
-
-
-def load_dataset(
-    name_or_path: str | Path,
-    size: int,
-    image_column: str = "image",
-    caption_column: str | None = None,
-    split: str = "train",
-    default_caption: str = DEFAULT_CAPTION,
-    upscale: bool = False,
-) -> ImageSet:
-    """Read an image data set of the `datasets` library.
-
-    Args:
-        name_or_path: a name on the Hugging Face hub, a folder written by ``save_to_disk``, or a
-            folder that ``datasets.load_dataset`` understands (an image folder, parquet files).
-        caption_column: the column with the captions; without one, all are ``default_caption``.
-        split: the split to read, where the data set has several.
-        upscale: whether images that are smaller than ``size`` are enlarged.
-
-    Raises:
-        FileNotFoundError: no such data set.
-        ValueError: no such column or split, no rows, or bad images; one message names their rows.
-    """
-    import datasets  # Slow to import, and needed here only.
-
-    path = Path(name_or_path)
-    if (path / "state.json").is_file() or (path / "dataset_dict.json").is_file():
-        table = datasets.load_from_disk(str(path))
-    else:
-        try:
-            table = datasets.load_dataset(str(name_or_path))
-        except FileNotFoundError as error:
-            raise FileNotFoundError(
-                f"{name_or_path}: no image data set by this name or path ({error})."
-            ) from error
-    if isinstance(table, datasets.DatasetDict):
-        if split not in table:
-            raise ValueError(f"{name_or_path}: no split '{split}'; it has {', '.join(table)}.")
-        table = table[split]
-    for column in (image_column, caption_column):
-        if column is not None and column not in table.column_names:
-            raise ValueError(
-                f"{name_or_path}: no column '{column}'; it has {', '.join(table.column_names)}."
-            )
-    if not len(table):
-        raise ValueError(f"{name_or_path}: the data set has no rows.")
-    # Decoded here one by one, so that a broken image is reported with its row.
-    column = table.cast_column(image_column, datasets.Image(decode=False))[image_column]
-
-    def read(item: tuple[int, Any]) -> Picture:
-        row, stored = item
-        name = f"{name_or_path}, row {row}"
-        return decode_picture(_source_of(stored), name, (size, size), upscale)
-
-    pictures = _each(read, enumerate(column))
-    captions = [default_caption] * len(pictures)
-    if caption_column is not None:
-        captions = [str(caption) for caption in table[caption_column]]
-    paths = [Path(f"{split}-{row:06d}.png") for row in range(len(pictures))]
-    return ImageSet(
-        torch.stack([picture.image for picture in pictures]),
-        captions,
-        paths,
-        [picture.alpha for picture in pictures],
-        _remarked([picture.remarks for picture in pictures]),
-    )
-
-
-def _source_of(stored: dict[str, Any] | None) -> Path | bytes | None:
-    """An image of a data set, which keeps its bytes or a path."""
-    if stored is None or stored["bytes"] is not None:
-        return stored and stored["bytes"]
-    return Path(stored["path"])
 
 
 def save_images(

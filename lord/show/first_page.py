@@ -8,7 +8,6 @@ import pandas as pd
 from lord.experiments.lord import tables
 from lord.experiments.lord.protocol import AS_TRAINED, PROPOSED, VARIANTS
 from lord.record import Record
-from lord.show.backdoors import models_told, noises_told
 from lord.show.cards import chosen_treatments
 from lord.show.results import JUDGED, result_records
 from lord.show.robustness import branch, knowing, strangers
@@ -21,6 +20,7 @@ from lord.show.style import (
     metric_name,
     with_interval,
 )
+from lord.show.terd import models_told, noises_told
 from lord.show.words import (
     NOT_MEASURED,
     VERDICTS,

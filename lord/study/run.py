@@ -3,7 +3,7 @@
 import ast
 import os
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -48,14 +48,14 @@ class Status:
 
 def run(
     profile: str | Profile,
-    experiment: str | None = None,
+    experiment: str | Collection[str] | None = None,
     *,
     compute: bool = True,
     again: bool = False,
     results: Path | None = None,
     **where: Any,
 ) -> list[Record]:
-    """The records of a profile, of one experiment of it, or of some of its cells.
+    """The records of a profile, of one or some experiments of it, or of some of its cells.
 
     What is missing or stale is measured first; without ``compute`` stale records are returned as
     they are. An experiment that the profile leaves out has no records.
@@ -75,14 +75,15 @@ def run(
     _check_injected()
     profile = load_profile(profile) if isinstance(profile, str) else profile
     store = store_of(profile, results)
-    if experiment is not None and experiment not in experiments():
+    asked = {experiment} if isinstance(experiment, str) else set(experiment or ())
+    if unknown := asked - set(experiments()):
         raise ValueError(
-            f"unknown experiment {experiment!r}: choose one of {', '.join(experiments())}"
+            f"unknown experiment {min(unknown)!r}: choose one of {', '.join(experiments())}"
         )
-    found = list(status(profile, results, experiment, **where))
+    found = list(status(profile, results, asked or None, **where))
     if where and not found:
-        asked = ", ".join(f"{name}={value}" for name, value in where.items())
-        raise ValueError(f"profile {profile.name} has nothing for {asked}")
+        place = ", ".join(f"{name}={value}" for name, value in where.items())
+        raise ValueError(f"profile {profile.name} has nothing for {place}")
     accepted = ("finished",) if compute else ("finished", "stale")
     accepted = () if again else accepted
     unfinished = [entry for entry in found if entry.state not in accepted]
@@ -118,12 +119,15 @@ def _check_injected() -> None:
 
 
 def status(
-    profile: Profile, results: Path | None = None, experiment: str | None = None, **where: Any
+    profile: Profile,
+    results: Path | None = None,
+    asked: Collection[str] | None = None,
+    **where: Any,
 ) -> Iterator[Status]:
-    """The state of every record of a profile, or of some, in the order they are computed."""
+    """The state of every record of a profile, or of the experiments asked, as they are computed."""
     store = store_of(profile, results)
     for part in profile.experiments:
-        if experiment in (None, part.name):
+        if asked is None or part.name in asked:
             records = store.records(part.name)
             for cell in profile.cells(part.name):
                 if where.items() <= cell.coordinates.items():

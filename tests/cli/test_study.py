@@ -28,7 +28,7 @@ def test_study_run_and_notebook_pass_their_options(monkeypatch):
     options = ["--experiment", "main", "-w", "domain=landscapes", "--where", "seed=1"]
     run("study", "run", "--profile", "smoke", *options)
     place = {"domain": "landscapes", "seed": 1}
-    assert seen == {"args": ("smoke", "main"), "again": False, **place}
+    assert seen == {"args": ("smoke", ["main"]), "again": False, **place}
     monkeypatch.setattr(notebooks, "execute_notebook", lambda *args: seen.update(args=args))
     run("study", "notebook", "01_data", "--profile", "smoke", "-p", "compute=False")
     assert seen["args"] == ("01_data", "smoke", {"compute": False})

@@ -6,7 +6,8 @@ import torch
 from PIL import Image
 
 from lord.data.captions import DEFAULT_CAPTION
-from lord.data.folder import load_dataset, load_folder, save_images
+from lord.data.dataset import load_dataset
+from lord.data.folder import load_folder, save_images
 from lord.data.picture import read_image
 
 SIZE = 8

@@ -238,7 +238,7 @@ def test_of_a_fine_tune_that_lost_a_treatment_only_that_is_measured_again(
     path.write_text("".join(line for line in lines if f'"{lost.name}"' not in line))
     states = [
         s.cell.name
-        for s in status(profile, tmp_path, "main", domain="portraits")
+        for s in status(profile, tmp_path, {"main"}, domain="portraits")
         if s.state == "missing"
     ]
     assert states == [lost.name]

@@ -7,7 +7,7 @@ from IPython.display import Markdown
 from matplotlib.figure import Figure
 
 from lord.experiments.terd.tables import model_table
-from lord.show import backdoors
+from lord.show import backdoors, terd
 from lord.study.profile import PROFILES, read_profile
 from lord.study.run import run
 
@@ -50,7 +50,7 @@ def enough(records):
 
 @pytest.mark.parametrize("name", ["model_samples", "samples", "triggers", "paths", "loss_lines"])
 def test_figures_are_drawn(name, records):
-    figure = getattr(backdoors, name)(records)
+    figure = getattr(backdoors if hasattr(backdoors, name) else terd, name)(records)
     figure.draw_without_rendering()
     assert not figure.get_suptitle()
 
@@ -63,22 +63,22 @@ def test_every_backdoored_model_has_a_row_and_a_word(records):
 
 
 def test_inputs_have_a_row_for_each_backdoored_model(records):
-    shown = backdoors.inputs_told(records).data
+    shown = terd.inputs_told(records).data
     assert list(shown["TERD"]) == ["100%", "100%"] and shown.shape == (2, 4)
 
 
 def test_verdicts_need_clean_models(records):
-    for draw in (backdoors.verdicts, backdoors.frontier):
+    for draw in (terd.verdicts, terd.frontier):
         found = draw(records)
         assert isinstance(found, Figure if enough(records) else Markdown)
     if enough(records):
-        assert len(backdoors.verdicts(records).axes) == 4
-        labels = [axes.get_xlabel() for axes in backdoors.frontier(records).axes]
+        assert len(terd.verdicts(records).axes) == 4
+        labels = [axes.get_xlabel() for axes in terd.frontier(records).axes]
         assert labels == ["poison rate", "strength of the trigger"]
 
 
 def test_findings_count_models_with_exact_intervals(records):
-    text = backdoors.detection_findings(records).data
+    text = terd.detection_findings(records).data
     models = model_table(records)
     if enough(records):
         told = int(models.loc[models["works"], "terd_suspected"].sum())
@@ -98,10 +98,10 @@ def test_the_latent_model_is_shown_beside(latent):
 
 def test_what_unlearning_does_and_what_a_reversion_costs(made):
     _, _, removed, cost = made
-    shown = backdoors.removal_table(removed).data
+    shown = terd.removal_table(removed).data
     assert list(shown.columns)[:2] == ["nothing: attack success", "nothing: FID"]
     assert shown.loc["BadDiffusion: box to hat", "what was reversed: attack success"] == "10%"
-    assert "takes 1.00 times as long as the passes" in backdoors.cost_findings(cost).data
+    assert "takes 1.00 times as long as the passes" in terd.cost_findings(cost).data
 
 
 def test_a_profile_without_models_says_so():
@@ -110,7 +110,7 @@ def test_a_profile_without_models_says_so():
 
 
 def test_where_the_search_cannot_find_the_trigger_is_said(records):
-    text = backdoors.loss_findings(records).data
+    text = terd.loss_findings(records).data
     assert "lower at the true trigger than at none for 0 of 2 models" in text
     assert "than at what was found for 0." in text
     assert "are not black beside what is drawn, the published start has a cosine of 0.80" in text
@@ -119,4 +119,4 @@ def test_where_the_search_cannot_find_the_trigger_is_said(records):
         for r in records
         if r.kind == "reversed_loss"
     ]
-    assert "found for 2." in backdoors.loss_findings(lowest).data
+    assert "found for 2." in terd.loss_findings(lowest).data

@@ -104,7 +104,11 @@ def test_a_further_metric_in_every_cell_leaves_every_record_finished(monkeypatch
 )
 def test_an_optional_setting_with_a_default_leaves_every_record_finished(tmp_path, model):
     """In a copy of the package, which knows a setting more."""
-    homes = {"Stage1Settings": "defences/settings.py", "AttackSettings": "attacks/settings.py"}
+    homes = {
+        "Stage1Settings": "defences/settings.py",
+        "AttackSettings": "attacks/settings.py",
+        "Budget": "experiments/lord/budget.py",
+    }
     home = homes.get(model, "experiments/lord/protocol.py")
 
     def further(text: str) -> str:

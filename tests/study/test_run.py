@@ -189,6 +189,15 @@ def test_a_paper_that_is_not_there_needs_no_section():
     assert not any(experiment.paper == "lord" for experiment in there)
 
 
+def test_a_place_that_only_some_of_the_experiments_have_is_one():
+    asked = {"domain": "portraits", "subject": 0, "seed": 0}
+    full = load_profile("full")
+    found = run(full, ("main", "stage1"), compute=False, **asked)
+    assert {record.kind for record in found} == {"main"}
+    with pytest.raises(ValueError, match="unknown experiment 'nothing'"):
+        run(full, ("main", "nothing"), compute=False)
+
+
 def test_a_profile_or_experiment_that_is_unknown_is_an_error():
     with pytest.raises(ValueError, match=r"unknown profile 'quik'.*quick"):
         load_profile("quik")

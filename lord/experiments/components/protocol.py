@@ -8,7 +8,7 @@ from pydantic import Field
 
 from lord.attacks.settings import AttackSettings
 from lord.editing.settings import AdaptationSettings, EditSettings
-from lord.experiments.lord.protocol import Budget
+from lord.experiments.lord.budget import Budget
 from lord.models.card import EMBEDDED, PIXEL, weights_checksum, weights_of
 from lord.names import ADAPTED, DOMAINS, TASKS
 from lord.study.experiment import MOST, Cell, Section, Settings

@@ -3,7 +3,8 @@
 from collections.abc import Iterator
 
 from lord.attacks.settings import NOISE
-from lord.experiments.lord.protocol import attack_at, single
+from lord.experiments.lord.budget import attack_at
+from lord.experiments.lord.protocol import single
 from lord.experiments.sheet import made_up, rows
 from lord.study.context import Context
 from lord.study.experiment import Cell, Experiment, Outcome

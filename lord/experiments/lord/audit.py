@@ -4,11 +4,11 @@ from collections.abc import Iterator
 from itertools import product
 
 from lord.attacks.settings import NOISE
+from lord.experiments.lord.budget import attack_at
 from lord.experiments.lord.protocol import (
     PROPOSED,
     SELECTION_START,
     TRAINED,
-    attack_at,
     defence_components,
     single,
 )

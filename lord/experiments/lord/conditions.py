@@ -10,6 +10,7 @@ from pydantic import Field
 
 from lord.attacks.settings import AttackSettings
 from lord.experiments.lord import example
+from lord.experiments.lord.budget import attack_at, attack_components
 from lord.experiments.lord.protocol import (
     DEFENCES,
     SELECTION_START,
@@ -18,8 +19,6 @@ from lord.experiments.lord.protocol import (
     Protocol,
     Scenario,
     Treatment,
-    attack_at,
-    attack_components,
     can_know,
     defence_components,
     is_lord,

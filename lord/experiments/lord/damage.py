@@ -8,8 +8,8 @@ from pydantic import Field, PositiveFloat, field_validator
 
 from lord.attacks.settings import NOISE
 from lord.experiments.lord import example
+from lord.experiments.lord.budget import attack_at
 from lord.experiments.lord.conditions import Place, cells_of, check_places, measure, tabulated
-from lord.experiments.lord.protocol import attack_at
 from lord.names import ATTACKS
 from lord.record import Record
 from lord.study.experiment import Cell, Experiment, Indices, Section, Table

@@ -8,14 +8,9 @@ from numpy.typing import NDArray
 from pydantic import Field, field_validator
 
 from lord.experiments.lord import example
+from lord.experiments.lord.budget import attack_at
 from lord.experiments.lord.conditions import Place, cells_of, measure, tabulated
-from lord.experiments.lord.protocol import (
-    PROPOSED,
-    Conditions,
-    Treatment,
-    attack_at,
-    treatments_of,
-)
+from lord.experiments.lord.protocol import PROPOSED, Conditions, Treatment, treatments_of
 from lord.record import Record
 from lord.study.experiment import Cell, Experiment, Picture, Section, Table
 from lord.study.profile import Profile

@@ -3,8 +3,9 @@
 from collections.abc import Iterator
 
 from lord.attacks.settings import NOISE, PATTERN
+from lord.experiments.lord.budget import attack_at
 from lord.experiments.lord.conditions import tabulated
-from lord.experiments.lord.protocol import GradientTiming, attack_at, single
+from lord.experiments.lord.protocol import GradientTiming, single
 from lord.names import ATTACKS
 from lord.study.context import Context
 from lord.study.experiment import Cell, Experiment, Outcome, Table

@@ -3,7 +3,8 @@
 from collections.abc import Iterator
 from itertools import product
 
-from lord.experiments.lord.protocol import PROPOSED, TRAINED, attack_at, defence_components, single
+from lord.experiments.lord.budget import attack_at
+from lord.experiments.lord.protocol import PROPOSED, TRAINED, defence_components, single
 from lord.study.context import Context
 from lord.study.experiment import Cell, Experiment, Outcome
 from lord.study.profile import Profile

@@ -4,8 +4,9 @@ from collections.abc import Iterator
 from itertools import product
 
 from lord.experiments.lord import example
+from lord.experiments.lord.budget import attack_at
 from lord.experiments.lord.conditions import Place, cells_of, defended, measure
-from lord.experiments.lord.protocol import SELECTION_START, TRAINED, attack_at, treatments_of
+from lord.experiments.lord.protocol import SELECTION_START, TRAINED, treatments_of
 from lord.study.experiment import Cell, Experiment
 from lord.study.profile import Profile
 

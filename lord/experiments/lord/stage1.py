@@ -3,11 +3,11 @@
 from collections.abc import Iterator
 from random import Random
 
+from lord.experiments.lord.budget import attack_at
 from lord.experiments.lord.conditions import defended
 from lord.experiments.lord.protocol import (
     SELECTION_START,
     TRAINED,
-    attack_at,
     defence_components,
     is_lord,
     single,

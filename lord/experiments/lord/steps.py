@@ -6,8 +6,8 @@ from itertools import product
 from pydantic import PositiveInt
 
 from lord.experiments.lord import example
+from lord.experiments.lord.budget import attack_at
 from lord.experiments.lord.conditions import Place, cells_of, check_places, measure
-from lord.experiments.lord.protocol import attack_at
 from lord.study.experiment import Cell, Experiment, Indices, Section
 from lord.study.profile import Profile
 

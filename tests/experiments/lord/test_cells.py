@@ -4,14 +4,9 @@ import pytest
 import yaml
 
 from lord.attacks.settings import NOISE
+from lord.experiments.lord.budget import attack_at
 from lord.experiments.lord.conditions import Ablation, ablation
-from lord.experiments.lord.protocol import (
-    PROPOSED,
-    SELECTION_START,
-    TRAINED,
-    attack_at,
-    changed,
-)
+from lord.experiments.lord.protocol import PROPOSED, SELECTION_START, TRAINED, changed
 from lord.names import DOMAINS, PURIFIERS
 from lord.study.profile import PROFILES, load_profile, read_profile
 

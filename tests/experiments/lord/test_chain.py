@@ -6,10 +6,11 @@ import pytest
 import torch
 
 from lord.data.subjects import Subject
+from lord.experiments.lord.budget import attack_at
 from lord.experiments.lord.chain.defences import stage1_images, with_gate
 from lord.experiments.lord.chain.photographs import photographs_of
 from lord.experiments.lord.chain.scenario import scenario_photographs
-from lord.experiments.lord.protocol import TRAINED, attack_at
+from lord.experiments.lord.protocol import TRAINED
 from lord.models.card import weights_of
 from lord.study.context import Context
 from lord.study.experiment import Settings

@@ -8,11 +8,12 @@ from lord.attacks.pgd import load_target, objective_values
 from lord.attacks.settings import NOISE, AttackSettings
 from lord.data.subjects import Subject
 from lord.defences.saved import load_defence
+from lord.experiments.lord.budget import attack_at
 from lord.experiments.lord.chain.defences import defence_of, purified
 from lord.experiments.lord.chain.model import base_pipeline
 from lord.experiments.lord.chain.photographs import photographs_of
 from lord.experiments.lord.chain.scenario import attacked_knowingly
-from lord.experiments.lord.protocol import TRAINED, attack_at
+from lord.experiments.lord.protocol import TRAINED
 from lord.models.pipeline import encode_prompts
 from lord.names import TARGETED
 from lord.seeding import derive_seed

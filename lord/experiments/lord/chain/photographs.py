@@ -9,8 +9,8 @@ from torch import Tensor
 from lord.attacks.pgd import attack
 from lord.attacks.settings import AttackSettings
 from lord.data.subjects import Subject
+from lord.experiments.lord.budget import MixedAttack, attack_components
 from lord.experiments.lord.chain.model import base_pipeline, weights
-from lord.experiments.lord.protocol import MixedAttack, attack_components
 from lord.seeding import derive_seed
 from lord.study.context import Context
 from lord.study.experiment import Cell, Settings

@@ -9,10 +9,11 @@ from lord.attacks.through_gate import attack_and_close
 from lord.attacks.through_purifier import attack_purified
 from lord.data.subjects import Subject
 from lord.defences.saved import load_defence
+from lord.experiments.lord.budget import attack_components
 from lord.experiments.lord.chain.defences import defence_of
 from lord.experiments.lord.chain.model import base_pipeline
 from lord.experiments.lord.chain.photographs import attack_seeds, images_once, photographs_of
-from lord.experiments.lord.protocol import TRAINED, Scenario, attack_components
+from lord.experiments.lord.protocol import TRAINED, Scenario
 from lord.study.context import Context
 from lord.study.experiment import Settings
 
