@@ -5,6 +5,7 @@ import os
 import sys
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -94,10 +95,11 @@ def run(
         )
     if unfinished:
         store.prepare()
-        context = Context(store.work)
-        for entry in unfinished:
-            console.print(f"{profile.name}: {entry.cell.name}")
-            _measure(entry.experiment, entry.cell, profile, context, store)
+        for _, entries in groupby(unfinished, key=lambda entry: entry.experiment.name):
+            context = Context(store.work)  # an experiment finds nothing that another has left
+            for entry in entries:
+                console.print(f"{profile.name}: {entry.cell.name}")
+                _measure(entry.experiment, entry.cell, profile, context, store)
     return [store.records(entry.experiment.name)[entry.cell.name] for entry in found]
 
 

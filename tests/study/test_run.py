@@ -309,6 +309,29 @@ def test_a_killed_run_goes_on_where_it_stopped(toy, tmp_path):
     assert calls[3:] == ["toy-1-0", "toy-1-1"]
 
 
+def test_an_experiment_finds_nothing_that_another_has_left(tmp_path, monkeypatch):
+    def leaves(context, cell):
+        left = dict(context.held)
+        context.held[cell.name] = "an adapter on the model, say"
+        return Outcome({"found": len(left)})
+
+    def cells_of(name):
+        return lambda profile: (
+            Cell(f"{name}-{place}", {"place": place}, Settings.of(profile[name], "side"), ())
+            for place in range(2)
+        )
+
+    found = {
+        name: changed(name=name, cells=cells_of(name), measure=leaves, tables={})
+        for name in ("first", "second")
+    }
+    for module in (registry, profiles, sys.modules["lord.study.run"]):
+        monkeypatch.setattr(module, "experiments", lambda: found)
+    monkeypatch.setattr(profiles, "sections", lambda: dict.fromkeys(found, Toy))
+    profile = read_profile({"name": "play", "evidence": True, "first": {}, "second": {}})
+    assert [r.metrics["found"] for r in run(profile, results=tmp_path)] == [0, 1, 0, 1]
+
+
 def test_what_is_finished_is_measured_again_where_that_is_asked(toy, tmp_path):
     run(toy(), results=tmp_path)
     with pytest.raises(AssertionError, match="this was finished"):
