@@ -13,6 +13,7 @@ from lord.show.panels import grid, interval
 from lord.show.pictures import labelled_rows, sample_tiles
 from lord.show.style import BLUE, caveats, mark, styled, where_planned
 from lord.show.tables import plain_table
+from lord.show.words import NOT_MEASURED, Answer
 
 EDITS = ("clean", "attacked", "noise of the same energy")
 """What the rows of a sheet are edits of."""
@@ -76,15 +77,7 @@ def damage_findings(records: Sequence[Record]) -> Markdown:
             f"- {most['domain'].capitalize()}: an attack on {_said(most)} breaks most, one on "
             f"{_said(least)} least; {surely} of {len(table)} parts break surely more than by noise."
         )
-        kinds = {
-            name: table.loc[_of_kind(table["component"], end), "lead_psnr"].mean()
-            for end, name in GROUPS.items()
-        }
-        lines.append(
-            "  Mean lead of parts of the denoiser: "
-            + ", ".join(f"{name} {lead:.1f} dB" for name, lead in kinds.items() if lead == lead)
-            + "."
-        )
+        lines.append(f"  Mean lead of parts of the denoiser: {_kinds_said(part)}.")
     return Markdown("\n".join(lines))
 
 
@@ -121,6 +114,65 @@ def variant_findings(records: Sequence[Record]) -> Markdown:
     return Markdown("\n".join(lines))
 
 
+def weakest(records: Sequence[Record]) -> Answer:
+    """Which part breaks most in each domain, and which kind of part in the denoiser."""
+    records = [r for r in records if r.settings.get("task") == "variation"]
+    if not records:
+        return NOT_MEASURED
+    most = [paired_table([_extreme(part)[0]]).iloc[0] for part in _by_domain(records)]
+    names = list(dict.fromkeys(row["component"] for row in most))
+    least = min(row["lead_psnr"] for row in most)
+    said = "; ".join(f"on {row['domain']} {_said(row)}" for row in most)
+    kinds = "; ".join(
+        f"on {part[0].settings['domain']} " + _kinds_said(part) for part in _by_domain(records)
+    )
+    return Answer(
+        f"`{'`, `'.join(names)}`",
+        f"{least:.1f} dB worse than noise of its energy",
+        f"An attack on this part changes edits most: {said}. Mean leads of kinds of parts of the "
+        f"denoiser: {kinds}. {{doc}}`notebooks/40_components` draws them all.",
+    )
+
+
+def through_the_encoder(records: Sequence[Record]) -> Answer:
+    """Whether attacks on a latent model work through its encoder.
+
+    Yes, if in every domain the attack on the encoder alone is surely above noise, and surely above
+    that on the denoiser with the encoder's part of the gradient cut; in part, if in some.
+    """
+    if not records:
+        return NOT_MEASURED
+    table = paired_table(records)
+    ways = {name: table[table["variant"] == name] for name in ("encoder", "denoiser")}
+    low, high = (
+        ways[name].set_index("domain")[f"lead_psnr_{end}"]
+        for name, end in (("encoder", "low"), ("denoiser", "high"))
+    )
+    works, less = low > 0, high < low
+    verdict = "Yes" if (works & less).all() else "In part" if (works & less).any() else "No"
+    numbers = [f"{rows['lead_psnr'].min():.1f}" for rows in ways.values()]
+    said = "; ".join(
+        f"{row['domain']}, {VARIANTS[row['variant']]} {row['lead_psnr']:.1f} dB "
+        f"[{row['lead_psnr_low']:.1f}, {row['lead_psnr_high']:.1f}]"
+        for row in table.to_dict("records")
+    )
+    return Answer(
+        verdict,
+        f"lead of {numbers[0]} dB through it, {numbers[1]} with its gradient cut",
+        f"Leads over noise of the same energy: {said}. {{doc}}`notebooks/40_components` says more.",
+    )
+
+
+def _kinds_said(records: Sequence[Record]) -> str:
+    """The mean lead of each kind of part of the denoiser, in words."""
+    table = paired_table(records)
+    means = {
+        name: table.loc[table["component"].str.endswith(end), "lead_psnr"].mean()
+        for end, name in GROUPS.items()
+    }
+    return ", ".join(f"{name} {lead:.1f} dB" for name, lead in means.items() if lead == lead)
+
+
 def _by_domain(records: Sequence[Record]) -> list[list[Record]]:
     """The records of each domain together."""
     domains = dict.fromkeys(record.settings["domain"] for record in records)
@@ -131,10 +183,6 @@ def _extreme(records: Sequence[Record]) -> tuple[Record, Record]:
     """The record with the most damage, and that with the least."""
     ordered = sorted(records, key=lambda record: record.metrics["attack/psnr"])
     return ordered[0], ordered[-1]
-
-
-def _of_kind(components: pd.Series, end: str) -> pd.Series:
-    return components.str.endswith(end)
 
 
 def _said(row: pd.Series) -> str:

@@ -9,6 +9,8 @@ from lord.experiments.lord import tables
 from lord.experiments.lord.protocol import AS_TRAINED, PROPOSED, VARIANTS
 from lord.record import Record
 from lord.show.cards import chosen_treatments
+from lord.show.components import through_the_encoder, weakest
+from lord.show.purification import guided, without_training
 from lord.show.results import JUDGED, result_records
 from lord.show.robustness import branch, knowing, strangers
 from lord.show.style import (
@@ -55,6 +57,18 @@ CLAIMS = {
         "mo2024terd",
         "Does it find triggered inputs?",
     ),
+    "Guidance keeps more pictures right than DiffPure": (
+        "lin2024purification",
+        "Does guidance make purification robust?",
+    ),
+    "Purification keeps more than adversarial training": (
+        "lin2024purification",
+        "Does it beat adversarial training?",
+    ),
+    "Residual blocks of the denoiser are weakest": (
+        "zhang2023robustness",
+        "Which part of the model breaks?",
+    ),
 }
 """What the papers say: the paper, and the question whose answer stands against it if it has one."""
 
@@ -71,6 +85,10 @@ def answers(profile: str) -> dict[str, tuple[str, Answer]]:
     table, gaps = tables.main_table(records), tables.gaps_closed(records)
     parts, adaptive = (run(profile, name, compute=False) for name in ("parts", "adaptive"))
     models = [r for name in BACKDOORED for r in run(profile, name, compute=False)]
+    purified, broken, ways = (
+        run(profile, name, compute=False)
+        for name in ("purification_attacks", "component_damage", "encoder_or_denoiser")
+    )
     return {
         "Does ACE ruin a LoRA?": ("04_ace_attack", _damage(table, records)),
         "Does LoRD repair it?": ("10_results", _repair(gaps, records)),
@@ -91,6 +109,10 @@ def answers(profile: str) -> dict[str, tuple[str, Answer]]:
         "Can LoRD be made better?": ("08_lord_stage1", _variants(gaps, records)),
         "Does TERD find models with a backdoor?": ("23_terd", models_told(models)),
         "Does it find triggered inputs?": ("23_terd", noises_told(models)),
+        "Does guidance make purification robust?": ("30_purification", guided(purified)),
+        "Does it beat adversarial training?": ("30_purification", without_training(purified)),
+        "Which part of the model breaks?": ("40_components", weakest(broken)),
+        "Do attacks work through the encoder?": ("40_components", through_the_encoder(ways)),
     }
 
 

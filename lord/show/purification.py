@@ -13,12 +13,14 @@ from lord.experiments.purification.tables import (
     attack_names,
     attack_table,
     defence_table,
+    paired,
 )
 from lord.record import Record
 from lord.show.panels import grid, interval, legend, panels
 from lord.show.pictures import labelled_rows, sample_tiles
 from lord.show.style import BLUE, CYCLE, MARKERS, VERMILION, caveats, mark, styled, where_planned
 from lord.show.tables import plain_table
+from lord.show.words import NOT_MEASURED, Answer, capitalised
 
 PURIFIERS = {
     "diffpure": "DiffPure",
@@ -30,7 +32,12 @@ PURIFIERS = {
 USUAL = "residual"
 """The classifier that purifiers are compared in front of."""
 
-CLASSIFIERS = {"pgd": "PGD-AT", "trades": "TRADES"}
+CLASSIFIERS = {
+    "pgd": "PGD-AT",
+    "trades": "TRADES",
+    "pgd_4": "PGD-AT at 4/255",
+    "trades_4": "TRADES at 4/255",
+}
 ATTACKS = {
     "standard": "no attack",
     "bpda": "BPDA",
@@ -238,6 +245,45 @@ def findings(records: Sequence[Record]) -> Markdown:
                 "right without attack."
             )
     return Markdown("\n".join(lines))
+
+
+def guided(records: Sequence[Record]) -> Answer:
+    """Whether the robust process keeps more than DiffPure against an attacker who knows it."""
+    return _against(records, [f"{USUAL}+{BASELINE}"])
+
+
+def without_training(records: Sequence[Record]) -> Answer:
+    """Whether the robust process keeps more than the best adversarially trained classifier."""
+    return _against(records, list(CLASSIFIERS))
+
+
+def _against(records: Sequence[Record], rivals: Sequence[str]) -> Answer:
+    """Whether the robust process beats the best of some rivals, picture by picture."""
+    shown = _of(records, "purification_attacks")
+    verdicts, numbers, said = [], [], []
+    for threat in dict.fromkeys(record.settings["threat_name"] for record in shown):
+        faced = {r.settings["defence"]: r for r in shown if r.settings["threat_name"] == threat}
+        own = faced.get(f"{USUAL}+{PROPOSED}")
+        others = [faced[name] for name in rivals if name in faced]
+        if own is None or not others:
+            continue
+        best = max(others, key=lambda record: sum(record.series["robust/worst"]))
+        test = paired(own, best)
+        verdict = "Yes" if test["won"] > test["lost"] else "No"
+        verdicts.append(verdict if test["p"] < SIGNIFICANT else "Not told apart")
+        mine, theirs = defence_table([own, best]).to_dict("records")
+        name = defence_name(best.settings["defence"])
+        numbers.append(f"{mine['robust_worst']:.0%} left, {name} {theirs['robust_worst']:.0%}")
+        said.append(
+            f"under {threat_name(threat)}, {_share(mine, 'robust_worst')} of the pictures are "
+            f"right in all purifications after all attacks, with {name} "
+            f"{_share(theirs, 'robust_worst')} (p {test['p']:.2g}, sign test)"
+        )
+    if not verdicts:
+        return NOT_MEASURED
+    verdict = verdicts[0] if len(set(verdicts)) == 1 else "In part"
+    text = f"{capitalised('; '.join(said))}. {{doc}}`notebooks/30_purification` has all attacks."
+    return Answer(verdict, numbers[0], text)
 
 
 def _compared(threat: str, own: dict, base: dict) -> str:

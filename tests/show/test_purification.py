@@ -6,6 +6,7 @@ from helpers import fill
 
 from lord.experiments.purification.tables import defence_table
 from lord.show import purification as show
+from lord.show.words import NOT_MEASURED
 from lord.study.profile import PROFILES, read_profile
 from lord.study.run import run
 
@@ -66,6 +67,34 @@ def test_findings_say_what_was_won_and_lost_and_what_could_have_been_found(recor
     assert "so few pictures show no gain at all" in few
     kept = max(table.loc[(name, "linf8"), "robust_worst"] for name in ("pgd", "trades"))
     assert f"without a purifier keeps {kept:.0%} (" in text
+
+
+def held(record, *right):
+    """A record whose pictures are right in the end as given."""
+    return record.model_copy(update={"series": record.series | {"robust/worst": list(right)}})
+
+
+@pytest.mark.parametrize(
+    ("mine", "verdict"), [(32, "Yes"), (16, "Not told apart"), (0, "No")], ids=str
+)
+def test_the_first_page_says_whether_guidance_helps(records, mine, verdict):
+    faced = {
+        r.settings["defence"]: r
+        for r in records
+        if r.kind == NAMES[0] and r.settings["threat_name"] == "linf8"
+    }
+    own, base, trained = (faced[n] for n in ("residual+robust", "residual+diffpure", "trades"))
+    right = [1.0] * mine + [0.0] * (32 - mine)
+    shown = [held(own, *right), held(base, *[0.0, 1.0] * 16), held(trained, *[0.0, 1.0] * 16)]
+    for answer in (show.guided(shown), show.without_training(shown)):
+        assert answer.verdict == verdict
+        assert answer.number.startswith(f"{mine / 32:.0%} left, ") and answer.number.endswith("50%")
+    assert "sign test" in answer.text and "TRADES 50%" in answer.text
+
+
+def test_the_first_page_says_so_where_nothing_was_purified(records):
+    alone = [r for r in records if r.settings["defence"] == "residual"]
+    assert show.guided(alone) == show.without_training([]) == NOT_MEASURED
 
 
 def test_what_the_whole_protocol_takes_is_counted(records):

@@ -812,7 +812,7 @@ def test_summary_says_what_was_not_measured(study, monkeypatch):
     monkeypatch.setattr(tables, "gaps_closed", lambda records: gaps[gaps["attack"] == "ace"])
     monkeypatch.setattr(first_page, "run", lambda *_, **__: [])
     text = show.pages(profile)["summary.md"]
-    assert text.count("?* Not measured at this scale.") == 6
+    assert text.count("?* Not measured at this scale.") == 10
 
 
 def test_summary_says_so_when_the_attack_does_nothing(study, monkeypatch):

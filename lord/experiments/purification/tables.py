@@ -17,8 +17,8 @@ BASELINE = "diffpure"
 def defence_table(records: Sequence[Record]) -> pd.DataFrame:
     """One row for each defence and threat: accuracies with exact intervals, and beside DiffPure.
 
-    ``p`` is that of the sign test (McNemar's, exact) on pictures that one of the two defences holds
-    and the other loses; ``least_gain`` the true gain that it would find in 80 % of such studies.
+    ``won``, ``lost`` and ``p`` are those of `paired`; ``least_gain`` is the true gain that the test
+    would find in 80 % of such studies.
     """
     rows = []
     for record in records:
@@ -36,15 +36,21 @@ def defence_table(records: Sequence[Record]) -> pd.DataFrame:
             row |= _share(name.replace("/", "_"), int(sum(values)), count)
         base = _baseline(record, records)
         if base is not None:
-            pairs = list(
-                zip(record.series["robust/worst"], base.series["robust/worst"], strict=True)
-            )
-            won, lost = pairs.count((1.0, 0.0)), pairs.count((0.0, 1.0))
-            row |= {"won": won, "lost": lost}
-            row["p"] = binomtest(won, won + lost).pvalue if won + lost else 1.0
+            row |= paired(record, base)
         row["least_gain"] = least_gain(count)
         rows.append(row)
     return pd.DataFrame(rows)
+
+
+def paired(record: Record, other: Record) -> dict[str, float]:
+    """Pictures that one defence holds in the end and another loses, and the reverse.
+
+    ``p`` is that of the sign test (McNemar's, exact); the pictures are the same in both.
+    """
+    pairs = list(zip(record.series["robust/worst"], other.series["robust/worst"], strict=True))
+    won, lost = pairs.count((1.0, 0.0)), pairs.count((0.0, 1.0))
+    p = binomtest(won, won + lost).pvalue if won + lost else 1.0
+    return {"won": won, "lost": lost, "p": p}
 
 
 def attack_table(records: Sequence[Record]) -> pd.DataFrame:

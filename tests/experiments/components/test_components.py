@@ -16,6 +16,7 @@ from lord.record import Record
 from lord.show import components as shown
 from lord.show.architecture import AROUND, architecture, places
 from lord.show.transfer import transfer_matrix
+from lord.show.words import NOT_MEASURED
 from lord.study.profile import PROFILES, read_profile
 
 BLOCKS = [
@@ -236,3 +237,31 @@ def test_every_way_into_the_denoiser_has_an_interval_and_a_line(records):
     assert len(dots) == len(ways)
     text = shown.variant_findings(ways).data
     assert text.count("lead of") == len(ways) and "2.0 times as far as by noise" in text
+
+
+def test_the_first_page_names_the_part_that_breaks_most(records):
+    table = paired_table([r for r in records["component_damage"] if r.settings["task"] == TASKS[0]])
+    most = table.loc[table.groupby("domain")["psnr_attack"].idxmin()]
+    answer = shown.weakest(records["component_damage"])
+    assert {*answer.verdict.replace("`", "").split(", ")} == {*most["component"]}
+    assert answer.number.startswith(f"{most['lead_psnr'].min():.1f} dB")
+    assert answer.text.count("residual blocks") == len(DOMAINS)
+    assert shown.weakest([]) == shown.through_the_encoder([]) == NOT_MEASURED
+
+
+def lead(record, decibels):
+    """A record whose attack is ahead of noise by as much for each picture."""
+    series = record.series | {"attack/psnr": [x - decibels for x in record.series["noise/psnr"]]}
+    return record.model_copy(update={"series": series})
+
+
+@pytest.mark.parametrize(
+    ("encoder", "cut", "verdict"),
+    [(5.0, 1.0, "Yes"), (5.0, 5.0, "No"), (-1.0, -2.0, "No")],
+)
+def test_attacks_work_through_the_encoder_if_they_need_its_gradient(records, encoder, cut, verdict):
+    leads = {"encoder": encoder, "denoiser": cut}
+    ways = [lead(r, leads.get(r.settings["variant"], 9.0)) for r in records["encoder_or_denoiser"]]
+    answer = shown.through_the_encoder(ways)
+    assert answer.verdict == verdict
+    assert answer.number == f"lead of {encoder:.1f} dB through it, {cut:.1f} with its gradient cut"
