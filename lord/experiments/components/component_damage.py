@@ -49,7 +49,7 @@ def measure(context: Context, cell: Cell) -> Outcome:
     settings, task = cell.settings, cell["task"]
     attackers = [editor_of(context, settings, task, settings.attack_edit.scheduler)]
     factor = attackers[0].pipeline.vae_scale_factor
-    pictures = pictures_of(settings, cell["domain"], task, factor)
+    pictures = pictures_of(context, settings, cell["domain"], task, factor)
     attacked = attacked_once(context, cell, attackers, pictures, cell["component"], {"task": task})
     editor = editor_of(context, settings, task, settings.edit.scheduler)
     return judge_attack(context, cell, editor, pictures, attacked)

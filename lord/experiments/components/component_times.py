@@ -65,7 +65,7 @@ def measure(context: Context, cell: Cell) -> Outcome:
     from lord.experiments.components.chain.pictures import pictures_of
 
     settings = cell.settings
-    pictures = pictures_of(settings, cell["domain"])
+    pictures = pictures_of(context, settings, cell["domain"])
     editor = editor_of(context, settings, scheduler=cell["scheduler"])
     asked = {"task": "variation"}
     attacked = attacked_once(

@@ -21,7 +21,7 @@ def costs(context: Context, cell: Cell) -> dict[str, float]:
     """Seconds of a step on each component, of its passes, and their ratio."""
     own, editor = cell.settings, editor_of(context, cell.settings)
     pipeline, how = editor.pipeline, own.attack_edit
-    pictures = pictures_of(own, "portraits")
+    pictures = pictures_of(context, own, "portraits")
     images = pictures.images[: own.images].to(pipeline.device)
     count = len(images)
     prompts, seeds = pictures.prompts[:count], edit_seeds(pictures.seeds[:count])

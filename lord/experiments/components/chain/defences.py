@@ -45,7 +45,7 @@ It sees pictures scaled to its own size, so that this defence is a smaller pictu
 def defended(context: Context, cell: Cell) -> Outcome:
     """What `lord.experiments.components.component_defences.measure` returns."""
     settings, domain, defence = cell.settings, cell["domain"], cell["defence"]
-    pictures, plain = pictures_of(settings, domain), editor_of(context, settings)
+    pictures, plain = pictures_of(context, settings, domain), editor_of(context, settings)
     asked = {"task": "variation"}
     attacked = attacked_once(context, cell, [plain], pictures, settings.component, asked)
     noisy = same_energy(attacked, pictures.images, pictures.seeds)

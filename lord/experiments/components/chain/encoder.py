@@ -25,7 +25,7 @@ BATCH = 16
 def variant_outcome(context: Context, cell: Cell) -> Outcome:
     """What `lord.experiments.components.encoder_or_denoiser.measure` returns."""
     settings, variant = cell.settings, cell["variant"]
-    pictures = pictures_of(settings, cell["domain"])
+    pictures = pictures_of(context, settings, cell["domain"])
     pixels = variant == "pixels"
     editor = pixel_editor(context, settings) if pixels else editor_of(context, settings)
     if variant == "latents":

@@ -1,6 +1,7 @@
 """Attacking pictures once for all that need them, and judging edits."""
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from torch import Tensor
@@ -8,6 +9,7 @@ from torch import Tensor
 from lord.attacks.components import WHOLE, attack_component, edit_seeds
 from lord.data.subjects import sample_domain
 from lord.editing.editors import Editor, edit
+from lord.editing.settings import EditSettings
 from lord.experiments.components.chain.models import instruments_of
 from lord.experiments.components.chain.pictures import Pictures, same_energy
 from lord.experiments.components.protocol import attack_settings
@@ -74,24 +76,40 @@ def judge_attack(
 
     The noise of these edits is another one than the attacker's; ``known/…`` are edits by his.
     """
-    how, own = cell.settings.edit, pictures.seeds
-    prompts = list(prompts or pictures.prompts)
+    how, prompts = cell.settings.edit, tuple(prompts or pictures.prompts)
     noisy = same_energy(attacked, pictures.images, pictures.seeds)
-    inputs = {"clean": pictures.images, "attack": attacked, "noise": noisy}
-
-    def edits(images: Tensor, seeds: Sequence[int]) -> Tensor:
-        return edit(editor, images, prompts, seeds, how, pictures.masks)
-
-    edited = {name: edits(images, own) for name, images in inputs.items()}
+    edits = partial(_edits, editor, pictures, prompts, how)
+    # Those of clean pictures are the same for every attack on a model.
+    clean, known = (
+        context.hold(_clean_edits, editor, pictures, prompts, how, known) for known in (False, True)
+    )
+    edited = {"clean": clean, "attack": edits(attacked), "noise": edits(noisy)}
     metrics, series = judged(context, cell.settings, cell["domain"], edited, prompts)
-    known = edit_seeds(own)
-    pair = [edits(images, known) for images in (attacked, pictures.images)]
-    for name, values in similarities(*pair).items():
+    for name, values in similarities(edits(attacked, known=True), known).items():
         metrics[f"known/{name}"] = values.mean().item()
     change = (attacked - pictures.images).square().mean().sqrt()
     metrics["change_levels"] = 255 * change.item()
     shown = [images[:SHOWN] for images in (edited["clean"], edited["attack"], edited["noise"])]
     return Outcome(metrics, series, rows(*shown))
+
+
+def _clean_edits(
+    editor: Editor, pictures: Pictures, prompts: Sequence[str], how: EditSettings, known: bool
+) -> Tensor:
+    return _edits(editor, pictures, prompts, how, pictures.images, known)
+
+
+def _edits(
+    editor: Editor,
+    pictures: Pictures,
+    prompts: Sequence[str],
+    how: EditSettings,
+    images: Tensor,
+    known: bool = False,
+) -> Tensor:
+    """Edits of what became of the pictures, with their own noise or with that of the attacker."""
+    seeds = edit_seeds(pictures.seeds) if known else pictures.seeds
+    return edit(editor, images, prompts, seeds, how, pictures.masks)
 
 
 def judged(

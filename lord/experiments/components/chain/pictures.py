@@ -10,12 +10,15 @@ from lord.editing.kernels import shrink
 from lord.editing.masks import mask_of
 from lord.models.pretrain import vary_caption
 from lord.seeding import derive_seed
+from lord.study.context import Context
 from lord.study.experiment import Settings
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Pictures:
     """N pictures on the grid of 8 bits, with all that an edit of them depends on.
+
+    Each is equal to itself alone, so that a context can hold what was made of it.
 
     Attributes:
         images: what is edited, shape (N, 3, h, w) in [0, 1].
@@ -32,16 +35,20 @@ class Pictures:
 
 
 def pictures_of(
-    settings: Settings, domain: str, task: str = "variation", factor: int = 1
+    context: Context, settings: Settings, domain: str, task: str = "variation", factor: int = 1
 ) -> Pictures:
     """One picture each of people or places that no model has seen, described in its prompt.
 
     Args:
         factor: how many times smaller the pictures of super-resolution are.
     """
-    batch = sample_domain(domain, "evaluation", range(settings.pictures), settings.size)
+    return context.hold(_render, domain, settings.pictures, settings.size, task, factor)
+
+
+def _render(domain: str, count: int, size: int, task: str, factor: int) -> Pictures:
+    batch = sample_domain(domain, "evaluation", range(count), size)
     originals = (batch.images * 255).round() / 255
-    seeds = [derive_seed("components", domain, k) for k in range(settings.pictures)]
+    seeds = [derive_seed("components", domain, k) for k in range(count)]
     images, masks = originals, None
     if task == "super-resolution":
         images = (shrink(originals, factor, "box") * 255).round() / 255

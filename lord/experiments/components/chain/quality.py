@@ -17,7 +17,9 @@ def quality(context: Context, cell: Cell) -> Outcome:
     """What `lord.experiments.components.edits.measure` returns."""
     settings, task = cell.settings, cell["task"]
     editor = editor_of(context, settings, task, settings.edit.scheduler)
-    pictures = pictures_of(settings, cell["domain"], task, editor.pipeline.vae_scale_factor)
+    pictures = pictures_of(
+        context, settings, cell["domain"], task, editor.pipeline.vae_scale_factor
+    )
     edited = edit(
         editor, pictures.images, pictures.prompts, pictures.seeds, settings.edit, pictures.masks
     )

@@ -18,7 +18,7 @@ def transferred(context: Context, cell: Cell) -> Outcome:
 
 def _over_prompts(context: Context, cell: Cell) -> Outcome:
     settings, domain = cell.settings, cell["domain"]
-    pictures = pictures_of(settings, domain)
+    pictures = pictures_of(context, settings, domain)
     source, victim = (prompts_of(pictures, domain, cell[name]) for name in ("source", "victim"))
     editor = editor_of(context, settings)
     asked = {"task": "variation"}
@@ -32,7 +32,7 @@ def _over_prompts(context: Context, cell: Cell) -> Outcome:
 
 def _over_models(context: Context, cell: Cell) -> Outcome:
     settings, source, victim = cell.settings, cell["source"], cell["victim"]
-    pictures = pictures_of(settings, cell["domain"])
+    pictures = pictures_of(context, settings, cell["domain"])
     names = [source]
     if source == ENSEMBLE:
         names = [name for name in (BASE, *settings.siblings) if name != victim]
