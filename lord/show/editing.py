@@ -49,7 +49,7 @@ def shrunk(images: "Tensor") -> Figure:
 
 
 def ranked(images: "Tensor", prompts: Sequence[str], encoder: "ClipEncoder") -> Markdown:
-    """For the first pictures (N, 3, H, W) their own prompt, and the one of all N that suits best."""
+    """For the first of N pictures their own prompt, and the one of all that suits them best."""
     rows = ["| own prompt | ranked first |", "| --- | --- |"]
     found = _best(images, prompts, encoder)[:LISTED]
     for own, best in zip(prompts[:LISTED], found, strict=True):
