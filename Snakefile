@@ -95,7 +95,7 @@ rule book:
         "_config.yml",
         "_toc.yml",
         [str(path) for path in Path("book").glob("*.*")],
-        "book/_static/custom.css",
+        [str(path) for path in Path("book/_static").glob("*.*")],
         [f"{STAMPS}/tables"] if COMPUTE else [],
     output:
         f"book/_build/{PROFILE}.built",

@@ -16,13 +16,13 @@
 #
 # ACE is one of a family. This chapter walks through the others: for each the number that its
 # perturbation drives up, next to the few lines that compute it, and then the same photograph after each
-# of them. Everything else is shared: one loop {eq}`eq-pgd`, one draw of timestep and noise per image and
+# of them. Everything else is shared: one loop, one draw of timestep and noise per image and
 # step, one encoder pass. Throughout, $z = s\,\mathcal{E}(x)$ is the latent of the attacked picture,
 # $z_t$ its noised version, $\epsilon_\theta$ the model's prediction of the noise $\epsilon$, and $z_T$
-# the latent of a target picture, here the pattern of {doc}`04_ace_attack`.
+# the latent of a target picture, here the pattern of [The ACE attack](04_ace_attack.ipynb).
 
-# %% tags=["remove-cell"]
-# On Colab the package is not there yet; everywhere else this cell does nothing.
+# %% tags=["remove-cell"] jupyter={"source_hidden": true} cellView="form"
+# @title Install the package on Colab; everywhere else this cell does nothing
 from importlib.util import find_spec
 
 from IPython import get_ipython
@@ -30,11 +30,11 @@ from IPython import get_ipython
 if find_spec("lord") is None:
     get_ipython().run_line_magic("pip", "install -q git+https://github.com/lord-study/lord")
 
-# %% tags=["parameters", "hide-input"]
+# %% tags=["parameters", "remove-cell"]
 profile = "quick"
 compute = True
 
-# %%
+# %% tags=["hide-input"]
 from lord import show, study
 
 records = study.run(profile, "main", defence="none", compute=compute)
@@ -44,16 +44,16 @@ show.run_card(records)
 # %% [markdown]
 # ## Away from the image
 #
-# The plainest goal is that the picture no longer fits the model. **AdvDM** {cite}`liang2023advdm` raises
+# The plainest goal is that the picture no longer fits the model. **AdvDM** ([Liang et al., 2023](https://arxiv.org/abs/2302.04578)) raises
 # the denoising loss itself, the very loss that fine-tuning lowers:
 #
-# $$ L_\text{AdvDM}(x) = \lVert \epsilon_\theta(z_t, t, c) - \epsilon \rVert^2. $$ (eq-advdm)
+# $$ L_\text{AdvDM}(x) = \lVert \epsilon_\theta(z_t, t, c) - \epsilon \rVert^2. $$
 
-# %% tags=["hide-input"]
+# %% tags=["remove-input"]
 show.source("lord.attacks.objectives.advdm")
 
 # %% [markdown]
-# Anti-DreamBooth {cite}`vanle2023antidreambooth` raises the same number for another model: **FSMG** for
+# Anti-DreamBooth ([Van Le et al., 2023](https://arxiv.org/abs/2303.15433)) raises the same number for another model: **FSMG** for
 # a copy that has first learned the clean pictures, **ASPL** for one that in turns learns the attacked and
 # the clean pictures, so that the attack meets the model as it will be after the fine-tuning. Here the
 # copy learns through a LoRA, at the rate of the LoRA under attack.
@@ -61,86 +61,89 @@ show.source("lord.attacks.objectives.advdm")
 # ## Towards a target
 #
 # A targeted attack gives every picture the same goal. PhotoGuard's **encoder** attack
-# {cite}`salman2023photoguard` leaves the U-Net alone and drives the latent to that of the target:
+# ([Salman et al., 2023](https://arxiv.org/abs/2302.06588)) leaves the U-Net alone and drives the latent to that of the target:
 #
-# $$ L_\text{encoder}(x) = -\lVert z - z_T \rVert^2. $$ (eq-encoder)
+# $$ L_\text{encoder}(x) = -\lVert z - z_T \rVert^2. $$
 
-# %% tags=["hide-input"]
+# %% tags=["remove-input"]
 show.source("lord.attacks.objectives.encoder")
 
 # %% [markdown]
-# **ACE** {eq}`eq-ace` drives the predicted noise there instead, and **ACE+** {cite}`zheng2023ace` does both:
+# **ACE** drives the predicted noise there instead, and **ACE+** ([Zheng et al., 2023](https://arxiv.org/abs/2310.04687)) does both:
 #
-# $$ L_\text{ACE+}(x) = -\lVert \epsilon_\theta(z_t, t, c) - z_T \rVert^2 - \alpha \lVert z - z_T \rVert^2. $$ (eq-ace-plus)
+# $$ L_\text{ACE+}(x) = -\lVert \epsilon_\theta(z_t, t, c) - z_T \rVert^2 - \alpha \lVert z - z_T \rVert^2. $$
 
-# %% tags=["hide-input"]
+# %% tags=["remove-input"]
 show.source("lord.attacks.objectives.ace_plus")
 
 # %% [markdown]
 # Here $\alpha = 100$, the weight in the code of mist-v2, the ACE authors' own repository, whose README names
-# the paper of ACE, {cite}`zheng2023ace` on arXiv, as its own. At that weight the second term decides: what
+# the paper of ACE, ([Zheng et al., 2023](https://arxiv.org/abs/2310.04687)) on arXiv, as its own. At that weight the second term decides: what
 # comes out is almost the encoder attack.
 #
 # That repository also has a mode called fused, which we call **Mist v2**. It looks like ACE+ and is not. The
 # encoder's term has the opposite sign, so that latents are pushed *away* from the target, and the other term
 # has no target at all: it turns the prediction against the sampled noise, summed over the numbers of the latent,
 #
-# $$ L_\text{Mist v2}(x) = -\sum \epsilon_\theta(z_t, t, c) \cdot \epsilon + \alpha \lVert z - z_T \rVert^2. $$ (eq-mist-v2)
+# $$ L_\text{Mist v2}(x) = -\sum \epsilon_\theta(z_t, t, c) \cdot \epsilon + \alpha \lVert z - z_T \rVert^2. $$
 #
 # The first term is a sum and the second a mean, so the first weighs the more, the larger the picture is. In
 # an earlier revision of the code the first term was $-\lVert \epsilon_\theta - z_T \rVert^2$, as in ACE.
 
-# %% tags=["hide-input"]
+# %% tags=["remove-input"]
 show.source("lord.attacks.objectives.mist_v2_fused")
 
 # %% [markdown]
-# **Mist** {cite}`liang2023mist` is AdvDM and the encoder attack at once:
+# **Mist** ([Liang and Wu, 2023](https://arxiv.org/abs/2305.12683)) is AdvDM and the encoder attack at once:
 #
-# $$ L_\text{Mist}(x) = w\, L_\text{AdvDM}(x) + L_\text{encoder}(x). $$ (eq-mist)
+# $$ L_\text{Mist}(x) = w\, L_\text{AdvDM}(x) + L_\text{encoder}(x). $$
 
-# %% tags=["hide-input"]
+# %% tags=["remove-input"]
 show.source("lord.attacks.objectives.mist")
 
 # %% [markdown]
 # ## Through the sampler
 #
-# PhotoGuard's **diffusion** attack {cite}`salman2023photoguard` lets the model edit the picture: it is
+# PhotoGuard's **diffusion** attack ([Salman et al., 2023](https://arxiv.org/abs/2302.06588)) lets the model edit the picture: it is
 # noised and denoised again in a few steps, and what comes out is to look like the target. The gradient
 # passes through every step, which makes it the dearest of all.
 
-# %% tags=["hide-input"]
+# %% tags=["remove-input"]
 show.source("lord.attacks.objectives.edit")
 
 # %% [markdown]
 # ## Without the U-Net's gradient
 #
-# Score distillation {cite}`xue2023sds` leaves out what is expensive. The U-Net only predicts; its error is
+# Score distillation ([Xue et al., 2024](https://arxiv.org/abs/2311.12832)) leaves out what is expensive. The U-Net only predicts; its error is
 # sent back through the encoder alone:
 #
-# $$ \nabla_x L_{\text{SDS}\pm} = \pm J_{\mathcal{E}}^\top (\epsilon_\theta(z_t, t, c) - \epsilon). $$ (eq-sds)
+# $$ \nabla_x L_{\text{SDS}\pm} = \pm J_{\mathcal{E}}^\top (\epsilon_\theta(z_t, t, c) - \epsilon). $$
 #
 # **SDS+** makes the picture less likely to the model, as AdvDM does; **SDS−** makes it *more* likely,
 # which smooths it in the model's eyes, and is the one its authors recommend.
 
-# %% tags=["hide-input"]
+# %% tags=["remove-input"]
 show.source("lord.attacks.objectives.sds_plus")
 
 # %% [markdown]
 # ## The same photograph after each
 #
-# In {numref}`fig-walk-portraits` and {numref}`fig-walk-landscapes` all attacks have the budget of the main
-# table: the same $\varepsilon$, the same step, the same number of gradient steps, and none of the extras
-# that would suit any of them, such as averaged gradients. Every change is small in every pixel, at most
-# 8 of 255 grey levels, but most are plainly visible as a texture. Uniform noise within the budget is the
-# control; it has less energy than an attack that drives pixels to their bound, with a root mean square of
-# $0.58\,\varepsilon$ against about $0.9\,\varepsilon$ for ACE ({doc}`06_damage`). A quick run shows a few of the
-# attacks, the published book all of them.
+# All attacks have the budget of the main table here: the same $\varepsilon$, the same step, the same number of gradient steps, and none of the extras
+# that would suit any of them, such as averaged gradients. Uniform noise within the budget is the control; it has less energy than an attack that drives
+# pixels to their bound. A quick run shows a few of the attacks, the published book all of them.
 
-# %% tags=["hide-input"] mystnb={"figure": {"caption": "The same portrait after each attack, its change magnified ten times around grey, and four samples of a LoRA trained on photographs attacked that way.", "name": "fig-walk-portraits"}, "image": {"alt": "Rows of pictures, one for each attack: a portrait under a visible texture, a magnified perturbation with a texture that is typical of the attack, and generated portraits, many of them with artefacts."}}
+# %% tags=["hide-input"] mystnb={"figure": {"name": "fig-walk-portraits"}, "image": {"alt": "Rows of pictures, one for each attack: a portrait under a visible texture, a magnified perturbation with a texture that is typical of the attack, and generated portraits, many of them with artefacts."}}
 show.attack_pictures(records, "portraits")
 
-# %% tags=["hide-input"] mystnb={"figure": {"caption": "As above, for a landscape.", "name": "fig-walk-landscapes"}, "image": {"alt": "Rows of pictures, one for each attack: a landscape under a visible texture, a magnified perturbation, and generated landscapes, many of them with artefacts."}}
+# %% [markdown]
+# > The same portrait after each attack, its change magnified ten times around grey, and four
+# > samples of a LoRA trained on photographs attacked that way.
+
+# %% tags=["hide-input"] mystnb={"figure": {"name": "fig-walk-landscapes"}, "image": {"alt": "Rows of pictures, one for each attack: a landscape under a visible texture, a magnified perturbation, and generated landscapes, many of them with artefacts."}}
 show.attack_pictures(records, "landscapes")
 
 # %% [markdown]
-# {doc}`06_damage` puts numbers on what the samples show.
+# > As above, for a landscape.
+
+# %% [markdown]
+# [The damage matrix](06_damage.ipynb) puts numbers on what the samples show.

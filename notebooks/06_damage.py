@@ -17,10 +17,10 @@
 # How much damage does each attack do, and how visible must it be for that? Here all attacks have the
 # same number of gradient steps and, column by column, the same $\varepsilon$ and step, which grows with
 # $\varepsilon$. A LoRA is trained on the attacked photographs without any defence, and judged as in
-# {doc}`03_metrics`.
+# [Measuring damage](03_metrics.ipynb).
 
-# %% tags=["remove-cell"]
-# On Colab the package is not there yet; everywhere else this cell does nothing.
+# %% tags=["remove-cell"] jupyter={"source_hidden": true} cellView="form"
+# @title Install the package on Colab; everywhere else this cell does nothing
 from importlib.util import find_spec
 
 from IPython import get_ipython
@@ -28,11 +28,11 @@ from IPython import get_ipython
 if find_spec("lord") is None:
     get_ipython().run_line_magic("pip", "install -q git+https://github.com/lord-study/lord")
 
-# %% tags=["parameters", "hide-input"]
+# %% tags=["parameters", "remove-cell"]
 profile = "quick"
 compute = True
 
-# %%
+# %% tags=["hide-input"]
 from lord import show, study
 
 records = study.run(profile, "main", defence="none", compute=compute)
@@ -43,33 +43,42 @@ show.run_card(records)
 # %% [markdown]
 # ## In short
 
-# %% tags=["hide-input"]
+# %% tags=["remove-input"]
 show.damage_findings(records)
 
 # %% [markdown]
 # ## By budget
 #
-# {numref}`fig-damage-fid` and {numref}`fig-damage-iqa` hold the whole comparison. The first row is the
+# Two matrices hold the whole comparison. The first row is the
 # control: uniform noise within the same $\varepsilon$. It has less energy than an attack that drives pixels to
-# their bound. The root mean square of noise that is spread evenly over the budget is
-# $\varepsilon / \sqrt{3}$; that of ACE is about half as large again, which is more than twice the energy.
-# So part of an attack's lead over the control may come from its size. An attack that does no more damage
+# their bound: the root mean square of noise that is spread evenly over the budget is
+# $\varepsilon / \sqrt{3}$. So part of an attack's lead over the control may come from its size. An attack that does no more damage
 # than the control has found nothing that the fine-tuning minds.
 
-# %% tags=["hide-input"] mystnb={"figure": {"caption": "Embedded FID of LoRAs trained on attacked photographs, for each attack and budget; the darker, the worse. Lower is better.", "name": "fig-damage-fid"}, "image": {"alt": "Two tables of coloured numbers, portraits and landscapes: attacks in rows, budgets in columns, darker cells towards larger budgets."}}
+# %% tags=["hide-input"] mystnb={"figure": {"name": "fig-damage-fid"}, "image": {"alt": "Two tables of coloured numbers, portraits and landscapes: attacks in rows, budgets in columns, darker cells towards larger budgets."}}
 show.damage_matrix(records, "fid")
 
-# %% tags=["hide-input"] mystnb={"figure": {"caption": "Embedded CLIP-IQA of the same LoRAs; the darker, the worse. Higher is better.", "name": "fig-damage-iqa"}, "image": {"alt": "Two tables of coloured numbers, portraits and landscapes, with the CLIP-IQA of each attack and budget."}}
+# %% [markdown]
+# > Embedded FID of LoRAs trained on attacked photographs, for each attack and budget; the darker,
+# > the worse. Lower is better.
+
+# %% tags=["hide-input"] mystnb={"figure": {"name": "fig-damage-iqa"}, "image": {"alt": "Two tables of coloured numbers, portraits and landscapes, with the CLIP-IQA of each attack and budget."}}
 show.damage_matrix(records, "clip_iqa")
+
+# %% [markdown]
+# > Embedded CLIP-IQA of the same LoRAs; the darker, the worse. Higher is better.
 
 # %% [markdown]
 # ## At the budget of the main table
 #
-# {numref}`fig-damage-table` adds the identity match, and the structural similarity (SSIM) of the attacked
+# One more table adds the identity match, and the structural similarity (SSIM) of the attacked
 # photographs to the clean ones: what an attack costs in looks. Data: `results/<profile>/attacks.csv`.
 
-# %% tags=["hide-input"] mystnb={"figure": {"caption": "All attacks at one budget. Highlighted: the attack that does most damage in a domain.", "name": "fig-damage-table"}}
+# %% tags=["hide-cell"] mystnb={"code_prompt_show": "Show the table", "code_prompt_hide": "Hide the table", "figure": {"name": "fig-damage-table"}}
 show.damage_table(records)
+
+# %% [markdown]
+# > All attacks at one budget. Highlighted: the attack that does most damage in a domain.
 
 # %% [markdown]
 # ## Compute a row again
@@ -84,6 +93,6 @@ show.damage_table(records)
 #
 # Put another attack (`mist`, `sds_minus`, …) or domain in its place. What the main table has, the clean
 # LoRA and some attacks at its budget, are cells of that table: `--experiment main -w subject=0 -w
-# seed=0 -w defence=none` instead of `--experiment damage`, with `-w attack_name=none` or, in the published
-# study, `ace`, `ace_plus`, `advdm` or `aspl`. One thread, as in the published study, makes results the same to
+# seed=0 -w defence=none` instead of `--experiment damage`, with `-w attack_name=none` or, at the profile `full`,
+# `ace`, `ace_plus`, `advdm` or `aspl`. One thread makes results the same to
 # the last digit on the same kind of machine.

@@ -17,8 +17,8 @@
 # Two questions of whoever protects a picture, or tests a defence: how many gradient steps are worth it,
 # and what does one of them cost?
 
-# %% tags=["remove-cell"]
-# On Colab the package is not there yet; everywhere else this cell does nothing.
+# %% tags=["remove-cell"] jupyter={"source_hidden": true} cellView="form"
+# @title Install the package on Colab; everywhere else this cell does nothing
 from importlib.util import find_spec
 
 from IPython import get_ipython
@@ -26,11 +26,11 @@ from IPython import get_ipython
 if find_spec("lord") is None:
     get_ipython().run_line_magic("pip", "install -q git+https://github.com/lord-study/lord")
 
-# %% tags=["parameters", "hide-input"]
+# %% tags=["parameters", "remove-cell"]
 profile = "quick"
 compute = True
 
-# %%
+# %% tags=["hide-input"]
 from lord import show, study
 
 records = study.run(profile, "main", defence="none", compute=compute)
@@ -42,32 +42,40 @@ show.run_card(records + speed)
 # %% [markdown]
 # ## How many steps
 #
-# {numref}`fig-steps` shows the damage ACE does after different numbers of gradient steps, at the budget
-# of the main table. ACE as published shares its steps among rounds; between them a surrogate, a copy of
+# How much damage does ACE do after different numbers of gradient steps, at the budget of the main table? ACE as published shares its steps among rounds; between them a surrogate, a copy of
 # the model with a LoRA of its own, learns the pictures attacked so far, so that the next round attacks a
 # model that already learns from them. Both curves have the same number of gradient steps on the pictures.
 
-# %% tags=["hide-input"] mystnb={"figure": {"caption": "Damage of ACE against its number of gradient steps, attacking the base model all the time or, in rounds, a surrogate that learns the attacked pictures. The first subject and seed of each domain.", "name": "fig-steps"}, "image": {"alt": "Curves of embedded FID and CLIP-IQA over the number of gradient steps for both domains, with and without surrogate rounds, and a dotted line for the clean LoRA."}}
+# %% tags=["hide-input"] mystnb={"figure": {"name": "fig-steps"}, "image": {"alt": "Curves of embedded FID and CLIP-IQA over the number of gradient steps for both domains, with and without surrogate rounds, and a dotted line for the clean LoRA."}}
 show.step_curves(records)
 
-# %% tags=["hide-input"]
+# %% [markdown]
+# > Damage of ACE against its number of gradient steps, attacking the base model all the time or, in
+# > rounds, a surrogate that learns the attacked pictures. The first subject and seed of each
+# > domain.
+
+# %% tags=["remove-input"]
 show.step_findings(records)
 
 # %% [markdown]
 # ## What one step costs
 #
 # An attack on the denoising needs at least one pass through the encoder and one through the U-Net in each
-# gradient step, forward and backward; {numref}`fig-speed-table` calls that the floor. The public code of ACE+
+# gradient step, forward and backward; the table calls that the floor. The public code of ACE+
 # does more: it takes images one by one and encodes the prompt of each anew in every step. To save memory it
 # also encodes each image twice, once without a gradient for the loss and once more to take the gradient from
 # the latent on to the pixels. That naive loop was run beside the others.
 
-# %% tags=["hide-input"]
+# %% tags=["remove-input"]
 show.performance_findings(speed)
 
-# %% tags=["hide-input"] mystnb={"figure": {"caption": "One gradient step of each attack on 16 images, all measured in one run, side by side: time per image, and multiple of the floor.", "name": "fig-speed-table"}}
+# %% tags=["hide-input"] mystnb={"figure": {"name": "fig-speed-table"}}
 show.performance_table(speed)
 
 # %% [markdown]
-# The encoder attack needs no U-Net, and the SDS attacks no gradient of it, which saves work.
-# The diffusion attack goes through a sampler, with guidance, in every step, and pays for each of its passes.
+# > One gradient step of each attack on 16 images, all measured in one run, side by side: time per
+# > image, and multiple of the floor.
+
+# %% [markdown]
+# In the published study the encoder attack, which needs no U-Net, and the SDS attacks, which need no gradient of it, take
+# less than the floor. The diffusion attack, which goes through a sampler in every step, takes the most.

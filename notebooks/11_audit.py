@@ -16,15 +16,15 @@
 #
 # The gates of LoRD learn to tell attacked from clean inputs. Here they are asked about pictures: is
 # this one attacked? The score of a picture is the mean logit of all gates over the lower half of the
-# timesteps, and a logistic curve makes a probability of it {cite}`platt1999probabilities`:
+# timesteps, and a logistic curve makes a probability of it (Platt, 1999):
 #
-# $$ P(\text{attacked} \mid s) = \sigma(a s + b), \qquad s = \operatorname{mean}_{\text{layers},\, t < T/2} \operatorname{logit} \lambda . $$ (eq-audit)
+# $$ P(\text{attacked} \mid s) = \sigma(a s + b), \qquad s = \operatorname{mean}_{\text{layers},\, t < T/2} \operatorname{logit} \lambda . $$
 #
 # $a$ and $b$ are fitted on identities that the gates were not trained on, with the attack that stage 1
 # has seen. `lord audit FOLDER --defence DEFENCE` does this for pictures of your own.
 
-# %% tags=["remove-cell"]
-# On Colab the package is not there yet; everywhere else this cell does nothing.
+# %% tags=["remove-cell"] jupyter={"source_hidden": true} cellView="form"
+# @title Install the package on Colab; everywhere else this cell does nothing
 from importlib.util import find_spec
 
 from IPython import get_ipython
@@ -32,56 +32,67 @@ from IPython import get_ipython
 if find_spec("lord") is None:
     get_ipython().run_line_magic("pip", "install -q git+https://github.com/lord-study/lord")
 
-# %% tags=["parameters", "hide-input"]
+# %% tags=["parameters", "remove-cell"]
 profile = "quick"
 compute = True
 
-# %%
+# %% tags=["hide-input"]
 from lord import show, study
 
 records = study.run(profile, "audit", compute=compute)
 show.run_card(records)
 
-# %% tags=["hide-input"]
+# %% tags=["remove-input"]
 show.source("lord.defences.audit.gate_scores")
 
 # %% [markdown]
 # ## Which attacks it finds
 #
-# {numref}`fig-audit` shows, for every attack and budget, how often an attacked photograph of one subject
-# of each domain scores above a clean one: 1 is perfect, ½ is guessing, and below ½ the attacked ones
+# For every attack and budget: how often does an attacked photograph of one subject
+# of each domain score above a clean one? 1 is perfect, ½ is guessing, and below ½ the attacked ones
 # look cleaner than clean. Stage 1 has seen ACE at one budget; everything else is new to the gates. The
 # last rows are clean photographs after an innocent change, where ½ is right.
 
-# %% tags=["hide-input"] mystnb={"figure": {"caption": "Area under the ROC curve of the audit by the gates of LoRD, for every attack and budget; darker is further from guessing. The last rows are no attacks but clean photographs, filtered.", "name": "fig-audit"}, "image": {"alt": "A matrix for each domain with a row for each attack and a column for each budget."}}
+# %% tags=["hide-input"] mystnb={"figure": {"name": "fig-audit"}, "image": {"alt": "A matrix for each domain with a row for each attack and a column for each budget."}}
 show.audit_matrix(records)
 
 # %% [markdown]
-# In the published study, from half of the budget of the main table on, nearly every attacked photograph
-# scores above the clean ones, whether stage 1 has seen its attack or not, but for two attacks. PhotoGuard's
-# attack on the whole diffusion is found reliably at twice the budget of the main table only. SDS− passes for cleaner than
-# clean; so do photographs that were blurred. Noise and JPEG raise hardly a
-# suspicion.
+# > Area under the ROC curve of the audit by the gates of LoRD, for every attack and budget; darker
+# > is further from guessing. The last rows are no attacks but clean photographs, filtered.
+
+# %% [markdown]
+# In the published study nearly every photograph scores above the clean ones from half of the budget of the main table
+# on, whether stage 1 has seen its attack or not, but for two attacks. PhotoGuard's attack on the whole diffusion is
+# found reliably at twice the budget of the main table only. SDS− passes for cleaner than clean; so do photographs that
+# were blurred.
 
 # %% [markdown]
 # ## Whether its probabilities are right
 #
-# A rank is not yet a probability. {numref}`fig-reliability` compares what the audit says with what is true, on
+# A rank is not yet a probability. So what the audit says is compared with what is true, on
 # equally many clean and attacked photographs of one subject. On the diagonal the audit could be taken at its
 # word; with so few photographs a point far from it says more than one upon it, and where the scores hardly
 # overlap nothing between yes and no is put to the test. An attack that leaves another trace than ACE may be
 # ranked well and still get too low a probability: that the audit finds nothing proves nothing.
 
-# %% tags=["hide-input"] mystnb={"figure": {"caption": "Calibration of the audit at the budget of the study: of the photographs that are said to be attacked with some probability, how many are. Half of all are attacked.", "name": "fig-reliability"}, "image": {"alt": "For each domain, the share of attacked photographs against the probability that the audit gives them, a line for each attack, beside the diagonal."}}
+# %% tags=["hide-input"] mystnb={"figure": {"name": "fig-reliability"}, "image": {"alt": "For each domain, the share of attacked photographs against the probability that the audit gives them, a line for each attack, beside the diagonal."}}
 show.reliability(records)
+
+# %% [markdown]
+# > Calibration of the audit at the budget of the study: of the photographs that are said to be
+# > attacked with some probability, how many are. Half of all are attacked.
 
 # %% [markdown]
 # ## Where in the network the gates can tell
 #
-# {numref}`fig-layers` asks the gate of every layer alone, at every level of noise. The more noise, the
+# Last, the gate of every layer is asked alone, at every level of noise. The more noise, the
 # less any of them can tell (the rows that are dark throughout are keys and values of cross-attention,
 # which read the caption alone): the perturbation is buried. What the gates say while a LoRA is sampled is
-# another matter ({doc}`13_lambda`).
+# another matter ([What should λ do?](13_lambda.ipynb)).
 
-# %% tags=["hide-input"] mystnb={"figure": {"caption": "How well the gate of every layer tells photographs attacked by ACE from clean ones, by timestep: area under the ROC curve, ½ is guessing. Layers are in the order of the network.", "name": "fig-layers"}, "image": {"alt": "A matrix for each domain, layers against timesteps, bright at low noise and dark at high noise."}}
+# %% tags=["hide-input"] mystnb={"figure": {"name": "fig-layers"}, "image": {"alt": "A matrix for each domain, layers against timesteps, bright at low noise and dark at high noise."}}
 show.layer_matrix(records)
+
+# %% [markdown]
+# > How well the gate of every layer tells photographs attacked by ACE from clean ones, by timestep:
+# > area under the ROC curve, ½ is guessing. Layers are in the order of the network.

@@ -15,10 +15,10 @@
 # # Finding the backdoor
 #
 # The defender's part: here is a model that somebody trained. No trigger is known, no target, and no clean copy.
-# TERD {cite}`mo2024terd` asks the network itself: where does it answer as if the noise had been shifted?
+# TERD ([Mo et al., 2024](https://arxiv.org/abs/2409.05294)) asks the network itself: where does it answer as if the noise had been shifted?
 
-# %% tags=["remove-cell"]
-# On Colab the package is not there yet; everywhere else this cell does nothing.
+# %% tags=["remove-cell"] jupyter={"source_hidden": true} cellView="form"
+# @title Install the package on Colab; everywhere else this cell does nothing
 from importlib.util import find_spec
 
 from IPython import get_ipython
@@ -26,11 +26,11 @@ from IPython import get_ipython
 if find_spec("lord") is None:
     get_ipython().run_line_magic("pip", "install -q git+https://github.com/lord-study/lord")
 
-# %% tags=["parameters", "hide-input"]
+# %% tags=["parameters", "remove-cell"]
 profile = "quick"
 compute = True
 
-# %%
+# %% tags=["hide-input"]
 from lord import show, study
 from lord.show import terd
 
@@ -51,64 +51,81 @@ show.run_card(records)
 # L(\mu) &= \tfrac12\,\mathbb{E}\,\lVert(\epsilon_1-\epsilon_\theta(x^1,t))-(\epsilon_2-\epsilon_\theta(x^2,t))\rVert^2-\lambda\lVert\mu\rVert_1,\\
 # x^i &= \sqrt{\bar\alpha_t}\,x+\sqrt{1-\bar\alpha_t}\,\gamma\epsilon_i+\mu
 # \end{aligned}
-# $$ (eq-reversed)
+# $$
 
-# %% tags=["hide-input"]
+# %% tags=["remove-input"]
 show.source("lord.backdoors.reversion.Reversed.loss")
 
 # %% [markdown]
 # The search starts from uniform numbers below 0, as published, and again from their negatives.
-# {numref}`fig-reversed` has what comes out, beside what is there; {numref}`fig-paths` has the way there.
+# What comes out stands beside what is there; then the way there.
 
-# %% tags=["hide-input"] mystnb={"figure": {"caption": "For each backdoored model and start (− or +) the reversed trigger on the left and the true one on the right; grey is no shift.", "name": "fig-reversed"}, "image": {"alt": "Pairs of small pictures, each with the cosine between the two below."}}
+# %% tags=["hide-input"] mystnb={"figure": {"name": "fig-reversed"}, "image": {"alt": "Pairs of small pictures, each with the cosine between the two below."}}
 terd.triggers(records)
 
-# %% tags=["hide-input"] mystnb={"figure": {"caption": "Along the reversion from the published start: the norm of what is found, and its cosine to the true trigger. Each line is a model.", "name": "fig-paths"}, "image": {"alt": "Two panels of lines over the steps: norms fall and level out; cosines rise or stay."}}
+# %% [markdown]
+# > For each backdoored model and start (− or +) the reversed trigger on the left and the true one
+# > on the right; grey is no shift.
+
+# %% tags=["hide-input"] mystnb={"figure": {"name": "fig-paths"}, "image": {"alt": "Two panels of lines over the steps: norms fall and level out; cosines rise or stay."}}
 terd.paths(records)
 
 # %% [markdown]
-# Could the search have found it? {numref}`fig-loss-lines` walks from no trigger to the true one and takes the loss on
-# the way.
+# > Along the reversion from the published start: the norm of what is found, and its cosine to the
+# > true trigger. Each line is a model.
 
-# %% tags=["hide-input"] mystnb={"figure": {"caption": "The reversed loss from no trigger to the true one: of the clean model that all others are fine-tuned from, and of each backdoored model. Each line is a trigger.", "name": "fig-loss-lines"}, "image": {"alt": "Lines over the share of the trigger, on a logarithmic scale: those of the clean model rise steeply, those of backdoored models rise less or fall back."}}
+# %% [markdown]
+# Could the search have found it? A walk from no trigger to the true one takes the loss on the way.
+
+# %% tags=["hide-input"] mystnb={"figure": {"name": "fig-loss-lines"}, "image": {"alt": "Lines over the share of the trigger, on a logarithmic scale: those of the clean model rise steeply, those of backdoored models rise less or fall back."}}
 looked = study.run(profile, "reversed_loss", compute=compute)
 terd.loss_lines(looked)
 
-# %% tags=["hide-input"]
+# %% [markdown]
+# > The reversed loss from no trigger to the true one: of the clean model that all others are
+# > fine-tuned from, and of each backdoored model. Each line is a trigger.
+
+# %% tags=["remove-input"]
 terd.loss_findings(looked)
 
 # %% [markdown]
 # ## Is the model clean?
 #
 # A backdoor has to move the noise. TERD compares two features, mean and variance over the pixels of the
-# divergence of the reversed shift from plain noise, with those of models known to be clean. {numref}`fig-verdicts`
-# has its scores beside those of two rivals: the norm of the shift alone, and whether samples of the most effective
-# shift are all alike, as in Elijah {cite}`an2024elijah`.
+# divergence of the reversed shift from plain noise, with those of models known to be clean. The figure has its scores beside those of two rivals: the norm of the shift alone, and whether samples of the most effective
+# shift are all alike, as in Elijah ([An et al., 2024](https://arxiv.org/abs/2312.00050)).
 
-# %% tags=["hide-input"] mystnb={"figure": {"caption": "The score of every model by each detector, logarithmic at the ends. Clean models are scored by the other clean ones; open dots are backdoors that do not work.", "name": "fig-verdicts"}, "image": {"alt": "Panels with two columns of dots each, for clean and for backdoored models."}}
+# %% tags=["hide-input"] mystnb={"figure": {"name": "fig-verdicts"}, "image": {"alt": "Panels with two columns of dots each, for clean and for backdoored models."}}
 terd.verdicts(records)
+
+# %% [markdown]
+# > The score of every model by each detector, logarithmic at the ends. Clean models are scored by
+# > the other clean ones; open dots are backdoors that do not work.
 
 # %% [markdown]
 # ## Is a noise triggered?
 #
 # With a reversed trigger, noises are told apart by the likelihood ratio of the chapter before last. Three rivals need
-# no reversion: a noise's energy, the distribution of its values as in DisDet {cite}`sui2025disdet`, and how alike
-# samples of perturbed copies are, as in UFID {cite}`guan2025ufid`. {numref}`fig-inputs-table` has what share of triggered
-# noises each finds; of the last, which has no published threshold, the share of pairs put in the right order.
+# no reversion: a noise's energy, the distribution of its values as in DisDet ([Sui et al., 2025](https://arxiv.org/abs/2402.02739)), and how alike
+# samples of perturbed copies are, as in UFID ([Guan et al., 2025](https://arxiv.org/abs/2404.01101)). The table has what share of triggered noises
+# each finds; of the last, which has no published threshold, the share of pairs put in the right order.
 
-# %% tags=["hide-input"] mystnb={"figure": {"caption": "Share of triggered noises that are found, for each backdoored model.", "name": "fig-inputs-table"}}
+# %% tags=["hide-cell"] mystnb={"code_prompt_show": "Show the table", "code_prompt_hide": "Hide the table", "figure": {"name": "fig-inputs-table"}}
 terd.inputs_told(records)
+
+# %% [markdown]
+# > Share of triggered noises that are found, for each backdoored model.
 
 # %% [markdown]
 # ## What it takes
 #
 # A step of the reversion goes through the network and back; the second stage also goes through a sampler.
 
-# %% tags=["hide-input"]
+# %% tags=["remove-input"]
 terd.cost_findings(study.run(profile, "reversion_cost", compute=compute))
 
 # %% [markdown]
 # ## In short
 
-# %% tags=["hide-input"]
+# %% tags=["remove-input"]
 terd.detection_findings(records)

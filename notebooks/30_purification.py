@@ -15,13 +15,13 @@
 # # Does guidance make purification robust?
 #
 # A classifier errs on an attacked picture. A diffusion model that has never seen the attack may wash it off first,
-# without anybody training the classifier anew. Lin et al. {cite}`lin2024purification` guide that washing by a
-# network that was trained adversarially, and report more than DiffPure {cite}`nie2022diffpure` keeps; a later version
+# without anybody training the classifier anew. Lin et al. ([Lin et al., 2024](https://arxiv.org/abs/2403.16067)) guide that washing by a
+# network that was trained adversarially, and report more than DiffPure ([Nie et al., 2022](https://arxiv.org/abs/2205.07460)) keeps; a later version
 # of theirs calls it an adversarial guided diffusion model. Is it so when the attacker takes the gradient through all
 # of it?
 
-# %% tags=["remove-cell"]
-# On Colab the package is not there yet; everywhere else this cell does nothing.
+# %% tags=["remove-cell"] jupyter={"source_hidden": true} cellView="form"
+# @title Install the package on Colab; everywhere else this cell does nothing
 from importlib.util import find_spec
 
 from IPython import get_ipython
@@ -29,11 +29,11 @@ from IPython import get_ipython
 if find_spec("lord") is None:
     get_ipython().run_line_magic("pip", "install -q git+https://github.com/lord-study/lord")
 
-# %% tags=["parameters", "hide-input"]
+# %% tags=["parameters", "remove-cell"]
 profile = "quick"
 compute = True
 
-# %%
+# %% tags=["hide-input"]
 from lord import show, study
 from lord.show import purification
 
@@ -45,8 +45,8 @@ show.run_card([*classifiers, *records])
 # %% [markdown]
 # ## How a picture is purified
 #
-# It is noised to a time $t^*$ and denoised again, by the unconditional model of {doc}`22_backdoors` in front of a
-# classifier of ten kinds of portrait:
+# It is noised to a time $t^*$ and denoised again, by the unconditional model of
+# [the backdoors](22_backdoors.ipynb), in front of a classifier of ten kinds of portrait:
 #
 # $$
 # \begin{aligned}
@@ -54,9 +54,9 @@ show.run_card([*classifiers, *records])
 # x_s &= \sqrt{\bar\alpha_s}\,\hat x_0+\sqrt{1-\bar\alpha_s-\sigma^2}\,\tilde\epsilon+\sigma z,\qquad
 # \hat x_0=\frac{x_t-\sqrt{1-\bar\alpha_t}\,\tilde\epsilon}{\sqrt{\bar\alpha_t}}
 # \end{aligned}
-# $$ (eq-purify)
+# $$
 
-# %% tags=["hide-input"]
+# %% tags=["remove-input"]
 show.source("lord.models.pixel.noise_and_denoise")
 
 # %% [markdown]
@@ -66,57 +66,75 @@ show.source("lord.models.pixel.noise_and_denoise")
 #
 # $$
 # \tilde\epsilon=\epsilon_\theta(x_t,t)+\sqrt{1-\bar\alpha_t}\;s\,\nabla_{x_t}\Big[D\big(c(x_t),c(y)\big)-\sum_k p(k|y)\log p(k|x_t)\Big]
-# $$ (eq-guidance)
+# $$
 
-# %% tags=["hide-input"]
+# %% tags=["remove-input"]
 show.source("lord.purifiers.pixel_diffusion._guidance")
 
-# %% tags=["hide-input"]
+# %% tags=["remove-input"]
 show.source("lord.purifiers.pixel_diffusion._to_latents")
 
 # %% [markdown]
-# {numref}`fig-purified` has what the first attack makes of pictures, and what is classified in the end.
+# What the first attack makes of pictures, and what is classified in the end:
 
-# %% tags=["hide-input"] mystnb={"figure": {"caption": "Clean pictures; and for DiffPure and the robust process, what the first attack makes of them, and what is handed to the classifier.", "name": "fig-purified"}, "image": {"alt": "Rows of small drawn portraits, attacked ones with a faint pattern, purified ones smooth."}}
+# %% tags=["hide-input"] mystnb={"figure": {"name": "fig-purified"}, "image": {"alt": "Rows of small drawn portraits, attacked ones with a faint pattern, purified ones smooth."}}
 purification.pictures(records)
+
+# %% [markdown]
+# > Clean pictures; and for DiffPure and the robust process, what the first attack makes of them,
+# > and what is handed to the classifier.
 
 # %% [markdown]
 # ## What is left
 #
 # The classifiers alone:
 
-# %% tags=["hide-output", "hide-input"] mystnb={"figure": {"caption": "Classifiers without a purifier.", "name": "fig-classifiers-table"}}
+# %% tags=["hide-cell"] mystnb={"code_prompt_show": "Show the table", "code_prompt_hide": "Hide the table", "figure": {"name": "fig-classifiers-table"}}
 purification.classifier_table(classifiers)
 
 # %% [markdown]
+# > Classifiers without a purifier.
+
+# %% [markdown]
 # The attacker knows everything but the noise that the defender will draw. Gradients go exactly through every step of the
-# purifier, guidance included, and average several purifications {cite}`athalye2018obfuscated,lee2023robust`; attacks
+# purifier, guidance included, and average several purifications ([Athalye et al., 2018](https://arxiv.org/abs/1802.00420); [Lee and Kim, 2023](https://arxiv.org/abs/2303.09051)); attacks
 # without gradients follow. A picture counts as right if every one of several fresh purifications is, since an attacker may
 # try again. Whatever an attack leaves meets the next one.
 
-# %% tags=["hide-input"] mystnb={"figure": {"caption": "Share of test pictures that are right in every one of several purifications, before any attack and after all of them, with exact intervals of 95 %.", "name": "fig-left"}, "image": {"alt": "For each threat a panel with two dots for every defence: an open one near 1, and a filled one far to the left of it."}}
+# %% tags=["hide-input"] mystnb={"figure": {"name": "fig-left"}, "image": {"alt": "For each threat a panel with two dots for every defence: an open one near 1, and a filled one far to the left of it."}}
 purification.accuracies(records)
 
-# %% tags=["hide-output", "hide-input"] mystnb={"figure": {"caption": "What each attack leaves of what those before it have left.", "name": "fig-steps-table"}}
+# %% [markdown]
+# > Share of test pictures that are right in every one of several purifications, before any attack
+# > and after all of them, with exact intervals of 95 %.
+
+# %% tags=["hide-cell"] mystnb={"code_prompt_show": "Show the table", "code_prompt_hide": "Hide the table", "figure": {"name": "fig-steps-table"}}
 purification.steps_table(records)
+
+# %% [markdown]
+# > What each attack leaves of what those before it have left.
 
 # %% [markdown]
 # ## What each part does
 #
-# More noise takes off more of an attack, and more of the picture. {numref}`fig-frontier` has every $t^*$, and the robust
+# More noise takes off more of an attack, and more of the picture. The figure has every $t^*$, and the robust
 # process with each of its parts taken away once, under one and the same attack.
 
-# %% tags=["hide-input"] mystnb={"figure": {"caption": "Accuracy without an attack and after it, right in all purifications. Numbers are t*; words are what was changed of the robust process.", "name": "fig-frontier"}, "image": {"alt": "Lines of dots that fall to the right: what is more accurate without an attack is less so after it."}}
+# %% tags=["hide-input"] mystnb={"figure": {"name": "fig-frontier"}, "image": {"alt": "Lines of dots that fall to the right: what is more accurate without an attack is less so after it."}}
 purification.frontier(records)
+
+# %% [markdown]
+# > Accuracy without an attack and after it, right in all purifications. Numbers are t*; words are
+# > what was changed of the robust process.
 
 # %% [markdown]
 # What an attack through a purifier takes, beside the passes that it must make:
 
-# %% tags=["hide-input"]
+# %% tags=["remove-input"]
 purification.costs(study.run(profile, "purification_cost", compute=compute))
 
 # %% [markdown]
 # ## In short
 
-# %% tags=["hide-input"]
+# %% tags=["remove-input"]
 purification.findings(records)

@@ -15,11 +15,11 @@
 # # Which part breaks
 #
 # A latent diffusion model is an encoder, a denoiser of many blocks, and a decoder. An attack spoils the edit of a
-# picture; but where? Zhang et al. {cite}`zhang2023robustness` attack one part at a time, and find the denoiser weak, and its
+# picture; but where? Zhang et al. ([Zhang et al., 2023](https://arxiv.org/abs/2306.08257)) attack one part at a time, and find the denoiser weak, and its
 # residual blocks weakest.
 
-# %% tags=["remove-cell"]
-# On Colab the package is not there yet; everywhere else this cell does nothing.
+# %% tags=["remove-cell"] jupyter={"source_hidden": true} cellView="form"
+# @title Install the package on Colab; everywhere else this cell does nothing
 from importlib.util import find_spec
 
 from IPython import get_ipython
@@ -27,11 +27,11 @@ from IPython import get_ipython
 if find_spec("lord") is None:
     get_ipython().run_line_magic("pip", "install -q git+https://github.com/lord-study/lord")
 
-# %% tags=["parameters", "hide-input"]
+# %% tags=["parameters", "remove-cell"]
 profile = "quick"
 compute = True
 
-# %%
+# %% tags=["hide-input"]
 from lord import show, study
 from lord.show import components
 from lord.show.architecture import architecture
@@ -48,41 +48,55 @@ show.run_card(records)
 #
 # $$
 # \max_{\lVert x'-x\rVert_\infty\le\varepsilon}\ \sum_k \operatorname{mean}\,\lVert f_k(x')-f_k(x)\rVert^2 .
-# $$ (eq-features)
+# $$
 
-# %% tags=["hide-input"]
+# %% tags=["remove-input"]
 show.source("lord.attacks.components.Reference.distances")
 
 # %% [markdown]
 # Damage is measured at the end, on the edits: how far is the edit of the attacked picture from that of the clean one? Any
 # change of a picture changes its edit. So each attack is compared with noise of the same energy, picture by picture: the
-# attack's *lead* is how many dB of PSNR the edit loses beyond that ({numref}`fig-components`).
+# attack's *lead* is how many dB of PSNR the edit loses beyond that.
 
-# %% tags=["hide-input"] mystnb={"figure": {"caption": "The embedded model, each part coloured by the lead of an attack on it over noise of the same energy; hatched where that may be nothing.", "name": "fig-components"}, "image": {"alt": "The model as a row of boxes, encoder to decoder, the blocks of the denoiser as high as their resolution; darker boxes break more."}}
+# %% tags=["hide-input"] mystnb={"figure": {"name": "fig-components"}, "image": {"alt": "The model as a row of boxes, encoder to decoder, the blocks of the denoiser as high as their resolution; darker boxes break more."}}
 architecture(records)
 
-# %% tags=["hide-input"] mystnb={"figure": {"caption": "Edits of clean, attacked and noisy pictures, under the attack on the part that breaks most.", "name": "fig-component-edits"}, "image": {"alt": "Rows of small pictures: edits of clean pictures, of attacked ones, and of noisy ones."}}
+# %% [markdown]
+# > The embedded model, each part coloured by the lead of an attack on it over noise of the same
+# > energy; hatched where that may be nothing.
+
+# %% tags=["hide-input"] mystnb={"figure": {"name": "fig-component-edits"}, "image": {"alt": "Rows of small pictures: edits of clean pictures, of attacked ones, and of noisy ones."}}
 components.edits(edited)
 
-# %% tags=["hide-input", "hide-output"] mystnb={"figure": {"caption": "Edits under an attack on each part, in numbers.", "name": "fig-components-table"}}
+# %% [markdown]
+# > Edits of clean, attacked and noisy pictures, under the attack on the part that breaks most.
+
+# %% tags=["hide-cell"] mystnb={"code_prompt_show": "Show the table", "code_prompt_hide": "Hide the table", "figure": {"name": "fig-components-table"}}
 components.damage_table(edited)
+
+# %% [markdown]
+# > Edits under an attack on each part, in numbers.
 
 # %% [markdown]
 # ## Is it the encoder?
 #
-# Newer work has it that attacks on latent models work through the encoder. {numref}`fig-variants` takes the
+# Newer work has it that attacks on latent models work through the encoder. The figure takes the
 # encoder away by degrees: an attack on it alone; on residual blocks of the denoiser, through the encoder; the same with the
 # encoder's part of the gradient cut; on the latents themselves; and on a model in pixels, which has no encoder.
 
-# %% tags=["hide-input"] mystnb={"figure": {"caption": "The lead over noise of the same energy of attacks that go through the encoder, the denoiser, or both, with intervals of 95 %.", "name": "fig-variants"}, "image": {"alt": "Dots with bars for each way of attacking, a panel for each domain, and a dotted line at no lead."}}
+# %% tags=["hide-input"] mystnb={"figure": {"name": "fig-variants"}, "image": {"alt": "Dots with bars for each way of attacking, a panel for each domain, and a dotted line at no lead."}}
 ways = study.run(profile, "encoder_or_denoiser", compute=compute)
 components.variants(ways)
 
-# %% tags=["hide-input"]
+# %% [markdown]
+# > The lead over noise of the same energy of attacks that go through the encoder, the denoiser, or
+# > both, with intervals of 95 %.
+
+# %% tags=["remove-input"]
 components.variant_findings(ways)
 
 # %% [markdown]
 # ## In short
 
-# %% tags=["hide-input"]
+# %% tags=["remove-input"]
 components.damage_findings(edited)

@@ -1,6 +1,5 @@
 """The project's own promises: pins, pairs, notebooks, book, citation."""
 
-import json
 import os
 import re
 import shutil
@@ -17,6 +16,7 @@ import lord
 from lord.study.notebooks import (
     NOTEBOOKS,
     REPOSITORY,
+    as_page,
     execute_notebook,
     executed_folder,
     notebook_names,
@@ -133,19 +133,36 @@ def test_notebook_declares_plain_parameters(name):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_figures_are_captioned_named_and_described(name):
-    for cell in jupytext.read(NOTEBOOKS / f"{name}.ipynb").cells:
+    """The quotation below a figure is its caption, here as in the book."""
+    cells = jupytext.read(NOTEBOOKS / f"{name}.ipynb").cells
+    for cell, below in zip(cells, [*cells[1:], None], strict=True):
         options = cell.metadata.get("mystnb", {})
         if "figure" in options:
-            assert options["figure"]["caption"] and options["figure"]["name"].startswith("fig-")
+            assert below.cell_type == "markdown" and below.source.startswith("> ")
+            assert "caption" not in options["figure"], "in the cell below"
+            assert options["figure"]["name"].startswith("fig-")
             assert "table" in options["figure"]["name"] or options["image"]["alt"]
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_no_number_with_decimals_or_percent_is_typed_in_prose(name):
-    """Results come from records through glue; a typed number would go stale."""
+def test_a_notebook_reads_on_its_own(name):
+    """Jupyter, Colab and GitHub know Markdown and formulas, but no roles, labels or directives."""
     for cell in jupytext.read(NOTEBOOKS / f"{name}.ipynb").cells:
         if cell.cell_type == "markdown":
-            prose = re.sub(r"\$[^$]*\$|\{glue:text\}`[^`]*`|95 %", "", cell.source)
+            plain = re.sub(r"`[^`]*`", "", re.sub(r"(?s)```.*?```", "", cell.source))
+            assert not re.search(r"\{[a-z:]+\}`", cell.source), cell.source
+            assert not re.search(r"(?m)^(:::|```\{|: |\([\w-]+\)=)", cell.source), cell.source
+            assert not re.search(r"\$\$ *\(|\]\(#", plain), cell.source
+            for target in re.findall(r"\]\(([^)]*)\)", plain):
+                assert target.startswith("https://") or (NOTEBOOKS / target).is_file(), target
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_no_number_with_decimals_or_percent_is_typed_in_prose(name):
+    """Results come from records; a typed number would go stale."""
+    for cell in jupytext.read(NOTEBOOKS / f"{name}.ipynb").cells:
+        if cell.cell_type == "markdown" or "show.text(" in cell.source:
+            prose = re.sub(r"\$[^$]*\$|\]\([^)]*\)|\{\w+:[^}]*\}|95 %", "", cell.source)
             assert not re.search(r"\d\.\d|\d ?%", prose), prose
 
 
@@ -215,10 +232,31 @@ def test_every_page_of_the_book_exists():
 
 
 def test_every_citation_resolves_and_every_entry_is_cited():
-    entries = re.findall(r"^@\w+\{(\w+),", (REPOSITORY / "book/references.bib").read_text(), re.M)
+    """Pages cite by key; notebooks by authors and year, with the address if there is one."""
+    entries = read_bibliography()
     text = " ".join(page.read_text(encoding="utf-8") for page in book_pages())
-    cited = {key for keys in re.findall(r"\{cite\}`([^`]*)`", text) for key in keys.split(",")}
-    assert cited == set(entries)
+    text = text.replace("\n# ", " ")
+    keys = {key for keys in re.findall(r"\{cite\}`([^`]*)`", text) for key in keys.split(",")}
+    linked = set(re.findall(r"\[[^\]]+, \d{4}\]\(https?://[^)]*\)", text))
+    assert keys <= set(entries) and linked <= set(entries.values())
+    assert {key for key, citation in entries.items() if key in keys or citation in text} == set(
+        entries
+    )
+
+
+def read_bibliography() -> dict[str, str]:
+    """How a notebook cites each entry."""
+    found = {}
+    text = (REPOSITORY / "book" / "references.bib").read_text(encoding="utf-8")
+    for key, body in re.findall(r"(?ms)^@\w+\{(\w+),(.*?)^\}", text):
+        fields = dict(re.findall(r"(?m)^ *(\w+) *= *\{(.*)\},?$", body))
+        names = [name.split(",")[0] for name in fields["author"].split(" and ")]
+        who = " and ".join(names) if len(names) < 3 else f"{names[0]} et al."
+        doi = f"https://doi.org/{fields['doi']}" if "doi" in fields else None
+        address = fields.get("url", doi)
+        citation = f"{who}, {fields['year']}"
+        found[key] = f"[{citation}]({address})" if address else citation
+    return found
 
 
 def test_launch_buttons_open_files_that_exist():
@@ -236,7 +274,7 @@ def test_one_repository_address_everywhere():
 
 
 def test_a_built_book_keeps_what_its_pages_load(tmp_path):
-    """All that pages refer to stays; what is to be downloaded holds no outputs."""
+    """All that pages refer to stays; notebooks to download are those of the repository."""
     mathjax = tmp_path / "_static" / "mathjax"
     kept = ("tex-chtml.js", "output/chtml/fonts/woff/a.woff", "input/tex/extensions/color.js")
     for name in (*kept, "tex-svg.js", "sre/mathmaps/de.json", "output/svg.js"):
@@ -245,12 +283,26 @@ def test_a_built_book_keeps_what_its_pages_load(tmp_path):
     (tmp_path / "_static" / "theme.css.map").write_text("")
     notebook = tmp_path / "_sources" / "notebooks" / "01_data.ipynb"
     notebook.parent.mkdir(parents=True)
-    text = {"cell_type": "markdown", "source": "Pictures"}
-    code = {"cell_type": "code", "source": "1", "outputs": ["1"], "execution_count": 1}
-    notebook.write_text(json.dumps({"cells": [text, code]}))
+    notebook.write_text("executed")
     slim(tmp_path)
     left = [path for path in mathjax.rglob("*") if path.is_file()]
     assert sorted(left) == sorted(mathjax / name for name in kept)
     assert not list(tmp_path.rglob("*.map"))
-    cells = json.loads(notebook.read_text())["cells"]
-    assert cells == [text, code | {"outputs": [], "execution_count": None}]
+    assert notebook.read_text() == (NOTEBOOKS / "01_data.ipynb").read_text()
+
+
+def test_a_page_has_its_captions_and_links():
+    def cell(kind, source, **metadata):
+        return {"cell_type": kind, "source": source.splitlines(True), "metadata": metadata}
+
+    figure = cell("code", "draw()", mystnb={"figure": {"name": "fig-a"}})
+    caption, text = cell("markdown", "> Two\n> lines."), cell("markdown", "[Use](../book/use.md)")
+    notebook = {"cells": [figure, caption, text], "nbformat": 4}
+    page = as_page(notebook)
+    drawn, linked = page["cells"]
+    assert drawn["metadata"]["mystnb"]["figure"] == {"name": "fig-a", "caption": "Two lines."}
+    assert linked["source"] == "[Use](../use.md)" and page["nbformat"] == 4
+    assert "caption" not in figure["metadata"]["mystnb"]["figure"]
+    for cells in ([figure, text], [figure]):
+        with pytest.raises(ValueError, match="fig-a: the cell below it does not begin with '> '"):
+            as_page({"cells": cells})

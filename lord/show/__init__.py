@@ -24,9 +24,9 @@ from lord.show.attacks import (
     step_curves,
     step_findings,
 )
-from lord.show.cards import glue_numbers, numbers, run_card, source
+from lord.show.cards import numbers, run_card, source, text
 from lord.show.curves import attribute_accuracy, metric_curves, objective_curves, training_curves
-from lord.show.first_page import pages
+from lord.show.first_page import answer, pages
 from lord.show.gates import (
     audit_matrix,
     gate_by_timestep,

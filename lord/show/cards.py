@@ -6,7 +6,6 @@ import json
 import textwrap
 from collections.abc import Sequence
 from datetime import timedelta
-from importlib.util import find_spec
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -19,6 +18,7 @@ from lord.models.card import EMBEDDED
 from lord.record import Record
 from lord.show.curves import validated_metrics
 from lord.show.style import caveats, treatment_name, where_planned
+from lord.show.words import count
 
 PACKAGE = Path(__file__).parents[1]
 
@@ -27,7 +27,10 @@ RESULTS = ("selection", "main")
 
 @where_planned
 def run_card(records: Sequence[Record]) -> HTML:
-    """When, where and how long the records were computed, with which settings, and any caveat."""
+    """When, where and how long the records were computed, and with which settings, folded.
+
+    Any caveat stands above and is not folded.
+    """
     warnings = [
         f'<div class="no-evidence"><strong>{html.escape(text)}</strong></div>'
         for text in caveats(records)
@@ -39,21 +42,22 @@ def run_card(records: Sequence[Record]) -> HTML:
         for r in records
     }
     lines = {
-        "results": str(len(records)),
         "computed": " to ".join(dict.fromkeys((days[0], days[-1]))),
         "computing time": str(timedelta(seconds=seconds)),
         "peak memory": f"{max(record.peak_memory_mb for record in records) / 1000:.1f} GB",
         "device": ", ".join(sorted({record.device for record in records})),
         "code": ", ".join(sorted(commits)),
     }
+    summary = f"{count(len(records), 'result')}, computed {lines.pop('computed')}"
     body = "".join(
         f'<tr><th style="text-align: left">{name}</th><td>{html.escape(value)}</td></tr>'
         for name, value in lines.items()
     )
     settings = json.dumps(shared_settings(records), indent=2, ensure_ascii=False)
     return HTML(
-        f'{"".join(warnings)}<table class="dataframe"><tbody>{body}</tbody></table>'
-        f"<details><summary>Settings</summary><pre>{html.escape(settings)}</pre></details>"
+        f"{''.join(warnings)}<details><summary>{summary}</summary>"
+        f'<table class="dataframe"><tbody>{body}</tbody></table>'
+        f'<p>Settings</p><pre tabindex="0">{html.escape(settings)}</pre></details>'
     )
 
 
@@ -69,14 +73,10 @@ def shared_settings(records: Sequence[Record]) -> dict[str, Any]:
     }
 
 
-def glue_numbers(records: Sequence[Record]) -> None:
-    """Make `numbers` available to the text of the book; does nothing where no book is built."""
-    if find_spec("myst_nb") is None:
-        return
-    from myst_nb import glue
-
-    for name, value in numbers(records).items():
-        glue(name, value, display=False)
+@where_planned
+def text(records: Sequence[Record], sentences: str) -> Markdown:
+    """Sentences with `numbers` of the records in them, such as ``{ace_eps_levels:.0f}``."""
+    return Markdown(sentences.format_map(numbers(records)))
 
 
 def numbers(records: Sequence[Record]) -> dict[str, float | int | str]:

@@ -130,7 +130,7 @@ def weakest(records: Sequence[Record]) -> Answer:
         f"`{'`, `'.join(names)}`",
         f"{least:.1f} dB worse than noise of its energy",
         f"An attack on this part changes edits most: {said}. Mean leads of kinds of parts of the "
-        f"denoiser: {kinds}. {{doc}}`notebooks/40_components` draws them all.",
+        f"denoiser: {kinds}.",
     )
 
 
@@ -159,7 +159,7 @@ def through_the_encoder(records: Sequence[Record]) -> Answer:
     return Answer(
         verdict,
         f"lead of {numbers[0]} dB through it, {numbers[1]} with its gradient cut",
-        f"Leads over noise of the same energy: {said}. {{doc}}`notebooks/40_components` says more.",
+        f"Leads over noise of the same energy: {said}.",
     )
 
 

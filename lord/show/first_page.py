@@ -1,14 +1,16 @@
 """The first page of the book: its questions, each with a verdict and the numbers behind it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 
 import pandas as pd
+from IPython.display import Markdown
 
 from lord.experiments.lord import tables
 from lord.experiments.lord.protocol import AS_TRAINED, PROPOSED, VARIANTS
 from lord.record import Record
-from lord.show.cards import chosen_treatments
+from lord.show.cards import RESULTS, chosen_treatments
 from lord.show.components import through_the_encoder, weakest
 from lord.show.purification import guided, without_training
 from lord.show.results import JUDGED, result_records
@@ -20,6 +22,7 @@ from lord.show.style import (
     higher_is_better,
     metric_keys,
     metric_name,
+    where_planned,
     with_interval,
 )
 from lord.show.terd import models_told, noises_told
@@ -45,6 +48,9 @@ COMPARED = ("ace", "ace_plus")
 
 BACKDOORED = ("backdoors", "reversion", "elijah", "input_rivals")
 """The experiments that say whether backdoors are found."""
+
+BROKEN = ("purification_attacks", "component_damage", "encoder_or_denoiser")
+"""The experiments that say what purification holds, and what breaks in a model."""
 
 CLAIMS = {
     "LoRD makes fine-tuning on attacked pictures work": ("zhu2026lord", "Does LoRD repair it?"),
@@ -75,45 +81,101 @@ CLAIMS = {
 Cell = Mapping[str, float]
 
 
+class Found:
+    """What answers are made from: records sorted by what they say, and two tables of the results.
+
+    Args:
+        records: of a profile or of a chapter.
+    """
+
+    def __init__(self, records: Sequence[Record]) -> None:
+        self.records = records
+        self.results = self.of(*RESULTS)
+
+    def of(self, *kinds: str) -> list[Record]:
+        return [record for record in self.records if record.kind in kinds]
+
+    @cached_property
+    def table(self) -> pd.DataFrame:
+        """How each condition did."""
+        return tables.main_table(self.results)
+
+    @cached_property
+    def gaps(self) -> pd.DataFrame:
+        """Which share of the damage each defence repairs."""
+        return tables.gaps_closed(self.results)
+
+
+# The questions of the study: the chapter about each, and who answers it.
+QUESTIONS: dict[str, tuple[str, Callable[[Found], Answer]]] = {
+    "Does ACE ruin a LoRA?": ("04_ace_attack", lambda f: _damage(f.table, f.results)),
+    "Does LoRD repair it?": ("10_results", lambda f: _repair(f.gaps, f.results)),
+    "Can its gate be left as trained?": (
+        "09_lord_stage2",
+        lambda f: _gate(f.table, f.gaps, f.results),
+    ),
+    "Is LoRD ahead of other defences?": ("10_results", lambda f: _rivals(f.results)),
+    "Does it hold against unseen attacks?": (
+        "15_transfer",
+        lambda f: strangers(f.gaps, f.results),
+    ),
+    "Does it hold against an attacker who knows it?": (
+        "16_adaptive",
+        lambda f: knowing(f.of("adaptive"), f.results),
+    ),
+    "Is it the second branch that repairs?": (
+        "14_parts",
+        lambda f: branch(f.of("parts"), f.results),
+    ),
+    "Can LoRD be made better?": ("10_results", lambda f: _variants(f.gaps, f.results)),
+    "Does TERD find models with a backdoor?": (
+        "23_terd",
+        lambda f: models_told(f.of(*BACKDOORED)),
+    ),
+    "Does it find triggered inputs?": ("23_terd", lambda f: noises_told(f.of(*BACKDOORED))),
+    "Does guidance make purification robust?": (
+        "30_purification",
+        lambda f: guided(f.of("purification_attacks")),
+    ),
+    "Does it beat adversarial training?": (
+        "30_purification",
+        lambda f: without_training(f.of("purification_attacks")),
+    ),
+    "Which part of the model breaks?": (
+        "40_components",
+        lambda f: weakest(f.of("component_damage")),
+    ),
+    "Do attacks work through the encoder?": (
+        "40_components",
+        lambda f: through_the_encoder(f.of("encoder_or_denoiser")),
+    ),
+}
+
+
 def answers(profile: str) -> dict[str, tuple[str, Answer]]:
     """The questions of the study, each with the page about it and its answer.
 
     Raises:
         FileNotFoundError: records of the profile are missing.
     """
-    records = result_records(profile)
-    table, gaps = tables.main_table(records), tables.gaps_closed(records)
-    parts, adaptive = (run(profile, name, compute=False) for name in ("parts", "adaptive"))
-    models = [r for name in BACKDOORED for r in run(profile, name, compute=False)]
-    purified, broken, ways = (
-        run(profile, name, compute=False)
-        for name in ("purification_attacks", "component_damage", "encoder_or_denoiser")
-    )
-    return {
-        "Does ACE ruin a LoRA?": ("04_ace_attack", _damage(table, records)),
-        "Does LoRD repair it?": ("10_results", _repair(gaps, records)),
-        "Can its gate be left as trained?": (
-            "09_lord_stage2",
-            _gate(table, gaps, records),
-        ),
-        "Is LoRD ahead of other defences?": ("10_results", _rivals(records)),
-        "Does it hold against unseen attacks?": (
-            "15_transfer",
-            strangers(gaps, records),
-        ),
-        "Does it hold against an attacker who knows it?": (
-            "16_adaptive",
-            knowing(adaptive, records),
-        ),
-        "Is it the second branch that repairs?": ("14_parts", branch(parts, records)),
-        "Can LoRD be made better?": ("08_lord_stage1", _variants(gaps, records)),
-        "Does TERD find models with a backdoor?": ("23_terd", models_told(models)),
-        "Does it find triggered inputs?": ("23_terd", noises_told(models)),
-        "Does guidance make purification robust?": ("30_purification", guided(purified)),
-        "Does it beat adversarial training?": ("30_purification", without_training(purified)),
-        "Which part of the model breaks?": ("40_components", weakest(broken)),
-        "Do attacks work through the encoder?": ("40_components", through_the_encoder(ways)),
-    }
+    names = ("parts", "adaptive", *BACKDOORED, *BROKEN)
+    further = [record for name in names for record in run(profile, name, compute=False)]
+    found = Found([*result_records(profile), *further])
+    return {question: (page, asked(found)) for question, (page, asked) in QUESTIONS.items()}
+
+
+@where_planned
+def answer(records: Sequence[Record], *questions: str) -> Markdown:
+    """What a chapter found, in short: questions of the study with their answers.
+
+    Args:
+        records: those of the results, and what else the answers need.
+
+    Raises:
+        KeyError: the study has no such question.
+    """
+    found = Found(records)
+    return Markdown("\n\n".join(f"*{q}* {QUESTIONS[q][1](found)}" for q in questions))
 
 
 def pages(profile: str) -> dict[str, str]:
@@ -130,7 +192,7 @@ def pages(profile: str) -> dict[str, str]:
     rows = ["| Question | Verdict | In one number |", "| --- | --- | --- |"]
     for question, (page, answer) in found.items():
         rows.append(f"| [{question}](notebooks/{page}) | {answer.verdict} | {answer.number} |")
-    full = [f"{n}. *{q}* {a}" for n, (q, (_, a)) in enumerate(found.items(), start=1)]
+    full = [f"{n}. [{q}](notebooks/{p}) {a}" for n, (q, (p, a)) in enumerate(found.items(), 1)]
     reading = _reading(profile, tables.main_table(records))
     claims = ["| The paper says | Paper | Here |", "| --- | --- | --- |"]
     for claim, (paper, question) in CLAIMS.items():
@@ -235,8 +297,7 @@ def _gate(table: pd.DataFrame, gaps: pd.DataFrame, records: Sequence[Record]) ->
         trained = trained[trained["metric"] == "fid"]
         text += f" As trained, it closes {_closed(trained, records)}."
         number = f"{trained['closed'].min():z.0%} repaired at worst"
-    text += " {doc}`notebooks/09_lord_stage2` compares treatments, "
-    return Answer(verdict, number, text + "{doc}`notebooks/13_lambda` explains them.")
+    return Answer(verdict, number, text)
 
 
 def _rivals(records: Sequence[Record]) -> Answer:
@@ -326,8 +387,7 @@ def _variants(gaps: pd.DataFrame, records: Sequence[Record]) -> Answer:
     return Answer(
         verdict,
         f"{DEFENCE_NAMES[best]}: {closed[best].min():z.0%} repaired or more",
-        f"What closes {names}, each from domain to domain: {'; '.join(said)}. "
-        "{doc}`notebooks/08_lord_stage1` says what they are, {doc}`notebooks/10_results` more.",
+        f"What closes {names}, each from domain to domain: {'; '.join(said)}.",
     )
 
 

@@ -282,7 +282,7 @@ def _against(records: Sequence[Record], rivals: Sequence[str]) -> Answer:
     if not verdicts:
         return NOT_MEASURED
     verdict = verdicts[0] if len(set(verdicts)) == 1 else "In part"
-    text = f"{capitalised('; '.join(said))}. {{doc}}`notebooks/30_purification` has all attacks."
+    text = f"{capitalised('; '.join(said))}."
     return Answer(verdict, numbers[0], text)
 
 

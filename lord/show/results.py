@@ -133,13 +133,13 @@ def harm_table(profile: str) -> Styler:
 
 @styled
 def main_figure(profile: str, attack: str = "ace") -> Figure:
-    """Every defence against one attack, and the clean LoRA: a row of panels for each metric.
+    """Every defence against one attack, and the clean LoRA, by FID and by CLIP-IQA.
 
     Dots are subjects and seeds, bars means with intervals.
     """
     records = result_records(profile)
     table, cells = tables.main_table(records), tables.main_rows(records)
-    keys = metric_keys(records)
+    keys = judged_keys(records)
     present = set(zip(table["attack"], table["defence"], table["selected"], strict=True))
     shown = [("none", "none", True)]
     shown += [key for key in product([attack], DEFENCE_NAMES, [False, True]) if key in present]

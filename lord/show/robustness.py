@@ -109,8 +109,7 @@ def strangers(gaps: pd.DataFrame, records: Sequence[Record]) -> Answer:
         f"{ours['closed'].min():z.0%} repaired or more",
         f"{attacks_seen(records, who)} Under {listed(attacks)} close, "
         "from the least to the most over attacks and domains: "
-        f"{'; '.join(said)}. "
-        "{doc}`notebooks/15_transfer` looks further.",
+        f"{'; '.join(said)}.",
     )
 
 
@@ -147,8 +146,7 @@ def knowing(adaptive: Sequence[Record], records: Sequence[Record]) -> Answer:
         f"{min(worst):z.0%} repaired at worst",
         f"With the worst of {knowing['variant'].nunique()} such attackers, "
         f"picked afterwards for each number, LoRD ({treatments}) closes {'; '.join(said)}, in "
-        f"{count(table['cells'].max(), 'cell')} of each domain.{_known_rivals(everyone, keys)} "
-        "{doc}`notebooks/16_adaptive` has them all.",
+        f"{count(table['cells'].max(), 'cell')} of each domain.{_known_rivals(everyone, keys)}",
     )
 
 
@@ -199,6 +197,5 @@ def branch(parts: Sequence[Record], records: Sequence[Record]) -> Answer:
         verdict,
         f"without it {kept.min():.0%} as much, or more",
         f"A plain LoRA that stage 1 has trained, {treatments} as LoRD is here, "
-        f"closes by {metric_name(metric_keys(records)['fid'])} {'; '.join(said)}. "
-        "{doc}`notebooks/14_parts` takes LoRD apart.",
+        f"closes by {metric_name(metric_keys(records)['fid'])} {'; '.join(said)}.",
     )

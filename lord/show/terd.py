@@ -253,8 +253,7 @@ def models_told(records: Sequence[Record]) -> Answer:
     right = works.all() and not clean.any()
     verdict = "Yes" if right else "In part" if works.mean() > clean.mean() else "No"
     number = f"{works.sum()} of {len(works)} found, {clean.sum()} of {len(clean)} falsely"
-    text = told(models, "terd").removeprefix("- ")
-    return Answer(verdict, number, f"{text} {{doc}}`notebooks/23_terd` has its rivals as well.")
+    return Answer(verdict, number, told(models, "terd").removeprefix("- "))
 
 
 def noises_told(records: Sequence[Record]) -> Answer:
@@ -267,7 +266,6 @@ def noises_told(records: Sequence[Record]) -> Answer:
     verdict = "Yes" if right == len(inputs) else "In part" if right else "No"
     text = (
         f"From the published start what is reversed has a cosine of {_range(inputs['cosine'])} "
-        f"with the true trigger, and tells all noises right in {right} of {len(inputs)} models. "
-        "{doc}`notebooks/23_terd` says why."
+        f"with the true trigger, and tells all noises right in {right} of {len(inputs)} models."
     )
     return Answer(verdict, f"all of them in {right} of {len(inputs)} models", text)

@@ -1,5 +1,6 @@
 """Run the notebooks with checked parameters, and build the book from what they produced."""
 
+import copy
 import json
 import os
 import platform
@@ -179,9 +180,8 @@ def build_book(profile: str, strict: bool = False) -> Path:
             raise FileNotFoundError(
                 f"{executed} is missing: run `lord study notebook {name} --profile {profile}`"
             )
-        text = executed.read_text(encoding="utf-8")
-        write_text(BOOK / "notebooks" / executed.name, text)
-        notebooks[name] = json.loads(text)
+        notebooks[name] = json.loads(executed.read_text(encoding="utf-8"))
+        write_text(BOOK / "notebooks" / executed.name, json.dumps(as_page(notebooks[name])))
     records = load_records(load_profile(profile))
     write_text(generated / "status.md", status_tables(notebooks) + provenance(records))
     for name, text in show.pages(profile).items():
@@ -202,11 +202,39 @@ def build_book(profile: str, strict: bool = False) -> Path:
     return html / "index.html"
 
 
+def as_page(notebook: Mapping[str, Any]) -> dict[str, Any]:
+    """A notebook as a page of the book.
+
+    Notebooks are plain Markdown, so that they read well anywhere. The quotation below a figure is
+    its caption, and is handed to the figure; pages of the book are one folder closer.
+
+    Raises:
+        ValueError: below a figure there is no quotation.
+    """
+    cells, above = [], None
+    for cell in [
+        *copy.deepcopy(notebook["cells"]),
+        {"cell_type": "", "source": "", "metadata": {}},
+    ]:
+        source = "".join(cell["source"])
+        if above is not None:
+            if not source.startswith("> "):
+                raise ValueError(f"{above['name']}: the cell below it does not begin with '> '")
+            above["caption"] = re.sub("^> ?", "", source, flags=re.MULTILINE).replace("\n", " ")
+        else:
+            cells.append(cell)
+        figure = cell["metadata"].get("mystnb", {}).get("figure", {"caption": ""})
+        above = None if "caption" in figure else figure
+        if cell["cell_type"] == "markdown":
+            cell["source"] = source.replace("](../book/", "](../")
+    return {**notebook, "cells": cells[:-1]}
+
+
 def slim(html: Path) -> None:
     """Take out of a built book what no page needs, which is most of its size.
 
-    That is: all of MathJax but the script of the pages, its fonts and what it loads on demand; maps
-    for debuggers; and the outputs of notebooks to download, which are there to be run.
+    That is: all of MathJax but the script of the pages, its fonts and what it loads on demand, and
+    maps for debuggers. Notebooks to download become those of the repository, made to be run.
     """
     mathjax, needed = html / "_static" / "mathjax", set()
     for name in MATHJAX:
@@ -216,11 +244,7 @@ def slim(html: Path) -> None:
         if path.is_file():
             path.unlink()
     for path in (html / "_sources").rglob("*.ipynb"):
-        notebook = json.loads(path.read_text(encoding="utf-8"))
-        for cell in notebook["cells"]:
-            if cell["cell_type"] == "code":
-                cell |= {"outputs": [], "execution_count": None}
-        write_text(path, json.dumps(notebook, indent=1))
+        shutil.copyfile(NOTEBOOKS / path.name, path)
 
 
 def status_tables(notebooks: Mapping[str, Mapping[str, Any]]) -> str:

@@ -178,7 +178,7 @@ def test_the_card_of_a_run_warns_when_numbers_mean_nothing(study):
     assert "Stale" not in card
     assert "cpu (" in card and "0:00:00" in card
     assert f"&quot;guidance_scale&quot;: {SamplingSettings().guidance_scale}" in card
-    assert "treatment" not in card.split("<pre>")[1]  # settings that differ are not shared
+    assert "treatment" not in card.split("<pre ")[1]  # settings that differ are not shared
 
 
 def test_results_of_older_code_are_marked(study):
@@ -198,18 +198,15 @@ def test_results_of_older_code_are_marked(study):
 
 def test_every_number_in_the_text_of_the_book_is_there(study):
     _, records = study
+    texts = 0
     for page in sorted((REPOSITORY / "notebooks").glob("*.py")):
         text = page.read_text(encoding="utf-8")
-        wanted = set(re.findall(r"\{glue:text\}`(\w+)", text))
-        if not wanted:
-            continue
-        (glued,) = re.findall(r"show\.glue_numbers\((\w+)\)", text)
-        names = "records|chosen_on" if glued == "records" else glued
-        stages = re.findall(rf'^(?:{names}) \+?= .*study\.run\(profile, "(\w+)"', text, re.M)
-        found = show.numbers(records(*stages))
-        assert wanted <= set(found), page.name
-        # Plain values: their repr is what the book formats.
-        assert all(type(value) in (int, float, str) for value in found.values())
+        stages = re.findall(r'^records \+?= .*study\.run\(profile, "(\w+)"', text, re.M)
+        for call in re.findall(r"^show\.text\((.*?)\)$", text, re.M | re.S):
+            said = show.text(records(*stages), "".join(re.findall(r'"(.*?)"', call))).data
+            assert said[-1] == "." and "{" not in said and "nan" not in said
+            texts += 1
+    assert texts > 5
 
 
 def test_numbers_are_means_over_domains(study):
@@ -225,13 +222,11 @@ def test_numbers_are_means_over_domains(study):
     assert results["main_portraits_gap_fid"] == pytest.approx(0.9, abs=0.02)
 
 
-def test_numbers_reach_the_notebook(study, monkeypatch):
+def test_a_text_has_numbers_of_the_records(study):
     _, records = study
-    myst_nb = pytest.importorskip("myst_nb")
-    glued = {}
-    monkeypatch.setattr(myst_nb, "glue", lambda name, value, display: glued.update({name: value}))
-    show.glue_numbers(records("data"))
-    assert glued == {f"data_{domain}_per_second": 512.5 for domain in DOMAINS}
+    said = show.text(records("data"), "{data_portraits_per_second:.0f} portraits a second.")
+    assert said.data == "512 portraits a second."
+    assert "leaves these experiments out" in show.text([], "{nothing}").data
 
 
 @pytest.mark.parametrize(
@@ -674,12 +669,16 @@ def test_summary_answers_the_questions_with_numbers(study, included):
     profile, records = study
     text, asked = included["summary.md"], records("selection", "main")
     gate = first_page._gate(tables.main_table(asked), tables.gaps_closed(asked), asked)
-    assert f"*Can its gate be left as trained?* {gate}\n" in text
-    assert f"*Is LoRD ahead of other defences?* {first_page._rivals(asked)}\n" in text
+    assert f"[Can its gate be left as trained?](notebooks/09_lord_stage2) {gate}\n" in text
+    assert (
+        f"[Is LoRD ahead of other defences?](notebooks/10_results) {first_page._rivals(asked)}\n"
+        in text
+    )
     branch = first_page.branch(records("parts"), asked)
-    assert f"*Is it the second branch that repairs?* {branch}\n" in text
-    assert "*Does ACE ruin a LoRA?* **Yes.** With it embedded FID goes from 2.0" in text
-    assert "*Does LoRD repair it?* **Yes.**" in text  # see LEVELS
+    assert f"[Is it the second branch that repairs?](notebooks/14_parts) {branch}\n" in text
+    damage = "[Does ACE ruin a LoRA?](notebooks/04_ace_attack) **Yes.** With it embedded FID goes"
+    assert f"{damage} from 2.0" in text
+    assert "[Does LoRD repair it?](notebooks/10_results) **Yes.**" in text  # see LEVELS
     assert re.search(r"it closes by embedded FID (8[89]|9[01])%", text)
     assert re.search(r"; by embedded CLIP-IQA (8[789]|9[01])%", text)
     assert "Chosen on identities that are not evaluated: λ = 0." in text
@@ -687,8 +686,8 @@ def test_summary_answers_the_questions_with_numbers(study, included):
     ahead = "ahead everywhere of JPEG and adversarial training, and behind none."
     assert f"it is {ahead}" in text
     assert f"Wide LoRD is {ahead} Mixed wide LoRD is {ahead}" in text
-    assert f"unseen attacks?* **Yes.** {SEEN}. Under AdvDM close" in text
-    better = text.split("better?* ")[1]
+    assert f"unseen attacks?](notebooks/15_transfer) **Yes.** {SEEN}. Under AdvDM close" in text
+    better = text.split("better?](notebooks/10_results) ")[1]
     assert better.startswith("**No.** What closes by embedded FID and by embedded CLIP-IQA, each")
     lord = r"(8[89]|9[01])%.* and (8[789]|9[01])%"  # see LEVELS
     variant = r"(7[89]|8[012])%.* and 6[4-9]%"
@@ -696,7 +695,7 @@ def test_summary_answers_the_questions_with_numbers(study, included):
     assert re.search(rf"; under ACE {shares}", better) and "under AdvDM LoRD" in better
     one = Path(profile).stem == "one"
     assert ("A difference counts if its interval" in text) != one
-    assert re.search(r"knows it\?\* \*\*(Yes|Largely)\.\*\* With the worst of 2 such att", text)
+    assert re.search(r"16_adaptive\) \*\*(Yes|Largely)\.\*\* With the worst of 2 such att", text)
     assert "Adversarial training (dropped), known to 1 attacker, closes at its worst under" in text
     assert "worst under ACE 5" in text
     assert re.search(r"under ACE by embedded FID 8[3-7]% on portraits \(instead of 8[3-7]%\)", text)
@@ -710,7 +709,7 @@ def test_the_first_page_has_a_verdict_and_one_number_for_each_question(study, in
     _, records = study
     table, claims = included["questions.md"], included["claims.md"]
     rows = [line.split("|")[1:4] for line in table.splitlines() if line.startswith("| [")]
-    said = re.findall(r"^\d+\. \*(.*?)\* (?:\*\*)?(.*?)\.", included["summary.md"], re.M)
+    said = re.findall(r"^\d+\. \[(.*?)\]\(.*?\) (?:\*\*)?(.*?)\.", included["summary.md"], re.M)
     assert [(row[0].split("](")[0], row[1]) for row in rows] == [
         (f" [{question}", f" {verdict} ") for question, verdict in said
     ]
@@ -720,6 +719,15 @@ def test_the_first_page_has_a_verdict_and_one_number_for_each_question(study, in
     assert f"| {least:.0%} repaired or more |" in table
     assert f"pictures work | {{cite}}`zhu2026lord` | Yes: {least:.0%} repaired or more |" in claims
     assert "adversarial training | {cite}`zhu2026lord` | Yes |" in claims
+
+
+def test_a_chapter_answers_a_question_as_the_first_page_does(study, included):
+    _, records = study
+    asked, question = records("selection", "main", "parts"), "Is it the second branch that repairs?"
+    said = show.answer(asked, question).data
+    assert said.startswith(f"*{question}* **") and said.split("?* ")[1] in included["summary.md"]
+    with pytest.raises(KeyError):
+        show.answer(asked, "Why?")
 
 
 def test_summary_says_whether_a_variant_is_better(study):
@@ -812,7 +820,7 @@ def test_summary_says_what_was_not_measured(study, monkeypatch):
     monkeypatch.setattr(tables, "gaps_closed", lambda records: gaps[gaps["attack"] == "ace"])
     monkeypatch.setattr(first_page, "run", lambda *_, **__: [])
     text = show.pages(profile)["summary.md"]
-    assert text.count("?* Not measured at this scale.") == 10
+    assert text.count(") Not measured at this scale.") == 10
 
 
 def test_summary_says_so_when_the_attack_does_nothing(study, monkeypatch):
@@ -825,8 +833,8 @@ def test_summary_says_so_when_the_attack_does_nothing(study, monkeypatch):
         rows.loc[row, ["fid", "clip_iqa"]] = own
     monkeypatch.setattr(tables.main, "main_rows", lambda records: rows)
     text = show.pages(profile)["summary.md"]
-    assert "ruin a LoRA?* **Not in this run.**" in text and "nothing, for want of a gap" in text
-    assert "repair it?* **There was nothing to repair.**" in text
+    assert "04_ace_attack) **Not in this run.**" in text and "nothing, for want of a gap" in text
+    assert "10_results) **There was nothing to repair.**" in text
     assert "nan" not in text and "inf" not in text
 
 
