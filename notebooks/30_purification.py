@@ -39,8 +39,8 @@ from lord.show import purification
 
 classifiers = study.run(profile, "classifiers", compute=compute)
 records = study.run(profile, "purification_attacks", compute=compute)
-records += study.run(profile, "purification_parts", compute=compute)
-show.run_card([*classifiers, *records])
+parts = study.run(profile, "purification_parts", compute=compute)
+show.run_card([*classifiers, *records, *parts])
 
 # %% [markdown]
 # ## How a picture is purified
@@ -121,7 +121,7 @@ purification.steps_table(records)
 # process with each of its parts taken away once, under one and the same attack.
 
 # %% tags=["hide-input"] mystnb={"figure": {"name": "fig-frontier"}, "image": {"alt": "Lines of dots that fall to the right: what is more accurate without an attack is less so after it."}}
-purification.frontier(records)
+purification.frontier(parts)
 
 # %% [markdown]
 # > Accuracy without an attack and after it, right in all purifications. Numbers are t*; words are

@@ -69,7 +69,7 @@ CLAIMS = {
     ),
     "Purification keeps more than adversarial training": (
         "lin2024purification",
-        "Does it beat adversarial training?",
+        "Does purification beat adversarial training?",
     ),
     "Residual blocks of the denoiser are weakest": (
         "zhang2023robustness",
@@ -137,7 +137,7 @@ QUESTIONS: dict[str, tuple[str, Callable[[Found], Answer]]] = {
         "30_purification",
         lambda f: guided(f.of("purification_attacks")),
     ),
-    "Does it beat adversarial training?": (
+    "Does purification beat adversarial training?": (
         "30_purification",
         lambda f: without_training(f.of("purification_attacks")),
     ),

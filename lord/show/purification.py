@@ -249,41 +249,46 @@ def findings(records: Sequence[Record]) -> Markdown:
 
 def guided(records: Sequence[Record]) -> Answer:
     """Whether the robust process keeps more than DiffPure against an attacker who knows it."""
-    return _against(records, [f"{USUAL}+{BASELINE}"])
+    return _against(records, [f"{USUAL}+{PROPOSED}"], [f"{USUAL}+{BASELINE}"])
 
 
 def without_training(records: Sequence[Record]) -> Answer:
-    """Whether the robust process keeps more than the best adversarially trained classifier."""
-    return _against(records, list(CLASSIFIERS))
+    """Whether the best purifier keeps more than the best adversarially trained classifier."""
+    return _against(records, [f"{USUAL}+{name}" for name in PURIFIERS], list(CLASSIFIERS))
 
 
-def _against(records: Sequence[Record], rivals: Sequence[str]) -> Answer:
-    """Whether the robust process beats the best of some rivals, picture by picture."""
+def _against(records: Sequence[Record], ours: Sequence[str], theirs: Sequence[str]) -> Answer:
+    """Whether the best of some defences beats the best of others, picture by picture."""
     shown = _of(records, "purification_attacks")
     verdicts, numbers, said = [], [], []
     for threat in dict.fromkeys(record.settings["threat_name"] for record in shown):
         faced = {r.settings["defence"]: r for r in shown if r.settings["threat_name"] == threat}
-        own = faced.get(f"{USUAL}+{PROPOSED}")
-        others = [faced[name] for name in rivals if name in faced]
-        if own is None or not others:
+        if not (faced.keys() & {*ours} and faced.keys() & {*theirs}):
             continue
-        best = max(others, key=lambda record: sum(record.series["robust/worst"]))
-        test = paired(own, best)
+        pair = [
+            max(
+                (faced[n] for n in names if n in faced), key=lambda r: sum(r.series["robust/worst"])
+            )
+            for names in (ours, theirs)
+        ]
+        test, rows = paired(*pair), defence_table(pair).to_dict("records")
         verdict = "Yes" if test["won"] > test["lost"] else "No"
         verdicts.append(verdict if test["p"] < SIGNIFICANT else "Not told apart")
-        mine, theirs = defence_table([own, best]).to_dict("records")
-        name = defence_name(best.settings["defence"])
-        numbers.append(f"{mine['robust_worst']:.0%} left, {name} {theirs['robust_worst']:.0%}")
+        named = [defence_name(record.settings["defence"]) for record in pair]
+        numbers.append(
+            ", ".join(
+                f"{name} {row['robust_worst']:.0%}" for name, row in zip(named, rows, strict=True)
+            )
+        )
         said.append(
-            f"under {threat_name(threat)}, {_share(mine, 'robust_worst')} of the pictures are "
-            f"right in all purifications after all attacks, with {name} "
-            f"{_share(theirs, 'robust_worst')} (p {test['p']:.2g}, sign test)"
+            f"under {threat_name(threat)}, with {named[0]} {_share(rows[0], 'robust_worst')} of "
+            f"the pictures are right in all purifications after all attacks, with {named[1]} "
+            f"{_share(rows[1], 'robust_worst')} (p {test['p']:.2g}, sign test)"
         )
     if not verdicts:
         return NOT_MEASURED
     verdict = verdicts[0] if len(set(verdicts)) == 1 else "In part"
-    text = f"{capitalised('; '.join(said))}."
-    return Answer(verdict, numbers[0], text)
+    return Answer(verdict, f"left right: {numbers[0]}", f"{capitalised('; '.join(said))}.")
 
 
 def _compared(threat: str, own: dict, base: dict) -> str:
