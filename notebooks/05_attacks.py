@@ -139,7 +139,7 @@ show.attack_pictures(records, "portraits")
 # > The same portrait after each attack, its change magnified ten times around grey, and four
 # > samples of a LoRA trained on photographs attacked that way.
 
-# %% tags=["hide-input"] mystnb={"figure": {"name": "fig-walk-landscapes"}, "image": {"alt": "Rows of pictures, one for each attack: a landscape under a visible texture, a magnified perturbation, and generated landscapes, many of them with artefacts."}}
+# %% tags=["hide-cell"] mystnb={"code_prompt_show": "Show the same for a landscape", "code_prompt_hide": "Hide the landscape", "figure": {"name": "fig-walk-landscapes"}, "image": {"alt": "Rows of pictures, one for each attack: a landscape under a visible texture, a magnified perturbation, and generated landscapes, many of them with artefacts."}}
 show.attack_pictures(records, "landscapes")
 
 # %% [markdown]

@@ -41,12 +41,6 @@ records += study.run(profile, "damage", compute=compute)
 show.run_card(records)
 
 # %% [markdown]
-# ## In short
-
-# %% tags=["remove-input"]
-show.damage_findings(records)
-
-# %% [markdown]
 # ## By budget
 #
 # Two matrices hold the whole comparison. The first row is the
@@ -96,3 +90,9 @@ show.damage_table(records)
 # seed=0 -w defence=none` instead of `--experiment damage`, with `-w attack_name=none` or, at the profile `full`,
 # `ace`, `ace_plus`, `advdm` or `aspl`. One thread makes results the same to
 # the last digit on the same kind of machine.
+
+# %% [markdown]
+# ## In short
+
+# %% tags=["remove-input"]
+show.damage_findings(records)

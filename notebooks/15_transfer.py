@@ -93,7 +93,7 @@ show.dose_curves(records, compared, "eps_levels")
 #
 # An album may hold both.
 
-# %% tags=["hide-input"] mystnb={"figure": {"name": "fig-mixtures"}, "image": {"alt": "Four panels of two curves over the share of attacked photographs, one row for each metric, one column for each domain."}}
+# %% tags=["hide-cell"] mystnb={"code_prompt_show": "Show the curves", "code_prompt_hide": "Hide the curves", "figure": {"name": "fig-mixtures"}, "image": {"alt": "Four panels of two curves over the share of attacked photographs, one row for each metric, one column for each domain."}}
 show.dose_curves(records, compared, "attacked_share")
 
 # %% [markdown]
@@ -108,9 +108,6 @@ show.dose_curves(records, compared, "attacked_share")
 #
 # Among the variants are stage 1 of the other domain (portraits defend landscapes, and landscapes portraits) and a LoRA
 # that learns for twice as many steps (longer). Where nobody attacks, budgets and shares change nothing.
-
-# %% tags=["remove-input"]
-show.ablation_findings(records, compared)
 
 # %% tags=["hide-cell"] mystnb={"code_prompt_show": "Show the figure of all variants", "code_prompt_hide": "Hide the figure of all variants", "figure": {"name": "fig-transfer"}, "image": {"alt": "Panels for each metric and domain, with a row for every variant on clean and on attacked photographs."}}
 show.ablation_figure(records, compared)

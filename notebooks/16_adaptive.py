@@ -101,7 +101,7 @@ show.ablation_table(records, compared, stands_out="worst")
 # > the share of the damage that is repaired. Highlighted: the attacker against whom a defence does
 # > worst.
 
-# %% tags=["hide-input"] mystnb={"figure": {"name": "fig-adaptive-samples"}, "image": {"alt": "A row for every attacker: on the left the photographs that were learned from, on the right samples."}}
+# %% tags=["hide-cell"] mystnb={"code_prompt_show": "Show what the eye sees of it", "code_prompt_hide": "Hide the pictures", "figure": {"name": "fig-adaptive-samples"}, "image": {"alt": "A row for every attacker: on the left the photographs that were learned from, on the right samples."}}
 show.ablation_samples(records, compared)
 
 # %% [markdown]
@@ -141,9 +141,6 @@ show.objective_curves(through, defence="diffpure")
 
 # %% [markdown]
 # ## In short
-
-# %% tags=["remove-input"]
-show.ablation_findings(records, compared)
 
 # %% tags=["remove-input"]
 show.answer([*records, *compared, *chosen_on], "Does it hold against an attacker who knows it?")

@@ -143,7 +143,7 @@ def main_figure(profile: str, attack: str = "ace") -> Figure:
     present = set(zip(table["attack"], table["defence"], table["selected"], strict=True))
     shown = [("none", "none", True)]
     shown += [key for key in product([attack], DEFENCE_NAMES, [False, True]) if key in present]
-    height = len(keys) * (0.21 * len(shown) + 0.5)
+    height = len(keys) * (0.17 * len(shown) + 0.5)
     figure, drawn = ranking(keys, table["domain"].unique(), _names(shown), height)
     for panel, name, domain in drawn:
         panel.set_ylim(len(shown) - 0.4, -0.6)
