@@ -232,6 +232,13 @@ def findings(records: Sequence[Record]) -> Markdown:
     for threat, rows in table.groupby("threat", sort=False):
         named = {row["defence"]: row for row in rows.to_dict("records")}
         lines += [
+            f"- {threat_name(str(threat))}: of pictures behind DiffPure "
+            f"{_share(row, 'standard_worst')} are right in all purifications before any attack, "
+            f"and {_share(row, 'robust_worst')} after all attacks."
+            for name, row in named.items()
+            if name == f"{USUAL}+{BASELINE}"
+        ]
+        lines += [
             _compared(str(threat), named[name], named[f"{name.split('+')[0]}+{BASELINE}"])
             for name in named
             if name.endswith(f"+{PROPOSED}") and f"{name.split('+')[0]}+{BASELINE}" in named
