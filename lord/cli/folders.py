@@ -218,13 +218,15 @@ def attack_table(entries: dict[str, dict[str, Any]], norm: str = "linf") -> Tabl
     return table
 
 
-def scores_of(pipeline: "Pipeline", images: "Tensor", captions: Sequence[str]) -> "Tensor":
+def scores_of(
+    pipeline: "Pipeline", images: "Tensor", captions: Sequence[str], batch_size: int
+) -> "Tensor":
     """Score images as `lord.defences.audit.gate_scores` does, in batches."""
     import torch
 
     from lord.defences.audit import gate_scores
 
-    batches = [slice(start, start + 16) for start in range(0, len(images), 16)]
+    batches = [slice(start, start + batch_size) for start in range(0, len(images), batch_size)]
     return torch.cat(
         [gate_scores(pipeline, images[b], captions[b]) for b in track(batches, "images")]
     )

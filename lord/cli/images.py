@@ -22,6 +22,7 @@ from lord.cli.options import (
     Device,
     Domain,
     Dtype,
+    Memory,
     Model,
     Originals,
     Revision,
@@ -153,6 +154,7 @@ def attack(
     revision: Revision = None,
     device: Device = None,
     dtype: Dtype = None,
+    memory: Memory = None,
 ) -> None:
     """Attack the images of a folder, so that a LoRA trained on them fails.
 
@@ -187,8 +189,8 @@ def attack(
     if settings.target not in (None, PATTERN):
         read_image(settings.target, (1, 1))  # a missing one is found before a model is loaded
     album = open_album(images, size, caption, upscale)
-    pipeline = open_pipeline(model, device, dtype, revision)
-    side, batch_size = size or native_size(pipeline), usual_batch(batch_size, model)
+    pipeline = open_pipeline(model, device, dtype, revision, memory)
+    side, batch_size = size or native_size(pipeline), usual_batch(batch_size, model, pipeline)
     require_fitting(album, side, settings)
     if settings.component:
         from lord.models.components import select
@@ -219,6 +221,7 @@ def audit(
     revision: Revision = None,
     device: Device = None,
     dtype: Dtype = None,
+    memory: Memory = None,
 ) -> None:
     """Tell how likely each image of a folder is to be attacked.
 
@@ -241,11 +244,11 @@ def audit(
 
     calibration = load_calibration(defence)
     calibration.probability(torch.empty(0), prior)  # finds a bad prior before a model is loaded
-    pipeline = open_pipeline(model, device, dtype, revision)
+    pipeline = open_pipeline(model, device, dtype, revision, memory)
     album = open_album(images, size or native_size(pipeline), caption, upscale)
     say_notes(images, album, pipeline)
     load_defence(pipeline, defence)
-    scores = scores_of(pipeline, album.images, album.captions)
+    scores = scores_of(pipeline, album.images, album.captions, usual_batch(None, model, pipeline))
     probabilities = calibration.probability(scores, prior).tolist()
     table = Table("image", "attacked")
     for path, probability in zip(album.paths, probabilities, strict=True):

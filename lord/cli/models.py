@@ -15,6 +15,7 @@ from lord.cli.options import (
     Device,
     Domain,
     Dtype,
+    Memory,
     Model,
     Revision,
     Size,
@@ -88,6 +89,7 @@ def defend(
     revision: Revision = None,
     device: Device = None,
     dtype: Dtype = None,
+    memory: Memory = None,
 ) -> None:
     """Learn a defence against an attack (LoRD, stage 1).
 
@@ -112,7 +114,7 @@ def defend(
     from lord.data.picture import read_image
     from lord.defences.saved import save_defence
 
-    pipeline = open_pipeline(model, device, dtype, revision)
+    pipeline = open_pipeline(model, device, dtype, revision, memory)
     side = size or native_size(pipeline)
     if images is not None:
         clean = open_album(images, side, caption, upscale)
@@ -122,11 +124,11 @@ def defend(
     # Pictures of another attack, which a killed run has left, are not among these.
     work, asked = out / ".work", attack_request(pipeline, side, attack, settings.seed)
     folder = work / f"attacked-{request_of(asked)}"
-    batch_size = usual_batch(None, model)
+    batch_size = usual_batch(None, model, pipeline)
     entries = attack_folder(pipeline, clean, side, folder, attack, settings.seed, batch_size)
     console.print(attack_table(entries))
     attacked = torch.stack([read_image(folder / f"{name}.png", (side, side)) for name in entries])
-    history, calibration = learn_defence(pipeline, clean, attacked, settings, work)
+    history, calibration = learn_defence(pipeline, clean, attacked, settings, work, batch_size)
     save_defence(pipeline, out, calibration)
     remove_work(work)
     say(f"The defence is in {out} ({last_losses(history)})")
@@ -163,8 +165,12 @@ def learn_defence(
     attacked: "Tensor",
     settings: Stage1Settings,
     work: Path,
+    batch_size: int,
 ) -> "tuple[dict[str, list[float]], Calibration | None]":
     """Train a defence in a pipeline, and calibrate its audit on pairs that it has not seen.
+
+    Args:
+        batch_size: pictures that the audit looks at together.
 
     Returns:
         The losses, by name, and the calibration if there were enough images for one.
@@ -184,7 +190,7 @@ def learn_defence(
     )
     if enough:
         scores = [
-            scores_of(pipeline, images[count:], clean.captions[count:])
+            scores_of(pipeline, images[count:], clean.captions[count:], batch_size)
             for images in (clean.images, attacked)
         ]
         return history, calibrate(*scores)
@@ -240,6 +246,7 @@ def finetune(
     revision: Revision = None,
     device: Device = None,
     dtype: Dtype = None,
+    memory: Memory = None,
 ) -> None:
     """Teach the model a subject: train a LoRA, with or without a defence (LoRD, stage 2).
 
@@ -266,7 +273,7 @@ def finetune(
     work = require_lora_out(out)
     from lord.api import fine_tune
 
-    pipeline = open_pipeline(model, device, dtype, revision)
+    pipeline = open_pipeline(model, device, dtype, revision, memory)
     side = size or native_size(pipeline)
     album = open_album(images, side, caption, upscale)
     say_notes(images, album, pipeline)
@@ -304,7 +311,7 @@ def draw_class(
     asked = identity_of(pipeline) | Sampling(**scale).model_dump()
     asked |= {"prompt": prompt, "size": side}
     out = work / f"class-{request_of(asked | {'count': count})}"
-    generate_folder(pipeline, out, range(count), asked, usual_batch(None, model))
+    generate_folder(pipeline, out, range(count), asked, usual_batch(None, model, pipeline))
     return out
 
 

@@ -14,6 +14,7 @@ from lord.cli.options import (
     Caption,
     Device,
     Dtype,
+    Memory,
     Model,
     Originals,
     Purifier,
@@ -68,6 +69,7 @@ def purify(
     ] = None,
     device: Device = None,
     dtype: Dtype = None,
+    memory: Memory = None,
 ) -> None:
     """Purify the images of a folder, which may be attacked, before anything learns from them.
 
@@ -88,8 +90,10 @@ def purify(
     """
     require_folders(images, out)
     in_pixels = method in IN_PIXELS
-    if in_pixels and (model != "embedded" or dtype):
-        raise ValueError(f"--model, --dtype: {method} uses --pixel-model, in single precision")
+    if in_pixels and (model != "embedded" or dtype or memory):
+        raise ValueError(
+            f"--model, --dtype, --memory: {method} uses --pixel-model, in single precision"
+        )
     if pixel_model and not in_pixels:
         raise ValueError(f"--pixel-model: {method} uses --model")
     from lord.data.folder import files_of, list_images
@@ -100,13 +104,13 @@ def purify(
     if in_pixels:
         pipeline, side = open_ddpm(pixel_model or "embedded", device), size
     else:
-        pipeline = open_pipeline(model, device, dtype, revision)
+        pipeline = open_pipeline(model, device, dtype, revision, memory)
         side = size or native_size(pipeline)
     album = open_album(images, side, caption, upscale)
     say_notes(images, album, None if in_pixels else pipeline, captions=not in_pixels)
     names = [path.stem for path in album.paths]
     together = method in TOGETHER
-    batch_size = usual_batch(batch_size, model)
+    batch_size = usual_batch(batch_size, model, pipeline)
     common = identity_of(pipeline) | {"method": method, "seed": seed}
     requests = album_requests(album, common, together)
     manifest = Manifest(out, common)

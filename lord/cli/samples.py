@@ -15,6 +15,7 @@ from lord.cli.options import (
     BatchSize,
     Device,
     Dtype,
+    Memory,
     Model,
     Revision,
     Size,
@@ -96,6 +97,7 @@ def generate(
     revision: Revision = None,
     device: Device = None,
     dtype: Dtype = None,
+    memory: Memory = None,
 ) -> None:
     """Generate images from a prompt.
 
@@ -131,7 +133,7 @@ def generate(
 
     seeds = range(seed, seed + count)
     Manifest(out).require_own(image_files(map(name_of, seeds)))
-    pipeline = open_pipeline(model, device, dtype, revision)
+    pipeline = open_pipeline(model, device, dtype, revision, memory)
     say_what_is_cut(pipeline, [prompt])
     if defence is not None:
         load_defence(pipeline, defence)
@@ -151,7 +153,7 @@ def generate(
     asked |= {name: value for name, value in more.items() if value != usual[name]}
     if lora_scale != 1:
         asked["lora_scale"] = lora_scale
-    generate_folder(pipeline, out, seeds, asked, usual_batch(batch_size, model))
+    generate_folder(pipeline, out, seeds, asked, usual_batch(batch_size, model, pipeline))
     say(f"{count} images are in {out}")
 
 
@@ -217,6 +219,7 @@ def evaluate(
     revision: Revision = None,
     device: Device = None,
     dtype: Dtype = None,
+    memory: Memory = None,
 ) -> None:
     """Measure how good generated images are, and how close to clean ones.
 
@@ -234,7 +237,7 @@ def evaluate(
     require_album(reference)
     from lord.api import evaluate as measure
 
-    pipeline = open_pipeline(model, device, dtype, revision)
+    pipeline = open_pipeline(model, device, dtype, revision, memory)
     side = size or native_size(pipeline)
     judged, clean = (open_album(each, side, upscale=upscale) for each in (samples, reference))
     say_notes(samples, judged, captions=False)

@@ -14,6 +14,8 @@ import torch
 from torch import Tensor, nn
 from torchmetrics.image.fid import FrechetInceptionDistance
 
+from lord.models.memory import BATCH
+
 
 class _Precomputed(nn.Identity):
     """Stands in for a feature network where the features are known already."""
@@ -24,7 +26,7 @@ class _Precomputed(nn.Identity):
 
 
 @torch.inference_mode()
-def extract(network: nn.Module, images: Tensor, batch_size: int = 64) -> Tensor:
+def extract(network: nn.Module, images: Tensor, batch_size: int = BATCH) -> Tensor:
     """Features of every image, float64, on the CPU, shape (N, D).
 
     Args:

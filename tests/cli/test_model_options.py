@@ -33,6 +33,21 @@ def test_generate_listens_to_each_option(model, album, tmp_path):
     assert Image.open(out / "00000.png").size == (16, 16)
 
 
+def test_little_memory_is_asked_for_or_found(model, album, tmp_path, monkeypatch):
+    asked = ["generate", "a portrait", "--count", 1, "--steps", 1, *model]
+    run(*asked[:2], tmp_path / "low", *asked[2:], "--memory", "low")
+    run(*asked[:2], tmp_path / "usual", *asked[2:])
+    low, usual = ((tmp_path / name / "00000.png").read_bytes() for name in ("low", "usual"))
+    assert low == usual  # of one picture not even the rounding differs
+
+    monkeypatch.setattr("lord.cli.options.is_ours", lambda model: False)
+    monkeypatch.setattr("lord.models.memory.AMPLE", 2**60)
+    said = run(*asked[:2], tmp_path / "found", *asked[2:]).output
+    assert "--memory low" in said
+    refused = ["purify", album, tmp_path / "out", "--method", "pixel_diffpure", "--memory", "low"]
+    assert "--memory" in error(*refused)
+
+
 def test_what_asks_for_nothing_is_refused(model, album, tmp_path):
     asked = ["generate", "a", tmp_path / "out"]
     for more, message in (
