@@ -48,7 +48,7 @@ def load_target(pipeline: Pipeline, target: str, height: int, width: int) -> Tar
         image = target_pattern(height, width)
     else:
         image = read_image(target, (height, width))
-    image = image[None].to(pipeline.device)
+    image = image[None].to(pipeline.unet.device)
     with torch.no_grad():
         return Target(image, encode_images(pipeline, image))
 

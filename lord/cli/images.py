@@ -27,6 +27,7 @@ from lord.cli.options import (
     Originals,
     Revision,
     Seed,
+    Share,
     Size,
     Upscale,
     native_size,
@@ -150,6 +151,7 @@ def attack(
     upscale: Upscale = False,
     seed: Seed = 0,
     batch_size: BatchSize = None,
+    shard: Share = None,
     model: Model = "embedded",
     revision: Revision = None,
     device: Device = None,
@@ -181,11 +183,16 @@ def attack(
     lord attack album attacked --model stable-diffusion-v1-5/stable-diffusion-v1-5
     ```
     """
-    require_folders(images, out)
+    require_folders(images, out, shard)
+    if shard and settings.together:
+        raise ValueError(
+            "--shard: the surrogate of this attack learns from all images together; ace has none "
+            "with --rounds 1"
+        )
     from lord.data.folder import list_images
     from lord.data.picture import read_image
 
-    Manifest(out).require_own(image_files(path.stem for path in list_images(images)))
+    Manifest(out, shard=shard).require_own(image_files(path.stem for path in list_images(images)))
     if settings.target not in (None, PATTERN):
         read_image(settings.target, (1, 1))  # a missing one is found before a model is loaded
     album = open_album(images, size, caption, upscale)
@@ -197,7 +204,7 @@ def attack(
 
         select(pipeline, settings.component)  # one that is not there is named before any work
     say_notes(images, album, pipeline)
-    entries = attack_folder(pipeline, album, side, out, settings, seed, batch_size)
+    entries = attack_folder(pipeline, album, side, out, settings, seed, batch_size, shard)
     results.print(attack_table(entries, settings.norm))
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 from rich.text import Text
 
-from lord.cli.manifest import Manifest, shorten
+from lord.cli.manifest import Manifest, Shard, shorten
 from lord.cli.outputs import require_out
 from lord.data.captions import DEFAULT_CAPTION
 from lord.names import DOMAINS, MEMORIES, PURIFIERS
@@ -109,7 +109,28 @@ def parse_number(text: str | float) -> float:
     return number
 
 
-def require_folders(images: Path, out: Path) -> None:
+def parse_shard(text: str) -> Shard:
+    """A share such as ``2/8``."""
+    number, _, of = text.partition("/")
+    if not (number.isdecimal() and of.isdecimal() and 1 <= int(number) <= int(of) <= 100_000):
+        raise typer.BadParameter(f"{text!r} is not a share such as 2/8, the second of eight.")
+    return Shard(int(number), int(of))
+
+
+Share = Annotated[
+    Shard | None,
+    typer.Option(
+        "--shard",
+        parser=parse_shard,
+        metavar="NUMBER/OF",
+        help="Make this share of the batches alone, such as 2/8: the second of eight that make the "
+        "same folder together, at the same time if you like.",
+        show_default="all",
+    ),
+]
+
+
+def require_folders(images: Path, out: Path, shard: Shard | None = None) -> None:
     """As `require_album` and `require_out`, for images of the same names in another folder.
 
     Raises:
@@ -121,7 +142,7 @@ def require_folders(images: Path, out: Path) -> None:
     require_album(images)
     if os.path.realpath(out) == os.path.realpath(images):
         raise ValueError(f"{out}: give another folder than that of the originals")
-    require_out(out)
+    require_out(out, shard)
 
 
 def require_album(folder: Path) -> None:

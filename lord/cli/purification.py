@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from lord.cli.folders import album_requests, say_companions
-from lord.cli.manifest import Manifest, identity_of, image_files
+from lord.cli.manifest import Manifest, identity_of, image_files, of_shard
 from lord.cli.options import (
     MODEL_PANEL,
     BatchSize,
@@ -20,6 +20,7 @@ from lord.cli.options import (
     Purifier,
     Revision,
     Seed,
+    Share,
     Size,
     Upscale,
     native_size,
@@ -56,6 +57,7 @@ def purify(
     upscale: Upscale = False,
     seed: Seed = 0,
     batch_size: BatchSize = None,
+    shard: Share = None,
     model: Model = "embedded",
     revision: Revision = None,
     pixel_model: Annotated[
@@ -88,7 +90,7 @@ def purify(
     lord purify attacked purified --method pixel_diffpure --pixel-model mine/portraits
     ```
     """
-    require_folders(images, out)
+    require_folders(images, out, shard)
     in_pixels = method in IN_PIXELS
     if in_pixels and (model != "embedded" or dtype or memory):
         raise ValueError(
@@ -100,7 +102,9 @@ def purify(
     from lord.purifiers.methods import TOGETHER
     from lord.seeding import derive_seed
 
-    Manifest(out).require_own(image_files(path.stem for path in list_images(images)))
+    if shard and method in TOGETHER:
+        raise ValueError(f"--shard: {method} learns from all images together")
+    Manifest(out, shard=shard).require_own(image_files(path.stem for path in list_images(images)))
     if in_pixels:
         pipeline, side = open_ddpm(pixel_model or "embedded", device), size
     else:
@@ -113,7 +117,7 @@ def purify(
     batch_size = usual_batch(batch_size, model, pipeline)
     common = identity_of(pipeline) | {"method": method, "seed": seed}
     requests = album_requests(album, common, together)
-    manifest = Manifest(out, common)
+    manifest = Manifest(out, common, shard)
     manifest.require_alone(names)
     for rows in manifest.missing(names, requests, len(album) if together else batch_size):
         captions = album.captions[rows]
@@ -124,7 +128,7 @@ def purify(
             for k, image in enumerate(clean, rows.start)
         ]
         manifest.put(names[rows], requests[rows], files)
-    say(f"{len(album)} purified pictures with captions are in {out}")
+    say(f"{of_shard(shard)}{len(album)} purified pictures with captions are in {out}")
     say_companions(manifest, names)
 
 

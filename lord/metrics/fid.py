@@ -90,7 +90,7 @@ def inception() -> nn.Module:
         metric = FrechetInceptionDistance(feature=2048)
     except ModuleNotFoundError as error:
         raise ModuleNotFoundError(
-            "fid_inception needs torch-fidelity, which needs torchvision: "
-            "pip install torch-fidelity torchvision"
+            "fid_inception needs torch-fidelity, which comes with the extra hub: "
+            "pip install -e '.[hub]' in the folder of this package"
         ) from error
     return _Inception(metric.inception)
