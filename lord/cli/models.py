@@ -1,6 +1,7 @@
 """Commands that train: a defence, a LoRA."""
 
 import shutil
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -33,6 +34,7 @@ from lord.cli.outputs import require_lora_out, require_out
 from lord.cli.provenance import name_of, save_with_note
 from lord.cli.settings import options_from
 from lord.defences.settings import Stage1Settings
+from lord.files import require_writable, write_text
 from lord.names import LORA_FORMATS
 from lord.progress import console, say
 from lord.training.settings import FinetuneSettings
@@ -238,6 +240,14 @@ def finetune(
         Literal[LORA_FORMATS],
         typer.Option(help="Of the file: kohya's is for A1111, ComfyUI and the like."),
     ] = "diffusers",
+    losses: Annotated[
+        Path | None,
+        typer.Option(
+            help="Write the loss of every step to this CSV file.",
+            show_default=False,
+            rich_help_panel=FINER,
+        ),
+    ] = None,
     settings: FinetuneSettings,
     caption: Caption = "a photograph",
     size: Size = None,
@@ -271,6 +281,8 @@ def finetune(
     if (prior is None and class_prompt is None) != (settings.prior_weight == 0):
         raise ValueError("--prior-weight: give both, it and --prior or --class-prompt, or neither")
     work = require_lora_out(out)
+    if losses is not None:
+        require_writable(losses)
     from lord.api import fine_tune
 
     pipeline = open_pipeline(model, device, dtype, revision, memory)
@@ -293,6 +305,8 @@ def finetune(
         checkpoint=work / "checkpoint.safetensors",
     )
     save_with_note(pipeline, out, note, format)
+    if losses is not None:
+        write_text(losses, csv_of(history))
     remove_work(work)
     say(f"The LoRA is in {out} ({last_losses(history)})")
 
@@ -313,6 +327,12 @@ def draw_class(
     out = work / f"class-{request_of(asked | {'count': count})}"
     generate_folder(pipeline, out, range(count), asked, usual_batch(None, model, pipeline))
     return out
+
+
+def csv_of(history: dict[str, list[float]]) -> str:
+    """The parts of the loss as CSV, a line for each step from 1 on."""
+    lines = [["step", *history], *zip(count(1), *history.values(), strict=False)]
+    return "".join(",".join(map(str, line)) + "\n" for line in lines)
 
 
 def last_losses(history: dict[str, list[float]]) -> str:

@@ -149,6 +149,11 @@ class Counter(TorchDispatchMode):
     ) -> Any:
         """Run an operation and count what is new in its result."""
         kwargs = kwargs or {}
+        if torch.is_inference_mode_enabled():  # where operations of several parts come as one
+            with self:
+                result = function.decompose(*args, **kwargs)
+            if result is not NotImplemented:
+                return result
         first = args[0] if args else None
         if isinstance(first, Tensor) and first.is_meta:
             if function is torch.ops.aten._local_scalar_dense.default:

@@ -47,13 +47,21 @@ def rest(*networks: nn.Module) -> None:
     """Send networks to the CPU until they are called, if their pipeline spares memory."""
     for network in networks:
         if _hook_of(network) is not None:
-            network.to("cpu")
+            _move(network, torch.device("cpu"))
 
 
-def device_of(network: nn.Module) -> torch.device:
-    """Where a network computes, though it may wait elsewhere."""
+def bring(network: nn.Module) -> torch.device:
+    """Where a network computes; if it waits elsewhere, it comes."""
     hook = _hook_of(network)
-    return network.device if hook is None else torch.device(hook.execution_device)
+    if hook is not None:
+        _move(network, torch.device(hook.execution_device))
+    return network.device
+
+
+def _move(network: nn.Module, device: torch.device) -> None:
+    # Weights that move in inference mode could never again be part of a gradient.
+    with torch.inference_mode(False):
+        network.to(device)
 
 
 def text_encoders(pipeline: Pipeline) -> list[nn.Module]:

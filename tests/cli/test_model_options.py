@@ -10,7 +10,11 @@ FEW = ["--steps", 1, "--batch-size", 2, "--rank", 2, "--target-module", "to_q"]
 def test_generate_listens_to_each_option(model, album, tmp_path):
     lora = tmp_path / "kohya.safetensors"
     prior = ["--class-prompt", "a portrait", "--class-count", 2, "--prior-weight", 0.5]
-    trained = run("finetune", album, lora, "--format", "kohya", *prior, *FEW, *model)
+    losses = ["--losses", tmp_path / "losses.csv"]
+    trained = run("finetune", album, lora, "--format", "kohya", *losses, *prior, *FEW, *model)
+    header, *steps = losses[1].read_text().splitlines()
+    assert header == "step,loss,prior" and [line[0] for line in steps] == ["1"]
+    losses[1].unlink()
     assert "prior" in trained.output
     assert all(name.startswith("lora_unet_") for name in load_file(lora))
     assert [path.name for path in tmp_path.iterdir()] == [lora.name]  # no class images are left
