@@ -15,7 +15,7 @@ BATCH = 16
 """Images that go through a network at a time, where nobody says how many."""
 
 AMPLE = 24 * 2**30
-"""With so many bytes free nothing is spared unasked, see the experiment ``memory``."""
+"""With so many bytes free nothing is spared unasked; `lord memory` counts what commands take."""
 
 
 def spare_memory(pipeline: Pipeline) -> None:
