@@ -8,8 +8,9 @@ import os
 import platform
 import secrets
 import shutil
+import time
 from collections.abc import Collection, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import lru_cache
 from hashlib import blake2b
 from pathlib import Path
@@ -25,6 +26,9 @@ COMMITTED, REMOVED = ".lord-committed", ".removed"
 """The files of `replacing_together` while they move, and the ending of those that go."""
 
 LOCK = ".lord.lock"
+
+PATIENCE = 10.0
+"""Seconds to wait for others who have a folder for a moment."""
 
 
 @contextmanager
@@ -86,10 +90,14 @@ def settle(folder: str | Path) -> None:
 
 
 @contextmanager
-def reserved(folder: str | Path) -> Iterator[None]:
+def reserved(folder: str | Path, share: str | None = None) -> Iterator[None]:
     """Keep other processes that ask for it out of a folder, which is made and can be written to.
 
     Nothing is left of a folder that was made here and stays empty.
+
+    Args:
+        share: reserve this share of the folder alone. Others may have other shares at the same
+            time, and nobody has the whole.
 
     Raises:
         ValueError: another process has reserved it.
@@ -97,12 +105,49 @@ def reserved(folder: str | Path) -> Iterator[None]:
     """
     folder = Path(folder)
     with _made(folder):
-        lock = _locked(folder)
-        try:
-            yield
-        finally:
-            (folder / LOCK).unlink(missing_ok=True)
-            os.close(lock)
+        if share is None:
+            with _held(folder / LOCK):
+                for path in folder.glob(f"{LOCK}-*"):  # somebody's share, or left by the killed
+                    with _held(path):
+                        pass
+                yield
+        else:
+            with ExitStack() as stack:
+                with turn(folder):
+                    stack.enter_context(_held(folder / f"{LOCK}-{share}"))
+                yield
+
+
+@contextmanager
+def turn(folder: Path) -> Iterator[None]:
+    """Have a folder that is reserved in shares for a moment, and wait for it if others have it.
+
+    Raises:
+        ValueError: somebody has reserved the whole.
+        OSError: nothing can be written there.
+    """
+    last = time.monotonic() + PATIENCE
+    with ExitStack() as stack:
+        while True:
+            try:
+                stack.enter_context(_held(folder / LOCK))
+                break
+            except ValueError:
+                if time.monotonic() > last:
+                    raise
+                time.sleep(0.02)
+        yield
+
+
+@contextmanager
+def _held(path: Path) -> Iterator[None]:
+    """Hold a lock file, which is gone afterwards."""
+    lock = _locked(path)
+    try:
+        yield
+    finally:
+        path.unlink(missing_ok=True)
+        os.close(lock)
 
 
 def require_writable(path: str | Path) -> None:
@@ -139,13 +184,13 @@ def _made(folder: Path) -> Iterator[None]:
             path.rmdir()
 
 
-def _locked(folder: Path) -> int:
-    """The open lock file of a folder, written to and locked."""
+def _locked(path: Path) -> int:
+    """A lock file of a folder, open, written to and locked."""
     from filelock import lock_descriptor
 
     lock = -1
     try:
-        lock = os.open(folder / LOCK, os.O_CREAT | os.O_RDWR, 0o666)
+        lock = os.open(path, os.O_CREAT | os.O_RDWR, 0o666)
         # A file that is gone is that of a process about to end.
         if lock_descriptor(lock, blocking=False) and os.fstat(lock).st_nlink:
             os.write(lock, b"lord")
@@ -153,10 +198,10 @@ def _locked(folder: Path) -> int:
     except OSError as error:
         if lock >= 0:
             os.close(lock)
-        raise _unwritten(folder, error) from error
+        raise _unwritten(path.parent, error) from error
     os.close(lock)
     raise ValueError(
-        f"{folder}: another command is writing there. Let it end, or give another folder."
+        f"{path.parent}: another command is writing there. Let it end, or give another folder."
     )
 
 

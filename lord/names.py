@@ -46,6 +46,9 @@ PURIFIERS = {
 }
 """What makes images harmless before anyone trains on them, see `lord.purifiers.methods`."""
 
+MEMORIES = ("low", "normal")
+"""How much memory a model may take, see `lord.models.memory`."""
+
 IN_PIXELS = ("pixel_diffpure", "pixel_diffpure_ode", "pixel_gdmp", "pixel_gridpure")
 """Those that use an unconditional model in pixel space."""
 

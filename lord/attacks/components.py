@@ -22,6 +22,7 @@ from lord.attacks.settings import COMPONENT, AttackSettings
 from lord.editing.editors import Editor, runner
 from lord.editing.settings import EditSettings
 from lord.models.components import catch, modules_of
+from lord.models.memory import BATCH
 from lord.progress import track
 from lord.seeding import derive_seed
 
@@ -93,7 +94,7 @@ def attack_features(
     settings: AttackSettings,
     seeds: Sequence[int],
     references: Callable[[slice], Sequence[Reference]],
-    batch_size: int = 16,
+    batch_size: int = BATCH,
 ) -> Tensor:
     """What PGD makes of images (N, C, H, W) in [0, 1] to drive features away, not yet in 8 bits.
 
@@ -128,7 +129,7 @@ def attack_component(
     how: EditSettings | None = None,
     masks: Tensor | None = None,
     window: tuple[float, float] = WHOLE,
-    batch_size: int = 16,
+    batch_size: int = BATCH,
 ) -> Tensor:
     """Attacked images, as from `lord.attacks.pgd.attack`, whose edits go wrong in one component.
 

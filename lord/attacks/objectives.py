@@ -89,13 +89,24 @@ def make_draw(
     unet: UNet2DConditionModel | None = None,
     target: Target | None = None,
 ) -> Draw:
-    """Encode images (N, 3, H, W) in [0, 1] once, and noise them, by one seed each.
+    """Encode images (N, 3, H, W) in [0, 1] once, and noise them, by one seed each."""
+    return draw_of(pipeline, encode_images(pipeline, images), text, seeds, unet, target)
+
+
+def draw_of(
+    pipeline: Pipeline,
+    latents: Tensor,
+    text: Conditioning,
+    seeds: Sequence[int],
+    unet: UNet2DConditionModel | None = None,
+    target: Target | None = None,
+) -> Draw:
+    """Noise latents (N, C, h, w), by one seed each.
 
     Noising and everything after the U-Net is computed in single precision at least, whatever the
     model's.
     """
     unet = unet or pipeline.unet
-    latents = encode_images(pipeline, images)
     latents = latents.to(torch.promote_types(latents.dtype, torch.float32))
     schedule = training_schedule(pipeline)
     noisy, times, noise = noised(schedule, latents, seeds)

@@ -21,7 +21,7 @@ from diffusers import UNet2DConditionModel
 from torch import Tensor
 
 from lord.attacks.ball import project, quantise, start, uphill
-from lord.attacks.objectives import OBJECTIVES, Target, advdm, make_draw
+from lord.attacks.objectives import OBJECTIVES, Target, advdm, draw_of, make_draw
 from lord.attacks.settings import COMPONENT, PATTERN, AttackSettings
 from lord.attacks.surrogates import victims
 from lord.attacks.transformations import transform
@@ -29,6 +29,7 @@ from lord.data.pattern import target_pattern
 from lord.data.picture import read_image
 from lord.models.conditioning import Conditioning
 from lord.models.diffusion import Pipeline, check_supported
+from lord.models.memory import BATCH
 from lord.models.pipeline import check_images, encode_images, encode_prompts, pad
 from lord.names import TARGETED
 from lord.progress import track
@@ -47,7 +48,7 @@ def load_target(pipeline: Pipeline, target: str, height: int, width: int) -> Tar
         image = target_pattern(height, width)
     else:
         image = read_image(target, (height, width))
-    image = image[None].to(pipeline.device)
+    image = image[None].to(pipeline.unet.device)
     with torch.no_grad():
         return Target(image, encode_images(pipeline, image))
 
@@ -81,7 +82,7 @@ def attack(
     prompts: Sequence[str],
     settings: AttackSettings,
     seeds: Sequence[int],
-    batch_size: int = 16,
+    batch_size: int = BATCH,
     objective: Callable[..., Tensor] = objective_values,
 ) -> Tensor:
     """Attacked images, float32, shape (N, 3, H, W) in [0, 1], on the device of ``images``.
@@ -164,7 +165,7 @@ def denoising_loss(
     images: Tensor,
     prompts: Sequence[str],
     draws: int = 16,
-    batch_size: int = 16,
+    batch_size: int = BATCH,
 ) -> Tensor:
     """How badly the model fits each image: mean‖ε_θ(z_t) − ϵ‖², shape (N,), on the CPU.
 
@@ -172,12 +173,12 @@ def denoising_loss(
     """
     text = encode_prompts(pipeline, prompts)
     total = torch.zeros(len(images))
-    for number in range(draws):
-        seed = derive_seed("denoising loss", number)
-        for first in range(0, len(images), batch_size):
-            chunk = slice(first, first + batch_size)
-            seen = pad(pipeline, images[chunk])
-            losses = advdm(make_draw(pipeline, seen, text[chunk], [seed] * len(seen)))
+    for first in range(0, len(images), batch_size):
+        chunk = slice(first, first + batch_size)
+        latents = encode_images(pipeline, pad(pipeline, images[chunk]))
+        for number in range(draws):
+            seeds = [derive_seed("denoising loss", number)] * len(latents)
+            losses = advdm(draw_of(pipeline, latents, text[chunk], seeds))
             total[chunk] += losses.float().cpu() / draws
     return total
 

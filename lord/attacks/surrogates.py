@@ -8,7 +8,7 @@ import torch
 from diffusers import UNet2DConditionModel
 from peft import LoraConfig
 from peft.tuners.tuners_utils import BaseTunerLayer
-from torch import Tensor
+from torch import Tensor, nn
 
 from lord.adapter import add_adapter
 from lord.attacks.objectives import advdm, make_draw
@@ -45,9 +45,10 @@ def victims(
         learn(surrogate, original, purpose="clean")
     for number in range(settings.rounds):
         if settings.surrogate == "cloned":
-            clone = copy.deepcopy(surrogate)
+            clone = copy_of(surrogate)
             learn(clone, original, purpose=f"clean {number}")
             yield clone
+            del clone
             if number + 1 < settings.rounds:
                 learn(surrogate, attacked, purpose=f"attacked {number}")
         elif settings.surrogate == "alternating" and number > 0:
@@ -60,7 +61,7 @@ def victims(
 
 def make_surrogate(unet: UNet2DConditionModel, rank: int) -> UNet2DConditionModel:
     """A frozen copy of the U-Net with a new LoRA that acts beside the adapters active on it."""
-    surrogate = copy.deepcopy(unet)
+    surrogate = copy_of(unet)
     for layer in surrogate.modules():
         if isinstance(layer, BaseTunerLayer) and (layer.disable_adapters or layer.merged):
             # What is merged is part of the copy's weights; as "merged" it would shut out the LoRA.
@@ -72,6 +73,16 @@ def make_surrogate(unet: UNet2DConditionModel, rank: int) -> UNet2DConditionMode
     )
     add_adapter(surrogate, config, SURROGATE)
     return surrogate.requires_grad_(False)
+
+
+def copy_of(unet: UNet2DConditionModel) -> UNet2DConditionModel:
+    """A U-Net with a surrogate's LoRA of its own, if there is one; all other weights are shared."""
+    shared = {
+        id(weight): nn.Parameter(weight.detach(), requires_grad=False)
+        for name, weight in unet.named_parameters()
+        if f".{SURROGATE}." not in name
+    }
+    return copy.deepcopy(unet, shared)
 
 
 def train_surrogate(

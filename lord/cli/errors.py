@@ -14,7 +14,10 @@ from lord.progress import say
 # What the package raises for bad input or numbers; anything else is a bug and keeps its traceback.
 EXPECTED = (ValueError, OSError, FloatingPointError, ModuleNotFoundError)
 
-MEMORY = "not enough memory; smaller numbers, as of --batch-size, --size or --rank, take less"
+MEMORY = (
+    "not enough memory; --memory low takes less, and so do smaller numbers, as of --batch-size or "
+    "--size"
+)
 
 
 class ReportingGroup(TyperGroup):

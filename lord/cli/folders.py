@@ -9,7 +9,15 @@ from typing import TYPE_CHECKING, Any
 from rich.table import Table
 
 from lord.attacks.settings import PATTERN, AttackSettings
-from lord.cli.manifest import Manifest, digest, digest_files, identity_of, request_of, shorten
+from lord.cli.manifest import (
+    Manifest,
+    Shard,
+    digest,
+    digest_files,
+    identity_of,
+    request_of,
+    shorten,
+)
 from lord.progress import say, track
 
 if TYPE_CHECKING:
@@ -29,14 +37,17 @@ def attack_folder(
     settings: AttackSettings,
     seed: int,
     batch_size: int,
+    shard: Shard | None = None,
 ) -> dict[str, dict[str, Any]]:
     """Attack images and save them with their captions, leaving out those that are there already.
 
     Args:
         side: images that are larger are attacked in parts of this side.
+        shard: the share of the images to attack.
 
     Returns:
-        For each image, by name, what `measure_change` returns, and the ``seconds`` it took.
+        For each image that is there, by name, what `measure_change` returns, and the ``seconds``
+        it took.
 
     Raises:
         ValueError: as `require_fitting`, or ``out`` holds images of another request.
@@ -49,7 +60,7 @@ def attack_folder(
     common = attack_request(pipeline, side, settings, seed)
     # The surrogate learns from all images together.
     requests = album_requests(album, common, settings.together)
-    manifest = Manifest(out, common)
+    manifest = Manifest(out, common, shard)
     manifest.require_alone(names)
     for rows in manifest.missing(names, requests, len(album) if settings.together else batch_size):
         clean, captions = list(album.images[rows]), album.captions[rows]
@@ -68,7 +79,8 @@ def attack_folder(
             numbers.append(measured | {"seconds": seconds})
         manifest.put(names[rows], requests[rows], files, numbers)
     say_companions(manifest, names)
-    return {name: manifest.entries[name] for name in names}
+    found = manifest.entries
+    return {name: found[name] for name in names if "seconds" in found.get(name, {})}
 
 
 def require_fitting(album: "ImageSet", side: int, settings: AttackSettings) -> None:
@@ -208,7 +220,8 @@ def attack_table(entries: dict[str, dict[str, Any]], norm: str = "linf") -> Tabl
     """Show what was done to each image, if there are not too many, and the mean over all."""
     columns = ("eps", "ssim", "loss_before", "loss_after", "seconds")
     table = Table("image", "eps used", "SSIM", "loss before", "loss after", "seconds")
-    mean = {name: sum(e[name] for e in entries.values()) / len(entries) for name in columns}
+    count = max(1, len(entries))  # a share may be empty
+    mean = {name: sum(e[name] for e in entries.values()) / count for name in columns}
     shown = entries if len(entries) <= ROWS_SHOWN else {}
     for name, entry in {**shown, f"mean of {len(entries)}": mean}.items():
         eps, ssim, before, after, seconds = (entry[column] for column in columns)
@@ -218,13 +231,15 @@ def attack_table(entries: dict[str, dict[str, Any]], norm: str = "linf") -> Tabl
     return table
 
 
-def scores_of(pipeline: "Pipeline", images: "Tensor", captions: Sequence[str]) -> "Tensor":
+def scores_of(
+    pipeline: "Pipeline", images: "Tensor", captions: Sequence[str], batch_size: int
+) -> "Tensor":
     """Score images as `lord.defences.audit.gate_scores` does, in batches."""
     import torch
 
     from lord.defences.audit import gate_scores
 
-    batches = [slice(start, start + 16) for start in range(0, len(images), 16)]
+    batches = [slice(start, start + batch_size) for start in range(0, len(images), batch_size)]
     return torch.cat(
         [gate_scores(pipeline, images[b], captions[b]) for b in track(batches, "images")]
     )

@@ -22,10 +22,12 @@ from lord.cli.options import (
     Device,
     Domain,
     Dtype,
+    Memory,
     Model,
     Originals,
     Revision,
     Seed,
+    Share,
     Size,
     Upscale,
     native_size,
@@ -149,10 +151,12 @@ def attack(
     upscale: Upscale = False,
     seed: Seed = 0,
     batch_size: BatchSize = None,
+    shard: Share = None,
     model: Model = "embedded",
     revision: Revision = None,
     device: Device = None,
     dtype: Dtype = None,
+    memory: Memory = None,
 ) -> None:
     """Attack the images of a folder, so that a LoRA trained on them fails.
 
@@ -179,23 +183,28 @@ def attack(
     lord attack album attacked --model stable-diffusion-v1-5/stable-diffusion-v1-5
     ```
     """
-    require_folders(images, out)
+    require_folders(images, out, shard)
+    if shard and settings.together:
+        raise ValueError(
+            "--shard: the surrogate of this attack learns from all images together; ace has none "
+            "with --rounds 1"
+        )
     from lord.data.folder import list_images
     from lord.data.picture import read_image
 
-    Manifest(out).require_own(image_files(path.stem for path in list_images(images)))
+    Manifest(out, shard=shard).require_own(image_files(path.stem for path in list_images(images)))
     if settings.target not in (None, PATTERN):
         read_image(settings.target, (1, 1))  # a missing one is found before a model is loaded
     album = open_album(images, size, caption, upscale)
-    pipeline = open_pipeline(model, device, dtype, revision)
-    side, batch_size = size or native_size(pipeline), usual_batch(batch_size, model)
+    pipeline = open_pipeline(model, device, dtype, revision, memory)
+    side, batch_size = size or native_size(pipeline), usual_batch(batch_size, model, pipeline)
     require_fitting(album, side, settings)
     if settings.component:
         from lord.models.components import select
 
         select(pipeline, settings.component)  # one that is not there is named before any work
     say_notes(images, album, pipeline)
-    entries = attack_folder(pipeline, album, side, out, settings, seed, batch_size)
+    entries = attack_folder(pipeline, album, side, out, settings, seed, batch_size, shard)
     results.print(attack_table(entries, settings.norm))
 
 
@@ -219,6 +228,7 @@ def audit(
     revision: Revision = None,
     device: Device = None,
     dtype: Dtype = None,
+    memory: Memory = None,
 ) -> None:
     """Tell how likely each image of a folder is to be attacked.
 
@@ -241,11 +251,11 @@ def audit(
 
     calibration = load_calibration(defence)
     calibration.probability(torch.empty(0), prior)  # finds a bad prior before a model is loaded
-    pipeline = open_pipeline(model, device, dtype, revision)
+    pipeline = open_pipeline(model, device, dtype, revision, memory)
     album = open_album(images, size or native_size(pipeline), caption, upscale)
     say_notes(images, album, pipeline)
     load_defence(pipeline, defence)
-    scores = scores_of(pipeline, album.images, album.captions)
+    scores = scores_of(pipeline, album.images, album.captions, usual_batch(None, model, pipeline))
     probabilities = calibration.probability(scores, prior).tolist()
     table = Table("image", "attacked")
     for path, probability in zip(album.paths, probabilities, strict=True):

@@ -8,8 +8,9 @@ again; what is not listed with these contents is never replaced.
 import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from lord.progress import track
 
@@ -21,6 +22,21 @@ SHOWN = 3
 """So many names a message lists."""
 
 
+class Shard(NamedTuple):
+    """One of equal shares of the batches of a folder, which several processes make at a time.
+
+    Attributes:
+        number: from 1 on.
+        of: how many shares there are.
+    """
+
+    number: int
+    of: int
+
+    def __str__(self) -> str:
+        return f"{self.number}-{self.of}"
+
+
 class Manifest:
     """What is known of the images in a folder, by name.
 
@@ -30,25 +46,25 @@ class Manifest:
 
     Args:
         common: what all images depend on that the command is asked for.
+        shard: the share of the batches that this process makes, while others make others; without,
+            all of them.
 
     Raises:
         ValueError: the hidden file is damaged, or of another version of this program.
     """
 
-    def __init__(self, folder: Path, common: Mapping[str, Any] | None = None):
+    def __init__(
+        self,
+        folder: Path,
+        common: Mapping[str, Any] | None = None,
+        shard: Shard | None = None,
+    ):
         self.folder = folder
         self.path = folder / FILE
         self.group = request_of(common or {})
-        self.entries: dict[str, dict[str, Any]] = {}
-        if self.path.is_file():
-            try:
-                self.entries = dict(json.loads(self.path.read_text(encoding="utf-8")))
-                for entry in self.entries.values():
-                    entry["group"], entry["request"], dict(entry["files"])
-            except (ValueError, TypeError, KeyError) as error:
-                raise ValueError(
-                    f"{self.path}: damaged, or of another version; give another folder"
-                ) from error
+        self.shard = shard
+        self.entries = self._read()
+        self._own: set[str] = set()  # what this process has put
 
     def require_own(self, files: Iterable[str]) -> None:
         """Before any work, refuse a folder in which files would be lost or mixed up with others.
@@ -72,6 +88,8 @@ class Manifest:
             if path.suffix.lower() in SUFFIXES
         }
         found |= {file for file in files if (self.folder / file).exists()}
+        if self.shard:  # others list what they are about to write, and write it
+            self.entries = self._read()
         listed = self._listed()
         strange = sorted(file for file in found if not self._is(file, listed.get(file, ())))
         if strange:
@@ -123,9 +141,13 @@ class Manifest:
     ) -> Iterator[slice]:
         """Go through the batches in which an image is missing or answers another request.
 
-        Batches are always the same, so that a resumed run does not differ even in rounding.
+        Batches are always the same, so that a resumed run does not differ even in rounding, and
+        neither do shards from the whole.
         """
-        for start in track(range(0, len(names), batch_size), "images"):
+        starts = range(0, len(names), batch_size)
+        if self.shard:
+            starts = starts[self.shard.number - 1 :: self.shard.of]
+        for start in track(starts, "images"):
             rows = slice(start, start + batch_size)
             if not all(map(self._answers, names[rows], requests[rows])):
                 yield rows
@@ -153,6 +175,7 @@ class Manifest:
         for name, new in zip(names, sums, strict=True):
             both = {path: [*known.get(path, ()), value] for path, value in new.items()}
             self.entries[name] = {"group": self.group, "request": None, "files": both}
+        self._own |= set(names)
         self._write()
         for each in files:
             for path, content in each.items():
@@ -191,10 +214,34 @@ class Manifest:
         path = self.folder / file
         return path.is_file() and digest(path.read_bytes()) in sums
 
-    def _write(self) -> None:
-        from lord.files import write_text
+    def _read(self) -> dict[str, dict[str, Any]]:
+        if not self.path.is_file():
+            return {}
+        try:
+            entries = dict(json.loads(self.path.read_text(encoding="utf-8")))
+            for entry in entries.values():
+                entry["group"], entry["request"], dict(entry["files"])
+        except (ValueError, TypeError, KeyError) as error:
+            raise ValueError(
+                f"{self.path}: damaged, or of another version; give another folder"
+            ) from error
+        return entries
 
-        write_text(self.path, json.dumps(self.entries, indent=1) + "\n")
+    def _write(self) -> None:
+        from lord.files import turn, write_text
+
+        with turn(self.folder) if self.shard else nullcontext():
+            if self.shard:
+                own = {name: self.entries[name] for name in self._own}
+                self.entries = self._read() | own
+            write_text(self.path, json.dumps(self.entries, indent=1) + "\n")
+
+
+def of_shard(shard: Shard | None) -> str:
+    """The beginning of what a command says that has made a share alone."""
+    if shard is None:
+        return ""
+    return f"Share {shard.number} of {shard.of} is done; with all of them, "
 
 
 def image_files(names: Iterable[str]) -> list[str]:

@@ -1,6 +1,7 @@
 """Commands that train: a defence, a LoRA."""
 
 import shutil
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -15,6 +16,7 @@ from lord.cli.options import (
     Device,
     Domain,
     Dtype,
+    Memory,
     Model,
     Revision,
     Size,
@@ -32,6 +34,7 @@ from lord.cli.outputs import require_lora_out, require_out
 from lord.cli.provenance import name_of, save_with_note
 from lord.cli.settings import options_from
 from lord.defences.settings import Stage1Settings
+from lord.files import require_writable, write_text
 from lord.names import LORA_FORMATS
 from lord.progress import console, say
 from lord.training.settings import FinetuneSettings
@@ -88,6 +91,7 @@ def defend(
     revision: Revision = None,
     device: Device = None,
     dtype: Dtype = None,
+    memory: Memory = None,
 ) -> None:
     """Learn a defence against an attack (LoRD, stage 1).
 
@@ -112,7 +116,7 @@ def defend(
     from lord.data.picture import read_image
     from lord.defences.saved import save_defence
 
-    pipeline = open_pipeline(model, device, dtype, revision)
+    pipeline = open_pipeline(model, device, dtype, revision, memory)
     side = size or native_size(pipeline)
     if images is not None:
         clean = open_album(images, side, caption, upscale)
@@ -122,11 +126,11 @@ def defend(
     # Pictures of another attack, which a killed run has left, are not among these.
     work, asked = out / ".work", attack_request(pipeline, side, attack, settings.seed)
     folder = work / f"attacked-{request_of(asked)}"
-    batch_size = usual_batch(None, model)
+    batch_size = usual_batch(None, model, pipeline)
     entries = attack_folder(pipeline, clean, side, folder, attack, settings.seed, batch_size)
     console.print(attack_table(entries))
     attacked = torch.stack([read_image(folder / f"{name}.png", (side, side)) for name in entries])
-    history, calibration = learn_defence(pipeline, clean, attacked, settings, work)
+    history, calibration = learn_defence(pipeline, clean, attacked, settings, work, batch_size)
     save_defence(pipeline, out, calibration)
     remove_work(work)
     say(f"The defence is in {out} ({last_losses(history)})")
@@ -163,8 +167,12 @@ def learn_defence(
     attacked: "Tensor",
     settings: Stage1Settings,
     work: Path,
+    batch_size: int,
 ) -> "tuple[dict[str, list[float]], Calibration | None]":
     """Train a defence in a pipeline, and calibrate its audit on pairs that it has not seen.
+
+    Args:
+        batch_size: pictures that the audit looks at together.
 
     Returns:
         The losses, by name, and the calibration if there were enough images for one.
@@ -184,7 +192,7 @@ def learn_defence(
     )
     if enough:
         scores = [
-            scores_of(pipeline, images[count:], clean.captions[count:])
+            scores_of(pipeline, images[count:], clean.captions[count:], batch_size)
             for images in (clean.images, attacked)
         ]
         return history, calibrate(*scores)
@@ -232,6 +240,14 @@ def finetune(
         Literal[LORA_FORMATS],
         typer.Option(help="Of the file: kohya's is for A1111, ComfyUI and the like."),
     ] = "diffusers",
+    losses: Annotated[
+        Path | None,
+        typer.Option(
+            help="Write the loss of every step to this CSV file.",
+            show_default=False,
+            rich_help_panel=FINER,
+        ),
+    ] = None,
     settings: FinetuneSettings,
     caption: Caption = "a photograph",
     size: Size = None,
@@ -240,6 +256,7 @@ def finetune(
     revision: Revision = None,
     device: Device = None,
     dtype: Dtype = None,
+    memory: Memory = None,
 ) -> None:
     """Teach the model a subject: train a LoRA, with or without a defence (LoRD, stage 2).
 
@@ -264,9 +281,11 @@ def finetune(
     if (prior is None and class_prompt is None) != (settings.prior_weight == 0):
         raise ValueError("--prior-weight: give both, it and --prior or --class-prompt, or neither")
     work = require_lora_out(out)
+    if losses is not None:
+        require_writable(losses)
     from lord.api import fine_tune
 
-    pipeline = open_pipeline(model, device, dtype, revision)
+    pipeline = open_pipeline(model, device, dtype, revision, memory)
     side = size or native_size(pipeline)
     album = open_album(images, side, caption, upscale)
     say_notes(images, album, pipeline)
@@ -286,6 +305,8 @@ def finetune(
         checkpoint=work / "checkpoint.safetensors",
     )
     save_with_note(pipeline, out, note, format)
+    if losses is not None:
+        write_text(losses, csv_of(history))
     remove_work(work)
     say(f"The LoRA is in {out} ({last_losses(history)})")
 
@@ -304,8 +325,14 @@ def draw_class(
     asked = identity_of(pipeline) | Sampling(**scale).model_dump()
     asked |= {"prompt": prompt, "size": side}
     out = work / f"class-{request_of(asked | {'count': count})}"
-    generate_folder(pipeline, out, range(count), asked, usual_batch(None, model))
+    generate_folder(pipeline, out, range(count), asked, usual_batch(None, model, pipeline))
     return out
+
+
+def csv_of(history: dict[str, list[float]]) -> str:
+    """The parts of the loss as CSV, a line for each step from 1 on."""
+    lines = [["step", *history], *zip(count(1), *history.values(), strict=False)]
+    return "".join(",".join(map(str, line)) + "\n" for line in lines)
 
 
 def last_losses(history: dict[str, list[float]]) -> str:

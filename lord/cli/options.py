@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 from rich.text import Text
 
-from lord.cli.manifest import Manifest, shorten
+from lord.cli.manifest import Manifest, Shard, shorten
 from lord.cli.outputs import require_out
 from lord.data.captions import DEFAULT_CAPTION
-from lord.names import DOMAINS, PURIFIERS
+from lord.names import DOMAINS, MEMORIES, PURIFIERS
 from lord.progress import console, say
 
 if TYPE_CHECKING:
@@ -61,12 +61,20 @@ Revision = Annotated[
         rich_help_panel=MODEL_PANEL,
     ),
 ]
+Memory = Annotated[
+    Literal[MEMORIES] | None,
+    typer.Option(
+        help="low takes less memory and more time; numbers change by rounding at most.",
+        show_default="low for Stable Diffusion where little is free",
+        rich_help_panel=MODEL_PANEL,
+    ),
+]
 BatchSize = Annotated[
     int | None,
     typer.Option(
         min=1,
         help="Images at a time: memory and speed.",
-        show_default="16, and 2 for Stable Diffusion",
+        show_default="16, and 2 for Stable Diffusion, 1 with --memory low",
     ),
 ]
 Size = Annotated[
@@ -101,7 +109,28 @@ def parse_number(text: str | float) -> float:
     return number
 
 
-def require_folders(images: Path, out: Path) -> None:
+def parse_shard(text: str) -> Shard:
+    """A share such as ``2/8``."""
+    number, _, of = text.partition("/")
+    if not (number.isdecimal() and of.isdecimal() and 1 <= int(number) <= int(of) <= 100_000):
+        raise typer.BadParameter(f"{text!r} is not a share such as 2/8, the second of eight.")
+    return Shard(int(number), int(of))
+
+
+Share = Annotated[
+    Shard | None,
+    typer.Option(
+        "--shard",
+        parser=parse_shard,
+        metavar="NUMBER/OF",
+        help="Make this share of the batches alone, such as 2/8: the second of eight that make the "
+        "same folder together, at the same time if you like.",
+        show_default="all",
+    ),
+]
+
+
+def require_folders(images: Path, out: Path, shard: Shard | None = None) -> None:
     """As `require_album` and `require_out`, for images of the same names in another folder.
 
     Raises:
@@ -113,7 +142,7 @@ def require_folders(images: Path, out: Path) -> None:
     require_album(images)
     if os.path.realpath(out) == os.path.realpath(images):
         raise ValueError(f"{out}: give another folder than that of the originals")
-    require_out(out)
+    require_out(out, shard)
 
 
 def require_album(folder: Path) -> None:
@@ -228,15 +257,39 @@ def is_ours(model: str) -> bool:
     return model == "embedded" or (Path(model).parent / "features").is_dir()
 
 
-def usual_batch(asked: int | None, model: str) -> int:
-    """The ``--batch-size`` that was asked for, or that suits the model."""
-    return asked or (16 if is_ours(model) else 2)
+def usual_batch(asked: int | None, model: str, pipeline: "Pipeline | DDPMPipeline") -> int:
+    """The ``--batch-size`` that was asked for, or that suits the model and its memory."""
+    from lord.models.memory import BATCH, spares_memory
+
+    return asked or (1 if spares_memory(pipeline) else BATCH if is_ours(model) else 2)
+
+
+def choose_memory(pipeline: "Pipeline", model: str, asked: str | None) -> None:
+    """Let a pipeline spare memory if ``--memory`` says so, or says nothing and little is free.
+
+    Little is free for a model that is not one of this package, see `is_ours`.
+    """
+    from lord.models.memory import AMPLE, free_memory, spare_memory
+
+    free = free_memory(pipeline.unet.device)
+    if asked is None and not is_ours(model) and free < AMPLE:
+        asked = "low"
+        say(f"{free / 2**30:.1f} GiB are free, which is little: --memory low, the slower way")
+    if asked == "low":
+        spare_memory(pipeline)
 
 
 def open_pipeline(
-    model: str, device: str | None, dtype: str | None, revision: str | None = None
+    model: str,
+    device: str | None,
+    dtype: str | None,
+    revision: str | None = None,
+    memory: str | None = "normal",
 ) -> "Pipeline":
-    """The pipeline that ``--model``, ``--revision``, ``--device`` and ``--dtype`` ask for.
+    """The pipeline that the options of the panel on models ask for.
+
+    Args:
+        memory: one of `lord.names.MEMORIES`; None to choose by what is free.
 
     Raises:
         FileNotFoundError, OSError: see `lord.models.pipeline.load_pipeline`.
@@ -255,7 +308,7 @@ def open_pipeline(
 
         require_device(device)
         try:
-            return load_pipeline(model, device, dtype and getattr(torch, dtype), revision)
+            pipeline = load_pipeline(model, device, dtype and getattr(torch, dtype), revision)
         except FileNotFoundError:  # says itself what is wrong with a folder
             raise
         except OSError as error:
@@ -268,6 +321,8 @@ def open_pipeline(
                 f"--model {model}: not a folder here, and not to be had from the Hugging Face hub; "
                 "check the spelling and the network. `lord --debug` shows what the hub answered."
             ) from error
+    choose_memory(pipeline, model, memory)
+    return pipeline
 
 
 def open_ddpm(model: str, device: str | None) -> "DDPMPipeline":

@@ -3,14 +3,18 @@
 from contextlib import ExitStack, suppress
 from pathlib import Path
 
+from lord.cli.manifest import Shard
 from lord.files import require_writable, reserved
 
 HELD = ExitStack()
 """What the running command has reserved; `lord.cli.errors.ReportingGroup` lets go of it."""
 
 
-def require_out(folder: Path) -> None:
+def require_out(folder: Path, shard: Shard | None = None) -> None:
     """Before any work, reserve a folder for this command, until the command ends.
+
+    Args:
+        shard: reserve this share alone, as others make others.
 
     Raises:
         ValueError: it is a file, or another command is writing there.
@@ -19,7 +23,7 @@ def require_out(folder: Path) -> None:
     with suppress(OSError):  # of a name that is too long, which is said below
         if folder.is_file():
             raise ValueError(f"{folder}: is a file; give a folder")
-    HELD.enter_context(reserved(folder))
+    HELD.enter_context(reserved(folder, shard and str(shard)))
 
 
 def require_lora_out(path: Path) -> Path:

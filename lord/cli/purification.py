@@ -7,18 +7,20 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from lord.cli.folders import album_requests, say_companions
-from lord.cli.manifest import Manifest, identity_of, image_files
+from lord.cli.manifest import Manifest, identity_of, image_files, of_shard
 from lord.cli.options import (
     MODEL_PANEL,
     BatchSize,
     Caption,
     Device,
     Dtype,
+    Memory,
     Model,
     Originals,
     Purifier,
     Revision,
     Seed,
+    Share,
     Size,
     Upscale,
     native_size,
@@ -55,6 +57,7 @@ def purify(
     upscale: Upscale = False,
     seed: Seed = 0,
     batch_size: BatchSize = None,
+    shard: Share = None,
     model: Model = "embedded",
     revision: Revision = None,
     pixel_model: Annotated[
@@ -68,6 +71,7 @@ def purify(
     ] = None,
     device: Device = None,
     dtype: Dtype = None,
+    memory: Memory = None,
 ) -> None:
     """Purify the images of a folder, which may be attacked, before anything learns from them.
 
@@ -86,30 +90,34 @@ def purify(
     lord purify attacked purified --method pixel_diffpure --pixel-model mine/portraits
     ```
     """
-    require_folders(images, out)
+    require_folders(images, out, shard)
     in_pixels = method in IN_PIXELS
-    if in_pixels and (model != "embedded" or dtype):
-        raise ValueError(f"--model, --dtype: {method} uses --pixel-model, in single precision")
+    if in_pixels and (model != "embedded" or dtype or memory):
+        raise ValueError(
+            f"--model, --dtype, --memory: {method} uses --pixel-model, in single precision"
+        )
     if pixel_model and not in_pixels:
         raise ValueError(f"--pixel-model: {method} uses --model")
     from lord.data.folder import files_of, list_images
     from lord.purifiers.methods import TOGETHER
     from lord.seeding import derive_seed
 
-    Manifest(out).require_own(image_files(path.stem for path in list_images(images)))
+    if shard and method in TOGETHER:
+        raise ValueError(f"--shard: {method} learns from all images together")
+    Manifest(out, shard=shard).require_own(image_files(path.stem for path in list_images(images)))
     if in_pixels:
         pipeline, side = open_ddpm(pixel_model or "embedded", device), size
     else:
-        pipeline = open_pipeline(model, device, dtype, revision)
+        pipeline = open_pipeline(model, device, dtype, revision, memory)
         side = size or native_size(pipeline)
     album = open_album(images, side, caption, upscale)
     say_notes(images, album, None if in_pixels else pipeline, captions=not in_pixels)
     names = [path.stem for path in album.paths]
     together = method in TOGETHER
-    batch_size = usual_batch(batch_size, model)
+    batch_size = usual_batch(batch_size, model, pipeline)
     common = identity_of(pipeline) | {"method": method, "seed": seed}
     requests = album_requests(album, common, together)
-    manifest = Manifest(out, common)
+    manifest = Manifest(out, common, shard)
     manifest.require_alone(names)
     for rows in manifest.missing(names, requests, len(album) if together else batch_size):
         captions = album.captions[rows]
@@ -120,7 +128,7 @@ def purify(
             for k, image in enumerate(clean, rows.start)
         ]
         manifest.put(names[rows], requests[rows], files)
-    say(f"{len(album)} purified pictures with captions are in {out}")
+    say(f"{of_shard(shard)}{len(album)} purified pictures with captions are in {out}")
     say_companions(manifest, names)
 
 

@@ -10,13 +10,23 @@ from pydantic import BaseModel, ConfigDict, Field
 from rich.table import Table
 
 from lord.cli.folders import say_companions
-from lord.cli.manifest import Manifest, digest_files, identity_of, image_files, request_of
+from lord.cli.manifest import (
+    Manifest,
+    Shard,
+    digest_files,
+    identity_of,
+    image_files,
+    of_shard,
+    request_of,
+)
 from lord.cli.options import (
     BatchSize,
     Device,
     Dtype,
+    Memory,
     Model,
     Revision,
+    Share,
     Size,
     Upscale,
     native_size,
@@ -92,10 +102,12 @@ def generate(
     ] = 0,
     sampling: Sampling,
     batch_size: BatchSize = None,
+    shard: Share = None,
     model: Model = "embedded",
     revision: Revision = None,
     device: Device = None,
     dtype: Dtype = None,
+    memory: Memory = None,
 ) -> None:
     """Generate images from a prompt.
 
@@ -124,14 +136,14 @@ def generate(
         raise FileNotFoundError(f"{lora}: no such file. Give a LoRA from `lord finetune`.")
     if lora is not None and defence is not None and treatment != "dropped":
         check_note(lora, defence)
-    require_out(out)
+    require_out(out, shard)
     from lord.defences.saved import load_defence
     from lord.defences.treatments import apply_treatment
     from lord.training.lora_file import load_lora
 
     seeds = range(seed, seed + count)
-    Manifest(out).require_own(image_files(map(name_of, seeds)))
-    pipeline = open_pipeline(model, device, dtype, revision)
+    Manifest(out, shard=shard).require_own(image_files(map(name_of, seeds)))
+    pipeline = open_pipeline(model, device, dtype, revision, memory)
     say_what_is_cut(pipeline, [prompt])
     if defence is not None:
         load_defence(pipeline, defence)
@@ -151,8 +163,8 @@ def generate(
     asked |= {name: value for name, value in more.items() if value != usual[name]}
     if lora_scale != 1:
         asked["lora_scale"] = lora_scale
-    generate_folder(pipeline, out, seeds, asked, usual_batch(batch_size, model))
-    say(f"{count} images are in {out}")
+    generate_folder(pipeline, out, seeds, asked, usual_batch(batch_size, model, pipeline), shard)
+    say(f"{of_shard(shard)}{count} images are in {out}")
 
 
 def generate_folder(
@@ -161,11 +173,13 @@ def generate_folder(
     seeds: range,
     asked: dict[str, Any],
     batch_size: int,
+    shard: Shard | None = None,
 ) -> None:
     """Sample one image per seed and save it, leaving out those that are there already.
 
     Args:
         asked: what the images depend on beside their seeds.
+        shard: the share of the images to sample.
     """
     from lord.data.folder import files_of
     from lord.editing.editors import SAMPLERS
@@ -175,7 +189,7 @@ def generate_folder(
     schedule = sampling_schedule(pipeline, SAMPLERS[asked.get("scheduler", "ddim")])
     names = [name_of(seed) for seed in seeds]
     requests = [request_of(asked | {"seed": seed}) for seed in seeds]
-    manifest = Manifest(out, asked)
+    manifest = Manifest(out, asked, shard)
     manifest.require_alone(names)
     for rows in manifest.missing(names, requests, batch_size):
         images = sample(
@@ -217,6 +231,7 @@ def evaluate(
     revision: Revision = None,
     device: Device = None,
     dtype: Dtype = None,
+    memory: Memory = None,
 ) -> None:
     """Measure how good generated images are, and how close to clean ones.
 
@@ -234,7 +249,7 @@ def evaluate(
     require_album(reference)
     from lord.api import evaluate as measure
 
-    pipeline = open_pipeline(model, device, dtype, revision)
+    pipeline = open_pipeline(model, device, dtype, revision, memory)
     side = size or native_size(pipeline)
     judged, clean = (open_album(each, side, upscale=upscale) for each in (samples, reference))
     say_notes(samples, judged, captions=False)

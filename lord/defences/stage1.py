@@ -118,7 +118,9 @@ def train_defence(
         parts["gate"] = gates.cross_entropy(torch.arange(2 * half) >= half)
         return errors.mean() + settings.bce_weight * parts["gate"], parts
 
-    name = fingerprint(settings, pipeline.unet, clean, attacked, *text.tensors)
+    name = ""
+    if checkpoint:
+        name = fingerprint(settings, pipeline.unet, clean, attacked, *text.tensors)
     gate = {"gate": settings.gate, "gate_hidden": settings.gate_hidden}
     low_rank = settings.low_rank()
     config = LordConfig(**low_rank, **gate) if gated else LoraConfig(**low_rank)

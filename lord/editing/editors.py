@@ -31,6 +31,7 @@ from torch import Tensor
 from lord.editing.masks import covered
 from lord.editing.pixel import vary
 from lord.editing.settings import EditSettings
+from lord.models.memory import BATCH
 from lord.models.pipeline import check_images, decode_latents, encode_images, encode_prompts, pad
 from lord.names import TASKS
 from lord.progress import track
@@ -213,7 +214,7 @@ def edit(
     seeds: Sequence[int],
     settings: EditSettings,
     masks: Tensor | None = None,
-    batch_size: int = 32,
+    batch_size: int = BATCH,
 ) -> Tensor:
     """Edited pictures in [0, 1], on the CPU, as from `run`.
 

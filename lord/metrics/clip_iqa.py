@@ -20,6 +20,8 @@ from torch import Tensor, nn
 from torchmetrics.multimodal import CLIPImageQualityAssessment
 from transformers import CLIPModel, CLIPTokenizer
 
+from lord.models.memory import BATCH
+
 PROMPTS = ("Good photo.", "Bad photo.")
 """The antonym pair of the ``quality`` score, the good one first."""
 
@@ -90,7 +92,7 @@ def openai_clip(model: str = "openai/clip-vit-base-patch16") -> ClipEncoder:
 
 
 @torch.inference_mode()
-def clip_iqa(encoder: ClipEncoder, images: Tensor, batch_size: int = 64) -> Tensor:
+def clip_iqa(encoder: ClipEncoder, images: Tensor, batch_size: int = BATCH) -> Tensor:
     """CLIP-IQA of every image, float32, on the CPU, shape (N,), in [0, 1]; higher is better.
 
     Args:

@@ -20,6 +20,7 @@ from torchmetrics.image.inception import InceptionScore
 
 from lord.metrics.clip_iqa import ClipEncoder
 from lord.metrics.features import FeatureNet
+from lord.models.memory import BATCH
 
 SCALES = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
 """Weights of the scales of multiscale SSIM, the finest first [Wang et al., 2003]."""
@@ -68,7 +69,7 @@ def clip_cosines(encoder: ClipEncoder, images: Tensor, prompts: Sequence[str]) -
     device = encoder.model.device
     tokens = {name: value.to(device) for name, value in encoder.tokenize(prompts).items()}
     texts = F.normalize(encoder.get_text_features(**tokens), dim=1)
-    batches = [encoder.preprocess(batch.to(device)) for batch in images.split(64)]
+    batches = [encoder.preprocess(batch.to(device)) for batch in images.split(BATCH)]
     found = [F.normalize(encoder.get_image_features(batch), dim=1) @ texts.T for batch in batches]
     return torch.cat(found).float().cpu()
 

@@ -30,6 +30,7 @@ from lord.metrics.training import (
     held_out_views,
     require_network,
 )
+from lord.models.memory import BATCH
 from lord.seeding import derive_seed
 
 ASSETS = Path(__file__).parents[1] / "assets" / "features"
@@ -196,7 +197,7 @@ def accuracies(network: FeatureNet, pool: Pool) -> dict[str, Any]:
 
 @torch.inference_mode()
 def recognise(
-    network: FeatureNet, images: Tensor, domain: str, batch_size: int = 64
+    network: FeatureNet, images: Tensor, domain: str, batch_size: int = BATCH
 ) -> dict[str, Tensor]:
     """The most likely value of every attribute, each of shape (N,), on the CPU.
 

@@ -14,6 +14,8 @@ import torch
 from torch import Tensor, nn
 from torchmetrics.image.fid import FrechetInceptionDistance
 
+from lord.models.memory import BATCH
+
 
 class _Precomputed(nn.Identity):
     """Stands in for a feature network where the features are known already."""
@@ -24,7 +26,7 @@ class _Precomputed(nn.Identity):
 
 
 @torch.inference_mode()
-def extract(network: nn.Module, images: Tensor, batch_size: int = 64) -> Tensor:
+def extract(network: nn.Module, images: Tensor, batch_size: int = BATCH) -> Tensor:
     """Features of every image, float64, on the CPU, shape (N, D).
 
     Args:
@@ -88,7 +90,7 @@ def inception() -> nn.Module:
         metric = FrechetInceptionDistance(feature=2048)
     except ModuleNotFoundError as error:
         raise ModuleNotFoundError(
-            "fid_inception needs torch-fidelity, which needs torchvision: "
-            "pip install torch-fidelity torchvision"
+            "fid_inception needs torch-fidelity, which comes with the extra hub: "
+            "pip install -e '.[hub]' in the folder of this package"
         ) from error
     return _Inception(metric.inception)

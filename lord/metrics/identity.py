@@ -13,6 +13,7 @@ from torch import Tensor
 
 from lord.metrics.features import FeatureNet
 from lord.metrics.fid import extract
+from lord.models.memory import BATCH
 
 
 @torch.inference_mode()
@@ -21,7 +22,7 @@ def identity_match(
     images: Tensor,
     domain: str,
     identity: Mapping[str, int],
-    batch_size: int = 64,
+    batch_size: int = BATCH,
 ) -> Tensor:
     """Identity match of every image, on the CPU, shape (N,), in [0, 1]; higher is better.
 

@@ -20,6 +20,7 @@ from transformers.utils import ModelOutput
 from lord.models.conditioning import Conditioning
 from lord.models.device import best_device
 from lord.models.diffusion import Pipeline, check_supported
+from lord.models.memory import BATCH, bring, rest, text_encoders
 from lord.models.single_file import is_single_file, load_single_file
 from lord.models.source import check_configs, check_finite, check_weights, find_source
 
@@ -132,7 +133,7 @@ def encode_images(pipeline: Pipeline, images: Tensor) -> Tensor:
     Differentiable in ``images``.
     """
     vae = pipeline.vae
-    pixels = (images.to(vae.device) * 2 - 1).to(vae.dtype)
+    pixels = (images.to(bring(vae)) * 2 - 1).to(vae.dtype)
     return vae.encode(pixels).latent_dist.mean * vae.config.scaling_factor
 
 
@@ -142,12 +143,12 @@ def decode_latents(pipeline: Pipeline, latents: Tensor) -> Tensor:
     In single precision at least.
     """
     vae = pipeline.vae
-    pixels = vae.decode(latents.to(vae.device, vae.dtype) / vae.config.scaling_factor).sample
+    pixels = vae.decode(latents.to(bring(vae), vae.dtype) / vae.config.scaling_factor).sample
     return (pixels.to(torch.promote_types(pixels.dtype, torch.float32)) / 2 + 0.5).clamp(0, 1)
 
 
 @torch.inference_mode()
-def round_trip(pipeline: Pipeline, images: Tensor, batch_size: int = 64) -> Tensor:
+def round_trip(pipeline: Pipeline, images: Tensor, batch_size: int = BATCH) -> Tensor:
     """Images after one pass through the VAE, on the CPU, same shape and range."""
     batches = [
         decode_latents(pipeline, encode_images(pipeline, batch)).cpu()
@@ -168,6 +169,7 @@ def encode_prompts(pipeline: Pipeline, prompts: Sequence[str]) -> Conditioning:
     else:
         text = _encoded(pipeline.tokenizer, pipeline.text_encoder, distinct)[0]
         pooled = None
+    rest(*text_encoders(pipeline))
     rows = torch.tensor([distinct.index(prompt) for prompt in prompts], device=text.device)
     return Conditioning(text, pooled, pipeline.vae_scale_factor)[rows]
 
@@ -181,7 +183,7 @@ def _encoded(
         truncation=True,
         max_length=tokenizer.model_max_length,
         return_tensors="pt",
-    ).input_ids.to(encoder.device)
+    ).input_ids.to(bring(encoder))
     return encoder(tokens, **({"output_hidden_states": True} if hidden else {}))
 
 

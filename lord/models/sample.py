@@ -13,6 +13,7 @@ from diffusers import (
 from torch import Tensor
 
 from lord.models.diffusion import Pipeline
+from lord.models.memory import BATCH, bring
 from lord.models.pipeline import decode_latents, encode_prompts, led_from
 from lord.progress import track
 from lord.seeding import generators
@@ -25,7 +26,7 @@ def generate(
     seeds: Sequence[int],
     steps: int = 25,
     guidance_scale: float = 3.0,
-    batch_size: int = 32,
+    batch_size: int = BATCH,
     scheduler: SchedulerMixin | None = None,
     negative_prompt: str = "",
     size: int | None = None,
@@ -62,6 +63,7 @@ def generate(
     sampler = _sampler(pipeline, scheduler or sampling_schedule(pipeline))
     encoded = encode_prompts(pipeline, [*prompts, negative_prompt])
     text, empty = encoded[:-1], led_from(pipeline, encoded[-1:], negative_prompt)
+    bring(pipeline.vae)
     images = []
     for start in track(range(0, len(seeds), batch_size), "sampling"):
         batch = slice(start, start + batch_size)

@@ -8,6 +8,7 @@ from peft import LoraConfig, inject_adapter_in_model
 from torch import Tensor
 
 from lord.models.diffusion import Pipeline
+from lord.models.memory import bring
 from lord.models.pipeline import decode_latents, encode_images
 from lord.seeding import derive_seed
 from lord.training.loop import train
@@ -93,7 +94,7 @@ def cat(
         learning_rate=1e-3,
         warmup=0,
         description="CAT",
-        device=pipeline.vae.device,
+        device=bring(pipeline.vae),
     )
     with torch.no_grad():
         return torch.cat([reconstruct(batch) for batch in images.split(batch_size)])

@@ -42,8 +42,8 @@ def noise_and_denoise(
     # Spaced so that the first of the last ``steps`` is at ``strength``.
     sampler = DDIMScheduler.from_config(pipeline.scheduler.config, timestep_spacing="trailing")
     sampler.set_timesteps(round(steps / strength))
-    times = sampler.timesteps[-steps:].to(pipeline.device)
     latents = encode_images(pipeline, images).float()
+    times = sampler.timesteps[-steps:].to(latents.device)
     epsilon = noise(
         [derive_seed(seed, "purify") for seed in seeds], latents.shape[1:], latents.device
     )

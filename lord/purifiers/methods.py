@@ -21,6 +21,7 @@ from diffusers import DDPMPipeline
 from torch import Tensor
 
 from lord.models.diffusion import Pipeline
+from lord.models.memory import BATCH
 from lord.models.pipeline import check_captions, check_images, pad
 from lord.models.pixel import noise_shape, scaled
 from lord.names import IN_PIXELS
@@ -41,7 +42,7 @@ def purify(
     prompts: Sequence[str],
     seeds: Sequence[int],
     method: str,
-    batch_size: int = 16,
+    batch_size: int = BATCH,
 ) -> Tensor:
     """Images (N, 3, H, W) in [0, 1] after one of `PURIFIERS`, float32 on the device of ``images``.
 

@@ -14,6 +14,7 @@ from lord import adapter as adapters
 from lord.adapter import activate, active_adapters, lora_layers
 from lord.models.conditioning import Conditioning
 from lord.models.diffusion import Pipeline
+from lord.models.memory import BATCH, rest
 from lord.models.pipeline import encode_images, encode_prompts
 from lord.seeding import derive_seed
 from lord.training.loop import train
@@ -126,7 +127,8 @@ def encode(
 ) -> tuple[Tensor, Conditioning]:
     """Latents (N, C, h, w) in float32, and what captions tell the U-Net, in its precision."""
     unet = pipeline.unet
-    latents = torch.cat([encode_images(pipeline, batch) for batch in images.split(16)])
+    latents = torch.cat([encode_images(pipeline, batch) for batch in images.split(BATCH)])
+    rest(pipeline.vae)
     text = encode_prompts(pipeline, captions)
     return latents.to(unet.device, torch.float32), text.to(unet.device, unet.dtype)
 

@@ -101,7 +101,7 @@ def finetune(
         return parts["loss"] + settings.prior_weight * parts["prior"], parts
 
     inputs = [tensor for z, text in sources for tensor in (z, *text.tensors)]
-    name = fingerprint(settings, pipeline.unet, *inputs)
+    name = fingerprint(settings, pipeline.unet, *inputs) if checkpoint else ""
     config = LoraConfig(**settings.low_rank())
     add_adapter(pipeline.unet, config, adapter, derive_seed(settings.seed, "initialisation"))
     return train_adapter(pipeline, adapter, loss, settings, checkpoint, name, "fine-tuning")

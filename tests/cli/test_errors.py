@@ -99,7 +99,8 @@ def test_a_number_that_nobody_means_is_refused(arguments, message, tmp_path, mon
 )
 def test_too_little_memory_is_one_line(shortage, tmp_path, monkeypatch):
     monkeypatch.setattr("lord.data.subjects.sample_domain", mock.Mock(side_effect=shortage))
-    assert "not enough memory" in error("render", tmp_path / "out")
+    said = error("render", tmp_path / "out")
+    assert "not enough memory" in said and "--memory low" in said
 
 
 def test_a_bug_keeps_its_traceback(tmp_path, monkeypatch):

@@ -3,7 +3,7 @@
 import pytest
 
 from lord import files
-from lord.cli.manifest import Manifest, image_files, request_of
+from lord.cli.manifest import Manifest, Shard, image_files, request_of
 
 NAMES = ["a", "b"]
 
@@ -78,3 +78,39 @@ def test_a_name_in_the_manifest_is_no_licence(tmp_path):
         with pytest.raises(ValueError, match=r"not written here .* a\.png\. Give another"):
             write(tmp_path, b"new", asked)
     assert (tmp_path / "a.png").read_bytes() == b"a photograph"
+
+
+def test_shards_at_the_same_time_lose_nothing(tmp_path):
+    """Two writers who both have read the list before either writes."""
+    names = [f"{k}" for k in range(5)]
+    requests = [request_of({"name": name}) for name in names]
+    shards = [Manifest(tmp_path, {}, Shard(number, 2)) for number in (1, 2)]
+    for manifest in shards:
+        manifest.require_own(image_files(names))
+        manifest.require_alone(names)
+    work = [list(manifest.missing(names, requests, 2)) for manifest in shards]
+    assert [[rows.start for rows in batches] for batches in work] == [[0, 4], [2]]
+    for turn in range(2):
+        for manifest, batches in zip(shards, work, strict=True):
+            for rows in batches[turn : turn + 1]:
+                files = [{f"{name}.png": name.encode()} for name in names[rows]]
+                manifest.put(names[rows], requests[rows], files)
+    whole = Manifest(tmp_path, {})
+    assert not list(whole.missing(names, requests, 2)) and sorted(whole.entries) == names
+    late = Manifest(tmp_path, {}, Shard(1, 2))
+    shards[1].put(["0"], ["other"], [{"0.png": b"again"}])
+    late.require_own(image_files(names))  # what another shard wrote since is known
+
+
+def test_shares_of_a_folder_shut_out_the_whole_and_their_likes(tmp_path):
+    refused = pytest.raises(ValueError, match="another command is writing there")
+    with files.reserved(tmp_path, "1-2"):
+        with files.reserved(tmp_path, "2-2"), files.turn(tmp_path):
+            pass
+        with refused, files.reserved(tmp_path, "1-2"):
+            pass
+        with refused, files.reserved(tmp_path):
+            pass
+    with files.reserved(tmp_path):
+        pass
+    assert not list(tmp_path.iterdir())

@@ -10,7 +10,11 @@ FEW = ["--steps", 1, "--batch-size", 2, "--rank", 2, "--target-module", "to_q"]
 def test_generate_listens_to_each_option(model, album, tmp_path):
     lora = tmp_path / "kohya.safetensors"
     prior = ["--class-prompt", "a portrait", "--class-count", 2, "--prior-weight", 0.5]
-    trained = run("finetune", album, lora, "--format", "kohya", *prior, *FEW, *model)
+    losses = ["--losses", tmp_path / "losses.csv"]
+    trained = run("finetune", album, lora, "--format", "kohya", *losses, *prior, *FEW, *model)
+    header, *steps = losses[1].read_text().splitlines()
+    assert header == "step,loss,prior" and [line[0] for line in steps] == ["1"]
+    losses[1].unlink()
     assert "prior" in trained.output
     assert all(name.startswith("lora_unet_") for name in load_file(lora))
     assert [path.name for path in tmp_path.iterdir()] == [lora.name]  # no class images are left
@@ -31,6 +35,21 @@ def test_generate_listens_to_each_option(model, album, tmp_path):
         pictures.add((out / "00000.png").read_bytes())
     assert len(pictures) == 6
     assert Image.open(out / "00000.png").size == (16, 16)
+
+
+def test_little_memory_is_asked_for_or_found(model, album, tmp_path, monkeypatch):
+    asked = ["generate", "a portrait", "--count", 1, "--steps", 1, *model]
+    run(*asked[:2], tmp_path / "low", *asked[2:], "--memory", "low")
+    run(*asked[:2], tmp_path / "usual", *asked[2:])
+    low, usual = ((tmp_path / name / "00000.png").read_bytes() for name in ("low", "usual"))
+    assert low == usual  # of one picture not even the rounding differs
+
+    monkeypatch.setattr("lord.cli.options.is_ours", lambda model: False)
+    monkeypatch.setattr("lord.models.memory.AMPLE", 2**60)
+    said = run(*asked[:2], tmp_path / "found", *asked[2:]).output
+    assert "--memory low" in said
+    refused = ["purify", album, tmp_path / "out", "--method", "pixel_diffpure", "--memory", "low"]
+    assert "--memory" in error(*refused)
 
 
 def test_what_asks_for_nothing_is_refused(model, album, tmp_path):

@@ -8,6 +8,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from lord.cli import app
+from lord.cli.manifest import Manifest
 from lord.files import reserved, save_tensors
 
 QUICK = ["--count", 2, "--size", SIZE]
@@ -211,3 +212,35 @@ def test_pictures_of_no_numbers_are_not_written(model, tmp_path, monkeypatch):
     refused = error("generate", "a", tmp_path / "out", "--count", 1, *model)
     assert "00000.png: has values that are no finite numbers" in refused
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("command", ["attack", "purify", "generate"])
+def test_shards_together_are_the_whole(command, model, album, tmp_path):
+    few = {
+        "attack": ["attack", album, "OUT", "--rounds", 1, "--steps", 1],
+        "purify": ["purify", album, "OUT"],
+        "generate": ["generate", "a portrait", "OUT", "--count", 3, "--steps", 1],
+    }[command]
+    few += ["--batch-size", 2, *model]
+
+    def made(out, *more):
+        run(*(out if part == "OUT" else part for part in few), *more)
+        return {path.name: path.read_bytes() for path in out.glob("[!.]*")}
+
+    whole = made(tmp_path / "whole")
+    first = made(tmp_path / "shards", "--shard", "2/2")
+    assert 0 < len(first) < len(whole)
+    assert made(tmp_path / "shards", "--shard", "1/2") == whole
+    known = [Manifest(tmp_path / name).entries for name in ("whole", "shards")]
+    for entries in known:
+        for entry in entries.values():
+            entry.pop("seconds", None)
+    assert known[0] == known[1]
+
+
+def test_a_share_is_one_of_several_and_of_what_can_be_shared(album, tmp_path):
+    asked = ["attack", album, tmp_path / "out", "--shard"]
+    for text in ("0/2", "3/2", "2", "a/b"):
+        assert "2/8" in run(*asked, text, code=2).output
+    assert "learns from all images" in error(*asked, "1/2")
+    assert "learns from all images" in error("purify", *asked[1:], "1/2", "--method", "cat")
