@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from peft import LoraConfig
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
@@ -15,6 +15,9 @@ from lord.names import GATES
 LARGEST_RANK = 4096
 """No layer of a supported model is wider."""
 
+Alpha = Annotated[float, Field(gt=0, le=1e6)]
+"""As a rule of the size of the rank; a weaker adapter has a smaller one, none a negative one."""
+
 
 class SavedSettings(BaseModel):
     """What must hold of some of the settings; the others are peft's."""
@@ -22,10 +25,10 @@ class SavedSettings(BaseModel):
     model_config = ConfigDict(extra="allow", frozen=True, strict=True, allow_inf_nan=False)
 
     r: int = Field(ge=1, le=LARGEST_RANK)
-    lora_alpha: float
+    lora_alpha: Alpha
     target_modules: list[str] | str = Field(min_length=1)
     rank_pattern: dict[str, int] = {}
-    alpha_pattern: dict[str, float] = {}
+    alpha_pattern: dict[str, Alpha] = {}
     lora_dropout: float = Field(0.0, ge=0, le=1)
     use_dora: bool = False
     lora_bias: bool = False

@@ -24,6 +24,9 @@ app = typer.Typer(no_args_is_help=True)
 
 TRIGGER, CLEAN = "trigger.safetensors", "clean.json"
 
+LARGEST = 10**6
+"""Of the numbers in a noise or a trigger: far more than any drawn or found, and finite if squared."""
+
 SEARCH = [name for name in ReversionSettings.model_fields if name != "start"]
 """The options of a search, which starts from numbers of either sign."""
 
@@ -236,6 +239,6 @@ def _tensors(path: Path, *names: str) -> dict[str, Any]:
     if not names and (len(found) != 1 or next(iter(found.values())).ndim != 4):
         raise ValueError(f"{path}: expected one tensor of shape (N, C, H, W)")
     for name, values in found.items():
-        if not values.isfinite().all():
-            raise ValueError(f"{path}: {name} is not finite")
+        if not (values.abs() <= LARGEST).all():  # nor is a NaN
+            raise ValueError(f"{path}: {name} holds NaN, or numbers beyond ±{LARGEST}")
     return found
