@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import time
+from datetime import UTC, datetime
 from itertools import cycle
 
 import pytest
@@ -13,7 +14,8 @@ from campaign.trials import CATEGORIES, Trial, trials
 from campaign.world import copy_to
 from hypothesis import HealthCheck, Phase, given, settings
 
-from lord.record import git_state
+from lord.record import describe_device, git_state
+from lord.study.notebooks import CAMPAIGN
 from lord.study.run import results_root
 
 INPUTS = int(os.environ.get("CAMPAIGN_INPUTS", "720"))
@@ -68,7 +70,7 @@ def test_killed_commands_end_as_if_nobody_had_killed_them(world, tmp_path):
 @pytest.mark.campaign
 def test_the_whole_campaign(world, tmp_path):
     """Every category at length; the counts are written even where something is at fault."""
-    began = time.time()
+    began, started = time.time(), datetime.now(UTC)
     tally = Tally()
     share = INPUTS // len(CATEGORIES)
     for category in CATEGORIES:
@@ -81,8 +83,12 @@ def test_the_whole_campaign(world, tmp_path):
         killed += chains.chain(command, min(chains.random.randint(1, 3), KILLS - killed))
         chains.interrupt(command)
         print(command, killed, f"{time.time() - began_killing:.0f} s", flush=True)
+    commit, dirty, _ = git_state()
     content = {
-        "commit": git_state()[0],
+        "started": f"{started:%Y-%m-%d}",
+        "commit": commit,
+        "dirty": dirty,
+        "device": describe_device("cpu"),
         "seconds": {
             "inputs": round(began_killing - began),
             "kills": round(time.time() - began_killing),
@@ -91,7 +97,7 @@ def test_the_whole_campaign(world, tmp_path):
         "kills": chains.table(),
         "faults": [*tally.faults, *chains.faults],
     }
-    path = results_root() / "campaign.json"
+    path = results_root() / CAMPAIGN
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(content, indent=1) + "\n")
     assert not content["faults"], json.dumps(content, indent=1)
