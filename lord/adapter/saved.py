@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from torch import Tensor
 
 from lord.adapter.config import LordConfig
+from lord.adapter.gate import LARGEST
 from lord.errors import described
 from lord.names import GATES
 
@@ -36,7 +37,7 @@ class SavedSettings(BaseModel):
     modules_to_save: None = None
     gate: Literal[GATES] = "sample"
     gate_hidden: int = Field(16, ge=1, le=LARGEST_RANK)
-    fixed_gate: float | None = None
+    fixed_gate: float | None = Field(None, ge=-LARGEST, le=LARGEST)
 
     @field_validator("target_modules")
     @classmethod

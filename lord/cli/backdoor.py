@@ -24,9 +24,6 @@ app = typer.Typer(no_args_is_help=True)
 
 TRIGGER, CLEAN = "trigger.safetensors", "clean.json"
 
-LARGEST = 10**6
-"""Of the numbers in a noise or a trigger: far more than any drawn or found, and finite if squared."""
-
 SEARCH = [name for name in ReversionSettings.model_fields if name != "start"]
 """The options of a search, which starts from numbers of either sign."""
 
@@ -160,7 +157,7 @@ def inputs(
     if values.shape[1:] != found["mu"].shape:
         raise ValueError(
             f"{noises}: noises have the shape {tuple(values.shape[1:])}, the trigger "
-            f"{tuple(found['mu'].shape)}"
+            f"{tuple(found['mu'].shape)} in {trigger}"
         )
     scores = log_ratio(values, found["mu"], found["gamma"]).tolist()
     if as_json:
@@ -230,6 +227,8 @@ def _tensors(path: Path, *names: str) -> dict[str, Any]:
     import safetensors
     from safetensors.torch import load_file
 
+    from lord.models.source import check_numbers
+
     try:
         found = load_file(path)
     except safetensors.SafetensorError as error:
@@ -239,6 +238,5 @@ def _tensors(path: Path, *names: str) -> dict[str, Any]:
     if not names and (len(found) != 1 or next(iter(found.values())).ndim != 4):
         raise ValueError(f"{path}: expected one tensor of shape (N, C, H, W)")
     for name, values in found.items():
-        if not (values.abs() <= LARGEST).all():  # nor is a NaN
-            raise ValueError(f"{path}: {name} holds NaN, or numbers beyond ±{LARGEST}")
+        check_numbers(values, f"{path}: {name}")
     return found

@@ -7,12 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from diffusers import DiffusionPipeline, StableDiffusionPipeline, StableDiffusionXLPipeline
 from huggingface_hub import HfApi, hf_hub_download
 from huggingface_hub.errors import HfHubHTTPError
 from safetensors import SafetensorError, safe_open
-from torch import nn
+from torch import Tensor, nn
 
 from lord.models.card import EMBEDDED
 from lord.models.layout import INDEX, check_layout, read_object
@@ -199,13 +198,22 @@ def check_weights(folder: Path, network: nn.Module, variant: str | None = None) 
     check_finite(network, str(folder))
 
 
+LARGEST_WEIGHT = 65504
+"""No number in a file of weights is larger: so are those that half precision can hold."""
+
+
 def check_finite(network: nn.Module, where: str) -> None:
-    """Raise ValueError for a network with a weight that is NaN or infinite."""
+    """Raise ValueError for a network with a weight that is none, see `check_numbers`."""
     for name, weight in network.named_parameters():
-        if not torch.isfinite(weight).all():
-            raise ValueError(
-                f"{where}: {name} holds NaN or infinity in {str(weight.dtype).split('.')[1]}"
-            )
+        check_numbers(weight, f"{where}: {name}")
+
+
+def check_numbers(tensor: Tensor, where: str) -> None:
+    """Raise ValueError for a tensor with NaN, infinity or a number beyond `LARGEST_WEIGHT`."""
+    if tensor.is_floating_point() and not (tensor.abs() <= LARGEST_WEIGHT).all():  # NaN is not
+        finite = tensor.isfinite().all()
+        problem = f"numbers beyond ±{LARGEST_WEIGHT}" if finite else "NaN or infinity"
+        raise ValueError(f"{where} holds {problem}")
 
 
 def _weights_in(folder: Path, variant: str | None) -> Iterator[str]:

@@ -175,7 +175,7 @@ FIELDS = {
     ),
     "defence/audit.json": ("slope", "intercept"),
 }
-HARMLESS = {("fixed_gate", "None"), ("audit.json", "{}")}
+HARMLESS = {("fixed_gate", "None"), ("fixed_gate", "-1"), ("audit.json", "{}")}
 TENSORS = {
     "model/embedded/unet/diffusion_pytorch_model.safetensors": "conv_in.weight",
     "model/embedded/vae/diffusion_pytorch_model.safetensors": "decoder.conv_in.weight",

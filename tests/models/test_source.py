@@ -84,7 +84,7 @@ def test_weights_that_are_missing_or_no_numbers(folder):
     broken = good | {"conv_in.bias": good["conv_in.bias"].clone()}
     broken["conv_in.bias"][0] = torch.nan
     save_file(broken, path)
-    assert "unet: conv_in.bias holds NaN or infinity in float32" in refused(folder)
+    assert "unet: conv_in.bias holds NaN or infinity" in refused(folder)
     path.rename(path.with_suffix(".bin"))
     message = refused(folder)
     assert "pickles" in message and "save_pretrained" in message
