@@ -175,7 +175,8 @@ FIELDS = {
     ),
     "defence/audit.json": ("slope", "intercept"),
 }
-HARMLESS = {("fixed_gate", "None"), ("fixed_gate", "-1"), ("audit.json", "{}")}
+HARMLESS = {("fixed_gate", "None"), ("fixed_gate", "-1"), ("slope", "-1"), ("intercept", "-1")}
+"""Values that may be: a gate fixed to any number, and any curve of a calibration."""
 TENSORS = {
     "model/embedded/unet/diffusion_pytorch_model.safetensors": "conv_in.weight",
     "model/embedded/vae/diffusion_pytorch_model.safetensors": "decoder.conv_in.weight",
