@@ -16,6 +16,7 @@ from diffusers import (
 )
 from torch import Tensor, nn
 
+from lord.errors import SHORT
 from lord.models.conditioning import Conditioning
 from lord.seeding import derive_seed, noise, timesteps
 
@@ -86,10 +87,11 @@ def check_text(pipeline: Pipeline) -> None:
         tokenizer = getattr(pipeline, f"tokenizer{suffix}")
         settings = getattr(pipeline, f"text_encoder{suffix}").config
         width += settings.hidden_size
-        if tokenizer.model_max_length > settings.max_position_embeddings:
+        length, most = tokenizer.model_max_length, settings.max_position_embeddings
+        if not isinstance(length, int) or not 2 <= length <= most:
             raise ValueError(
-                f"tokenizer{suffix}: model_max_length is {tokenizer.model_max_length}, and the "
-                f"text encoder takes {settings.max_position_embeddings}"
+                f"tokenizer{suffix}: model_max_length is {SHORT.repr(length)}, and the text "
+                f"encoder takes from 2 to {most} tokens"
             )
         if len(tokenizer) > settings.vocab_size:
             raise ValueError(

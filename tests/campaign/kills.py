@@ -8,6 +8,7 @@ import sys
 import time
 from collections import Counter
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -173,11 +174,17 @@ class Chains:
             )
 
     def _start(self, command: str, name: str) -> Path:
-        folder = copy_to(self.world, self.base / f"{command} {name}")
+        world = self.with_records if command == "study tables" else self.world
+        folder = copy_to(world, self.base / f"{command} {name}")
         pixel = PIXEL | {"architecture": TINY_PIXEL.model_dump(mode="json")}
         (folder / "pixel.yaml").write_text(json.dumps({"pixel": pixel}))
-        if command == "study tables":
-            assert run_apart(COMMANDS["study run"], folder).code == 0
+        return folder
+
+    @cached_property
+    def with_records(self) -> Path:
+        """A world in which a study has run."""
+        folder = copy_to(self.world, self.base / "with records")
+        assert run_apart(COMMANDS["study run"], folder).code == 0
         return folder
 
     def table(self) -> dict[str, dict[str, int]]:

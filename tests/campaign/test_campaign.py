@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import time
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from itertools import cycle
 
@@ -14,6 +15,7 @@ from campaign.trials import CATEGORIES, Trial, trials
 from campaign.world import copy_to
 from hypothesis import HealthCheck, Phase, given, settings
 
+from lord.files import write_text
 from lord.record import describe_device, git_state
 from lord.study.notebooks import CAMPAIGN
 from lord.study.run import results_root
@@ -70,34 +72,37 @@ def test_killed_commands_end_as_if_nobody_had_killed_them(world, tmp_path):
 @pytest.mark.campaign
 def test_the_whole_campaign(world, tmp_path):
     """Every category at length; the counts are written even where something is at fault."""
-    began, started = time.time(), datetime.now(UTC)
-    tally = Tally()
+    tally, chains, seconds = Tally(), Chains(world, tmp_path), {"inputs": 0.0, "kills": 0.0}
+    commit, dirty, _ = git_state()
+    about = {"started": f"{datetime.now(UTC):%Y-%m-%d}", "commit": commit, "dirty": dirty}
+    about["device"] = describe_device("cpu")
+
+    def write() -> None:
+        """What is known so far, so that a campaign that is broken off counts for what it did."""
+        counts = {"inputs": tally.table(), "kills": chains.table()}
+        times = {"seconds": {name: round(value) for name, value in seconds.items()}}
+        faults = {"faults": [*tally.faults, *chains.faults]}
+        write_text(results_root() / CAMPAIGN, json.dumps(about | times | counts | faults, indent=1))
+
     share = INPUTS // len(CATEGORIES)
     for category in CATEGORIES:
-        try_all(category, share, world, tmp_path / category, tally)
-        print(category, tally.table().get(category), f"{time.time() - began:.0f} s", flush=True)
-    began_killing, chains = time.time(), Chains(world, tmp_path)
+        with timed(seconds, "inputs"):
+            try_all(category, share, world, tmp_path / category, tally)
+        write()
     killed, commands = 0, cycle(KILLED)
     while killed < KILLS:
         command = next(commands)
-        killed += chains.chain(command, min(chains.random.randint(1, 3), KILLS - killed))
-        chains.interrupt(command)
-        print(command, killed, f"{time.time() - began_killing:.0f} s", flush=True)
-    commit, dirty, _ = git_state()
-    content = {
-        "started": f"{started:%Y-%m-%d}",
-        "commit": commit,
-        "dirty": dirty,
-        "device": describe_device("cpu"),
-        "seconds": {
-            "inputs": round(began_killing - began),
-            "kills": round(time.time() - began_killing),
-        },
-        "inputs": tally.table(),
-        "kills": chains.table(),
-        "faults": [*tally.faults, *chains.faults],
-    }
-    path = results_root() / CAMPAIGN
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(content, indent=1) + "\n")
-    assert not content["faults"], json.dumps(content, indent=1)
+        with timed(seconds, "kills"):
+            killed += chains.chain(command, min(chains.random.randint(1, 3), KILLS - killed))
+            chains.interrupt(command)
+        write()
+    faults = [*tally.faults, *chains.faults]
+    assert not faults, json.dumps(faults, indent=1)
+
+
+@contextmanager
+def timed(seconds: dict[str, float], name: str):
+    """Add to an entry the seconds that a block takes."""
+    began = time.monotonic()
+    yield
+    seconds[name] += time.monotonic() - began

@@ -166,6 +166,7 @@ FIELDS = {
     "model/embedded/scheduler/scheduler_config.json": (
         *("num_train_timesteps", "beta_start", "beta_end", "beta_schedule", "prediction_type"),
     ),
+    "model/embedded/tokenizer/tokenizer_config.json": ("model_max_length",),
     "model/embedded/text_encoder/config.json": ("hidden_size", "vocab_size", "num_hidden_layers"),
     "pixel0/model_index.json": ("_class_name", "unet", "scheduler"),
     "pixel0/unet/config.json": ("sample_size", "in_channels", "block_out_channels"),

@@ -100,9 +100,10 @@ def test_a_schedule_must_add_noise(folder):
 
 def test_parts_must_belong_together(folder):
     tokenizer = folder / "tokenizer/tokenizer_config.json"
-    change_json(tokenizer, model_max_length=10**9)
-    with pytest.raises(ValueError, match="model_max_length is 1000000000, and the text encoder"):
-        load_pipeline(folder, "cpu")
+    for length in (10**9, -1, "abc", None, [], {}):
+        change_json(tokenizer, model_max_length=length)
+        with pytest.raises(ValueError, match=r"model: .*model_max_length|diffusers cannot"):
+            load_pipeline(folder, "cpu")
 
 
 def test_layers_that_the_settings_leave_out_are_noticed(good, tmp_path):
