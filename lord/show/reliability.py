@@ -32,30 +32,36 @@ INTERRUPTED = "Ctrl-C"
 
 
 def reliability(path: Path) -> str:
-    """The counts of a campaign as Markdown, with every fault that it has found.
+    """The counts of the last campaign as Markdown, with every fault that it has found.
 
     Args:
-        path: what ``make campaign`` has written, which may be missing.
+        path: what ``make campaign`` has written, which may be missing; so may be one of its parts.
     """
-    if not path.is_file():
+    found = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    if not found:
         return NOT_RUN
-    found = json.loads(path.read_text(encoding="utf-8"))
-    kills = dict(found["kills"])
-    stopped = kills.pop(INTERRUPTED, dict.fromkeys(ENDS, 0))
-    minutes = {name: round(seconds / 60) for name, seconds in found["seconds"].items()}
-    text = [
-        f"Run on {found['started']}, commit `{found['commit'][:12]}`"
-        f"{' with local changes' if found['dirty'] else ''}, {found['device']}.",
-        f"\n## Bad inputs\n\nTried in {minutes['inputs']} minutes:\n",
-        _table("Kind", OUTCOMES, found["inputs"]),
-        f"\n## Kills\n\nDone in {minutes['kills']} minutes:\n",
-        _table("Command", ENDS, kills),
-        f"\nCtrl-C stopped {stopped['kills']} commands; {stopped['equal']} of them ended within "
-        "two seconds, with one line that says how to go on.",
-        "\n## What was at fault\n",
-        _faults(found["faults"]),
-    ]
-    return "\n".join(text) + "\n"
+    text = []
+    if inputs := found.get("inputs"):
+        text += ["## Bad inputs", _about(inputs), _table("Kind", OUTCOMES, inputs["counts"])]
+    if kills := found.get("kills"):
+        counts = dict(kills["counts"])
+        stopped = counts.pop(INTERRUPTED, dict.fromkeys(ENDS, 0))
+        text += ["## Kills", _about(kills), _table("Command", ENDS, counts)]
+        text += [
+            f"Ctrl-C stopped {stopped['kills']} commands; {stopped['equal']} of them ended within "
+            "two seconds, with one line that says how to go on."
+        ]
+    faults = [fault for part in found.values() for fault in part["faults"]]
+    return "\n\n".join([*text, "## What was at fault", _faults(faults)]) + "\n"
+
+
+def _about(part: Mapping[str, Any]) -> str:
+    """When and of what a part of the campaign was run."""
+    changed = " with local changes" if part["dirty"] else ""
+    return (
+        f"Run on {part['started']} at commit `{part['commit'][:12]}`{changed}, on "
+        f"{part['device']}, in {round(part['seconds'] / 60)} minutes."
+    )
 
 
 def _table(first: str, columns: Mapping[str, str], rows: Mapping[str, Mapping[str, int]]) -> str:
