@@ -17,7 +17,7 @@ from campaign.world import ATTACK, COMMANDS, MODEL, copy_to
 from helpers import SIZE
 from torch import uint8
 
-from lord.cli import app
+from lord.cli import app, interrupt
 from lord.models.pixel import TINY_PIXEL
 
 TRAINING = ("--steps=8", "--batch-size=2", "--rank=2", "--checkpoint-every=1")
@@ -90,9 +90,9 @@ def run_apart(
             app(list(arguments))
         except SystemExit as ended:
             code = ended.code if isinstance(ended.code, int) else 0
-        except KeyboardInterrupt:  # what Python itself does
-            sys.excepthook(*sys.exc_info())
-            code = 130
+        except KeyboardInterrupt:  # where `lord` is the program, this is Python's hook
+            interrupt._report(*sys.exc_info())
+            code = interrupt.EXIT_CODE
         except BaseException as error:
             os.write(2, f"Traceback: {error!r}\n".encode())
         finally:
