@@ -110,11 +110,11 @@ def test_what_cannot_be_scanned_is_said_in_one_line(tmp_path, clean, pretrained,
     save_file(broken, weights)
     assert "conv_in.weight holds NaN" in error(*scan, model, *clean)
     pipeline = build_ddpm(TINY_PIXEL)
+    pipeline.save_pretrained(tmp_path / "pickled", safe_serialization=False)
+    assert "safetensors" in error(*scan, tmp_path / "pickled", *clean)
     pipeline.scheduler = DDIMScheduler(prediction_type="flow")
     pipeline.save_pretrained(tmp_path / "other")
     assert "prediction_type: Input should be" in error(*scan, tmp_path / "other", *clean)
-    pipeline.save_pretrained(tmp_path / "pickled", safe_serialization=False)
-    assert "safetensors" in error(*scan, tmp_path / "pickled", *clean)
 
 
 def test_noises_that_are_none_are_said_in_one_line(tmp_path):
