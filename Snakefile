@@ -96,6 +96,7 @@ rule book:
         "_toc.yml",
         [str(path) for path in Path("book").glob("*.*")],
         [str(path) for path in Path("book/_static").glob("*.*")],
+        [str(path) for path in results_root().glob("campaign.json")],
         [f"{STAMPS}/tables"] if COMPUTE else [],
     output:
         f"book/_build/{PROFILE}.built",

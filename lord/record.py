@@ -192,7 +192,8 @@ def git_state() -> tuple[str, bool, str]:
     here = Path(__file__)
 
     def git(*arguments: str) -> str:
-        command = ["git", "-C", os.fspath(here.parent), *arguments]
+        # Killed, or with no room on the disk, git would leave a lock in the repository.
+        command = ["git", "--no-optional-locks", "-C", os.fspath(here.parent), *arguments]
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
 
     try:

@@ -13,6 +13,9 @@ from torch import Tensor, nn
 from lord.adapter.layer import LordLayer
 from lord.adapter.variant import TIMESTEP_FEATURES
 
+LARGEST = 1000
+"""A fixed λ of a user or a file is not larger; between 0 and 1 it mixes."""
+
 
 def lord_layers(network: nn.Module) -> dict[str, LordLayer]:
     """The layers of ``network`` that hold a LoRD adapter, by name.

@@ -2,18 +2,22 @@
 
 import re
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from peft import LoraConfig
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 from torch import Tensor
 
 from lord.adapter.config import LordConfig
+from lord.adapter.gate import LARGEST
 from lord.errors import described
 from lord.names import GATES
 
 LARGEST_RANK = 4096
 """No layer of a supported model is wider."""
+
+Alpha = Annotated[float, Field(gt=0, le=1e6)]
+"""As a rule of the size of the rank; a weaker adapter has a smaller one, none a negative one."""
 
 
 class SavedSettings(BaseModel):
@@ -22,10 +26,10 @@ class SavedSettings(BaseModel):
     model_config = ConfigDict(extra="allow", frozen=True, strict=True, allow_inf_nan=False)
 
     r: int = Field(ge=1, le=LARGEST_RANK)
-    lora_alpha: float
+    lora_alpha: Alpha
     target_modules: list[str] | str = Field(min_length=1)
     rank_pattern: dict[str, int] = {}
-    alpha_pattern: dict[str, float] = {}
+    alpha_pattern: dict[str, Alpha] = {}
     lora_dropout: float = Field(0.0, ge=0, le=1)
     use_dora: bool = False
     lora_bias: bool = False
@@ -33,7 +37,7 @@ class SavedSettings(BaseModel):
     modules_to_save: None = None
     gate: Literal[GATES] = "sample"
     gate_hidden: int = Field(16, ge=1, le=LARGEST_RANK)
-    fixed_gate: float | None = None
+    fixed_gate: float | None = Field(None, ge=-LARGEST, le=LARGEST)
 
     @field_validator("target_modules")
     @classmethod

@@ -157,7 +157,7 @@ def inputs(
     if values.shape[1:] != found["mu"].shape:
         raise ValueError(
             f"{noises}: noises have the shape {tuple(values.shape[1:])}, the trigger "
-            f"{tuple(found['mu'].shape)}"
+            f"{tuple(found['mu'].shape)} in {trigger}"
         )
     scores = log_ratio(values, found["mu"], found["gamma"]).tolist()
     if as_json:
@@ -227,6 +227,8 @@ def _tensors(path: Path, *names: str) -> dict[str, Any]:
     import safetensors
     from safetensors.torch import load_file
 
+    from lord.models.source import check_numbers
+
     try:
         found = load_file(path)
     except safetensors.SafetensorError as error:
@@ -236,6 +238,5 @@ def _tensors(path: Path, *names: str) -> dict[str, Any]:
     if not names and (len(found) != 1 or next(iter(found.values())).ndim != 4):
         raise ValueError(f"{path}: expected one tensor of shape (N, C, H, W)")
     for name, values in found.items():
-        if not values.isfinite().all():
-            raise ValueError(f"{path}: {name} is not finite")
+        check_numbers(values, f"{path}: {name}")
     return found

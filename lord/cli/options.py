@@ -330,18 +330,12 @@ def open_ddpm(model: str, device: str | None) -> "DDPMPipeline":
 
     Raises:
         FileNotFoundError: there is no such folder.
-        ValueError: see `lord.models.pixel.load_ddpm` and ``training_schedule``, or there is no such
-            device.
+        ValueError: see `lord.models.pixel.load_ddpm`, or there is no such device.
     """
     require_device(device)
-    from lord.models.pixel import load_ddpm, training_schedule
+    from lord.models.pixel import load_ddpm
 
-    pipeline = load_ddpm(model, device)
-    try:
-        training_schedule(pipeline)
-    except ValueError as error:
-        raise ValueError(f"{model}: {error}") from error
-    return pipeline
+    return load_ddpm(model, device)
 
 
 def native_size(pipeline: "Pipeline") -> int:

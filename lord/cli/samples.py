@@ -1,7 +1,6 @@
 """Commands that look at a model: sampling images from it, and measuring them."""
 
 import json
-import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -53,6 +52,9 @@ MEANINGS = {
     "round_trip": "the same, to the references after the VAE",
     "clip_iqa": "how good the images look, 0 to 1, higher is better",
 }
+
+STRONGEST = 100
+"""A LoRA does not act more strongly, nor so against what it has learned."""
 
 
 class Sampling(BaseModel):
@@ -128,8 +130,10 @@ def generate(
         raise ValueError("--treatment says what becomes of a --defence, and none is given")
     if lora is None and lora_scale != 1:
         raise ValueError("--lora-scale: there is no --lora")
-    if not math.isfinite(lora_scale) or lora_scale == 0:
-        raise ValueError(f"--lora-scale: expected a finite number but 0, not {lora_scale:g}")
+    if not 0 < abs(lora_scale) <= STRONGEST:  # nor is NaN
+        raise ValueError(
+            f"--lora-scale: expected a number within ±{STRONGEST}, but not 0, not {lora_scale:g}"
+        )
     if negative_prompt and sampling.guidance_scale == 1:
         raise ValueError("--negative-prompt needs guidance, and --guidance-scale 1 is none")
     if lora is not None and not lora.exists():

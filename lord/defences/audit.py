@@ -6,7 +6,6 @@ curve, fitted on pairs that the gates were not trained on, makes it a probabilit
 """
 
 import json
-import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -23,6 +22,9 @@ from lord.models.diffusion import Pipeline
 from lord.seeding import derive_seed
 
 AUDIT_FILE = "audit.json"
+
+STEEPEST = 10**6
+"""A calibration that was fitted has no larger numbers: scores are means of logits."""
 
 
 @dataclass(frozen=True)
@@ -117,8 +119,8 @@ def load_calibration(folder: str | Path) -> Calibration:
         )
     try:
         calibration = Calibration(**json.loads(path.read_text(encoding="utf-8")))
-        if not all(map(math.isfinite, asdict(calibration).values())):
-            raise ValueError("slope and intercept must be finite")
+        if not all(abs(value) <= STEEPEST for value in asdict(calibration).values()):  # nor is NaN
+            raise ValueError(f"slope and intercept must be numbers within ±{STEEPEST:,}")
     except (ValueError, TypeError) as error:
         raise ValueError(f"{path}: not a calibration ({error})") from None
     return calibration

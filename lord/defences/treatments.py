@@ -4,11 +4,9 @@ import math
 from typing import Literal
 
 from lord.adapter import LordConfig, activate, merge, set_gate, unmerge
+from lord.adapter.gate import LARGEST
 from lord.defences.stage1 import ADAPTER
 from lord.models.diffusion import Pipeline
-
-LARGEST = 1000
-"""λ is not larger; between 0 and 1 it mixes."""
 
 
 def apply_treatment(pipeline: Pipeline, treatment: str) -> None:

@@ -31,6 +31,7 @@ from lord.metrics.training import (
     held_out_views,
     require_network,
 )
+from lord.models.embedded import forget_lengths
 from lord.seeding import derive_seed
 
 ASSETS = Path(__file__).parents[1] / "assets" / "clip"
@@ -191,6 +192,7 @@ def train_clip(
     )
     encoder.half().float()  # the scores belong to what is stored
     record = {"settings": settings.model_dump(), "held_out": held_out_scores(encoder, held_out)}
+    forget_lengths(encoder.tokenizer)
     # A transformers folder, each file written atomically, the weights last.
     out = Path(out)
     with tempfile.TemporaryDirectory() as folder:

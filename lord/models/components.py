@@ -16,13 +16,24 @@ from diffusers.models.attention_processor import Attention
 from diffusers.models.resnet import ResnetBlock2D
 from torch import Tensor, nn
 
-from lord.models.source import source_of
+from lord.models.source import (
+    NETWORKS,
+    SECOND,
+    UNLOADABLE,
+    check_finite,
+    check_weights,
+    find_source,
+    unloadable,
+)
 
 DENOISERS = ("unet", "transformer", "prior")
 AUTOENCODERS = ("vae", "vqvae", "movq")
 
 KINDS = ("residual", "attention.self", "attention.cross", "feed_forward")
 """What the blocks of a denoiser are made of, in the order of the data."""
+
+WHOLE = {*NETWORKS.values(), *SECOND.values(), "UNet2DModel"}
+"""Parts of which every weight has a name of its own, so that a missing one is noticed."""
 
 
 def components(pipeline: DiffusionPipeline) -> dict[str, list[nn.Module]]:
@@ -56,12 +67,25 @@ def load_any(model: str | Path) -> DiffusionPipeline:
     Raises:
         FileNotFoundError: ``model`` is a path without a pipeline.
         OSError: the hub model cannot be reached or does not exist.
-        ValueError: it is no pipeline that diffusers knows.
+        ValueError: it is no pipeline that diffusers knows, or a part of it is broken.
     """
+    source = find_source(model)
+    source.check_settings()
     try:
-        return DiffusionPipeline.from_pretrained(source_of(model), use_safetensors=True)
-    except AttributeError as error:
-        raise ValueError(f"{model}: no pipeline that diffusers knows ({error})") from error
+        pipeline = DiffusionPipeline.from_pretrained(
+            source.location,
+            use_safetensors=True,
+            revision=source.revision,
+            variant=source.variant,
+        )
+    except UNLOADABLE as error:
+        raise unloadable(source.name, error) from error
+    for part, network in pipeline.components.items():
+        if type(network).__name__ in WHOLE:
+            check_weights(source.folder / part, network, source.variant)
+        elif isinstance(network, nn.Module):
+            check_finite(network, str(source.folder / part))
+    return pipeline
 
 
 def part_of(pipeline: DiffusionPipeline, names: Sequence[str]) -> nn.Module | None:

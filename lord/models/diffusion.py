@@ -8,9 +8,15 @@ from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
-from diffusers import DDPMScheduler, StableDiffusionPipeline, StableDiffusionXLPipeline
+from diffusers import (
+    DDPMScheduler,
+    SchedulerMixin,
+    StableDiffusionPipeline,
+    StableDiffusionXLPipeline,
+)
 from torch import Tensor, nn
 
+from lord.errors import SHORT
 from lord.models.conditioning import Conditioning
 from lord.seeding import derive_seed, noise, timesteps
 
@@ -47,6 +53,8 @@ def check_supported(pipeline: Pipeline) -> None:
     settings = pipeline.scheduler.config
     if "beta_schedule" not in settings:
         raise ValueError(f"{type(pipeline.scheduler).__name__}: a schedule without betas")
+    check_schedule(pipeline.scheduler)
+    check_text(pipeline)
     kind = settings.get("prediction_type", "epsilon")
     if kind not in PREDICTIONS:
         raise ValueError(f"the model predicts {kind!r}; supported are {' and '.join(PREDICTIONS)}")
@@ -54,6 +62,46 @@ def check_supported(pipeline: Pipeline) -> None:
         raise ValueError(
             "the schedule ends in noise alone (rescale_betas_zero_snr), which asks for a model of "
             "velocities, and this one predicts the noise"
+        )
+
+
+def check_schedule(scheduler: SchedulerMixin) -> None:
+    """Raise ValueError unless the forward process of a scheduler adds noise to the last.
+
+    The share ᾱ_t of the picture has to fall from below 1, and is 0 at the last time only.
+    """
+    alphas = DDPMScheduler.from_config(scheduler.config).alphas_cumprod
+    falls = (alphas.diff() <= 0).all() and alphas[-1] < 1
+    if not (falls and (alphas[:-1] > 0).all() and alphas[-1] >= 0):  # nor if one is NaN
+        betas = ", ".join(
+            f"{name} {scheduler.config.get(name)!r}"
+            for name in ("beta_start", "beta_end", "beta_schedule", "num_train_timesteps")
+        )
+        raise ValueError(f"scheduler: no schedule of noise comes of {betas}")
+
+
+def check_text(pipeline: Pipeline) -> None:
+    """Raise ValueError unless tokenizer, text encoder and U-Net belong together."""
+    width = 0
+    for suffix in ("", "_2") if isinstance(pipeline, StableDiffusionXLPipeline) else ("",):
+        tokenizer = getattr(pipeline, f"tokenizer{suffix}")
+        settings = getattr(pipeline, f"text_encoder{suffix}").config
+        width += settings.hidden_size
+        length, most = tokenizer.model_max_length, settings.max_position_embeddings
+        if not isinstance(length, int) or not 2 <= length <= most:
+            raise ValueError(
+                f"tokenizer{suffix}: model_max_length is {SHORT.repr(length)}, and the text "
+                f"encoder takes from 2 to {most} tokens"
+            )
+        if len(tokenizer) > settings.vocab_size:
+            raise ValueError(
+                f"tokenizer{suffix}: {len(tokenizer)} words, and the text encoder knows "
+                f"{settings.vocab_size}"
+            )
+    expected = pipeline.unet.config.cross_attention_dim
+    if isinstance(expected, int) and expected != width:
+        raise ValueError(
+            f"unet: cross_attention_dim is {expected}, and the text encoder's width is {width}"
         )
 
 

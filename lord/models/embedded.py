@@ -72,6 +72,15 @@ def build_tokenizer(text_length: int = 40) -> CLIPTokenizer:
     return CLIPTokenizer(vocab=vocab, merges=merges, model_max_length=text_length)
 
 
+def forget_lengths(tokenizer: CLIPTokenizer) -> None:
+    """Make a tokenizer as it was built, or its file would tell to what length it padded last.
+
+    After a training that went on where it was killed, that may be none.
+    """
+    tokenizer.backend_tokenizer.no_padding()
+    tokenizer.backend_tokenizer.no_truncation()
+
+
 def _byte_pair_merges(words: list[str]) -> list[tuple[str, str]]:
     """Merge the commonest pair, ties in alphabetical order, until every word is one token.
 

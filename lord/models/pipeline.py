@@ -22,7 +22,7 @@ from lord.models.device import best_device
 from lord.models.diffusion import Pipeline, check_supported
 from lord.models.memory import BATCH, bring, rest, text_encoders
 from lord.models.single_file import is_single_file, load_single_file
-from lord.models.source import check_configs, check_finite, check_weights, find_source
+from lord.models.source import UNLOADABLE, check_finite, check_weights, find_source, unloadable
 
 
 def load_pipeline(
@@ -57,7 +57,10 @@ def load_pipeline(
             check_finite(part, str(model))
     else:
         pipeline = _load_layout(model, dtype, revision)
-    check_supported(pipeline)
+    try:
+        check_supported(pipeline)
+    except ValueError as error:
+        raise ValueError(f"{model}: {error}") from error
     pipeline.to(device)
     if pipeline.vae.config.get("force_upcast") and isinstance(pipeline, StableDiffusionXLPipeline):
         pipeline.vae.float()  # in half precision it overflows
@@ -69,10 +72,6 @@ def load_pipeline(
     return pipeline
 
 
-UNLOADABLE = (ValueError, TypeError, LookupError, AttributeError, RuntimeError, ArithmeticError)
-"""What diffusers and transformers raise for settings that fit no model."""
-
-
 def _load_layout(model: str | Path, dtype: torch.dtype, revision: str | None) -> Pipeline:
     source = find_source(model, revision)
     kind = source.pipeline_class
@@ -81,7 +80,6 @@ def _load_layout(model: str | Path, dtype: torch.dtype, revision: str | None) ->
     options = {"safety_checker": None, "requires_safety_checker": False}
     if kind is StableDiffusionXLPipeline:
         options = {"add_watermarker": False}
-    check_configs(source)
     try:
         pipeline = kind.from_pretrained(
             source.location,
@@ -92,11 +90,9 @@ def _load_layout(model: str | Path, dtype: torch.dtype, revision: str | None) ->
             **options,
         )
     except UNLOADABLE as error:
-        reason = " ".join(str(error).split())[:300]
-        raise ValueError(
-            f"{source.name}: diffusers cannot load it ({type(error).__name__}: {reason})"
-        ) from error
-    check_weights(source, pipeline)
+        raise unloadable(source.name, error) from error
+    for part in source.networks:
+        check_weights(source.folder / part, getattr(pipeline, part), source.variant)
     if source.revision:
         pipeline.register_to_config(_name_or_path=source.name)
     return pipeline

@@ -4,7 +4,6 @@ Images are float tensors of shape (N, C, H, W) in [0, 1]; noise, triggers and ta
 live where the model works, in [-1, 1].
 """
 
-import json
 from collections.abc import Callable, Sequence
 from itertools import pairwise
 from pathlib import Path
@@ -23,6 +22,9 @@ from torch import Tensor, nn
 
 from lord.models.card import PIXEL
 from lord.models.device import best_device
+from lord.models.diffusion import check_schedule
+from lord.models.layout import INDEX, check_layout, read_object
+from lord.models.source import UNLOADABLE, check_weights, unloadable
 from lord.progress import track
 from lord.seeding import generators
 
@@ -92,37 +94,43 @@ def load_ddpm(model: str | Path, device: torch.device | str | None = None) -> DD
 
     Raises:
         FileNotFoundError: there is no diffusers folder.
-        ValueError: the model is conditional or latent, its scheduler is of another kind, or its
-            weights are no numbers.
+        ValueError: the model is conditional or latent, its scheduler is of another kind, or a file
+            of it is broken.
     """
     folder = PIXEL if str(model) == "embedded" else Path(model).expanduser()
-    index = folder / "model_index.json"
+    index = folder / INDEX
     if not index.is_file():
         raise FileNotFoundError(
             f"{folder}: no diffusers pipeline there (model_index.json is missing). Give a folder "
             "written by DDPMPipeline.save_pretrained."
         )
-    parts = json.loads(index.read_text(encoding="utf-8"))
-    unet, scheduler = (parts.get(name, [None, None])[-1] for name in ("unet", "scheduler"))
-    others = {name for name, part in parts.items() if isinstance(part, list) and part[-1]}
-    if unet != "UNet2DModel" or others != {"unet", "scheduler"}:
+    parts = read_object(index)
+    check_layout(folder, parts)
+    listed = {name: part[-1] for name, part in parts.items() if isinstance(part, list) and part[-1]}
+    if listed.get("unet") != "UNet2DModel" or set(listed) != {"unet", "scheduler"}:
         raise ValueError(
             f"{folder}: not an unconditional model in pixel space, but a "
-            f"{parts.get('_class_name')} of {', '.join(sorted(others))}"
+            f"{parts.get('_class_name')} of {', '.join(sorted(listed))}"
         )
+    scheduler = listed["scheduler"]
     if scheduler not in SCHEDULERS:
         raise ValueError(
             f"{folder}: its scheduler is {scheduler}; only {' and '.join(SCHEDULERS)} are supported"
         )
-    pipeline = DDPMPipeline(
-        UNet2DModel.from_pretrained(
-            folder, subfolder="unet", use_safetensors=True, dtype=torch.float32
-        ),
-        SCHEDULERS[scheduler].from_pretrained(folder, subfolder="scheduler"),
-    )
-    for name, values in pipeline.unet.state_dict().items():
-        if not values.isfinite().all():
-            raise ValueError(f"{folder / 'unet'}: the weights {name} are not finite numbers")
+    try:
+        pipeline = DDPMPipeline(
+            UNet2DModel.from_pretrained(
+                folder, subfolder="unet", use_safetensors=True, dtype=torch.float32
+            ),
+            SCHEDULERS[scheduler].from_pretrained(folder, subfolder="scheduler"),
+        )
+    except UNLOADABLE as error:
+        raise unloadable(folder, error) from error
+    check_weights(folder / "unet", pipeline.unet)
+    try:
+        check_schedule(pipeline.scheduler)
+    except ValueError as error:
+        raise ValueError(f"{folder}: {error}") from error
     pipeline.unet.requires_grad_(False).eval()
     pipeline.register_to_config(_name_or_path=str(folder))  # as where stock diffusers loads from
     pipeline.set_progress_bar_config(disable=True)

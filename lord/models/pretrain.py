@@ -19,7 +19,7 @@ from lord.files import save_tensors, write_text
 from lord.models.card import write_card
 from lord.models.device import best_device
 from lord.models.diffusion import noised_batch
-from lord.models.embedded import EmbeddedConfig, build_pipeline
+from lord.models.embedded import EmbeddedConfig, build_pipeline, forget_lengths
 from lord.models.pipeline import encode_images, load_pipeline
 from lord.progress import track
 from lord.record import describe_device
@@ -294,4 +294,5 @@ def _save_half(pipeline: StableDiffusionPipeline, folder: Path) -> None:
     """
     pipeline.vae.half()
     pipeline.unet.half()
+    forget_lengths(pipeline.tokenizer)
     pipeline.save_pretrained(folder, safe_serialization=True)

@@ -1,20 +1,20 @@
 """Where a model comes from: what is there is looked at before anything is downloaded or loaded."""
 
-import json
 import os
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from diffusers import DiffusionPipeline, StableDiffusionPipeline, StableDiffusionXLPipeline
 from huggingface_hub import HfApi, hf_hub_download
 from huggingface_hub.errors import HfHubHTTPError
 from safetensors import SafetensorError, safe_open
-from torch import nn
+from torch import Tensor, nn
 
 from lord.models.card import EMBEDDED
+from lord.models.layout import INDEX, check_layout, read_object
 
 CLASSES = {"StableDiffusionPipeline": StableDiffusionPipeline} | {
     "StableDiffusionXLPipeline": StableDiffusionXLPipeline
@@ -30,7 +30,15 @@ NETWORKS = {
 
 SECOND = {"text_encoder_2": "CLIPTextModelWithProjection"}
 
-INDEX = "model_index.json"
+
+UNLOADABLE = (ValueError, TypeError, LookupError, AttributeError, RuntimeError, ArithmeticError)
+"""What diffusers and transformers raise for settings that fit no model."""
+
+
+def unloadable(model: str | Path, error: Exception) -> ValueError:
+    """The error to raise for one of `UNLOADABLE`, which names the model."""
+    reason = " ".join(str(error).split())[:300]
+    return ValueError(f"{model}: diffusers cannot load it ({type(error).__name__}: {reason})")
 
 
 @dataclass(frozen=True)
@@ -61,7 +69,7 @@ class Source:
             ValueError: it is not one of `CLASSES`.
         """
         name = self.index.get("_class_name")
-        if name not in CLASSES:
+        if not isinstance(name, str) or name not in CLASSES:
             raise ValueError(
                 f"{self.name}: a {name}, which is not supported. Supported are "
                 f"{' and '.join(CLASSES)}: text-to-image models of Stable Diffusion 1.x, 2.x and XL"
@@ -81,7 +89,11 @@ class Source:
         return "fp16" if halves and len(halves) == len(found) else None
 
     def check(self) -> None:
-        """Raise ValueError for a model that is not supported, or of which a part is missing."""
+        """Raise an error unless the model is supported, and nothing is missing in its folder.
+
+        Raises:
+            FileNotFoundError, ValueError: the message names what is wrong, and where.
+        """
         parts = ["scheduler", "tokenizer", *self.networks]
         for part in [*parts, "tokenizer_2"] if "text_encoder_2" in parts else parts:
             listed = self.index.get(part)
@@ -97,6 +109,11 @@ class Source:
         for part in self.networks:
             if not any(_is_weight(name, part) for name in self.files):
                 raise ValueError(f"{self.name}: {self._no_weights(part)}")
+        self.check_settings()
+
+    def check_settings(self) -> None:
+        """Raise an error unless what the files of settings say can be, see `check_layout`."""
+        check_layout(self.folder, self.index, whole=self.revision is None)
 
     def _no_weights(self, part: str) -> str:
         if any(name.startswith(f"{part}/") and name.endswith(".bin") for name in self.files):
@@ -125,7 +142,7 @@ def find_source(model: str | Path, revision: str | None = None) -> Source:
         if revision is not None:
             raise ValueError(f"--revision: {model} is no model on the hub, and has one only")
         files = tuple(p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file())
-        return Source(str(model), location, None, folder, _read_json(folder / INDEX), files)
+        return Source(str(model), location, None, folder, read_object(folder / INDEX), files)
     try:
         index = Path(hf_hub_download(location, INDEX, revision=revision))
     except (OSError, HfHubHTTPError) as error:
@@ -136,7 +153,7 @@ def find_source(model: str | Path, revision: str | None = None) -> Source:
         files = tuple(HfApi().list_repo_files(location, revision=commit))
     except (OSError, HfHubHTTPError):  # without a network, what was downloaded before
         files = tuple(p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file())
-    return Source(f"{location}@{commit}", location, commit, folder, _read_json(index), files)
+    return Source(f"{location}@{commit}", location, commit, folder, read_object(index), files)
 
 
 def source_of(model: str | Path) -> str:
@@ -158,43 +175,49 @@ def source_of(model: str | Path) -> str:
     return os.fspath(source)
 
 
-def check_configs(source: Source) -> None:
-    """Raise ValueError for a settings file that is there and no JSON object."""
-    for part in ("scheduler", *source.networks):
-        for name in ("config.json", "scheduler_config.json"):
-            if (path := source.folder / part / name).is_file():
-                _read_json(path)
+def check_weights(folder: Path, network: nn.Module, variant: str | None = None) -> None:
+    """Raise ValueError unless every weight of a loaded network was in its files, and is finite.
 
+    Libraries fill what is missing with random numbers, and leave out layers that are too many.
 
-def check_weights(source: Source, pipeline: DiffusionPipeline) -> None:
-    """Raise ValueError unless every weight of a loaded model was in its files, and is finite.
-
-    Libraries fill what is missing with random numbers.
+    Args:
+        folder: where the files are.
+        variant: of them, see `Source.variant`.
     """
-    for part in source.networks:
-        network = getattr(pipeline, part)
-        there = {_today(name) for name in _weights_in(source, part)}
-        lacking = sorted(n for n, _ in network.named_parameters() if _today(n) not in there)
-        if lacking:
-            raise ValueError(
-                f"{source.folder / part}: {len(lacking)} weights are missing in the files, such as "
-                f"{lacking[0]}"
-            )
-        check_finite(network, str(source.folder / part))
+    there = {_today(name) for name in _weights_in(folder, variant)}
+    wanted = {_today(name) for name, _ in network.named_parameters()}
+    if lacking := sorted(wanted - there):
+        raise ValueError(
+            f"{folder}: {len(lacking)} weights are missing in the files, such as {lacking[0]}"
+        )
+    of_layers = {_any_layer(name) for name in wanted}
+    if more := sorted(name for name in there - wanted if _any_layer(name) in of_layers):
+        raise ValueError(
+            f"{folder}: the files hold layers that its settings do not tell of, such as {more[0]}"
+        )
+    check_finite(network, str(folder))
+
+
+LARGEST_WEIGHT = 65504
+"""No number in a file of weights is larger: so are those that half precision can hold."""
 
 
 def check_finite(network: nn.Module, where: str) -> None:
-    """Raise ValueError for a network with a weight that is NaN or infinite."""
+    """Raise ValueError for a network with a weight that is none, see `check_numbers`."""
     for name, weight in network.named_parameters():
-        if not torch.isfinite(weight).all():
-            raise ValueError(
-                f"{where}: {name} holds NaN or infinity in {str(weight.dtype).split('.')[1]}"
-            )
+        check_numbers(weight, f"{where}: {name}")
 
 
-def _weights_in(source: Source, part: str) -> Iterator[str]:
-    variant = source.variant
-    for path in sorted((source.folder / part).glob("*.safetensors")):
+def check_numbers(tensor: Tensor, where: str) -> None:
+    """Raise ValueError for a tensor with NaN, infinity or a number beyond `LARGEST_WEIGHT`."""
+    if tensor.is_floating_point() and not (tensor.abs() <= LARGEST_WEIGHT).all():  # NaN is not
+        finite = tensor.isfinite().all()
+        problem = f"numbers beyond ±{LARGEST_WEIGHT}" if finite else "NaN or infinity"
+        raise ValueError(f"{where} holds {problem}")
+
+
+def _weights_in(folder: Path, variant: str | None) -> Iterator[str]:
+    for path in sorted(folder.glob("*.safetensors")):
         if bool(variant) == (f".{variant}." in path.name):
             try:
                 with safe_open(path, framework="pt") as file:
@@ -218,18 +241,13 @@ def _today(name: str) -> str:
     return name.removeprefix("text_model.")
 
 
+def _any_layer(name: str) -> str:
+    """The name of a weight without the numbers of its layers."""
+    return re.sub(r"\d+", "0", name)
+
+
 def _is_weight(name: str, part: str) -> bool:
     return name.startswith(f"{part}/") and name.endswith(".safetensors")
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(f"{path}: not a JSON file ({error})") from None
-    if not isinstance(content, dict):
-        raise ValueError(f"{path}: not a JSON object")
-    return content
 
 
 def _first_line(error: Exception) -> str:

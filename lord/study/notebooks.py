@@ -24,6 +24,9 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 NOTEBOOKS = REPOSITORY / "notebooks"
 BOOK = REPOSITORY / "book"
 
+CAMPAIGN = "campaign.json"
+"""What ``make campaign`` writes into the folder of results."""
+
 # What pages load of MathJax: a script, fonts, and what formulas ask for.
 MATHJAX = ("tex-chtml.js", "output/chtml/fonts", "input/tex/extensions")
 
@@ -170,6 +173,7 @@ def build_book(profile: str, strict: bool = False) -> Path:
         subprocess.CalledProcessError: jupyter-book failed.
     """
     from lord import show
+    from lord.show.reliability import reliability
     from lord.study.profile import load_profile
     from lord.study.run import load_records, results_root
 
@@ -184,6 +188,10 @@ def build_book(profile: str, strict: bool = False) -> Path:
         write_text(BOOK / "notebooks" / executed.name, json.dumps(as_page(notebooks[name])))
     records = load_records(load_profile(profile))
     write_text(generated / "status.md", status_tables(notebooks) + provenance(records))
+    campaign = results_root() / CAMPAIGN
+    if not campaign.exists():
+        campaign = REPOSITORY / "results" / CAMPAIGN
+    write_text(generated / "reliability.md", reliability(campaign))
     for name, text in show.pages(profile).items():
         write_text(generated / name, text)
     overview = results_root() / Path(profile).stem / "overview.png"

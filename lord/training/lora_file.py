@@ -16,6 +16,7 @@ from lord.adapter.saved import config_of
 from lord.files import save_tensors
 from lord.models.conditioning import Conditioning
 from lord.models.diffusion import Pipeline, predict
+from lord.models.source import check_numbers
 from lord.seeding import derive_seed, noise
 from lord.training.lora_formats import converted, to_kohya
 
@@ -125,8 +126,7 @@ def read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     except SafetensorError as error:
         raise ValueError(f"{path}: not a safetensors file, or a broken one ({error})") from None
     for name, tensor in tensors.items():
-        if tensor.is_floating_point() and not tensor.isfinite().all():
-            raise ValueError(f"{path}: {name} holds NaN or infinity")
+        check_numbers(tensor, f"{path}: {name}")
     return tensors, metadata
 
 

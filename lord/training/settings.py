@@ -1,12 +1,13 @@
 """Settings of the training of adapters and of classifiers."""
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt
 
 from lord.names import CLASSIFIERS
 
 ATTENTION = ("to_q", "to_k", "to_v", "to_out.0")
+LayerName = Annotated[str, Field(pattern=r"^\w+(\.\w+)*$", max_length=200)]
 LEARNING_RATE = "of AdamW at the start; a cosine takes it down to 2 % of that"
 
 
@@ -17,7 +18,7 @@ class AdapterSettings(BaseModel):
 
     rank: int = Field(4, ge=1, description="rank of the adapter: its capacity")
     alpha: float = Field(4, gt=0, description="the adapter's update is scaled by alpha / rank")
-    target_modules: tuple[str, ...] | str = Field(
+    target_modules: tuple[LayerName, ...] | str = Field(
         ATTENTION,
         description="ends of the names of adapted layers, in Python also one regular expression",
     )

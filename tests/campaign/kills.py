@@ -8,6 +8,7 @@ import sys
 import time
 from collections import Counter
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from campaign.world import ATTACK, COMMANDS, MODEL, copy_to
 from helpers import SIZE
 from torch import uint8
 
-from lord.cli import app
+from lord.cli import app, interrupt
 from lord.models.pixel import TINY_PIXEL
 
 TRAINING = ("--steps=8", "--batch-size=2", "--rank=2", "--checkpoint-every=1")
@@ -89,9 +90,9 @@ def run_apart(
             app(list(arguments))
         except SystemExit as ended:
             code = ended.code if isinstance(ended.code, int) else 0
-        except KeyboardInterrupt:  # what Python itself does
-            sys.excepthook(*sys.exc_info())
-            code = 130
+        except KeyboardInterrupt:  # where `lord` is the program, this is Python's hook
+            interrupt._report(*sys.exc_info())
+            code = interrupt.EXIT_CODE
         except BaseException as error:
             os.write(2, f"Traceback: {error!r}\n".encode())
         finally:
@@ -173,11 +174,17 @@ class Chains:
             )
 
     def _start(self, command: str, name: str) -> Path:
-        folder = copy_to(self.world, self.base / f"{command} {name}")
+        world = self.with_records if command == "study tables" else self.world
+        folder = copy_to(world, self.base / f"{command} {name}")
         pixel = PIXEL | {"architecture": TINY_PIXEL.model_dump(mode="json")}
         (folder / "pixel.yaml").write_text(json.dumps({"pixel": pixel}))
-        if command == "study tables":
-            assert run_apart(COMMANDS["study run"], folder).code == 0
+        return folder
+
+    @cached_property
+    def with_records(self) -> Path:
+        """A world in which a study has run."""
+        folder = copy_to(self.world, self.base / "with records")
+        assert run_apart(COMMANDS["study run"], folder).code == 0
         return folder
 
     def table(self) -> dict[str, dict[str, int]]:

@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import time
+from datetime import UTC, datetime
 from itertools import cycle
 
 import pytest
@@ -13,7 +14,9 @@ from campaign.trials import CATEGORIES, Trial, trials
 from campaign.world import copy_to
 from hypothesis import HealthCheck, Phase, given, settings
 
-from lord.record import git_state
+from lord.files import write_text
+from lord.record import describe_device, git_state
+from lord.study.notebooks import CAMPAIGN
 from lord.study.run import results_root
 
 INPUTS = int(os.environ.get("CAMPAIGN_INPUTS", "720"))
@@ -66,32 +69,41 @@ def test_killed_commands_end_as_if_nobody_had_killed_them(world, tmp_path):
 
 
 @pytest.mark.campaign
-def test_the_whole_campaign(world, tmp_path):
-    """Every category at length; the counts are written even where something is at fault."""
-    began = time.time()
-    tally = Tally()
-    share = INPUTS // len(CATEGORIES)
+def test_bad_inputs_at_length(world, tmp_path):
+    """Every category in equal parts."""
+    part, tally = Part("inputs"), Tally()
     for category in CATEGORIES:
-        try_all(category, share, world, tmp_path / category, tally)
-        print(category, tally.table().get(category), f"{time.time() - began:.0f} s", flush=True)
-    began_killing, chains = time.time(), Chains(world, tmp_path)
-    killed, commands = 0, cycle(KILLED)
-    while killed < KILLS:
-        command = next(commands)
+        try_all(category, INPUTS // len(CATEGORIES), world, tmp_path / category, tally)
+        part.write(tally.table(), tally.faults)
+    assert not tally.faults, tally
+
+
+@pytest.mark.campaign
+def test_kills_at_length(world, tmp_path):
+    """All commands in turn, until so many kills have met one that ran."""
+    part, chains, killed = Part("kills"), Chains(world, tmp_path), 0
+    for command in cycle(KILLED):
         killed += chains.chain(command, min(chains.random.randint(1, 3), KILLS - killed))
         chains.interrupt(command)
-        print(command, killed, f"{time.time() - began_killing:.0f} s", flush=True)
-    content = {
-        "commit": git_state()[0],
-        "seconds": {
-            "inputs": round(began_killing - began),
-            "kills": round(time.time() - began_killing),
-        },
-        "inputs": tally.table(),
-        "kills": chains.table(),
-        "faults": [*tally.faults, *chains.faults],
-    }
-    path = results_root() / "campaign.json"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(content, indent=1) + "\n")
-    assert not content["faults"], json.dumps(content, indent=1)
+        part.write(chains.table(), chains.faults)
+        if killed >= KILLS:
+            break
+    assert not chains.faults, json.dumps(chains.faults, indent=1)
+
+
+class Part:
+    """A part of the campaign in the file that the book reads; the other part stays as it is."""
+
+    def __init__(self, name: str) -> None:
+        commit, dirty, _ = git_state()
+        self.name, self.began = name, time.monotonic()
+        self.about = {"started": f"{datetime.now(UTC):%Y-%m-%d}", "commit": commit, "dirty": dirty}
+        self.about["device"] = describe_device("cpu")
+
+    def write(self, counts: dict[str, dict[str, int]], faults: list[dict[str, str]]) -> None:
+        """Write what is known so far: a campaign that is broken off counts for what it did."""
+        path = results_root() / CAMPAIGN
+        found = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+        seconds = round(time.monotonic() - self.began)
+        found[self.name] = {**self.about, "seconds": seconds, "counts": counts, "faults": faults}
+        write_text(path, json.dumps(found, indent=1, sort_keys=True) + "\n")

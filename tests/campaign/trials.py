@@ -45,8 +45,10 @@ NO_NUMBER = ("nan", "inf", "-inf", "1e400", "1/0", "²")
 COUNTS = {"count", "steps", "rank", "identities", "size", "rounds", "draws"}
 """Of these a huge number is none that anybody means."""
 
-DRIVING = {"learning_rate", "guidance_scale", "alpha", "prior_weight"}
+DRIVING = {"learning_rate", "guidance_scale", "alpha", "prior_weight", "lora_scale"}
 """So are these, which multiply."""
+
+ANY_SIGN = {"lora_scale"}
 
 TREATMENTS = ("lambda=1e300", "lambda=nan", "lambda=inf", "lambda=", "prior=2", "prior=0")
 TREATMENTS += ("prior=-1", "prior=nan", "merged=inf", "merged=abc", "none", "lambda")
@@ -87,7 +89,7 @@ def bad_numbers() -> Iterator[Trial]:
                 continue
             name, option = parameter.name, parameter.opts[0]
             values = [*NO_NUMBER, *(["1.5"] if kind is int else [])]
-            values += ["-1"] if "seed" not in name else []
+            values += ["-1"] if "seed" not in name and name not in ANY_SIGN else []
             if name in COUNTS or name in ("attack_steps", "refine_steps", "sampler_steps"):
                 values += ["100000000000", "9" * 400]
             if name in DRIVING:
@@ -166,6 +168,7 @@ FIELDS = {
     "model/embedded/scheduler/scheduler_config.json": (
         *("num_train_timesteps", "beta_start", "beta_end", "beta_schedule", "prediction_type"),
     ),
+    "model/embedded/tokenizer/tokenizer_config.json": ("model_max_length",),
     "model/embedded/text_encoder/config.json": ("hidden_size", "vocab_size", "num_hidden_layers"),
     "pixel0/model_index.json": ("_class_name", "unet", "scheduler"),
     "pixel0/unet/config.json": ("sample_size", "in_channels", "block_out_channels"),
@@ -175,7 +178,8 @@ FIELDS = {
     ),
     "defence/audit.json": ("slope", "intercept"),
 }
-HARMLESS = {("fixed_gate", "None"), ("audit.json", "{}")}
+HARMLESS = {("fixed_gate", "None"), ("fixed_gate", "-1"), ("slope", "-1"), ("intercept", "-1")}
+"""Values that may be: a gate fixed to any number, and any curve of a calibration."""
 TENSORS = {
     "model/embedded/unet/diffusion_pytorch_model.safetensors": "conv_in.weight",
     "model/embedded/vae/diffusion_pytorch_model.safetensors": "decoder.conv_in.weight",

@@ -108,13 +108,13 @@ def test_what_cannot_be_scanned_is_said_in_one_line(tmp_path, clean, pretrained,
     broken = load_file(weights)
     broken["conv_in.weight"][0] = torch.nan
     save_file(broken, weights)
-    assert "conv_in.weight are not finite" in error(*scan, model, *clean)
+    assert "conv_in.weight holds NaN" in error(*scan, model, *clean)
     pipeline = build_ddpm(TINY_PIXEL)
-    pipeline.scheduler = DDIMScheduler(prediction_type="flow")
-    pipeline.save_pretrained(tmp_path / "other")
-    assert "predicts 'flow'" in error(*scan, tmp_path / "other", *clean)
     pipeline.save_pretrained(tmp_path / "pickled", safe_serialization=False)
     assert "safetensors" in error(*scan, tmp_path / "pickled", *clean)
+    pipeline.scheduler = DDIMScheduler(prediction_type="flow")
+    pipeline.save_pretrained(tmp_path / "other")
+    assert "prediction_type: Input should be" in error(*scan, tmp_path / "other", *clean)
 
 
 def test_noises_that_are_none_are_said_in_one_line(tmp_path):
@@ -126,7 +126,8 @@ def test_noises_that_are_none_are_said_in_one_line(tmp_path):
     assert "not a safetensors file" in error(*inputs)
     save_file({"noises": torch.zeros(2, 3, 4, 4)}, noises)
     assert "the trigger (3, 8, 8)" in error(*inputs)
-    save_file({"noises": torch.full((2, 3, 8, 8), torch.inf)}, noises)
-    assert "not finite" in error(*inputs)
+    for value, said in ((torch.inf, "NaN or infinity"), (1e30, "numbers beyond ±65504")):
+        save_file({"noises": torch.full((2, 3, 8, 8), value)}, noises)
+        assert f"noises holds {said}" in error(*inputs)
     save_file({"noises": torch.zeros(3, 8, 8)}, noises)
     assert "one tensor of shape" in error(*inputs)

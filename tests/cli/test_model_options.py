@@ -57,6 +57,7 @@ def test_what_asks_for_nothing_is_refused(model, album, tmp_path):
     for more, message in (
         (["--lora-scale", 2], "there is no --lora"),
         (["--lora", tmp_path, "--lora-scale", 0], "--lora-scale"),
+        (["--lora", tmp_path, "--lora-scale", 1e30], "--lora-scale"),
         (["--guidance-scale", 1, "--negative-prompt", "b"], "needs guidance"),
         (["--size", 17, *model], "a multiple of 2"),
         (["--revision", "main"], "--revision"),

@@ -79,9 +79,10 @@ def test_a_calibration_is_kept_with_the_defence(tmp_path):
     curve = Calibration(1.5, -0.25)
     save_calibration(curve, tmp_path)
     assert load_calibration(tmp_path) == curve
-    (tmp_path / AUDIT_FILE).write_text("[1]")
-    with pytest.raises(ValueError, match="not a calibration"):
-        load_calibration(tmp_path)
+    for wrong in ("[1]", '{"slope": NaN, "intercept": 0}', '{"slope": 1e9, "intercept": 0}'):
+        (tmp_path / AUDIT_FILE).write_text(wrong)
+        with pytest.raises(ValueError, match="not a calibration"):
+            load_calibration(tmp_path)
     (tmp_path / AUDIT_FILE).unlink()
     with pytest.raises(FileNotFoundError, match="lord defend"):
         load_calibration(tmp_path)

@@ -94,12 +94,15 @@ def test_pickled_weights_are_not_opened(tmp_path):
 
 def test_a_ddim_folder_loads_and_what_is_unknown_is_not_scanned(tmp_path):
     pipeline = build_ddpm(TINY_PIXEL)
-    pipeline.scheduler = DDIMScheduler(prediction_type="flow")
+    pipeline.scheduler = DDIMScheduler()
     pipeline.save_pretrained(tmp_path)
-    loaded = load_ddpm(tmp_path, "cpu")
-    assert isinstance(loaded.scheduler, DDIMScheduler)
+    assert isinstance(load_ddpm(tmp_path, "cpu").scheduler, DDIMScheduler)
+    pipeline.scheduler = DDIMScheduler(prediction_type="flow")
     with pytest.raises(ValueError, match="predicts 'flow'"):
-        training_schedule(loaded)
+        training_schedule(pipeline)
+    pipeline.save_pretrained(tmp_path)
+    with pytest.raises(ValueError, match=r"prediction_type: .*, not 'flow'"):
+        load_ddpm(tmp_path, "cpu")
 
 
 @pytest.mark.parametrize("kind", PREDICTIONS)

@@ -5,7 +5,7 @@ import torch
 from diffusers import StableDiffusionPipeline
 
 from lord.data.subjects import DOMAINS, sample_domain
-from lord.models.embedded import TINY
+from lord.models.embedded import TINY, build_tokenizer, forget_lengths
 from lord.models.pipeline import encode_images, load_pipeline
 from lord.models.pretrain import PretrainSettings, _encode_pool, pretrain, vary_caption
 
@@ -55,6 +55,16 @@ def test_pretraining_is_the_same_twice(tmp_path, folder, settings):
     for part in ("vae", "unet", "text_encoder"):
         one, other = (sorted((root / part).glob("*.safetensors")) for root in (folder, again))
         assert [path.read_bytes() for path in one] == [path.read_bytes() for path in other]
+
+
+def test_what_a_tokenizer_was_asked_last_is_not_saved(tmp_path):
+    fresh, used = build_tokenizer(), build_tokenizer()
+    used(["a portrait"], padding="max_length", truncation=True)
+    forget_lengths(used)
+    for name, tokenizer in (("fresh", fresh), ("used", used)):
+        tokenizer.save_pretrained(tmp_path / name)
+    one, other = (tmp_path / name / "tokenizer.json" for name in ("fresh", "used"))
+    assert one.read_bytes() == other.read_bytes()
 
 
 def test_captions_vary_as_users_write():

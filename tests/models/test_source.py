@@ -66,7 +66,7 @@ def test_settings_that_are_none(folder):
     assert "unet is a UNet1DModel; supported is UNet2DConditionModel" in refused(folder)
     index.write_text(content)
     change_json(folder / "unet/config.json", block_out_channels="many")
-    assert "diffusers cannot load it" in refused(folder)
+    assert "unet/config.json: block_out_channels: " in refused(folder)
     (folder / "unet/config.json").write_text("{")
     assert "unet/config.json: not a JSON file" in refused(folder)
 
@@ -84,7 +84,7 @@ def test_weights_that_are_missing_or_no_numbers(folder):
     broken = good | {"conv_in.bias": good["conv_in.bias"].clone()}
     broken["conv_in.bias"][0] = torch.nan
     save_file(broken, path)
-    assert "unet: conv_in.bias holds NaN or infinity in float32" in refused(folder)
+    assert "unet: conv_in.bias holds NaN or infinity" in refused(folder)
     path.rename(path.with_suffix(".bin"))
     message = refused(folder)
     assert "pickles" in message and "save_pretrained" in message

@@ -106,6 +106,7 @@ def test_a_feature_that_is_not_supported_is_named(taught, tmp_path, name, messag
         ({"r": 512}, "r: 512, but the weights have rank"),
         ({"lora_alpha": float("nan")}, "lora_alpha: Input should be a finite number"),
         ({"lora_alpha": None}, "lora_alpha"),
+        ({"lora_alpha": -1}, "lora_alpha: Input should be greater than 0"),
         ({"target_modules": 7}, "target_modules"),
         ({"target_modules": "("}, "target_modules.*no regular expression"),
         ({"target_modules": ["nowhere"]}, "nowhere"),
@@ -130,7 +131,7 @@ def test_settings_in_a_file_are_checked(taught, tmp_path, changes, message):
 
 @pytest.mark.parametrize(
     ("value", "message"),
-    [(torch.nan, "holds NaN"), (torch.inf, "holds NaN or infinity"), (1e38, "NaN or infinity")],
+    [(torch.nan, "holds NaN"), (torch.inf, "holds NaN or infinity"), (1e30, "numbers beyond")],
 )
 def test_numbers_that_are_none(taught, tmp_path, value, message):
     pipeline, _ = taught
