@@ -39,8 +39,7 @@ from lord.show import purification
 
 classifiers = study.run(profile, "classifiers", compute=compute)
 records = study.run(profile, "purification_attacks", compute=compute)
-parts = study.run(profile, "purification_parts", compute=compute)
-show.run_card([*classifiers, *records, *parts])
+show.run_card([*classifiers, *records])
 
 # %% [markdown]
 # ## How a picture is purified
@@ -100,6 +99,7 @@ purification.classifier_table(classifiers)
 # purifier, guidance included, and average several purifications ([Athalye et al., 2018](https://arxiv.org/abs/1802.00420); [Lee and Kim, 2023](https://arxiv.org/abs/2303.09051)); attacks
 # without gradients follow. A picture counts as right if every one of several fresh purifications is, since an attacker may
 # try again. Whatever an attack leaves meets the next one.
+# Purifiers take few steps here, so that such gradients can be afforded.
 
 # %% tags=["hide-input"] mystnb={"figure": {"name": "fig-left"}, "image": {"alt": "For each threat a panel with two dots for every defence: an open one near 1, and a filled one far to the left of it."}}
 purification.accuracies(records)
@@ -113,25 +113,6 @@ purification.steps_table(records)
 
 # %% [markdown]
 # > What each attack leaves of what those before it have left.
-
-# %% [markdown]
-# ## What each part does
-#
-# More noise takes off more of an attack, and more of the picture. The figure has every $t^*$, and the robust
-# process with each of its parts taken away once, under one and the same attack.
-
-# %% tags=["hide-input"] mystnb={"figure": {"name": "fig-frontier"}, "image": {"alt": "Lines of dots that fall to the right: what is more accurate without an attack is less so after it."}}
-purification.frontier(parts)
-
-# %% [markdown]
-# > Accuracy without an attack and after it, right in all purifications. Numbers are t*; words are
-# > what was changed of the robust process.
-
-# %% [markdown]
-# What an attack through a purifier takes, beside the passes that it must make:
-
-# %% tags=["remove-input"]
-purification.costs(study.run(profile, "purification_cost", compute=compute))
 
 # %% [markdown]
 # ## In short

@@ -234,7 +234,8 @@ def findings(records: Sequence[Record]) -> Markdown:
         lines += [
             f"- {threat_name(str(threat))}: of pictures behind DiffPure "
             f"{_share(row, 'standard_worst')} are right in all purifications before any attack, "
-            f"and {_share(row, 'robust_worst')} after all attacks."
+            f"and {_share(row, 'robust_worst')} after all attacks; by their vote "
+            f"{_share(row, 'standard_majority')} and {_share(row, 'robust_majority')}."
             for name, row in named.items()
             if name == f"{USUAL}+{BASELINE}"
         ]
