@@ -173,7 +173,7 @@ def build_book(profile: str, strict: bool = False) -> Path:
         subprocess.CalledProcessError: jupyter-book failed.
     """
     from lord import show
-    from lord.show.reliability import reliability
+    from lord.show.campaign import reliability
     from lord.study.profile import load_profile
     from lord.study.run import load_records, results_root
 

@@ -1,5 +1,7 @@
 """Options and the settings they stand for."""
 
+from types import SimpleNamespace
+
 import pytest
 import typer
 from typer.testing import CliRunner
@@ -92,11 +94,13 @@ def test_defaults_follow_the_model(tmp_path):
     own = FinetuneSettings().learning_rate
     assert seen == [own, own, 1e-4, 0.5, 0.5]
     assert "for Stable" in CliRunner().invoke(small, ["--help"]).output
-    assert (usual_batch(None, "embedded"), usual_batch(None, "a/b"), usual_batch(5, "a/b")) == (
-        16,
-        2,
-        5,
+    whole, sparing = (
+        SimpleNamespace(unet=SimpleNamespace(is_gradient_checkpointing=spares))
+        for spares in (False, True)
     )
+    asked = [(None, "embedded", whole), (None, "a/b", whole), (5, "a/b", whole)]
+    asked += [(None, "embedded", sparing), (5, "a/b", sparing)]
+    assert [usual_batch(*arguments) for arguments in asked] == [16, 2, 5, 1, 5]
 
 
 @pytest.mark.parametrize("number", ["inf", "-inf", "nan", "1e999"])

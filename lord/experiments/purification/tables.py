@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from functools import cache
 
 import pandas as pd
-from scipy.stats import binom, binomtest
 
 from lord.metrics.interval import share_interval
 from lord.record import Record
@@ -47,6 +46,8 @@ def paired(record: Record, other: Record) -> dict[str, float]:
 
     ``p`` is that of the sign test (McNemar's, exact); the pictures are the same in both.
     """
+    from scipy.stats import binomtest
+
     pairs = list(zip(record.series["robust/worst"], other.series["robust/worst"], strict=True))
     won, lost = pairs.count((1.0, 0.0)), pairs.count((0.0, 1.0))
     p = binomtest(won, won + lost).pvalue if won + lost else 1.0
@@ -84,6 +85,8 @@ def least_gain(count: int) -> float:
 
     With power 0.8 at a two-sided level of 0.05, for ``count`` pictures; NaN if none is enough.
     """
+    from scipy.stats import binom, binomtest
+
     least = next(
         (k for k in range(1, count + 1) if binomtest(k, k).pvalue < SIGNIFICANT), count + 1
     )

@@ -3,7 +3,7 @@
 import json
 import re
 
-from lord.show.reliability import ENDS, NOT_RUN, OUTCOMES, reliability
+from lord.show.campaign import ENDS, NOT_RUN, OUTCOMES, reliability
 
 ABOUT = {"started": "2026-11-30", "commit": "0123456789abcdef", "device": "cpu (x86_64)"}
 FAULT = {"category": "names", "outcome": "lost", "command": "render"}
