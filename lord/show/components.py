@@ -137,19 +137,20 @@ def weakest(records: Sequence[Record]) -> Answer:
 def through_the_encoder(records: Sequence[Record]) -> Answer:
     """Whether attacks on a latent model work through its encoder.
 
-    Yes, if in every domain the attack on the encoder alone is surely above noise, and surely above
-    that on the denoiser with the encoder's part of the gradient cut; in part, if in some.
+    Yes, if in every domain the attack on the encoder alone is surely above noise, and none of those
+    without the encoder is. In part, if some are, but surely less than it where the denoiser is
+    attacked with the encoder's part of the gradient cut.
     """
     if not records:
         return NOT_MEASURED
     table = paired_table(records)
     ways = {name: table[table["variant"] == name] for name in ("encoder", "denoiser")}
-    low, high = (
-        ways[name].set_index("domain")[f"lead_psnr_{end}"]
-        for name, end in (("encoder", "low"), ("denoiser", "high"))
-    )
-    works, less = low > 0, high < low
-    verdict = "Yes" if (works & less).all() else "In part" if (works & less).any() else "No"
+    through, cut = (rows.set_index("domain") for rows in ways.values())
+    without = table[table["variant"].isin(("denoiser", "latents", "pixels"))]
+    works, less = through["lead_psnr_low"] > 0, cut["lead_psnr_high"] < through["lead_psnr_low"]
+    verdict = "In part" if (works & less).any() else "No"
+    if (works & less).all() and (without["lead_psnr_low"] <= 0).all():
+        verdict = "Yes"
     numbers = [f"{rows['lead_psnr'].min():.1f}" for rows in ways.values()]
     said = "; ".join(
         f"{row['domain']}, {VARIANTS[row['variant']]} {row['lead_psnr']:.1f} dB "

@@ -256,12 +256,22 @@ def lead(record, decibels):
 
 
 @pytest.mark.parametrize(
-    ("encoder", "cut", "verdict"),
-    [(5.0, 1.0, "Yes"), (5.0, 5.0, "No"), (-1.0, -2.0, "No")],
+    ("encoder", "cut", "others", "verdict"),
+    [
+        (5.0, 0.0, 0.0, "Yes"),
+        (5.0, 1.0, 0.0, "In part"),
+        (5.0, 0.0, 9.0, "In part"),
+        (5.0, 5.0, 9.0, "No"),
+        (-1.0, -2.0, 0.0, "No"),
+    ],
 )
-def test_attacks_work_through_the_encoder_if_they_need_its_gradient(records, encoder, cut, verdict):
+def test_attacks_work_through_the_encoder_if_nothing_works_without(
+    records, encoder, cut, others, verdict
+):
     leads = {"encoder": encoder, "denoiser": cut}
-    ways = [lead(r, leads.get(r.settings["variant"], 9.0)) for r in records["encoder_or_denoiser"]]
+    ways = [
+        lead(r, leads.get(r.settings["variant"], others)) for r in records["encoder_or_denoiser"]
+    ]
     answer = shown.through_the_encoder(ways)
     assert answer.verdict == verdict
     assert answer.number == f"lead of {encoder:.1f} dB through it, {cut:.1f} with its gradient cut"
