@@ -7,7 +7,7 @@ from IPython.display import Markdown
 from matplotlib.figure import Figure
 from pandas.io.formats.style import Styler
 
-from lord.experiments.components.tables import paired_table
+from lord.experiments.components.tables import lead, paired_table
 from lord.record import Record
 from lord.show.panels import grid, interval
 from lord.show.pictures import labelled_rows, sample_tiles
@@ -77,6 +77,10 @@ def damage_findings(records: Sequence[Record]) -> Markdown:
             f"- {most['domain'].capitalize()}: an attack on {_said(most)} breaks most, one on "
             f"{_said(least)} least; {surely} of {len(table)} parts break surely more than by noise."
         )
+        lines.append(
+            f"  Edits under the first have a PSNR of {most['psnr_attack']:.1f} dB to those of "
+            f"clean pictures, under noise {most['psnr_noise']:.1f} dB."
+        )
         lines.append(f"  Mean lead of parts of the denoiser: {_kinds_said(part)}.")
     return Markdown("\n".join(lines))
 
@@ -121,14 +125,14 @@ def weakest(records: Sequence[Record]) -> Answer:
         return NOT_MEASURED
     most = [paired_table([_extreme(part)[0]]).iloc[0] for part in _by_domain(records)]
     names = list(dict.fromkeys(row["component"] for row in most))
-    least = min(row["lead_psnr"] for row in most)
+    worst = min(most, key=lambda row: row["psnr_attack"])
     said = "; ".join(f"on {row['domain']} {_said(row)}" for row in most)
     kinds = "; ".join(
         f"on {part[0].settings['domain']} " + _kinds_said(part) for part in _by_domain(records)
     )
     return Answer(
         f"`{'`, `'.join(names)}`",
-        f"{least:.1f} dB worse than noise of its energy",
+        f"edits at {worst['psnr_attack']:.0f} dB to clean ones, {worst['psnr_noise']:.0f} by noise",
         f"An attack on this part changes edits most: {said}. Mean leads of kinds of parts of the "
         f"denoiser: {kinds}.",
     )
@@ -181,9 +185,9 @@ def _by_domain(records: Sequence[Record]) -> list[list[Record]]:
 
 
 def _extreme(records: Sequence[Record]) -> tuple[Record, Record]:
-    """The record with the most damage, and that with the least."""
-    ordered = sorted(records, key=lambda record: record.metrics["attack/psnr"])
-    return ordered[0], ordered[-1]
+    """The record whose attack is furthest ahead of noise, and that whose is least."""
+    ordered = sorted(records, key=lead)
+    return ordered[-1], ordered[0]
 
 
 def _said(row: pd.Series) -> str:

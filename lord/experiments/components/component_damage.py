@@ -7,7 +7,7 @@ from pydantic import Field, model_validator
 
 from lord.experiments.components.example import made_up
 from lord.experiments.components.protocol import edit_cell, uses
-from lord.experiments.components.tables import paired_table
+from lord.experiments.components.tables import lead, paired_table
 from lord.names import TASKS
 from lord.record import Record
 from lord.study.context import Context
@@ -70,7 +70,7 @@ def kept(records: list[Record]) -> list[Record]:
             found.setdefault(place, []).append(record)
     chosen = []
     for group in found.values():
-        group.sort(key=lambda record: record.metrics["attack/psnr"])
+        group.sort(key=lead)
         chosen += {record.name: record for record in (group[0], group[-1])}.values()
     return chosen
 

@@ -27,6 +27,11 @@ def paired_table(records: Sequence[Record]) -> pd.DataFrame:
     return pd.DataFrame([_places(record) | _numbers(record) for record in records])
 
 
+def lead(record: Record) -> float:
+    """How many dB of PSNR edits lose to the attack beyond noise of its energy, on average."""
+    return record.metrics["noise/psnr"] - record.metrics["attack/psnr"]
+
+
 def transfer_table(records: Sequence[Record]) -> pd.DataFrame:
     """A row for each attacker and each victim, with what is left of the attack on oneself.
 
