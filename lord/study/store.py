@@ -5,7 +5,7 @@ record, sorted by name. A file is always replaced whole, under a lock: a writer 
 loses nothing, and neither do two at once.
 
 Pictures of finished records lie in the work folder, one lossless WebP each. Those that the book
-shows are packed into ``sheets/<experiment>.webp``, one below the other; any other comes back by
+shows are packed into ``sheets/<paper>.webp``, one below the other; any other comes back by
 computing its record again.
 """
 
@@ -96,21 +96,26 @@ class Store:
         if self._sheet(record.name).is_file():
             with Image.open(self._sheet(record.name)) as image:
                 return np.array(image.convert("RGB"))
-        index, stack = self._packed(record.kind)
-        if record.name not in index:
+        pack = next((pack for pack in self._packs() if record.name in pack[0]), None)
+        if pack is None:
             raise FileNotFoundError(
                 f"{self.folder}: no picture of {record.name} is kept; it comes back with: "
                 f"lord study sheet {record.name} --profile {self.folder.name}"
             )
+        index, stack = pack
         top, height, width = index[record.name]
         return stack[top : top + height, :width]
 
     def has_sheet(self, record: Record) -> bool:
         """Whether the picture of a record is kept."""
-        return self._sheet(record.name).is_file() or record.name in self._packed(record.kind)[0]
+        return self._sheet(record.name).is_file() or self.is_packed(record)
 
-    def pack(self, experiment: str, records: Iterable[Record]) -> None:
-        """Keep the pictures of some records of an experiment, and no others, for good."""
+    def is_packed(self, record: Record) -> bool:
+        """Whether the picture of a record is kept for good."""
+        return any(record.name in index for index, _ in self._packs())
+
+    def pack(self, paper: str, records: Iterable[Record]) -> None:
+        """Keep the pictures of some records of a paper's experiments, and no others, for good."""
         sheets = {r.name: self.sheet(r) for r in records if self.has_sheet(r)}
         if not sheets:
             return
@@ -121,20 +126,14 @@ class Store:
             index[name] = [top, *sheet.shape[:2]]
             stack[top : top + len(sheet), : sheet.shape[1]] = sheet
             top += len(sheet)
-        before = self._packed(experiment)
+        path = self.folder / "sheets" / f"{paper}.webp"
+        before = _open(path) if path.is_file() else ({}, np.empty((0, 0, 3), np.uint8))
         if before[0] != index or not np.array_equal(before[1], stack):
-            _save_webp(stack, self._pack(experiment), index)
+            _save_webp(stack, path, index)
 
-    def _pack(self, experiment: str) -> Path:
-        return self.folder / "sheets" / f"{experiment}.webp"
-
-    def _packed(self, experiment: str) -> tuple[Mapping[str, list[int]], NDArray[np.uint8]]:
-        """Top, height and width of each packed picture by record, and all of them in one."""
-        path = self._pack(experiment)
-        if not path.is_file():
-            return {}, np.empty((0, 0, 3), np.uint8)
-        state = path.stat()
-        return _open_pack(path, state.st_mtime_ns, state.st_size, state.st_ino)
+    def _packs(self) -> list[tuple[Mapping[str, list[int]], NDArray[np.uint8]]]:
+        """Of each pack, top, height and width of its pictures by record, and all of them in one."""
+        return [_open(path) for path in sorted((self.folder / "sheets").glob("*.webp"))]
 
 
 def _save_webp(
@@ -152,7 +151,12 @@ def _save_webp(
         )
 
 
-@lru_cache(maxsize=8)
+def _open(path: Path) -> tuple[Mapping[str, list[int]], NDArray[np.uint8]]:
+    state = path.stat()
+    return _open_pack(path, state.st_mtime_ns, state.st_size, state.st_ino)
+
+
+@lru_cache(maxsize=16)
 def _open_pack(path: Path, *state: int) -> tuple[Mapping[str, list[int]], NDArray[np.uint8]]:
     with Image.open(path) as image:
         return json.loads(image.info["xmp"]), np.array(image.convert("RGB"))

@@ -5,6 +5,7 @@ from pathlib import Path
 from PIL import Image
 
 from lord.files import replacing, write_text
+from lord.record import Record
 from lord.study.profile import Profile
 from lord.study.run import load_records, status, store_of
 
@@ -34,6 +35,13 @@ def write_tables(profile: Profile, results: Path | None = None) -> list[Path]:
                     Image.fromarray(picture.make(store, records)).save(
                         temporary, format="PNG", optimize=True
                     )
-        if experiment.name in there:
-            store.pack(experiment.name, experiment.kept(records))
+    papers = dict.fromkeys(experiment.paper for experiment in profile.experiments)
+    for paper in papers:
+        kept: list[Record] = []
+        for experiment in profile.experiments:
+            if experiment.paper == paper:
+                own = [record for record in records if record.kind == experiment.name]
+                whole = experiment.name in there
+                kept += experiment.kept(records) if whole else filter(store.is_packed, own)
+        store.pack(paper, kept)
     return written

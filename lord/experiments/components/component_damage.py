@@ -82,6 +82,8 @@ EXPERIMENT = Experiment(
     cells=cells,
     measure=measure,
     example=example,
-    tables={"components": Table(("component_damage",), paired_table)},
+    tables={
+        "components": Table(("component_damage",), paired_table, also=("encoder_or_denoiser",))
+    },
     kept=kept,
 )

@@ -7,9 +7,8 @@ from pydantic import Field
 
 from lord.experiments.components.example import made_up
 from lord.experiments.components.protocol import edit_cell, pixel_settings
-from lord.experiments.components.tables import paired_table
 from lord.study.context import Context
-from lord.study.experiment import Cell, Experiment, Outcome, Section, Table
+from lord.study.experiment import Cell, Experiment, Outcome, Section
 from lord.study.profile import Profile
 
 VARIANTS = ("encoder", "both", "denoiser", "latents", "pixels")
@@ -65,6 +64,5 @@ EXPERIMENT = Experiment(
     cells=cells,
     measure=measure,
     example=example,
-    tables={"encoder_or_denoiser": Table(("encoder_or_denoiser",), paired_table)},
     needs=("component_damage",),
 )

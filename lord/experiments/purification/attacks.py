@@ -5,7 +5,7 @@ from itertools import product
 
 from lord.experiments.purification.outcome import attacked_outcome, made_up_steps
 from lord.experiments.purification.protocol import defence_cell
-from lord.experiments.purification.tables import attack_table, defence_table
+from lord.experiments.purification.tables import defence_table
 from lord.study.context import Context
 from lord.study.experiment import Cell, Experiment, Outcome, Table
 from lord.study.profile import Profile
@@ -39,6 +39,5 @@ EXPERIMENT = Experiment(
     kept=lambda records: [r for r in records if r.kind == "purification_attacks"],
     tables={
         "purification": Table(("purification_attacks",), defence_table),
-        "purification_attacks": Table(("purification_attacks",), attack_table),
     },
 )
