@@ -25,9 +25,10 @@ SERIOUS = """axe.run("#main-content", {resultTypes: ["violations"]}).then((found
     .filter((v) => ["serious", "critical"].includes(v.impact))
     .map((v) => `${v.id}: ${v.nodes[0].html}`))"""
 
-pytestmark = pytest.mark.skipif(
-    not (PAGES and BROWSER and AXE), reason="needs a built book and a browser"
-)
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(not (PAGES and BROWSER and AXE), reason="needs a built book and a browser"),
+]
 
 
 class Browser:
