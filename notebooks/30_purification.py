@@ -36,6 +36,7 @@ compute = True
 # %% tags=["hide-input"]
 from lord import show, study
 from lord.show import purification
+from lord.show.purification_findings import findings
 
 classifiers = study.run(profile, "classifiers", compute=compute)
 records = study.run(profile, "purification_attacks", compute=compute)
@@ -118,4 +119,4 @@ purification.steps_table(records)
 # ## In short
 
 # %% tags=["remove-input"]
-purification.findings(records)
+findings(records)

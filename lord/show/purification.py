@@ -9,18 +9,15 @@ from pandas.io.formats.style import Styler
 
 from lord.experiments.purification.tables import (
     BASELINE,
-    SIGNIFICANT,
     attack_names,
     attack_table,
     defence_table,
-    paired,
 )
 from lord.record import Record
 from lord.show.panels import grid, interval, legend, panels
 from lord.show.pictures import labelled_rows, sample_tiles
 from lord.show.style import BLUE, CYCLE, MARKERS, VERMILION, caveats, mark, styled, where_planned
 from lord.show.tables import plain_table
-from lord.show.words import NOT_MEASURED, Answer, capitalised
 
 PURIFIERS = {
     "diffpure": "DiffPure",
@@ -132,8 +129,8 @@ def steps_table(records: Sequence[Record]) -> Styler:
             "defence": [defence_name(name) for name in table["defence"]],
             "attack": [attack_name(name) for name in table["attack"]],
             "tried on": table["asked"].astype(str),
-            "right in all": [_share(row, "worst") for row in table.to_dict("records")],
-            "right by vote": [_share(row, "majority") for row in table.to_dict("records")],
+            "right in all": [share(row, "worst") for row in table.to_dict("records")],
+            "right by vote": [share(row, "majority") for row in table.to_dict("records")],
         }
     ).set_index(["threat", "defence", "attack"])
     return plain_table(cells.rename_axis([None, None, None]), records)
@@ -223,104 +220,6 @@ def costs(records: Sequence[Record]) -> Markdown:
     return Markdown("\n".join(lines))
 
 
-@where_planned
-def findings(records: Sequence[Record]) -> Markdown:
-    """In short: the robust process beside DiffPure and adversarial training, under each threat."""
-    shown = _of(records, "purification_attacks")
-    table = defence_table(shown)
-    lines = [f"*{text}*" for text in caveats(shown)]
-    for threat, rows in table.groupby("threat", sort=False):
-        named = {row["defence"]: row for row in rows.to_dict("records")}
-        lines += [
-            f"- {threat_name(str(threat))}: of pictures behind DiffPure "
-            f"{_share(row, 'standard_worst')} are right in all purifications before any attack, "
-            f"and {_share(row, 'robust_worst')} after all attacks; by their vote "
-            f"{_share(row, 'standard_majority')} and {_share(row, 'robust_majority')}."
-            for name, row in named.items()
-            if name == f"{USUAL}+{BASELINE}"
-        ]
-        lines += [
-            _compared(str(threat), named[name], named[f"{name.split('+')[0]}+{BASELINE}"])
-            for name in named
-            if name.endswith(f"+{PROPOSED}") and f"{name.split('+')[0]}+{BASELINE}" in named
-        ]
-        trained = [named[name] for name in CLASSIFIERS if name in named]
-        if trained:
-            best = max(trained, key=lambda row: row["robust_worst"])
-            lines.append(
-                f"- {threat_name(str(threat))}: {defence_name(best['defence'])} without a purifier "
-                f"keeps {_share(best, 'robust_worst')}, and has {_share(best, 'standard_worst')} "
-                "right without attack."
-            )
-    return Markdown("\n".join(lines))
-
-
-def guided(records: Sequence[Record]) -> Answer:
-    """Whether the robust process keeps more than DiffPure against an attacker who knows it."""
-    return _against(records, [f"{USUAL}+{PROPOSED}"], [f"{USUAL}+{BASELINE}"])
-
-
-def without_training(records: Sequence[Record]) -> Answer:
-    """Whether the best purifier keeps more than the best adversarially trained classifier."""
-    return _against(records, [f"{USUAL}+{name}" for name in PURIFIERS], list(CLASSIFIERS))
-
-
-def _against(records: Sequence[Record], ours: Sequence[str], theirs: Sequence[str]) -> Answer:
-    """Whether the best of some defences beats the best of others, picture by picture."""
-    shown = _of(records, "purification_attacks")
-    verdicts, numbers, said = [], [], []
-    for threat in dict.fromkeys(record.settings["threat_name"] for record in shown):
-        faced = {r.settings["defence"]: r for r in shown if r.settings["threat_name"] == threat}
-        if not (faced.keys() & {*ours} and faced.keys() & {*theirs}):
-            continue
-        pair = [
-            max(
-                (faced[n] for n in names if n in faced), key=lambda r: sum(r.series["robust/worst"])
-            )
-            for names in (ours, theirs)
-        ]
-        test, rows = paired(*pair), defence_table(pair).to_dict("records")
-        verdict = "Yes" if test["won"] > test["lost"] else "No"
-        verdicts.append(verdict if test["p"] < SIGNIFICANT else "Not told apart")
-        named = [defence_name(record.settings["defence"]) for record in pair]
-        numbers.append(
-            ", ".join(
-                f"{name} {row['robust_worst']:.0%}" for name, row in zip(named, rows, strict=True)
-            )
-        )
-        said.append(
-            f"under {threat_name(threat)}, with {named[0]} {_share(rows[0], 'robust_worst')} of "
-            f"the pictures are right in all purifications after all attacks, with {named[1]} "
-            f"{_share(rows[1], 'robust_worst')} (p {test['p']:.2g}, sign test)"
-        )
-    if not verdicts:
-        return NOT_MEASURED
-    verdict = verdicts[0] if len(set(verdicts)) == 1 else "In part"
-    return Answer(verdict, f"left right: {numbers[0]}", f"{capitalised('; '.join(said))}.")
-
-
-def _compared(threat: str, own: dict, base: dict) -> str:
-    """The robust process beside DiffPure in a sentence, with what the test can tell."""
-    more = own["robust_worst"] > base["robust_worst"]
-    told = "keeps more than" if more else "keeps no more than"
-    if own["p"] >= SIGNIFICANT:
-        told = "cannot be told from"
-    return (
-        f"- {threat_name(threat)}: the robust process, with {_share(own, 'robust_worst')} right in "
-        f"all purifications after all attacks, {told} DiffPure with "
-        f"{_share(base, 'robust_worst')} (won {own['won']:.0f}, lost {own['lost']:.0f}, "
-        f"p {own['p']:.2g}; {_power(own['least_gain'])}). Without attack "
-        f"they have {_share(own, 'standard_worst')} and {_share(base, 'standard_worst')}."
-    )
-
-
-def _power(gain: float) -> str:
-    """What the test would have found."""
-    if gain != gain:
-        return "so few pictures show no gain at all"
-    return f"a gain of {gain:.0%} would have been found with power 0.8"
-
-
 def defence_name(name: str) -> str:
     """A defence in words: "robust process, noise known", with the classifier if it is another."""
     classifier, _, purifier = name.removesuffix(",known").partition("+")
@@ -350,6 +249,6 @@ def _of(records: Sequence[Record], kind: str) -> list[Record]:
     return [record for record in records if record.kind == kind]
 
 
-def _share(row: dict, name: str) -> str:
+def share(row: dict, name: str) -> str:
     """A share with its exact interval of 95 %."""
     return f"{row[name]:.0%} ({row[f'{name}_low']:.0%} to {row[f'{name}_high']:.0%})"

@@ -26,7 +26,7 @@ class Answer(NamedTuple):
         return f"**{self.verdict}.** {self.text}" if self.text else f"{self.verdict}."
 
 
-NOT_MEASURED = Answer("Not measured at this scale", "", "")
+NOT_MEASURED = Answer("Not measured", "", "")
 
 
 def verdict(shares: Sequence[float]) -> str:

@@ -6,6 +6,7 @@ from helpers import fill
 
 from lord.experiments.purification.tables import defence_table
 from lord.show import purification as show
+from lord.show import purification_findings as said
 from lord.show.words import NOT_MEASURED
 from lord.study.profile import PROFILES, read_profile
 from lord.study.run import run
@@ -59,11 +60,11 @@ def test_findings_say_what_was_won_and_lost_and_what_could_have_been_found(recor
     table = defence_table([r for r in records if r.kind == NAMES[0]])
     table = table.set_index(["defence", "threat"])
     row = table.loc["residual+robust", "linf8"]
-    text = show.findings(records).data
+    text = said.findings(records).data
     assert f"won {row['won']:.0f}, lost {row['lost']:.0f}" in text
     assert ("cannot be told from DiffPure" in text) == (table["p"] >= 0.05).any()
     assert f"a gain of {row['least_gain']:.0%}" in text
-    few = show._compared("linf8", row.to_dict() | {"least_gain": float("nan")}, row.to_dict())
+    few = said._compared("linf8", row.to_dict() | {"least_gain": float("nan")}, row.to_dict())
     assert "so few pictures show no gain at all" in few
     kept = max(table.loc[(name, "linf8"), "robust_worst"] for name in ("pgd", "trades"))
     assert f"without a purifier keeps {kept:.0%} (" in text
@@ -86,7 +87,7 @@ def test_the_first_page_says_whether_guidance_helps(records, mine, verdict):
     own, base, trained = (faced[n] for n in ("residual+robust", "residual+diffpure", "trades"))
     right = [1.0] * mine + [0.0] * (32 - mine)
     shown = [held(own, *right), held(base, *[0.0, 1.0] * 16), held(trained, *[0.0, 1.0] * 16)]
-    for answer in (show.guided(shown), show.without_training([shown[0], shown[2]])):
+    for answer in (said.guided(shown), said.without_training([shown[0], shown[2]])):
         assert answer.verdict == verdict
         assert f"robust process {mine / 32:.0%}" in answer.number and answer.number.endswith("50%")
     assert "sign test" in answer.text and "with TRADES 50%" in answer.text
@@ -105,14 +106,14 @@ def test_the_best_purifier_meets_the_best_trained_classifier(records):
     shown += [
         held(faced[n], *[0.0] * (32 - k), *[1.0] * k) for n, k in zip(theirs, (4, 8), strict=True)
     ]
-    answer = show.without_training(shown)
+    answer = said.without_training(shown)
     assert answer.verdict == "Not told apart"
     assert answer.number == f"left right: DiffPure {9 / 32:.0%}, TRADES {8 / 32:.0%}"
 
 
 def test_the_first_page_says_so_where_nothing_was_purified(records):
     alone = [r for r in records if r.settings["defence"] == "residual"]
-    assert show.guided(alone) == show.without_training([]) == NOT_MEASURED
+    assert said.guided(alone) == said.without_training([]) == NOT_MEASURED
 
 
 def test_what_the_whole_protocol_takes_is_counted(records):
@@ -136,5 +137,5 @@ def test_classifiers_signs_of_masking_and_costs_have_a_line_each(made):
 
 
 def test_a_profile_without_these_experiments_says_so():
-    for draw in (show.pictures, show.steps_table, show.findings, show.converged):
+    for draw in (show.pictures, show.steps_table, said.findings, show.converged):
         assert "leaves these experiments out" in draw([]).data

@@ -32,9 +32,9 @@ from lord.experiments.lord.tables.conditions import metric
 from lord.models import sample
 from lord.models.embedded import TINY, build_pipeline
 from lord.record import Record
-from lord.show import first_page, words
-from lord.show.first_page import is_worse
+from lord.show import first_page, verdicts, words
 from lord.show.style import ATTACK_NAMES, metric_keys, number, with_interval
+from lord.show.verdicts import is_worse
 from lord.study.profile import load_profile
 from lord.study.run import results_root, run
 from lord.study.tables import write_tables
@@ -668,10 +668,10 @@ def test_the_table_of_stage_1_identities_chooses_a_candidate(study):
 def test_summary_answers_the_questions_with_numbers(study, included):
     profile, records = study
     text, asked = included["summary.md"], records("selection", "main")
-    gate = first_page._gate(tables.main_table(asked), tables.gaps_closed(asked), asked)
+    gate = verdicts.gate(tables.main_table(asked), tables.gaps_closed(asked), asked)
     assert f"[Can its gate be left as trained?](notebooks/09_lord_stage2) {gate}\n" in text
     assert (
-        f"[Is LoRD ahead of other defences?](notebooks/10_results) {first_page._rivals(asked)}\n"
+        f"[Is LoRD ahead of other defences?](notebooks/10_results) {verdicts.rivals(asked)}\n"
         in text
     )
     branch = first_page.branch(records("parts"), asked)
@@ -738,13 +738,13 @@ def test_summary_says_whether_a_variant_is_better(study):
     def better(**where):
         changed = gaps.copy()
         changed.loc[(gaps[list(where)] == pd.Series(where)).all(axis=1), "closed"] += 1
-        return str(first_page._variants(changed, asked))
+        return str(verdicts.variants(changed, asked))
 
     assert better(defence="lord_mixed").startswith("**Yes.**")
     assert better(defence="lord_mixed", metric="fid").startswith("**In part.**")
     assert better(defence="jpeg").startswith("**No.**")
     for left in (gaps["defence"] == "lord", gaps["defence"] == "lord_mixed"):
-        assert first_page._variants(gaps[left], asked) is words.NOT_MEASURED
+        assert verdicts.variants(gaps[left], asked) is words.NOT_MEASURED
 
 
 @pytest.mark.parametrize(
@@ -778,7 +778,7 @@ def test_summary_leaves_the_gate_alone_only_where_it_does_well(study, monkeypatc
         worse.loc[ours, "fid"] = 0
         worse.loc[ours & rows["domain"].isin(domains), "fid"] = 99
         monkeypatch.setattr(tables.main, "main_rows", lambda records, worse=worse: worse)
-        answer = first_page._gate(tables.main_table(asked), gaps, asked)
+        answer = verdicts.gate(tables.main_table(asked), gaps, asked)
         assert answer.verdict.startswith(verdict)
 
 
@@ -795,7 +795,7 @@ def test_summary_names_the_rivals_that_are_better(study, monkeypatch):
     here.loc[rival & (here["metric"] == "fid"), ends] = [1.0, 0.5, 1.5]
     found = {"lord_mixed": here}
     monkeypatch.setattr(tables, "rival_table", lambda records, ours="": found.get(ours, leads))
-    text = str(first_page._rivals(asked))
+    text = str(verdicts.rivals(asked))
     rivals = "in some respects of JPEG, nowhere of adversarial training"
     assert f"Mixed wide LoRD is ahead {rivals}, and in some respects behind JPEG." in text
     assert "**Of none everywhere.**" in text
@@ -807,7 +807,7 @@ def test_variants_that_were_not_tried_have_no_rivals(study):
     _, records = study
     asked = [r for r in records("selection", "main") if r.settings["defence"] != "lord_mixed"]
     assert tables.rival_table(asked, "lord_mixed").empty
-    text = str(first_page._rivals(asked))
+    text = str(verdicts.rivals(asked))
     assert text.startswith("**Of all.**") and "Mixed" not in text
 
 
@@ -820,7 +820,7 @@ def test_summary_says_what_was_not_measured(study, monkeypatch):
     monkeypatch.setattr(tables, "gaps_closed", lambda records: gaps[gaps["attack"] == "ace"])
     monkeypatch.setattr(first_page, "run", lambda *_, **__: [])
     text = show.pages(profile)["summary.md"]
-    assert text.count(") Not measured at this scale.") == 10
+    assert text.count(") Not measured.") == 10
 
 
 def test_summary_says_so_when_the_attack_does_nothing(study, monkeypatch):

@@ -1,0 +1,126 @@
+"""What is found of purification, in words: the robust process, DiffPure, adversarial training."""
+
+from collections.abc import Iterator, Sequence
+
+from IPython.display import Markdown
+
+from lord.experiments.purification.tables import BASELINE, SIGNIFICANT, defence_table, paired
+from lord.record import Record
+from lord.show.purification import (
+    CLASSIFIERS,
+    PROPOSED,
+    PURIFIERS,
+    USUAL,
+    defence_name,
+    share,
+    threat_name,
+)
+from lord.show.style import caveats, where_planned
+from lord.show.words import NOT_MEASURED, Answer, capitalised
+
+GUARDED, PLAIN = f"{USUAL}+{PROPOSED}", f"{USUAL}+{BASELINE}"
+"""The usual classifier behind the robust process, and behind DiffPure."""
+
+
+@where_planned
+def findings(records: Sequence[Record]) -> Markdown:
+    """In short: DiffPure, the robust process beside it, and adversarial training, for each threat.
+
+    Args:
+        records: those of ``purification_attacks``, others are left out.
+    """
+    lines = []
+    for place, faced in _places(records):
+        named = {row["defence"]: row for row in defence_table([*faced.values()]).to_dict("records")}
+        if PLAIN in named:
+            row = named[PLAIN]
+            lines.append(
+                f"- {place}: of pictures behind DiffPure {share(row, 'standard_worst')} are right "
+                f"in all purifications before any attack, and {share(row, 'robust_worst')} after "
+                f"all attacks; by their vote {share(row, 'standard_majority')} and "
+                f"{share(row, 'robust_majority')}."
+            )
+        if PLAIN in named and GUARDED in named:
+            lines.append(_compared(place, named[GUARDED], named[PLAIN]))
+        if best := _best(faced, CLASSIFIERS):
+            row = named[best]
+            lines.append(
+                f"- {place}: {defence_name(best)} without a purifier keeps "
+                f"{share(row, 'robust_worst')}, and has {share(row, 'standard_worst')} right "
+                "without attack."
+            )
+    return Markdown("\n".join([*(f"*{text}*" for text in caveats(records)), *lines]))
+
+
+def guided(records: Sequence[Record]) -> Answer:
+    """Whether the robust process keeps more than DiffPure against an attacker who knows it."""
+    return _against(records, [GUARDED], [PLAIN])
+
+
+def without_training(records: Sequence[Record]) -> Answer:
+    """Whether the best purifier keeps more than the best adversarially trained classifier."""
+    return _against(records, [f"{USUAL}+{name}" for name in PURIFIERS], [*CLASSIFIERS])
+
+
+def _against(records: Sequence[Record], ours: Sequence[str], theirs: Sequence[str]) -> Answer:
+    """Whether the best of some defences beats the best of others, picture by picture."""
+    verdicts, numbers, said = [], [], []
+    for place, faced in _places(records):
+        names = _best(faced, ours), _best(faced, theirs)
+        if None in names:
+            continue
+        pair = [faced[name] for name in names]
+        test = paired(*pair)
+        verdict = "Yes" if test["won"] > test["lost"] else "No"
+        verdicts.append(verdict if test["p"] < SIGNIFICANT else "Not told apart")
+        rows = defence_table(pair).to_dict("records")
+        (mine, kept), (other, left) = zip(map(defence_name, names), rows, strict=True)
+        numbers.append(f"{mine} {kept['robust_worst']:.0%}, {other} {left['robust_worst']:.0%}")
+        said.append(
+            f"{place}, with {mine} {share(kept, 'robust_worst')} of the pictures are right in all "
+            f"purifications after all attacks, with {other} {share(left, 'robust_worst')} "
+            f"(p {test['p']:.2g}, sign test)"
+        )
+    if not verdicts:
+        return NOT_MEASURED
+    verdict = verdicts[0] if len(set(verdicts)) == 1 else "In part"
+    return Answer(verdict, f"left right: {numbers[0]}", f"{capitalised('; '.join(said))}.")
+
+
+def _places(records: Sequence[Record]) -> Iterator[tuple[str, dict[str, Record]]]:
+    """Each task and threat in words, with the records of the defences that faced it."""
+    found: dict[str, dict[str, Record]] = {}
+    for record in records:
+        if record.kind == "purification_attacks":
+            settings = record.settings
+            place = f"{settings['domain']}, {threat_name(settings['threat_name'])}"
+            found.setdefault(place, {})[settings["defence"]] = record
+    yield from found.items()
+
+
+def _best(faced: dict[str, Record], names: Sequence[str]) -> str | None:
+    """Which of some defences holds most pictures, of those that are there."""
+    there = [name for name in names if name in faced]
+    return max(there, key=lambda name: sum(faced[name].series["robust/worst"]), default=None)
+
+
+def _compared(place: str, own: dict, base: dict) -> str:
+    """The robust process beside DiffPure in a sentence, with what the test can tell."""
+    more = own["robust_worst"] > base["robust_worst"]
+    told = "keeps more than" if more else "keeps no more than"
+    if own["p"] >= SIGNIFICANT:
+        told = "cannot be told from"
+    return (
+        f"- {place}: the robust process, with {share(own, 'robust_worst')} right in "
+        f"all purifications after all attacks, {told} DiffPure with "
+        f"{share(base, 'robust_worst')} (won {own['won']:.0f}, lost {own['lost']:.0f}, "
+        f"p {own['p']:.2g}; {_power(own['least_gain'])}). Without attack "
+        f"they have {share(own, 'standard_worst')} and {share(base, 'standard_worst')}."
+    )
+
+
+def _power(gain: float) -> str:
+    """What the test would have found."""
+    if gain != gain:
+        return "so few pictures show no gain at all"
+    return f"a gain of {gain:.0%} would have been found with power 0.8"
