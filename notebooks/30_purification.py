@@ -15,7 +15,7 @@
 # # Does purification hold?
 #
 # A classifier errs on an attacked picture. A diffusion model that has never seen the attack may wash it off first,
-# without anybody training the classifier anew. Lin et al. ([Lin et al., 2024](https://arxiv.org/abs/2403.16067)) guide that washing by a
+# without anybody training the classifier anew. [Lin et al., 2024](https://arxiv.org/abs/2403.16067) guide that washing by a
 # network that was trained adversarially, and report more than DiffPure ([Nie et al., 2022](https://arxiv.org/abs/2205.07460)) keeps; a later version
 # of theirs calls it an adversarial guided diffusion model. Does either hold when the attacker takes the
 # gradient through all of it?
@@ -70,9 +70,6 @@ show.source("lord.models.pixel.noise_and_denoise")
 
 # %% tags=["remove-input"]
 show.source("lord.purifiers.pixel_diffusion._guidance")
-
-# %% tags=["remove-input"]
-show.source("lord.purifiers.pixel_diffusion._to_latents")
 
 # %% [markdown]
 # What the first attack makes of pictures, and what is classified in the end:

@@ -15,7 +15,7 @@
 # # Which part breaks
 #
 # A latent diffusion model is an encoder, a denoiser of many blocks, and a decoder. An attack spoils the edit of a
-# picture; but where? Zhang et al. ([Zhang et al., 2023](https://arxiv.org/abs/2306.08257)) attack one part at a time, and find the denoiser weak, and its
+# picture; but where? [Zhang et al., 2023](https://arxiv.org/abs/2306.08257) attack one part at a time, and find the denoiser weak, and its
 # residual blocks weakest.
 
 # %% tags=["remove-cell"] jupyter={"source_hidden": true} cellView="form"

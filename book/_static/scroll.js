@@ -15,3 +15,7 @@ window.addEventListener("resize", reachable);
 // Formulas are drawn after the page, and folded tables have no size before they are opened.
 document.addEventListener("toggle", reachable, true);
 window.addEventListener("load", () => window.MathJax?.startup?.promise?.then(reachable));
+// The list of references calls itself a list, and its entries no items of one.
+window.addEventListener("load", () => {
+  document.querySelectorAll(".citation-list").forEach((list) => list.removeAttribute("role"));
+});

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import pandas as pd
-from IPython.display import Markdown
+from IPython.display import HTML, Markdown
 from matplotlib.figure import Figure
 from pandas.io.formats.style import Styler
 
@@ -48,13 +48,15 @@ def shrunk(images: "Tensor") -> Figure:
     return labelled_rows(rows | {name: shrink(images, FACTOR, name) for name in KERNELS})
 
 
-def ranked(images: "Tensor", prompts: Sequence[str], encoder: "ClipEncoder") -> Markdown:
+def ranked(images: "Tensor", prompts: Sequence[str], encoder: "ClipEncoder") -> HTML:
     """For the first of N pictures their own prompt, and the one of all that suits them best."""
-    rows = ["| own prompt | ranked first |", "| --- | --- |"]
     found = _best(images, prompts, encoder)[:LISTED]
-    for own, best in zip(prompts[:LISTED], found, strict=True):
-        rows.append(f"| {own} | {'its own' if prompts[best] == own else prompts[best]} |")
-    return Markdown("\n".join(rows))
+    rows = [
+        (own, "its own" if prompts[best] == own else prompts[best])
+        for own, best in zip(prompts[:LISTED], found, strict=True)
+    ]
+    table = pd.DataFrame(rows, columns=["own prompt", "ranked first"])
+    return HTML(table.to_html(index=False, border=0, justify="left"))
 
 
 def ranking_findings(images: "Tensor", prompts: Sequence[str], encoder: "ClipEncoder") -> Markdown:

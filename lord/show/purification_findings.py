@@ -40,7 +40,9 @@ def findings(records: Sequence[Record]) -> Markdown:
                 f"all attacks; by their vote {share(row, 'standard_majority')} and "
                 f"{share(row, 'robust_majority')}."
             )
-        if PLAIN in named and GUARDED in named:
+        if GUARDED not in named:
+            lines.append(f"- {place}: the robust process has not been measured in this study.")
+        elif PLAIN in named:
             lines.append(_compared(place, named[GUARDED], named[PLAIN]))
         if best := _best(faced, CLASSIFIERS):
             row = named[best]

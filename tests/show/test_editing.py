@@ -1,5 +1,7 @@
 """What the chapter on data for editing shows."""
 
+import re
+
 import pytest
 import torch
 
@@ -30,11 +32,8 @@ def test_own_prompts_that_rank_first_are_counted(monkeypatch):
     monkeypatch.setattr(editing, "_best", lambda *_: [0, 2, 2])
     text = editing.ranking_findings(PICTURES, prompts, None).data
     assert "Of 3 pictures, 2 have their own prompt ranked first" in text and "33%" in text
-    assert editing.ranked(PICTURES, prompts, None).data.split("\n")[2:] == [
-        "| a hat | its own |",
-        "| a cup | a shoe |",
-        "| a shoe | its own |",
-    ]
+    cells = re.findall("<td>(.*?)</td>", editing.ranked(PICTURES, prompts, None).data)
+    assert cells == ["a hat", "its own", "a cup", "a shoe", "a shoe", "its own"]
 
 
 def test_the_best_prompt_is_that_of_the_largest_cosine(monkeypatch):
