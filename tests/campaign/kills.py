@@ -81,7 +81,7 @@ def run_apart(
     if pid == 0:
         code = 1
         try:
-            signal.signal(signal.SIGINT, signal.default_int_handler)
+            signal.signal(signal.SIGINT, end_at_once)
             handle = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
             os.dup2(handle, 1), os.dup2(handle, 2)
             sys.stdout, sys.stderr = os.fdopen(1, "w"), os.fdopen(2, "w", buffering=1)
@@ -90,9 +90,6 @@ def run_apart(
             app(list(arguments))
         except SystemExit as ended:
             code = ended.code if isinstance(ended.code, int) else 0
-        except KeyboardInterrupt:  # where `lord` is the program, this is Python's hook
-            interrupt._report(*sys.exc_info())
-            code = interrupt.EXIT_CODE
         except BaseException as error:
             os.write(2, f"Traceback: {error!r}\n".encode())
         finally:
@@ -110,6 +107,12 @@ def run_apart(
     code = None if os.WIFSIGNALED(status) else os.waitstatus_to_exitcode(status)
     said = log.read_text(errors="replace")[-600:] if log.is_file() else ""
     return Ended(code, time.monotonic() - began, said)
+
+
+def end_at_once(*_: object) -> None:
+    """Do what Python's hook does where `lord` is the program, before its command and after it."""
+    interrupt._report(KeyboardInterrupt, KeyboardInterrupt(), None)
+    os._exit(interrupt.EXIT_CODE)
 
 
 class Chains:
