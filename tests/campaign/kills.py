@@ -84,7 +84,7 @@ def run_apart(
             signal.signal(signal.SIGINT, end_at_once)
             handle = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
             os.dup2(handle, 1), os.dup2(handle, 2)
-            sys.stdout, sys.stderr = os.fdopen(1, "w"), os.fdopen(2, "w", buffering=1)
+            sys.stdout, sys.stderr = (os.fdopen(k, "w", buffering=1) for k in (1, 2))  # a terminal
             os.chdir(folder)
             os.environ["LORD_RESULTS"] = str(folder / "r")
             app(list(arguments))
