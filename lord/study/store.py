@@ -1,8 +1,8 @@
-"""Where records live: one JSON-lines file per experiment, and pictures packed beside them.
+"""Where records live: one JSON-lines file per paper, and pictures packed beside them.
 
-The first line of ``<experiment>.jsonl`` holds what all its records share, each further line one
-record, sorted by name. A file is always replaced whole, under a lock: a writer killed at any moment
-loses nothing, and neither do two at once.
+``<paper>.jsonl`` has a part for each experiment: a line with what all its records share, then a
+line for each record, sorted by name. A file is always replaced whole, under a lock: a writer killed
+at any moment loses nothing, and neither do two at once.
 
 Pictures of finished records lie in the work folder, one lossless WebP each. Those that the book
 shows are packed into ``sheets/<paper>.webp``, one below the other; any other comes back by
@@ -10,6 +10,7 @@ computing its record again.
 """
 
 import json
+import re
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from pathlib import Path
@@ -23,6 +24,7 @@ from pydantic import ValidationError
 
 from lord.files import replacing, write_text
 from lord.record import Record
+from lord.study import registry
 
 # Fields of a record whose entries are shared one by one.
 NESTED = ("settings", "versions", "components")
@@ -40,8 +42,8 @@ class Store:
         self.work = folder / ".work"
 
     def path(self, experiment: str) -> Path:
-        """The file of an experiment's records."""
-        return self.folder / f"{experiment}.jsonl"
+        """The file of an experiment's records, which those of its paper share."""
+        return self.folder / f"{registry.experiments()[experiment].paper}.jsonl"
 
     def records(self, experiment: str) -> Mapping[str, Record]:
         """The records of an experiment by name; none if there is no file.
@@ -53,7 +55,7 @@ class Store:
         if not path.is_file():
             return {}
         state = path.stat()
-        return _read(path, state.st_mtime_ns, state.st_size, state.st_ino)
+        return _read(path, experiment, state.st_mtime_ns, state.st_size, state.st_ino)
 
     def prepare(self) -> None:
         """Find out that nothing can be written before there is something to write.
@@ -75,9 +77,11 @@ class Store:
         """Add records of one experiment, or replace those of their names."""
         path = self.path(experiment)
         self.work.mkdir(parents=True, exist_ok=True)
-        with FileLock(self.work / f"{experiment}.lock"):
+        with FileLock(self.work / f"{path.stem}.lock"):
             merged = {**self.records(experiment), **{record.name: record for record in records}}
-            write_text(path, _dumps([merged[name] for name in sorted(merged)]))
+            parts = {part: "".join(lines) for part, (_, lines) in _parts(path).items()}
+            parts[experiment] = _dumps([merged[name] for name in sorted(merged)])
+            write_text(path, "".join(parts[part] for part in sorted(parts)))
 
     def write_sheet(self, name: str, sheet: NDArray[np.uint8]) -> Path:
         """Keep the picture (H, W, 3) of a record in the work folder; return its file."""
@@ -162,34 +166,54 @@ def _open_pack(path: Path, *state: int) -> tuple[Mapping[str, list[int]], NDArra
         return json.loads(image.info["xmp"]), np.array(image.convert("RGB"))
 
 
+def _parts(path: Path) -> dict[str, tuple[int, list[str]]]:
+    """Of each experiment in a file, the number of its first line, and its lines.
+
+    Raises:
+        ValueError: the file does not begin with an experiment.
+    """
+    parts: dict[str, tuple[int, list[str]]] = {}
+    lines: list[str] = []
+    text = path.read_text(encoding="utf-8") if path.is_file() else ""
+    for number, line in enumerate(text.splitlines(keepends=True), start=1):
+        if found := re.match(r'\{"experiment": "([^"]*)"', line):
+            lines = []
+            parts[found[1]] = number, lines
+        elif number == 1:
+            raise ValueError(f"{path}, line 1: names no experiment. Take the file back from git.")
+        lines.append(line)
+    return parts
+
+
 @lru_cache(maxsize=256)
-def _read(path: Path, *state: int) -> Mapping[str, Record]:
-    lines = path.read_text(encoding="utf-8").splitlines()
-    records = {}
-    for number, line in enumerate(lines, start=1):
-        try:
+def _read(path: Path, experiment: str, *state: int) -> Mapping[str, Record]:
+    parts, records = _parts(path), {}
+    if experiment not in parts:
+        return records
+    number, (header, *lines) = parts[experiment]
+    try:
+        shared = json.loads(header)["shared"]
+        for line in lines:
+            number += 1
             content = json.loads(line)
-            if number == 1:
-                shared = content["shared"]
-                continue
             for field, values in shared.items():
                 if field in NESTED:
                     content[field] = {**values, **content.get(field, {})}
                 else:
                     content[field] = values
             record = Record.model_validate(content)
-        except (ValueError, KeyError, TypeError) as error:
-            reason = error.errors()[0]["msg"] if isinstance(error, ValidationError) else error
-            raise ValueError(
-                f"{path}, line {number}: not a valid record ({reason}). Remove the line and run "
-                "its experiment again."
-            ) from error
-        records[record.name] = record
+            records[record.name] = record
+    except (ValueError, KeyError, TypeError) as error:
+        reason = error.errors()[0]["msg"] if isinstance(error, ValidationError) else error
+        raise ValueError(
+            f"{path}, line {number}: not a valid record ({reason}). Remove the line and run its "
+            "experiment again."
+        ) from error
     return records
 
 
 def _dumps(records: list[Record]) -> str:
-    """The text of a file: the shared fields first, then a line for each record."""
+    """The part of an experiment: the shared fields first, then a line for each record."""
     contents = [record.model_dump(mode="json") for record in records]
     first, shared = contents[0], {}
     for field, value in first.items():

@@ -233,7 +233,7 @@ def test_of_a_fine_tune_that_lost_a_treatment_only_that_is_measured_again(
 
     lost = next(r for r in records["main"] if r.name.endswith("ace-lord-lambda=0"))
     shutil.copytree(results, tmp_path, dirs_exist_ok=True)
-    path = tmp_path / "smoke" / "main.jsonl"
+    path = tmp_path / "smoke" / "lord.jsonl"
     lines = path.read_text().splitlines(keepends=True)
     path.write_text("".join(line for line in lines if f'"{lost.name}"' not in line))
     states = [

@@ -73,8 +73,23 @@ def test_a_damaged_file_is_named(tmp_path, change, message):
     text = store.path("ace").read_text()
     first = "\n".join(text.splitlines()[:2]) + "\n"
     store.path("ace").write_text(change(first))
-    with pytest.raises(ValueError, match=rf"ace\.jsonl, {message}: not a valid record"):
+    with pytest.raises(ValueError, match=rf"lord\.jsonl, {message}: not a valid record"):
         store.records("ace")
+
+
+def test_experiments_of_a_paper_share_a_file_and_leave_each_other_alone(tmp_path):
+    store = Store(tmp_path)
+    others = [made(name).model_copy(update={"kind": "main"}) for name in ("one", "two")]
+    store.write_all("main", others)
+    before = store.path("main").read_text()
+    store.write(made("one", metrics={"fid": 3}))
+    assert store.path("ace") == store.path("main") != store.path("triggers")
+    assert store.path("main").read_text().endswith(before)
+    assert store.records("main") == {record.name: record for record in others}
+    assert store.records("ace")["one"].metrics == {"fid": 3}
+    store.path("main").write_text("\n" + store.path("main").read_text())
+    with pytest.raises(ValueError, match=r"lord\.jsonl, line 1: names no experiment"):
+        store.write(made("two"))
 
 
 def test_two_writers_at_once_lose_nothing(tmp_path):
