@@ -21,6 +21,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cache
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -157,13 +158,12 @@ def make_record(
     Raises:
         pydantic.ValidationError: a metric, or a point of a series, is not a finite number.
     """
-    commit, dirty, source = git_state()
+    commit, dirty, source = _code()
     return Record(
         settings=json.loads(json.dumps(dict(settings))),
         components={name: version_of(name) for name in sorted(components)},
         device=describe_device(device),
-        versions={"python": platform.python_version()}
-        | {package: metadata.version(package) for package in PACKAGES},
+        versions=dict(_versions()),
         commit=commit,
         dirty=dirty,
         source=source,
@@ -171,6 +171,19 @@ def make_record(
         **vars(measurement),
         **found,
     )
+
+
+@cache
+def _code() -> tuple[str, bool, str]:
+    """The git state that this process' code was loaded from, as of its first record."""
+    return git_state()
+
+
+@cache
+def _versions() -> dict[str, str]:
+    """The version of Python, and those of the packages that numbers depend on."""
+    versions = {package: metadata.version(package) for package in PACKAGES}
+    return {"python": platform.python_version()} | versions
 
 
 def record_key(kind: str, asked: Mapping[str, Any], seed: int, versions: Mapping[str, int]) -> str:
