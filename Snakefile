@@ -3,8 +3,9 @@
 Local: `make study`, or `snakemake --cores all --config profile=full -- book`. On a cluster add an
 executor plugin, for example `snakemake --executor slurm --jobs 50 --config profile=full -- book`.
 
-Settings (`--config`): profile (default quick), compute (default True; False shows the records that
-are there and computes nothing), strict (default False; True makes warnings of the book errors).
+Settings (`--config`): profile (a name or a YAML file, default quick), compute (default True; False
+shows the records that are there and computes nothing), strict (default False; True makes warnings
+of the book errors).
 """
 
 import os
@@ -18,8 +19,11 @@ from lord.study.run import results_root, status
 PROFILE = config.get("profile", "quick")
 COMPUTE = config.get("compute", True)
 STRICT = config.get("strict", False)
-RESULTS = f"{results_root()}/{PROFILE}"
-SETTINGS = f"lord/study/profiles/{PROFILE}.yaml"
+# A profile of one's own is the path of a YAML file, and is called as that is.
+OWN = PROFILE.endswith((".yaml", ".yml"))
+NAME = load_profile(PROFILE).name
+RESULTS = f"{results_root()}/{NAME}"
+SETTINGS = PROFILE if OWN else f"lord/study/profiles/{NAME}.yaml"
 # A change of the code draws every figure again; it recomputes nothing.
 CODE = sorted(str(path) for path in Path("lord").rglob("*.py"))
 # Stamps say that a job has been done; what it found is in the records beside them. `lord study run`
@@ -91,7 +95,7 @@ localrules:
 
 rule book:
     input:
-        expand(f"book/_executed/{PROFILE}/{{name}}.ipynb", name=notebook_names()),
+        expand(f"book/_executed/{NAME}/{{name}}.ipynb", name=notebook_names()),
         "_config.yml",
         "_toc.yml",
         [str(path) for path in Path("book").glob("*.*")],
@@ -99,7 +103,7 @@ rule book:
         [str(path) for path in results_root().glob("campaign.json")],
         [f"{STAMPS}/tables"] if COMPUTE else [],
     output:
-        f"book/_build/{PROFILE}.built",
+        f"book/_build/{NAME}.built",
         "book/_build/html/index.html",
     params:
         strict="--strict" if STRICT else "",
@@ -126,7 +130,7 @@ rule notebook:
         CODE,
         lambda wildcards: records_of(wildcards.name),
     output:
-        f"book/_executed/{PROFILE}/{{name}}.ipynb",
+        f"book/_executed/{NAME}/{{name}}.ipynb",
     shell:
         ONE_THREAD + "lord study notebook {wildcards.name} --profile {PROFILE:q} -p compute={COMPUTE}"
 

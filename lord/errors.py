@@ -1,5 +1,6 @@
 """What is wrong, in words."""
 
+import os
 from reprlib import Repr
 
 from pydantic import ValidationError
@@ -14,6 +15,8 @@ SHORT.maxother = SHORT.maxstring = SHORT.maxlong = 60
 
 def described(error: Exception) -> str:
     """What an error says in one line; of settings, each field with what is wrong with it."""
+    if isinstance(error, OSError) and error.filename is not None and error.strerror:
+        return one_line(f"{os.fsdecode(error.filename)}: {error.strerror}")
     if not isinstance(error, ValidationError):
         return one_line(str(error)) or type(error).__name__
     problems = []

@@ -2,6 +2,7 @@
 
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -81,10 +82,14 @@ def test_every_experiment_is_shown_by_a_notebook():
     assert shown == {experiment.name for experiment in load_profile("full").experiments}
 
 
-def test_a_stamp_whose_record_is_lost_counts_for_nothing(tmp_path):
-    stamp = tmp_path / "smoke" / ".done" / "all"
+@pytest.mark.parametrize("own", [False, True])
+def test_a_stamp_whose_record_is_lost_counts_for_nothing(own, tmp_path):
+    tmp_path /= "a b'c"
+    profile = tmp_path / "mine.yaml" if own else "smoke"
+    stamp = tmp_path / ("mine" if own else "smoke") / ".done" / "all"
     stamp.parent.mkdir(parents=True)
     stamp.touch()
+    shutil.copy(PROFILES / "smoke.yaml", tmp_path / "mine.yaml")
     command = [
         sys.executable,
         "-m",
@@ -96,15 +101,15 @@ def test_a_stamp_whose_record_is_lost_counts_for_nothing(tmp_path):
         "1",
     ]
     planned = subprocess.run(
-        [*command, "--config", "profile=smoke", "--", str(stamp)],
+        [*command, "--config", f"profile={profile}", "--", str(stamp)],
         cwd=REPOSITORY,
         env=os.environ | {"LORD_RESULTS": str(tmp_path)},
         capture_output=True,
         text=True,
         check=True,
     )
-    asked = r"lord study run --profile smoke( --experiment \w+)* --experiment data "
-    assert re.search(asked, planned.stdout + planned.stderr)
+    asked = rf"lord study run --profile {re.escape(shlex.quote(str(profile)))}( --experiment \w+)*"
+    assert re.search(f"{asked} --experiment data ", planned.stdout + planned.stderr)
 
 
 @pytest.mark.parametrize("name", NAMES)

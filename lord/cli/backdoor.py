@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 
 app = typer.Typer(no_args_is_help=True)
 
-TRIGGER, CLEAN = "trigger.safetensors", "clean.json"
+TRIGGER, CLEAN, PICTURE = WRITTEN = "trigger.safetensors", "clean.json", "trigger.png"
+"""What a scan writes, all of them or none."""
 
 SEARCH = [name for name in ReversionSettings.model_fields if name != "start"]
 """The options of a search, which starts from numbers of either sign."""
@@ -95,6 +96,7 @@ def scan(
         )
     if out is not None:
         require_out(out)
+        _require_own(out)
     from lord.backdoors.calibration import Calibration, CleanModels
     from lord.models.pixel import noise_shape
 
@@ -212,14 +214,32 @@ def _reversed(
     return found[means.index(max(means))], (max(means), max(variances))
 
 
+def _require_own(out: Path) -> None:
+    """Refuse to replace files that no scan has written: a scan writes all of them, or none."""
+    from lord.backdoors.calibration import read_clean_models
+    from lord.files import settle
+
+    settle(out)
+    there = [out / name for name in WRITTEN if (out / name).exists()]
+    if there:
+        try:
+            read_clean_models(out / CLEAN)
+            _tensors(out / TRIGGER, "mu", "gamma")
+        except (OSError, ValueError) as error:
+            raise ValueError(
+                f"{there[0]}: not written by `lord backdoor scan`, and not replaced ({error})"
+            ) from error
+
+
 def _save(found: "Reversion", known: "CleanModels", out: Path) -> None:
     from lord.data.picture import save_png
-    from lord.files import save_tensors, write_text
+    from lord.files import replacing_together, save_tensors, write_text
 
-    save_tensors({"mu": found.mu, "gamma": found.gamma}, out / TRIGGER)
-    shown = found.mu[:3] if len(found.mu) >= 3 else found.mu[:1].expand(3, -1, -1)
-    save_png(shown / 2 + 0.5, out / "trigger.png")
-    write_text(out / CLEAN, known.model_dump_json(indent=1))
+    with replacing_together(out, WRITTEN) as folder:
+        save_tensors({"mu": found.mu, "gamma": found.gamma}, folder / TRIGGER)
+        shown = found.mu[:3] if len(found.mu) >= 3 else found.mu[:1].expand(3, -1, -1)
+        save_png(shown / 2 + 0.5, folder / PICTURE)
+        write_text(folder / CLEAN, known.model_dump_json(indent=1))
 
 
 def _tensors(path: Path, *names: str) -> dict[str, Any]:

@@ -60,7 +60,7 @@ def inpainting(
 def super_resolution(
     images: Originals,
     out: Out,
-    factor: Annotated[int, typer.Option(min=2, help="How many times smaller.")] = 4,
+    factor: Annotated[int, typer.Option(min=2, max=64, help="How many times smaller.")] = 4,
     caption: Caption = "a photograph",
     seed: Seed = 0,
 ) -> None:
@@ -71,6 +71,10 @@ def super_resolution(
         return low_resolution_sample(image, prompt, number, factor)
 
     album = _open(images, out, caption)
+    for path, image in zip(album.paths, album.images, strict=True):
+        if min(image.shape[-2:]) < 2 * factor:
+            height, width = image.shape[-2:]
+            raise ValueError(f"{path}: {width} x {height} pixels are too few for --factor {factor}")
     asked = {"task": "super-resolution", "factor": factor}
     _make(album, out, seed, asked, ("image", "low_resolution"), make)
 

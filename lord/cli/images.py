@@ -16,6 +16,7 @@ from lord.cli.folders import (
 )
 from lord.cli.manifest import Manifest, image_files, request_of
 from lord.cli.options import (
+    LARGEST_SEED,
     LARGEST_SIDE,
     BatchSize,
     Caption,
@@ -78,7 +79,9 @@ def render(
     size: Annotated[
         int, typer.Option(min=16, max=LARGEST_SIDE, help="Side of the pictures, in pixels.")
     ] = 64,
-    seed: Annotated[int, typer.Option(help="Other people or places, without --subject.")] = 0,
+    seed: Annotated[
+        int, typer.Option(max=LARGEST_SEED, help="Other people or places, without --subject.")
+    ] = 0,
 ) -> None:
     """Render pictures of people or landscapes, each with a caption.
 

@@ -9,6 +9,7 @@ import typer
 
 from lord.attacks.settings import AttackSettings
 from lord.cli.folders import attack_folder, attack_request, attack_table, scores_of
+from lord.cli.manifest import FILE as MANIFEST
 from lord.cli.manifest import identity_of, request_of
 from lord.cli.options import (
     FINER,
@@ -30,7 +31,7 @@ from lord.cli.options import (
     say_notes,
     usual_batch,
 )
-from lord.cli.outputs import require_lora_out, require_out
+from lord.cli.outputs import require_defence_out, require_lora_out
 from lord.cli.provenance import name_of, save_with_note
 from lord.cli.settings import options_from
 from lord.defences.settings import Stage1Settings
@@ -110,7 +111,7 @@ def defend(
         raise ValueError("say what to learn from: either --images FOLDER or --domain portraits")
     if images is not None:
         require_album(images)
-    require_out(out)
+    require_defence_out(out)
     import torch
 
     from lord.data.picture import read_image
@@ -144,7 +145,8 @@ def remove_work(work: Path) -> None:
     digits = "[0-9a-f]" * 16
     for kind in ("attacked", "class"):
         for path in work.glob(f"{kind}-{digits}"):
-            shutil.rmtree(path)
+            if (path / MANIFEST).exists() or not any(path.iterdir()):
+                shutil.rmtree(path)
     for path in work.glob(f"checkpoint-{digits}.safetensors"):
         path.unlink()
     if work.is_dir() and not any(work.iterdir()):

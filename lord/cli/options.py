@@ -28,6 +28,9 @@ FINER = "Finer settings"
 LARGEST_SIDE = 16384
 """Pixels; more are a slip of the finger, and no memory holds them."""
 
+LARGEST_SEED = 2**32 - 1
+"""As in other software; what draws random numbers refuses much larger ones."""
+
 Model = Annotated[
     str,
     typer.Option(
@@ -92,7 +95,7 @@ Upscale = Annotated[
 Domain = Literal[DOMAINS]
 Purifier = Literal[(*PURIFIERS,)]
 Originals = Annotated[Path, typer.Argument(help="Folder of images, captions in .txt files.")]
-Seed = Annotated[int, typer.Option(help="The same seed gives the same result.")]
+Seed = Annotated[int, typer.Option(max=LARGEST_SEED, help="The same seed gives the same result.")]
 Caption = Annotated[
     str, typer.Option(help="The caption of images that have none, in a .txt file or otherwise.")
 ]

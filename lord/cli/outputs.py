@@ -26,6 +26,27 @@ def require_out(folder: Path, shard: Shard | None = None) -> None:
     HELD.enter_context(reserved(folder, shard and str(shard)))
 
 
+def require_defence_out(folder: Path) -> None:
+    """The same as `require_out` for a defence, which may replace one of `lord defend` alone.
+
+    Raises:
+        ValueError: files of other origin would be replaced.
+    """
+    require_out(folder)
+    from lord.defences.audit import AUDIT_FILE
+    from lord.defences.saved import CONFIG_FILE, MADE_BY, WEIGHTS_FILE
+    from lord.files import settle
+    from lord.training.lora_file import read_safetensors
+
+    settle(folder)  # a defence whose writing was killed at the end
+    names = (WEIGHTS_FILE, CONFIG_FILE, AUDIT_FILE)
+    there = [folder / name for name in names if (folder / name).exists()]
+    if there:
+        made_by = read_safetensors(there[0])[1] if there[0].name == WEIGHTS_FILE else {}
+        if not MADE_BY.items() <= made_by.items():
+            raise ValueError(f"{there[0]}: not written by `lord defend`, and not replaced")
+
+
 def require_lora_out(path: Path) -> Path:
     """The same for the file of a LoRA, which `lord finetune` has written if it is there already.
 

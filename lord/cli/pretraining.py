@@ -36,6 +36,7 @@ def pretrain(
         int | None,
         typer.Option(
             min=8,
+            max=1024,
             help="Side of the pictures of a model of kind pixel, in pixels; a multiple of 8 for "
             "the usual architecture.",
             show_default="32, or as the settings say",
@@ -141,7 +142,7 @@ def read_sections(path: Path | None, names: tuple[str, ...]) -> dict[str, dict[s
     content = read_settings(path)
     if not set(content) <= set(names):
         raise ValueError(f"{path}: expected the sections {', '.join(names)}, and no others")
-    sections = {name: content.get(name) or {} for name in names}
+    sections = {name: content.get(name, {}) for name in names}
     for name, section in sections.items():
         if not isinstance(section, dict):
             raise ValueError(f"{path}: {name}: expected settings with names, not {section!r}")

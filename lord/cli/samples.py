@@ -19,6 +19,7 @@ from lord.cli.manifest import (
     request_of,
 )
 from lord.cli.options import (
+    LARGEST_SEED,
     BatchSize,
     Device,
     Dtype,
@@ -100,7 +101,10 @@ def generate(
     size: Size = None,
     count: Annotated[int, typer.Option(min=1, max=1_000_000, help="How many images.")] = 16,
     seed: Annotated[
-        int, typer.Option(min=0, help="Of the first image; each further one has the next.")
+        int,
+        typer.Option(
+            min=0, max=LARGEST_SEED, help="Of the first image; each further one has the next."
+        ),
     ] = 0,
     sampling: Sampling,
     batch_size: BatchSize = None,

@@ -13,7 +13,7 @@ import typer
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from lord.cli.options import FINER, is_ours, parse_number
+from lord.cli.options import FINER, LARGEST_SEED, is_ours, parse_number
 
 KEYWORD = inspect.Parameter.KEYWORD_ONLY
 
@@ -61,8 +61,9 @@ def options_from(
             asked = {field: value for field, value in asked.items() if value is not None}
             for option, field in field_of.items():
                 value = asked.get(field)
-                if isinstance(value, int | float) and abs(value) > LARGEST and field != "seed":
-                    raise ValueError(f"{option}: expected a number up to {LARGEST:,}")
+                most = LARGEST_SEED if field == "seed" else LARGEST
+                if isinstance(value, int | float) and abs(value) > most:
+                    raise ValueError(f"{option}: expected a number up to {most:,}")
             usual = defaults if not others or is_ours(given["model"]) else {**defaults, **others}
             return command(**given, **{parameter: model(**{**usual, **asked})})
 

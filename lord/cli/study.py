@@ -135,7 +135,8 @@ def tables(profile: Profile = "quick") -> None:
     from lord.study.profile import load_profile
     from lord.study.tables import write_tables
 
-    for path in write_tables(load_profile(profile)):
+    written = write_tables(load_profile(profile))
+    for path in written or ["Every table lacks a record; none is written."]:
         typer.echo(path)
 
 

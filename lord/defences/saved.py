@@ -14,6 +14,9 @@ from lord.training.lora_file import check_effect, read_safetensors
 WEIGHTS_FILE = "adapter_model.safetensors"
 CONFIG_FILE = "adapter_config.json"
 
+MADE_BY = {"made_by": "lord defend"}
+"""In the metadata of a defence's weights."""
+
 
 def save_defence(
     pipeline: Pipeline,
@@ -38,7 +41,8 @@ def save_defence(
         raise ValueError(f"the pipeline has no defence named {ADAPTER!r} to save")
     settings = json.dumps(config.to_dict(), indent=2, sort_keys=True, default=sorted)
     with replacing_together(folder, (WEIGHTS_FILE, CONFIG_FILE, AUDIT_FILE)) as new:
-        save_tensors(adapter_tensors(pipeline.unet, ADAPTER), new / WEIGHTS_FILE, {"format": "pt"})
+        tensors = adapter_tensors(pipeline.unet, ADAPTER)
+        save_tensors(tensors, new / WEIGHTS_FILE, {"format": "pt"} | MADE_BY)
         write_text(new / CONFIG_FILE, settings + "\n")
         if calibration:
             save_calibration(calibration, new)

@@ -26,8 +26,14 @@ PARAMETERS = ("profile", "compute")
 
 
 def results_root() -> Path:
-    """Where records lie: ``$LORD_RESULTS``, else ``results/`` of the checkout or of this folder."""
+    """Where records lie: ``$LORD_RESULTS``, else ``results/`` of the checkout or of this folder.
+
+    Raises:
+        ValueError: that is a file.
+    """
     if given := os.environ.get("LORD_RESULTS"):
+        if Path(given).is_file():
+            raise ValueError(f"LORD_RESULTS: {given} is a file; name a folder")
         return Path(given).absolute()
     return (REPOSITORY if (REPOSITORY / "notebooks").is_dir() else Path.cwd()) / "results"
 

@@ -34,6 +34,12 @@ def test_a_scan_says_what_it_found_and_inputs_are_searched_for_it(clean, tmp_pat
     )
     assert result["model"] == str(model) and 0 <= result["p_value"] <= 1
     assert len(result["clean"]) == 4 and (out / "trigger.png").is_file()
+    foreign = tmp_path / "foreign"
+    foreign.mkdir()
+    (foreign / "trigger.png").write_text("mine")
+    refused = error("backdoor", "scan", model, *clean, *QUICK, "--out", foreign)
+    assert "trigger.png: not written by `lord backdoor scan`" in refused
+    assert (foreign / "trigger.png").read_text() == "mine"
     mu = load_file(out / "trigger.safetensors")["mu"]
     assert result["kl_mean"] == pytest.approx(mu.square().mean().item() / 2, rel=1e-4)
     table = run("backdoor", "scan", model, *clean, *QUICK).stdout

@@ -4,9 +4,11 @@ import re
 import shutil
 
 import pytest
+import torch
 import yaml
 from helpers import error, run
 
+from lord.defences.saved import MADE_BY
 from lord.files import save_tensors
 from lord.training.lora_file import read_safetensors
 
@@ -42,7 +44,9 @@ def test_a_lora_stays_with_the_defence_it_has_learned_behind(model, album, defen
 @pytest.mark.usefixtures("few_draws")
 def test_a_defence_from_a_folder_leaves_only_its_files(model, album, tmp_path):
     size = ["--attack-steps", 1, "--steps", 1, "--batch-size", 2, "--rank", 2]
-    (tmp_path / "audit.json").write_text("{}")  # the calibration of an earlier defence
+    # An earlier defence, with its calibration.
+    save_tensors({"a": torch.zeros(1)}, tmp_path / "adapter_model.safetensors", MADE_BY)
+    (tmp_path / "audit.json").write_text("{}")
     assert "too few" in run("defend", tmp_path, "--images", album, *size, *model).output
     names = {path.name for path in tmp_path.iterdir()}
     assert names == {"adapter_config.json", "adapter_model.safetensors"}
@@ -124,8 +128,10 @@ def test_unknown_treatment_and_sections_are_refused(model, defence, tmp_path):
     assert "model, features, clip" in error("pretrain", tmp_path / "out", "--settings", settings)
     settings.write_text("clip: {stepz: 3}")
     assert "stepz" in error("pretrain", tmp_path / "out", "--settings", settings)
-    settings.write_text("clip: 3")
-    assert "clip: expected settings" in error("pretrain", tmp_path / "out", "--settings", settings)
+    for wrong in ("clip: 3", "clip: []", "clip: 0"):
+        settings.write_text(wrong)
+        refused = error("pretrain", tmp_path / "out", "--settings", settings)
+        assert "clip: expected settings" in refused
     settings.write_bytes(b"\xff")
     assert "settings.yaml: not a text file" in error(
         "pretrain", tmp_path / "out", "--settings", settings

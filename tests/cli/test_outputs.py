@@ -1,6 +1,7 @@
 """What a command may write over, what it says of the folders it reads, and who may write where."""
 
 import json
+import shutil
 
 import pytest
 from helpers import SIZE, error, run
@@ -9,6 +10,7 @@ from typer.testing import CliRunner
 
 from lord.cli import app
 from lord.cli.manifest import Manifest
+from lord.cli.outputs import HELD, require_defence_out
 from lord.files import reserved, save_tensors
 
 QUICK = ["--count", 2, "--size", SIZE]
@@ -164,13 +166,36 @@ def test_a_lora_of_other_origin_is_not_replaced(album, tmp_path, monkeypatch):
     assert out.read_text() == "no tensors"
 
 
+@pytest.mark.parametrize("name", ["adapter_model.safetensors", "adapter_config.json", "audit.json"])
+def test_a_defence_of_other_origin_is_not_replaced(name, defence, album, tmp_path, monkeypatch):
+    import torch
+
+    monkeypatch.delattr("lord.models.pipeline.load_pipeline")
+    out = tmp_path / "out"
+    out.mkdir()
+    if name.endswith(".json"):
+        (out / name).write_text("{}")
+    else:
+        save_tensors({"a": torch.zeros(1)}, out / name)
+    before = contents(out)
+    assert f"{name}: not written by `lord defend`" in error("defend", out, "--images", album)
+    assert contents(out) == before
+    shutil.copytree(defence, tmp_path / "ours")
+    with HELD:
+        require_defence_out(tmp_path / "ours")
+
+
 def test_a_folder_of_somebody_else_s_work_is_left_alone(model, album, tmp_path):
     work = tmp_path / ".o.work"
     work.mkdir()
     (work / "mine.txt").write_text("mine")
+    theirs = work / "attacked-0123456789abcdef"
+    theirs.mkdir()
+    (theirs / "diary").write_text("dear")
     training = ["--steps", 1, "--batch-size", 2, "--rank", 2]
     run("finetune", album, tmp_path / "o.safetensors", *training, *model)
-    assert [path.name for path in work.iterdir()] == ["mine.txt"]
+    assert sorted(path.name for path in work.iterdir()) == [theirs.name, "mine.txt"]
+    assert (theirs / "diary").read_text() == "dear"
 
 
 def test_neighbours_of_another_prompt_and_words_that_are_cut(model, tmp_path):

@@ -2,11 +2,19 @@
 
 import importlib
 
-from helpers import run
+from helpers import error, run
 
 from lord.study import notebooks
 from lord.study.profile import load_profile
 from lord.study.registry import experiments
+
+
+def test_results_that_are_a_file_are_refused(tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("mine")
+    monkeypatch.setenv("LORD_RESULTS", str(tmp_path / "file"))
+    for command in ("status", "tables", "run"):
+        assert "file is a file; name a folder" in error("study", command, "--profile", "smoke")
+    assert (tmp_path / "file").read_text() == "mine"
 
 
 def test_study_lists_profiles():
