@@ -22,6 +22,9 @@ files that were there before and are not, or are not the same."""
 SECONDS = 10
 """Of computing; a bad input that has not been refused by then has been accepted."""
 
+OWN = ("out", "r/")
+"""Where commands write; whatever is new elsewhere, nobody has asked for."""
+
 MEMORY = 6 * 2**30
 """Bytes that a trial may take beyond what the process has."""
 
@@ -79,6 +82,8 @@ def judge(trial: Trial, folder: Path) -> tuple[str, str]:
     after = contents(folder)
     if lost := [name for name in before if after.get(name) != before[name]]:
         return "lost", f"{lost}: {said}"
+    if new := [name for name in after.keys() - before.keys() if not name.startswith(OWN)]:
+        return "lost", f"written elsewhere: {new}"
     around = {path for base in (folder.parent, folder.parents[1]) for path in base.iterdir()}
     if outside := around - {folder, folder.parent}:
         return "lost", f"written outside: {outside}"
@@ -90,9 +95,13 @@ def judge(trial: Trial, folder: Path) -> tuple[str, str]:
         return "accepted", said
     errors = [k for k, line in enumerate(result.stderr.splitlines()) if line.startswith("Error: ")]
     one = result.exit_code == 2 or errors == [len(result.stderr.splitlines()) - 1]
-    squeezed = "".join(c for c in said if c.isalnum() or c in "._-")
-    named = any("".join(c for c in w if c.isalnum() or c in "._-") in squeezed for w in trial.says)
+    named = any(_squeezed(word) in _squeezed(said) for word in trial.says)
     return ("clear" if one and named else "unclear"), said
+
+
+def _squeezed(text: str) -> str:
+    """A text without what breaks its lines, frames it and quotes names in it."""
+    return "".join(c for c in text if c.isprintable() and c not in " │\\'\"")
 
 
 def contents(folder: Path) -> dict[str, Any]:

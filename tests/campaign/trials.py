@@ -42,7 +42,7 @@ class Trial:
 # Numbers.
 
 NO_NUMBER = ("nan", "inf", "-inf", "1e400", "1/0", "²")
-COUNTS = {"count", "steps", "rank", "identities", "size", "rounds", "draws"}
+COUNTS = {"count", "steps", "rank", "identities", "size", "rounds", "draws", "factor"}
 """Of these a huge number is none that anybody means."""
 
 DRIVING = {"learning_rate", "guidance_scale", "alpha", "prior_weight", "lora_scale"}
@@ -94,6 +94,8 @@ def bad_numbers() -> Iterator[Trial]:
                 values += ["100000000000", "9" * 400]
             if name in DRIVING:
                 values += ["1e300"]
+            if "seed" in name:
+                values += ["9" * 20, "9" * 400]
             for value in values:
                 yield Trial(
                     command,
