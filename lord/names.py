@@ -69,6 +69,9 @@ METRICS = {
     "edits": 1,
     "clip_score": 1,
     "inception_score": 1,
+    "fid_imagenet": 1,
+    "kid_imagenet": 1,
+    "ms_ssim_distance": 1,
 }
 """Measures of images and networks, see `lord.metrics`, `lord.defences.gates` and ``audit``."""
 

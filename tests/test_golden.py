@@ -53,6 +53,8 @@ from lord.metrics.edits import clip_score, inception_score, similarities
 from lord.metrics.features import load_features
 from lord.metrics.fid import extract, fid
 from lord.metrics.identity import identity_match
+from lord.metrics.imagenet import load_imagenet
+from lord.metrics.independent import independent_reference, measure_independently
 from lord.metrics.validation import identity_of
 from lord.models.card import EMBEDDED
 from lord.models.classifiers import build_classifier
@@ -164,6 +166,10 @@ def measured(pipeline, images, metric):
     if metric == "clip_iqa":
         return fingerprint(clip_iqa(load_clip(EMBEDDED.parent / "clip"), photographs.images))
     network = load_features(EMBEDDED.parent / "features")
+    if metric in ("fid_imagenet", "kid_imagenet", "ms_ssim_distance"):
+        judge = load_imagenet(image_size=64)
+        reference = independent_reference(judge, others, others)
+        return [measure_independently(judge, photographs.images, reference)[metric]]
     if metric == "fid":
         return [fid(extract(network, others), extract(network, photographs.images))]
     if metric == "inception_score":

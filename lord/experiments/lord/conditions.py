@@ -36,6 +36,9 @@ from lord.study.profile import Profile
 MEASURED = ("metric:fid", "metric:clip_iqa", "metric:identity", "metric:ssim")
 """What is measured in a cell; a further metric leaves the records as they are."""
 
+INDEPENDENT = ("metric:fid_imagenet", "metric:kid_imagenet", "metric:ms_ssim_distance")
+"""What is measured as well where the protocol asks for independent judges."""
+
 CHAIN = ("step:renderer", "step:finetune", "step:sampler")
 """What every cell goes through."""
 
@@ -74,7 +77,7 @@ def cells_of(
     if not takes_part(protocol, place.domain, defence):
         return
     method = attack.method if attack else "none"
-    names = ["model", "size", "photographs", "references", "finetune", "sampling"]
+    names = ["model", "size", "photographs", "references", "finetune", "sampling", "independent"]
     components = [*CHAIN]
     coordinates = vars(place) | {"attack_name": method, "defence": defence}
     attacker = protocol.scenario.attacker
@@ -105,7 +108,7 @@ def cells_of(
             coordinates | {"treatment": treatment},
             settings.also(candidate=treatment in candidates),
             tuple(dict.fromkeys(components)),
-            MEASURED,
+            (*MEASURED, *(INDEPENDENT if protocol.independent else ())),
         )
 
 

@@ -3,12 +3,19 @@
 from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import AfterValidator, BaseModel, Field, PositiveFloat, PositiveInt
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    Field,
+    PositiveFloat,
+    PositiveInt,
+    field_validator,
+)
 
 from lord.attacks.settings import NOISE, AttackSettings
 from lord.defences.settings import Stage1Settings
 from lord.experiments.lord.budget import Budget, MixedAttack, attack_components
-from lord.models.card import pixel_weights, weights_of
+from lord.models.card import imagenet_weights, pixel_weights, weights_of
 from lord.names import ATTACKS, DOMAINS, IN_PIXELS, PURIFIERS
 from lord.study.experiment import MOST, Cell, Indices, Section, Settings
 from lord.training.settings import FinetuneSettings
@@ -159,11 +166,23 @@ class Protocol(Section):
         1, description="further stage-1 identities that choose the test-time treatment"
     )
     sampling: SamplingSettings
+    independent: bool = Field(
+        False,
+        description="whether judges that have seen none of the damage measure as well, see "
+        "lord.metrics.independent",
+    )
     treatments: tuple[Treatment, ...] = Field(
         min_length=1,
         description="of the gate at test time, on every subject; which of them the results report "
         "is decided on stage-1 identities",
     )
+
+    @field_validator("independent")
+    @classmethod
+    def _has_its_weights(cls, independent: bool) -> bool:
+        if independent:
+            imagenet_weights()
+        return independent
 
     def varied(self, changes: Mapping[str, Any]) -> "Protocol":
         """The protocol with some of its settings, at any depth, changed.

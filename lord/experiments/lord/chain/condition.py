@@ -15,6 +15,7 @@ from lord.experiments.lord.chain.defences import protect
 from lord.experiments.lord.chain.model import (
     TUNED,
     base_pipeline,
+    independently,
     instruments_of,
     pipeline_of,
     reference_of,
@@ -54,6 +55,7 @@ def measure_condition(context: Context, cell: Cell) -> Outcome:
     identity = validation.identity_of(subject, subject.photographs(1, settings.size))
     instruments = instruments_of(context, settings)
     metrics = measure(instruments, samples, reference, subject.domain, identity)
+    metrics |= independently(context, settings, subject, samples)
     count = min(8, len(images))
     return Outcome(metrics | own, sheet=rows(samples[:count], images[:count]))
 
