@@ -17,6 +17,7 @@ ATTACKS = {
     "sds_plus": 1,
     "fsmg": 1,
     "aspl": 1,
+    "metacloak": 1,
     "ace": 1,
     "ace_plus": 1,
     "mist_v2_fused": 2,
@@ -35,6 +36,8 @@ PURIFIERS = {
     "blur": 1,
     "total_variation": 2,
     "adverse_cleaner": 1,
+    "gaussian_noise": 1,
+    "round_trip": 1,
     "diffpure": 1,
     "gridpure": 1,
     "impress": 1,
@@ -45,6 +48,9 @@ PURIFIERS = {
     "pixel_gridpure": 1,
 }
 """What makes images harmless before anyone trains on them, see `lord.purifiers.methods`."""
+
+PROMPTED = {"cdl": 1}
+"""What defends by prompts alone, see `lord.defences.decoupling`."""
 
 MEMORIES = ("low", "normal")
 """How much memory a model may take, see `lord.models.memory`."""
@@ -158,6 +164,7 @@ COMPONENTS = {
     "attack": ATTACKS,
     "attacker": ATTACKERS,
     "purifier": PURIFIERS,
+    "prompts": PROMPTED,
     "defence": DEFENCES,
     "metric": METRICS,
     "step": STEPS,

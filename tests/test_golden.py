@@ -21,7 +21,7 @@ from lord.attacks.evasion.evade import evade
 from lord.attacks.evasion.settings import Evasion, Threat
 from lord.attacks.evasion.victim import Victim
 from lord.attacks.pgd import attack, denoising_loss
-from lord.attacks.settings import AttackSettings
+from lord.attacks.settings import NEEDED_SURROGATE, AttackSettings
 from lord.attacks.through_gate import attack_and_close
 from lord.attacks.through_purifier import attack_purified
 from lord.backdoors.drawings import draw_target, draw_trigger
@@ -40,6 +40,7 @@ from lord.backdoors.settings import (
 )
 from lord.data.classes import labelled
 from lord.data.subjects import DOMAINS, Subject, sample_domain
+from lord.defences.decoupling import NEGATIVE, PRIOR_WEIGHT, with_noise, without_noise
 from lord.defences.gates import gate_profile
 from lord.defences.settings import Stage1Settings
 from lord.defences.stage1 import train_defence
@@ -98,7 +99,7 @@ def images():
 
 
 def attacked(pipeline, images, method):
-    surrogate = {"fsmg": "fixed", "aspl": "cloned"}.get(method, "none")
+    surrogate = NEEDED_SURROGATE.get(method, "none")
     settings = AttackSettings(
         method=method,
         eps=8 / 255,
@@ -108,7 +109,7 @@ def attacked(pipeline, images, method):
         random_start=method in ("noise", "encoder"),
         step_decay=method == "encoder",
         surrogate=surrogate,
-        rounds=2 if method == "aspl" else 1,
+        rounds=2 if method in ("aspl", "metacloak") else 1,
         surrogate_steps=2,
         surrogate_batch_size=4,
         surrogate_learning_rate=1e-2,
@@ -178,6 +179,17 @@ def measured(pipeline, images, metric):
     assert metric == "identity"
     identity = identity_of(subject, photographs)
     return fingerprint(identity_match(network, photographs.images, "portraits", identity))
+
+
+def prompted(pipeline, images, method):
+    assert method == "cdl"
+    settings = FinetuneSettings(
+        steps=3, batch_size=2, rank=2, alpha=2, learning_rate=1e-2, prior_weight=PRIOR_WEIGHT
+    )
+    prior = images.flip(-1), without_noise(PROMPTS)
+    finetune(pipeline, images, with_noise(PROMPTS), settings, prior=prior)
+    asked = without_noise(PROMPTS)
+    return fingerprint(generate(pipeline, asked, SEEDS, steps=3, negative_prompt=NEGATIVE))
 
 
 def stepped(pipeline, images, step):
@@ -306,6 +318,7 @@ CELLS = {
     "attacker": known,
     "purifier": purified,
     "defence": defended,
+    "prompts": prompted,
     "metric": measured,
     "step": stepped,
     "backdoor": poisoned,

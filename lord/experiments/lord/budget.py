@@ -82,6 +82,9 @@ def attack_at(
     elif method == "aspl":
         rounds = max(1, steps // PUBLISHED["aspl"]["steps"])
         values |= {"surrogate": "cloned", "rounds": rounds}
+    elif method == "metacloak":
+        rounds = max(1, steps // PUBLISHED["metacloak"]["steps"])
+        values |= {"surrogate": "staggered", "rounds": rounds}
     elif rounds > 1:
         values |= {"surrogate": "alternating", "rounds": rounds}
     if values["surrogate"] != "none":

