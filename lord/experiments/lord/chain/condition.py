@@ -122,7 +122,7 @@ def lora_once(
         captions = with_noise(captions)
         prior = class_pictures(context, settings, subject.domain)
         finetune = finetune.model_copy(update={"prior_weight": PRIOR_WEIGHT})
-        asked |= {"captions": captions[:1], "prior": prior[1][:1]}
+        asked |= {"captions": captions[:1], "prior": [prior[1][0], len(prior[1])]}
     name = f"{subject.domain}-{subject.split}-{subject.index}-seed{seed}-lora"
     path = context.path(name, asked, ["step:finetune"]).with_suffix(".safetensors")
     with context.alone(path):

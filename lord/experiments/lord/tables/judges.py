@@ -5,7 +5,6 @@ from itertools import combinations
 
 import numpy as np
 import pandas as pd
-from scipy.stats import spearmanr
 
 from lord.experiments.lord.tables.conditions import condition_rows
 from lord.record import Record
@@ -61,6 +60,7 @@ def agreement(table: pd.DataFrame) -> pd.DataFrame:
     for domain, rows in table.groupby("domain", sort=False):
         for first, second in combinations(JUDGES, 2):
             known = rows[[first, second]].dropna()
-            rank = spearmanr(known[first], known[second]).statistic if len(known) > 2 else np.nan
+            ranks = known.rank()
+            rank = ranks[first].corr(ranks[second]) if len(known) > 2 else np.nan
             found.append({"domain": domain, "judge": first, "other": second, "spearman": rank})
     return pd.DataFrame(found)
