@@ -17,6 +17,7 @@ ATTACKS = {
     "sds_plus": 1,
     "fsmg": 1,
     "aspl": 1,
+    "simac": 1,
     "metacloak": 1,
     "ace": 1,
     "ace_plus": 1,

@@ -109,7 +109,7 @@ def attacked(pipeline, images, method):
         random_start=method in ("noise", "encoder"),
         step_decay=method == "encoder",
         surrogate=surrogate,
-        rounds=2 if method in ("aspl", "metacloak") else 1,
+        rounds=2 if method in ("aspl", "simac", "metacloak") else 1,
         surrogate_steps=2,
         surrogate_batch_size=4,
         surrogate_learning_rate=1e-2,

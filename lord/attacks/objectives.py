@@ -119,7 +119,8 @@ def advdm(draw: Draw) -> Tensor:
 
     AdvDM: Liang et al., arXiv:2302.04578. FSMG and ASPL (Anti-DreamBooth: Van Le et al.,
     arXiv:2303.15433) raise the same number, for a model that has learnt the images; MetaCloak (Liu
-    et al., arXiv:2311.13127) does for several, as they learn, through transformations.
+    et al., arXiv:2311.13127) does for several, as they learn, through transformations, and
+    `lord.attacks.simac` at chosen timesteps, beside another term.
     """
     return row_errors(draw.prediction, draw.goal)
 
@@ -197,6 +198,7 @@ OBJECTIVES: dict[str, Callable[[Draw], Tensor]] = {
     "sds_plus": sds_plus,
     "fsmg": advdm,
     "aspl": advdm,
+    "simac": advdm,
     "metacloak": advdm,
     "ace": ace,
     "ace_plus": ace_plus,

@@ -21,6 +21,9 @@ attack's lead over the control may be its size.
 COMPONENT = "component"
 """The attack on the features of one component of the model, see `lord.attacks.components`."""
 
+SIMAC = "simac"
+"""The attack that raises more than its entry of `OBJECTIVES`, see `lord.attacks.simac`."""
+
 PATTERN = "pattern"
 
 ADVDM = {"eps": 16 / 255, "step_size": 1 / 255, "steps": 100}
@@ -54,6 +57,9 @@ PUBLISHED: dict[str, dict[str, Any]] = {
     | {"steps": 6, "surrogate": "cloned", "rounds": 50, "surrogate_steps": 3},
     # Not as published: each of the code's 10 steps of the surrogate goes through all images, one by
     # one and beside images of the class, and trains a LoRA of the text encoder, too.
+    # ASPL at chosen times, with a further term.
+    "simac": ANTI_DREAMBOOTH
+    | {"eps": 8 / 255, "steps": 6, "surrogate": "cloned", "rounds": 50, "surrogate_steps": 3},
     # Not as published: 24 rounds, of four trials with six snapshots each, are of one trial here, in
     # which the snapshots are as far apart as a clone learns; crops and rotations are left out. The
     # public script does not tell its PGD steps: 10 are a choice.
@@ -79,6 +85,7 @@ Surrogate = Literal["none", "fixed", "alternating", "cloned", "staggered"]
 NEEDED_SURROGATE: dict[str, Surrogate] = {
     "fsmg": "fixed",
     "aspl": "cloned",
+    "simac": "cloned",
     "metacloak": "staggered",
 }
 """Attacks that are AdvDM but for their surrogate."""

@@ -91,6 +91,7 @@ ATTACK_NAMES = {
     "sds_plus": "SDS+",
     "fsmg": "FSMG",
     "aspl": "ASPL",
+    "simac": "SimAC",
     "metacloak": "MetaCloak",
     "ace": "ACE",
     "ace_plus": "ACE+",

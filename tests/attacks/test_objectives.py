@@ -56,6 +56,7 @@ def test_objective_agrees_with_a_reference(pipeline, images, method):
             "advdm": fit,
             "fsmg": fit,
             "aspl": fit,
+            "simac": fit,
             "metacloak": fit,
             "encoder": -((z - z_target) ** 2).mean(),
             "diffusion": -(_edited(pipeline, z, eps, text.text[index]) - target_pattern(16)).norm(),
