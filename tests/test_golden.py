@@ -16,6 +16,7 @@ from torch import Tensor
 from torchmetrics.functional.image import structural_similarity_index_measure
 
 from lord.adapter import adapter_tensors, remove_adapters
+from lord.attacks import simac
 from lord.attacks.components import attack_component
 from lord.attacks.evasion.evade import evade
 from lord.attacks.evasion.settings import Evasion, Threat
@@ -77,6 +78,12 @@ GOLDEN = Path(__file__).with_name("golden.json")
 PROMPTS, SEEDS = ["a portrait of sks person", "a landscape of dunes"], [1, 2]
 # Processors round differently; what a sign or an optimizer makes of that stays far below this.
 TOLERANCE = 2e-3
+
+
+@pytest.fixture(autouse=True)
+def few_tries(monkeypatch):
+    """SimAC compares few times, where nobody looks at which it finds."""
+    monkeypatch.setattr(simac, "TRIES", 2)
 
 
 def fingerprint(*tensors: Tensor) -> list[float]:

@@ -6,11 +6,17 @@ from diffusers import DDPMScheduler
 from helpers import PROMPTS, SEEDS, noise_images, quick_attack, random_signs
 
 from lord import seeding
-from lord.attacks import pgd
+from lord.attacks import pgd, simac
 from lord.attacks.objectives import OBJECTIVES, advdm, make_draw
 from lord.attacks.pgd import load_target, objective_values
 from lord.data.pattern import target_pattern
 from lord.models.pipeline import encode_prompts
+
+
+@pytest.fixture(autouse=True)
+def few_tries(monkeypatch):
+    """SimAC compares few times, where nobody looks at which it finds."""
+    monkeypatch.setattr(simac, "TRIES", 2)
 
 
 @pytest.fixture(scope="module")
