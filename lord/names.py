@@ -17,6 +17,8 @@ ATTACKS = {
     "sds_plus": 1,
     "fsmg": 1,
     "aspl": 1,
+    "simac": 1,
+    "metacloak": 1,
     "ace": 1,
     "ace_plus": 1,
     "mist_v2_fused": 2,
@@ -35,6 +37,8 @@ PURIFIERS = {
     "blur": 1,
     "total_variation": 2,
     "adverse_cleaner": 1,
+    "gaussian_noise": 1,
+    "round_trip": 1,
     "diffpure": 1,
     "gridpure": 1,
     "impress": 1,
@@ -45,6 +49,9 @@ PURIFIERS = {
     "pixel_gridpure": 1,
 }
 """What makes images harmless before anyone trains on them, see `lord.purifiers.methods`."""
+
+PROMPTED = {"cdl": 1}
+"""What defends by prompts alone, see `lord.defences.decoupling`."""
 
 MEMORIES = ("low", "normal")
 """How much memory a model may take, see `lord.models.memory`."""
@@ -69,6 +76,9 @@ METRICS = {
     "edits": 1,
     "clip_score": 1,
     "inception_score": 1,
+    "fid_imagenet": 1,
+    "kid_imagenet": 1,
+    "ms_ssim_distance": 1,
 }
 """Measures of images and networks, see `lord.metrics`, `lord.defences.gates` and ``audit``."""
 
@@ -155,6 +165,7 @@ COMPONENTS = {
     "attack": ATTACKS,
     "attacker": ATTACKERS,
     "purifier": PURIFIERS,
+    "prompts": PROMPTED,
     "defence": DEFENCES,
     "metric": METRICS,
     "step": STEPS,

@@ -109,6 +109,20 @@ show.text(
 )
 
 # %% [markdown]
+# ## Judges that have seen none of the damage
+#
+# Both networks above learned the damage that they measure, so a sceptic may ask for others. A profile that says
+# `independent: true` in its section `lord` measures three more distances in every cell, and of clean
+# pictures as well: FID and the kernel distance KID in the features of a network that learned to name photographs
+# (EfficientNet-Lite0, trained on ImageNet), and one minus the multiscale SSIM to the most similar clean
+# picture, which nobody learned. That last one orders noise and patterns, but not blur: of two pictures
+# that do not show the same, the smoother one is more like a third. `lord study rate` asks people: it makes a
+# page of pairs that does not say which is which, and counts which metrics agree with the answers.
+
+# %% tags=["remove-input"]
+show.source("lord.metrics.independent.measure_independently")
+
+# %% [markdown]
 # ## How sure is a number?
 #
 # A cell of the study is one subject and one seed. Means over cells come with a 95 % interval from the

@@ -151,4 +151,9 @@ def fill(profile: Profile, results: Path) -> None:
             made.append(blank.model_copy(update=changes))
             if outcome.sheet is not None:
                 store.write_sheet(cell.name, outcome.sheet)
-        store.write_all(experiment.name, made)
+        if made:
+            store.write_all(experiment.name, made)
+
+
+# The sections of a profile that the main table needs.
+NEEDED = ("evidence", "lord", "main", "damage", "steps")

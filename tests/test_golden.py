@@ -16,12 +16,13 @@ from torch import Tensor
 from torchmetrics.functional.image import structural_similarity_index_measure
 
 from lord.adapter import adapter_tensors, remove_adapters
+from lord.attacks import simac
 from lord.attacks.components import attack_component
 from lord.attacks.evasion.evade import evade
 from lord.attacks.evasion.settings import Evasion, Threat
 from lord.attacks.evasion.victim import Victim
 from lord.attacks.pgd import attack, denoising_loss
-from lord.attacks.settings import AttackSettings
+from lord.attacks.settings import NEEDED_SURROGATE, AttackSettings
 from lord.attacks.through_gate import attack_and_close
 from lord.attacks.through_purifier import attack_purified
 from lord.backdoors.drawings import draw_target, draw_trigger
@@ -40,6 +41,7 @@ from lord.backdoors.settings import (
 )
 from lord.data.classes import labelled
 from lord.data.subjects import DOMAINS, Subject, sample_domain
+from lord.defences.decoupling import NEGATIVE, PRIOR_WEIGHT, with_noise, without_noise
 from lord.defences.gates import gate_profile
 from lord.defences.settings import Stage1Settings
 from lord.defences.stage1 import train_defence
@@ -53,6 +55,8 @@ from lord.metrics.edits import clip_score, inception_score, similarities
 from lord.metrics.features import load_features
 from lord.metrics.fid import extract, fid
 from lord.metrics.identity import identity_match
+from lord.metrics.imagenet import load_imagenet
+from lord.metrics.independent import independent_reference, measure_independently
 from lord.metrics.validation import identity_of
 from lord.models.card import EMBEDDED
 from lord.models.classifiers import build_classifier
@@ -76,6 +80,12 @@ PROMPTS, SEEDS = ["a portrait of sks person", "a landscape of dunes"], [1, 2]
 TOLERANCE = 2e-3
 
 
+@pytest.fixture(autouse=True)
+def few_tries(monkeypatch):
+    """SimAC compares few times, where nobody looks at which it finds."""
+    monkeypatch.setattr(simac, "TRIES", 2)
+
+
 def fingerprint(*tensors: Tensor) -> list[float]:
     """Mean, deviation and three projections on fixed noise, each of the size of the numbers."""
     flat = torch.cat([tensor.detach().double().flatten() for tensor in tensors])
@@ -96,7 +106,7 @@ def images():
 
 
 def attacked(pipeline, images, method):
-    surrogate = {"fsmg": "fixed", "aspl": "cloned"}.get(method, "none")
+    surrogate = NEEDED_SURROGATE.get(method, "none")
     settings = AttackSettings(
         method=method,
         eps=8 / 255,
@@ -106,7 +116,7 @@ def attacked(pipeline, images, method):
         random_start=method in ("noise", "encoder"),
         step_decay=method == "encoder",
         surrogate=surrogate,
-        rounds=2 if method == "aspl" else 1,
+        rounds=2 if method in ("aspl", "simac", "metacloak") else 1,
         surrogate_steps=2,
         surrogate_batch_size=4,
         surrogate_learning_rate=1e-2,
@@ -164,6 +174,10 @@ def measured(pipeline, images, metric):
     if metric == "clip_iqa":
         return fingerprint(clip_iqa(load_clip(EMBEDDED.parent / "clip"), photographs.images))
     network = load_features(EMBEDDED.parent / "features")
+    if metric in ("fid_imagenet", "kid_imagenet", "ms_ssim_distance"):
+        judge = load_imagenet(image_size=64)
+        reference = independent_reference(judge, others, others)
+        return [measure_independently(judge, photographs.images, reference)[metric]]
     if metric == "fid":
         return [fid(extract(network, others), extract(network, photographs.images))]
     if metric == "inception_score":
@@ -172,6 +186,17 @@ def measured(pipeline, images, metric):
     assert metric == "identity"
     identity = identity_of(subject, photographs)
     return fingerprint(identity_match(network, photographs.images, "portraits", identity))
+
+
+def prompted(pipeline, images, method):
+    assert method == "cdl"
+    settings = FinetuneSettings(
+        steps=3, batch_size=2, rank=2, alpha=2, learning_rate=1e-2, prior_weight=PRIOR_WEIGHT
+    )
+    prior = images.flip(-1), without_noise(PROMPTS)
+    finetune(pipeline, images, with_noise(PROMPTS), settings, prior=prior)
+    asked = without_noise(PROMPTS)
+    return fingerprint(generate(pipeline, asked, SEEDS, steps=3, negative_prompt=NEGATIVE))
 
 
 def stepped(pipeline, images, step):
@@ -300,6 +325,7 @@ CELLS = {
     "attacker": known,
     "purifier": purified,
     "defence": defended,
+    "prompts": prompted,
     "metric": measured,
     "step": stepped,
     "backdoor": poisoned,

@@ -118,7 +118,9 @@ def advdm(draw: Draw) -> Tensor:
     """mean‖ε_θ(z_t) − ϵ‖²: the image no longer fits the model.
 
     AdvDM: Liang et al., arXiv:2302.04578. FSMG and ASPL (Anti-DreamBooth: Van Le et al.,
-    arXiv:2303.15433) raise the same number, for a model that has learnt the images.
+    arXiv:2303.15433) raise the same number, for a model that has learnt the images; MetaCloak (Liu
+    et al., arXiv:2311.13127) does for several, as they learn, through transformations, and
+    `lord.attacks.simac` at chosen timesteps, beside another term.
     """
     return row_errors(draw.prediction, draw.goal)
 
@@ -196,6 +198,8 @@ OBJECTIVES: dict[str, Callable[[Draw], Tensor]] = {
     "sds_plus": sds_plus,
     "fsmg": advdm,
     "aspl": advdm,
+    "simac": advdm,
+    "metacloak": advdm,
     "ace": ace,
     "ace_plus": ace_plus,
     "mist_v2_fused": mist_v2_fused,

@@ -22,7 +22,8 @@ from torch import Tensor
 
 from lord.attacks.ball import project, quantise, start, uphill
 from lord.attacks.objectives import OBJECTIVES, Target, advdm, draw_of, make_draw
-from lord.attacks.settings import COMPONENT, PATTERN, AttackSettings
+from lord.attacks.settings import COMPONENT, PATTERN, SIMAC, AttackSettings
+from lord.attacks.simac import informative_times, simac_values
 from lord.attacks.surrogates import victims
 from lord.attacks.transformations import transform
 from lord.data.pattern import target_pattern
@@ -120,6 +121,14 @@ def attack(
         target = None
         if settings.method in TARGETED:
             target = load_target(pipeline, settings.target, *pad(pipeline, original).shape[2:])
+        known: dict[str, Tensor] = {}
+        if settings.method == SIMAC and objective is objective_values:
+            objective = simac_values
+            informative = [
+                informative_times(pipeline, original[c], text[c], settings, seeds[c])
+                for c in track(chunks, f"{SIMAC}: timesteps")
+            ]
+            known = {"clean": original, "informative": torch.cat(informative)}
         rounds = victims(pipeline, original, attacked, text, settings, seeds)
         for number, unet in enumerate(rounds):
             label = f"{settings.method} round {number + 1} of {settings.rounds}"
@@ -132,6 +141,7 @@ def attack(
                     settings=settings,
                     target=target,
                     unet=unet,
+                    **{name: rows[chunk] for name, rows in known.items()},
                 )
                 draws = [
                     [derive_seed("attack", seed, number, step, k) for seed in seeds[chunk]]

@@ -39,7 +39,7 @@ def victims(
     """
     learn = partial(train_surrogate, pipeline, text=text, settings=settings, seeds=seeds)
     surrogate = None
-    if settings.surrogate in ("fixed", "cloned"):
+    if settings.surrogate in ("fixed", "cloned", "staggered"):
         surrogate = make_surrogate(pipeline.unet, settings.surrogate_rank)
     if settings.surrogate == "fixed":
         learn(surrogate, original, purpose="clean")
@@ -51,6 +51,13 @@ def victims(
             del clone
             if number + 1 < settings.rounds:
                 learn(surrogate, attacked, purpose=f"attacked {number}")
+        elif settings.surrogate == "staggered":
+            if number > 0:
+                learn(surrogate, original, purpose=f"clean {number}")
+            clone = copy_of(surrogate)
+            learn(clone, attacked, purpose=f"attacked {number}")
+            yield clone
+            del clone
         elif settings.surrogate == "alternating" and number > 0:
             surrogate = surrogate or make_surrogate(pipeline.unet, settings.surrogate_rank)
             learn(surrogate, attacked, purpose=f"attacked {number}")

@@ -40,6 +40,12 @@ def resize(images: Tensor, seeds: Sequence[int]) -> Tensor:
     return torch.cat(resized)
 
 
+def flip(images: Tensor, seeds: Sequence[int]) -> Tensor:
+    """Left and right exchanged, or not."""
+    chosen = _uniform(seeds, 0, 1).view(-1, 1, 1, 1).to(images.device) < 0.5
+    return torch.where(chosen, images.flip(-1), images)
+
+
 def blur(images: Tensor, seeds: Sequence[int]) -> Tensor:
     """Gaussian blur of random width."""
     return degradations.blur(images, _uniform(seeds, 0, BLUR_SEVERITY), seeds)
@@ -48,6 +54,7 @@ def blur(images: Tensor, seeds: Sequence[int]) -> Tensor:
 TRANSFORMATIONS: dict[str, Callable[[Tensor, Sequence[int]], Tensor]] = {
     "jpeg": jpeg,
     "resize": resize,
+    "flip": flip,
     "blur": blur,
 }
 

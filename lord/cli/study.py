@@ -160,6 +160,47 @@ def sheet(
 
 
 @app.command(no_args_is_help=True)
+def rate(
+    folder: Annotated[Path, typer.Argument(help="Folder for the page and the key.")],
+    answers: Annotated[
+        Path | None, typer.Option(help="The CSV file that the page saved: show what agrees.")
+    ] = None,
+    profile: Profile = "full",
+    pairs: Annotated[int, typer.Option(min=1, max=1000, help="Pairs on the page.")] = 30,
+    seed: Annotated[int, typer.Option(min=0, help="Which pairs, and in which order.")] = 0,
+) -> None:
+    """Make a blind rating sheet, or see which metrics agree with a rater.
+
+    The page shows pairs of conditions of the main table in random order and does not say which is
+    which; `key.json` beside it does. It works in any browser, offline.
+
+    **Example**: make a sheet, answer it in the browser, and compare.
+
+    ```
+    lord study rate ratings --pairs 30
+    lord study rate ratings --answers answers.csv
+    ```
+    """
+    from lord.show.rating import agreement, read_answers, write_sheet
+    from lord.study.profile import load_profile
+    from lord.study.run import load_records, store_of
+
+    chosen = load_profile(profile)
+    records = load_records(chosen)
+    if answers is None:
+        typer.echo(write_sheet(folder, store_of(chosen), records, pairs, seed))
+        return
+    given = read_answers(folder, answers)
+    found = agreement(records, given)
+    table = Table("metric", "pairs", "agrees", "95 % interval")
+    for row in found.to_dict("records"):
+        interval = f"{row['agrees_low']:.0%} to {row['agrees_high']:.0%}"
+        table.add_row(row["metric"], str(row["pairs"]), f"{row['agrees']:.0%}", interval)
+    results.print(table)
+    typer.echo(f"{len(given)} pairs were answered, {sum(c == 'same' for _, c in given)} as equal")
+
+
+@app.command(no_args_is_help=True)
 def notebook(
     name: Annotated[str, typer.Argument(help="Its file without the ending, as 03_metrics.")],
     profile: Profile = "quick",

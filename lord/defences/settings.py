@@ -28,3 +28,8 @@ class Stage1Settings(AdapterSettings):
         "distill",
         description="what to predict on clean images: what the base model predicts, or the noise",
     )
+    attacked_target: Literal["noise", "clean_latent"] = Field(
+        "noise",
+        description="what to predict on attacked images: the noise, or what makes the latent of "
+        "the clean image of them",
+    )

@@ -10,6 +10,7 @@ from contextlib import nullcontext
 from pathlib import Path
 
 import torch
+from diffusers import DDPMScheduler
 from peft import LoraConfig
 from torch import Tensor, nn
 
@@ -68,6 +69,9 @@ def train_defence(
     is mean‖ε_θ(z_t) − ε_base(z_t)‖²: the defence has to leave clean images alone instead of
     learning them as well, which is meant to keep it from drifting towards the images of Stage 1.
 
+    With ``attacked_target="clean_latent"`` L_attacked asks for the clean image in the attacked one,
+    see `clean_latent_target`; the paper leaves open what a perturbed sample is to become.
+
     With ``kind="lora"`` a plain LoRA learns the same, without the last term: what remains of LoRD
     without its second branch and, on PGD-2 images, adversarial training (Madry et al., 2018).
 
@@ -112,6 +116,10 @@ def train_defence(
         with record_gates(pipeline.unet) if gated else nullcontext() as gates:
             prediction = predict(unet, noisy, times, given)
         errors = row_errors(prediction, target)
+        if settings.attacked_target == "clean_latent":
+            goal, weight = clean_latent_target(schedule, clean[rows], noisy[half:], times[half:])
+            towards = weight * row_errors(prediction[half:], goal)
+            errors = torch.cat((errors[:half], towards))
         parts = {"clean": errors[:half].mean(), "attacked": errors[half:].mean()}
         if not gated:
             return errors.mean(), parts
@@ -128,3 +136,27 @@ def train_defence(
     if gated and settings.gate == "timestep":
         announce_timesteps(pipeline.unet)
     return train_adapter(pipeline, ADAPTER, loss, settings, checkpoint, name, "LoRD, stage 1")
+
+
+def clean_latent_target(
+    schedule: DDPMScheduler, clean: Tensor, noisy: Tensor, times: Tensor
+) -> tuple[Tensor, Tensor]:
+    """What a model would predict that sees in noised latents z_t the clean latents z.
+
+    That is the noise ϵ = (z_t − √ᾱ_t z)/√(1−ᾱ_t) (of a model of velocities, the v of z and ϵ),
+    whatever z_t was made from.
+
+    Args:
+        clean, noisy: z and z_t, shape (N, C, h, w).
+        times: t, shape (N,).
+
+    Returns:
+        The target, of the shape of z, and the weight min(1, (1−ᾱ_t)/ᾱ_t) of each row, shape (N,):
+        an error of the noise is one of z, √((1−ᾱ_t)/ᾱ_t) times as large, so that without the
+        weight the difference of two latents would count a thousandfold where there is little noise.
+    """
+    signal = schedule.alphas_cumprod.to(clean)[times]
+    wide = signal.view(-1, 1, 1, 1)
+    epsilon = (noisy - wide.sqrt() * clean) / (1 - wide).sqrt()
+    weight = ((1 - signal) / signal).clamp(max=1)
+    return training_target(schedule, clean, epsilon, times), weight

@@ -17,7 +17,7 @@ from torchmetrics.image.fid import FrechetInceptionDistance
 from lord.models.memory import BATCH
 
 
-class _Precomputed(nn.Identity):
+class Precomputed(nn.Identity):
     """Stands in for a feature network where the features are known already."""
 
     def __init__(self, num_features: int):
@@ -61,7 +61,7 @@ def fid(reference: Tensor, samples: Tensor) -> float:
             raise ValueError(f"{name}: FID needs at least two images, got {len(features)}")
         if not features.isfinite().all():
             raise ValueError(f"{name}: features are not finite")
-    metric = FrechetInceptionDistance(feature=_Precomputed(reference.shape[1]), normalize=True)
+    metric = FrechetInceptionDistance(feature=Precomputed(reference.shape[1]), normalize=True)
     metric.set_dtype(torch.float64)
     metric.update(reference.double(), real=True)
     metric.update(samples.double(), real=False)

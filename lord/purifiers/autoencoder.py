@@ -14,6 +14,17 @@ from lord.seeding import derive_seed
 from lord.training.loop import train
 
 
+@torch.no_grad()
+def round_trip(
+    pipeline: Pipeline, images: Tensor, prompts: Sequence[str], seeds: Sequence[int]
+) -> Tensor:
+    """D(E(x)): what the autoencoder keeps, which is what the model learns from anyway.
+
+    The control of every purifier that passes the autoencoder.
+    """
+    return decode_latents(pipeline, encode_images(pipeline, images))
+
+
 def impress(
     pipeline: Pipeline,
     images: Tensor,

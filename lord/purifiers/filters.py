@@ -10,6 +10,7 @@ from torch import Tensor
 
 from lord.metrics import degradations
 from lord.models.diffusion import Pipeline
+from lord.seeding import derive_seed, noise
 
 
 def jpeg(
@@ -33,6 +34,21 @@ def blur(
 ) -> Tensor:
     """Gaussian blur; ``sigma`` in pixels."""
     return gaussian_blur2d(images, 2 * math.ceil(3 * sigma) + 1, (sigma, sigma))
+
+
+def gaussian_noise(
+    pipeline: Pipeline,
+    images: Tensor,
+    prompts: Sequence[str],
+    seeds: Sequence[int],
+    sigma: float = 0.05,
+) -> Tensor:
+    """Noise of a standard deviation ``sigma`` in every pixel, cut to [0, 1].
+
+    The baseline of Hönig et al. (arXiv:2406.12027), with their σ: what is learned is as noisy.
+    """
+    own = [derive_seed(seed, "gaussian noise") for seed in seeds]
+    return (images + sigma * noise(own, images.shape[1:], images.device)).clamp(0, 1)
 
 
 def total_variation(

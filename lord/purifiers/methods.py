@@ -1,12 +1,12 @@
 """Purification: making attacked images harmless before anyone trains on them.
 
-The alternatives to a defence in the fine-tuning. Four filters know nothing but the picture:
-`jpeg`, `blur`, `total_variation` and `adverse_cleaner`. Four use the model: `diffpure` noises the
-image's latents and denoises them again, `gridpure` does so by little and often, `impress` looks for
-the nearby image that survives the autoencoder, and `cat` trains the autoencoder until the image
-does. Four do in pixels, with an unconditional model, what was published for pixels:
-`pixel_diffpure`, `pixel_diffpure_ode`, `pixel_gdmp` and `pixel_gridpure`, as
-`lord.purifiers.pixel_diffusion` explains.
+The alternatives to a defence in the fine-tuning. Five filters know nothing but the picture: `jpeg`,
+`blur`, `total_variation`, `adverse_cleaner` and `gaussian_noise`. Five use the model: `round_trip`
+asks its autoencoder alone, `diffpure` noises the image's latents and denoises them again,
+`gridpure` does so by little and often, `impress` looks for the nearby image that survives the
+autoencoder, and `cat` trains the autoencoder until the image does. Four do in pixels, with an
+unconditional model, what was published for pixels: `pixel_diffpure`, `pixel_diffpure_ode`,
+`pixel_gdmp` and `pixel_gridpure`, as `lord.purifiers.pixel_diffusion` explains.
 
 Every function maps a pipeline, images (N, 3, H, W) in [0, 1], a prompt and a seed for each, to
 images of the same shape and range; filters ignore what they do not need. An image's result depends
@@ -26,8 +26,8 @@ from lord.models.pipeline import check_captions, check_images, pad
 from lord.models.pixel import noise_shape, scaled
 from lord.names import IN_PIXELS
 from lord.progress import track
-from lord.purifiers.autoencoder import cat, impress
-from lord.purifiers.filters import adverse_cleaner, blur, jpeg, total_variation
+from lord.purifiers.autoencoder import cat, impress, round_trip
+from lord.purifiers.filters import adverse_cleaner, blur, gaussian_noise, jpeg, total_variation
 from lord.purifiers.latent_diffusion import diffpure, gridpure
 from lord.purifiers.pixel_diffusion import purify_pixels
 from lord.purifiers.settings import PixelPurifier
@@ -112,6 +112,8 @@ PURIFIERS: dict[str, Purifier] = {
     "blur": blur,
     "total_variation": total_variation,
     "adverse_cleaner": adverse_cleaner,
+    "gaussian_noise": gaussian_noise,
+    "round_trip": round_trip,
     "diffpure": diffpure,
     "gridpure": gridpure,
     "impress": impress,

@@ -62,6 +62,8 @@ DEFENCE_NAMES = {
     "blur": "Gaussian blur",
     "total_variation": "total variation",
     "adverse_cleaner": "AdverseCleaner",
+    "gaussian_noise": "Gaussian noise",
+    "round_trip": "VAE round trip",
     "diffpure": "DiffPure",
     "gridpure": "GrIDPure",
     "impress": "IMPRESS",
@@ -70,6 +72,7 @@ DEFENCE_NAMES = {
     "pixel_diffpure_ode": "DiffPure in pixels, ODE",
     "pixel_gdmp": "GDMP in pixels",
     "pixel_gridpure": "GrIDPure in pixels",
+    "cdl": "contrastive decoupling",
     "adversarial": "adversarial training",
     "lord": "LoRD",
     "lord_wide": "wide LoRD",
@@ -88,6 +91,8 @@ ATTACK_NAMES = {
     "sds_plus": "SDS+",
     "fsmg": "FSMG",
     "aspl": "ASPL",
+    "simac": "SimAC",
+    "metacloak": "MetaCloak",
     "ace": "ACE",
     "ace_plus": "ACE+",
     "mist_v2_fused": "Mist v2",
@@ -99,6 +104,9 @@ METRIC_NAMES = {
     "clip_iqa_embedded": "embedded CLIP-IQA",
     "clip_iqa_openai": "CLIP-IQA",
     "identity": "identity match",
+    "fid_imagenet": "ImageNet FID",
+    "kid_imagenet": "ImageNet KID",
+    "ms_ssim_distance": "distance by MS-SSIM",
 }
 
 LEFT_OUT = (

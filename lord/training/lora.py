@@ -4,7 +4,7 @@ With a defence on the pipeline (see `lord.defences`) the same function is Stage 
 defence takes part in every forward pass, frozen, and only the new LoRA learns.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import chain
 from pathlib import Path
 
@@ -71,6 +71,31 @@ def finetune(
         FloatingPointError: the loss is not finite. The new LoRA is then gone again.
     """
     settings = settings or FinetuneSettings()
+    loss, inputs = learning(pipeline, images, captions, settings, prior)
+    name = fingerprint(settings, pipeline.unet, *inputs) if checkpoint else ""
+    config = LoraConfig(**settings.low_rank())
+    add_adapter(pipeline.unet, config, adapter, derive_seed(settings.seed, "initialisation"))
+    return train_adapter(pipeline, adapter, loss, settings, checkpoint, name, "fine-tuning")
+
+
+def learning(
+    pipeline: Pipeline,
+    images: Tensor,
+    captions: Sequence[str],
+    settings: FinetuneSettings,
+    prior: tuple[Tensor, Sequence[str]] | None = None,
+) -> tuple[Callable[[nn.Module, int], tuple[Tensor, dict[str, Tensor]]], list[Tensor]]:
+    """The loss of a U-Net at a step of learning images, as `finetune` minimises it.
+
+    Args:
+        images, captions, prior: as there.
+
+    Returns:
+        The loss, which returns its parts as well, and the tensors that it depends on.
+
+    Raises:
+        ValueError: images, captions or prior are not as there, or the model is not supported.
+    """
     check_supported(pipeline)
     check_images(images)
     check_captions(captions, images)
@@ -100,11 +125,7 @@ def finetune(
         parts = {"loss": errors[0].mean(), "prior": errors[1].mean()}
         return parts["loss"] + settings.prior_weight * parts["prior"], parts
 
-    inputs = [tensor for z, text in sources for tensor in (z, *text.tensors)]
-    name = fingerprint(settings, pipeline.unet, *inputs) if checkpoint else ""
-    config = LoraConfig(**settings.low_rank())
-    add_adapter(pipeline.unet, config, adapter, derive_seed(settings.seed, "initialisation"))
-    return train_adapter(pipeline, adapter, loss, settings, checkpoint, name, "fine-tuning")
+    return loss, [tensor for z, text in sources for tensor in (z, *text.tensors)]
 
 
 def remove_adapters(pipeline: Pipeline) -> None:

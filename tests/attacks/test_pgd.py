@@ -18,7 +18,7 @@ from peft import LoraConfig
 from PIL import Image
 
 from lord import seeding
-from lord.attacks import pgd
+from lord.attacks import pgd, simac
 from lord.attacks.objectives import OBJECTIVES
 from lord.attacks.pgd import attack, load_target, objective_values
 from lord.attacks.settings import NOISE, AttackSettings
@@ -29,6 +29,12 @@ from lord.models.pipeline import encode_prompts
 from lord.names import TARGETED
 
 QUICK = quick_attack(rounds=1)
+
+
+@pytest.fixture(autouse=True)
+def few_tries(monkeypatch):
+    """SimAC compares few times, where nobody looks at which it finds."""
+    monkeypatch.setattr(simac, "TRIES", 2)
 
 
 @pytest.fixture(scope="module")

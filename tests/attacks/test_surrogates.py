@@ -70,3 +70,35 @@ def test_surrogate_learns_the_images_and_changes_the_attack(pipeline, images):
     two_rounds = attack(pipeline, images, PROMPTS, settings, SEEDS)
     one_round = attack(pipeline, images, PROMPTS, quick_attack(steps=6, rounds=1), SEEDS)
     assert not torch.equal(two_rounds, one_round)
+
+
+def test_metacloak_attacks_clones_of_a_surrogate_on_its_way(pipeline, images, monkeypatch):
+    """Round by round: the surrogate learns clean images, its clone the attacked ones."""
+    lessons = []
+
+    def note(pipeline, surrogate, seen, text, settings, seeds, purpose):
+        lessons.append((id(surrogate), purpose, torch.equal(seen, images)))
+
+    monkeypatch.setattr(surrogates, "train_surrogate", note)
+    settings = quick_attack("metacloak", rounds=3)
+    rounds = surrogates.victims(pipeline, images, images / 2, None, settings, SEEDS)
+    attacked = [id(victim) for victim in rounds]
+    assert [(purpose, clean) for _, purpose, clean in lessons] == [
+        ("attacked 0", False),
+        ("clean 1", True),
+        ("attacked 1", False),
+        ("clean 2", True),
+        ("attacked 2", False),
+    ]
+    clones = [who for who, purpose, _ in lessons if "attacked" in purpose]
+    assert attacked == clones
+    (surrogate,) = {who for who, purpose, _ in lessons if "clean" in purpose}
+    assert surrogate not in clones
+
+
+def test_metacloak_is_bound_to_its_surrogate_and_transforms():
+    settings = quick_attack("metacloak")
+    assert settings.surrogate == "staggered" and settings.together
+    assert settings.transformations == ("resize", "flip", "blur")
+    with pytest.raises(ValueError, match="metacloak without 'staggered' would be AdvDM"):
+        quick_attack("metacloak", surrogate="cloned")

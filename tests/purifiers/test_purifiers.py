@@ -214,3 +214,20 @@ def test_wrong_input_is_named(pipeline, images, change, message):
     call = {"images": images, "prompts": PROMPTS, "seeds": SEEDS, "method": "blur", **change}
     with pytest.raises(ValueError, match=message):
         purify(pipeline, **call)
+
+
+def test_gaussian_noise_is_as_strong_as_it_says(pipeline):
+    """Half way between black and white nothing is cut."""
+    grey = torch.full((3, 3, SIZE, SIZE), 0.5)
+    found = purify(pipeline, grey, PROMPTS, SEEDS, "gaussian_noise")
+    change = found - grey
+    assert change.std().item() == pytest.approx(0.05, rel=0.03)
+    assert abs(change.mean().item()) < 0.003
+    again = purify(pipeline, grey[1:2], PROMPTS[1:2], SEEDS[1:2], "gaussian_noise")
+    assert torch.equal(again[0], found[1]), "an image's noise is that of its seed"
+
+
+def test_a_round_trip_is_what_the_autoencoder_keeps(pipeline, images):
+    expected = decode_latents(pipeline, encode_images(pipeline, images)).clamp(0, 1)
+    found = purify(pipeline, images, PROMPTS, SEEDS, "round_trip")
+    torch.testing.assert_close(found, expected.detach())

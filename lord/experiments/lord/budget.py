@@ -79,9 +79,12 @@ def attack_at(
         return AttackSettings(**values | {"steps": 0, "random_start": True})
     if method == "fsmg":
         values |= {"surrogate": "fixed", "surrogate_steps": steps}
-    elif method == "aspl":
-        rounds = max(1, steps // PUBLISHED["aspl"]["steps"])
+    elif method in ("aspl", "simac"):
+        rounds = max(1, steps // PUBLISHED[method]["steps"])
         values |= {"surrogate": "cloned", "rounds": rounds}
+    elif method == "metacloak":
+        rounds = max(1, steps // PUBLISHED["metacloak"]["steps"])
+        values |= {"surrogate": "staggered", "rounds": rounds}
     elif rounds > 1:
         values |= {"surrogate": "alternating", "rounds": rounds}
     if values["surrogate"] != "none":

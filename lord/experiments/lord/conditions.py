@@ -27,7 +27,7 @@ from lord.experiments.lord.protocol import (
     treatments_of,
 )
 from lord.models.card import weights_of
-from lord.names import IN_PIXELS
+from lord.names import IN_PIXELS, PROMPTED
 from lord.record import Record
 from lord.study.context import Context
 from lord.study.experiment import Cell, Experiment, Indices, Name, Outcome, Section, Settings, Table
@@ -35,6 +35,9 @@ from lord.study.profile import Profile
 
 MEASURED = ("metric:fid", "metric:clip_iqa", "metric:identity", "metric:ssim")
 """What is measured in a cell; a further metric leaves the records as they are."""
+
+INDEPENDENT = ("metric:fid_imagenet", "metric:kid_imagenet", "metric:ms_ssim_distance")
+"""What is measured as well where the protocol asks for independent judges."""
 
 CHAIN = ("step:renderer", "step:finetune", "step:sampler")
 """What every cell goes through."""
@@ -74,7 +77,7 @@ def cells_of(
     if not takes_part(protocol, place.domain, defence):
         return
     method = attack.method if attack else "none"
-    names = ["model", "size", "photographs", "references", "finetune", "sampling"]
+    names = ["model", "size", "photographs", "references", "finetune", "sampling", "independent"]
     components = [*CHAIN]
     coordinates = vars(place) | {"attack_name": method, "defence": defence}
     attacker = protocol.scenario.attacker
@@ -90,6 +93,8 @@ def cells_of(
     if defence in TRAINED:
         names += [*TRAINED[defence], "scenario"]
         components += defence_components(protocol, defence)
+    elif defence in PROMPTED:
+        components.append(f"prompts:{defence}")
     elif defence != "none":
         components.append(f"purifier:{defence}")
     settings = Settings.of(protocol, *names).also(weights=weights_of(protocol.model, judged=True))
@@ -105,7 +110,7 @@ def cells_of(
             coordinates | {"treatment": treatment},
             settings.also(candidate=treatment in candidates),
             tuple(dict.fromkeys(components)),
-            MEASURED,
+            (*MEASURED, *(INDEPENDENT if protocol.independent else ())),
         )
 
 
@@ -174,8 +179,18 @@ def tabulated(name: str, *further: Any) -> Callable[[Sequence[Record]], Any]:
 
 
 def _ablated(name: str, profile: Profile) -> Iterator[Cell]:
-    """The cells of every variant whose settings it changes."""
-    protocol, own = profile["lord"], profile[name]
+    """The cells of every variant of the section of that name."""
+    return variant_cells(name, profile["lord"], profile[name])
+
+
+def variant_cells(
+    name: str, protocol: Protocol, own: Ablation, unchanged: bool = False
+) -> Iterator[Cell]:
+    """The cells of every variant, of an experiment of that name.
+
+    Args:
+        unchanged: also those whose settings a variant does not change.
+    """
     check_places(name, own, protocol)
     start = SELECTION_START if own.split == "stage1" else 0
     conditions = [(a, d) for a, names in own.conditions.items() for d in names]
@@ -191,7 +206,7 @@ def _ablated(name: str, profile: Profile) -> Iterator[Cell]:
                 list(_variant(name, p, place, method, defence, variant, own))
                 for p in (varied, protocol)
             )
-            if [c.settings.asked for c in changed] != [c.settings.asked for c in same]:
+            if unchanged or [c.settings.asked for c in changed] != [c.settings.asked for c in same]:
                 yield from changed
 
 
@@ -207,7 +222,7 @@ def _variant(
     rounds = protocol.scenario.surrogate_rounds
     own = protocol.scenario.model_dump()
     if defence not in TRAINED:  # stage 1 is nothing to those who have none
-        own |= {"stage1_domain": "own", "stage2_gate": "learned"}
+        own |= {"stage1_domain": "own", "stage2_gate": "learned", "stage2_trains": "lora"}
     if method == "none":  # and an attacker, to those whom nobody attacks
         own |= {"attacked_share": 1.0, "attacker": "base", "surrogate_rounds": 1}
     protocol = protocol.model_copy(update={"scenario": Scenario(**own)})
@@ -217,6 +232,8 @@ def _variant(
         treatments = ablation.treatments
     elif defence in TRAINED:
         treatments = tuple(t for t in treatments if t in ablation.treatments)
+    if protocol.scenario.stage2_trains != "lora":  # what learned would be dropped
+        treatments = tuple(t for t in treatments if t != "dropped")
     label = f"-{experiment}_{variant}"
     return cells_of(protocol, place, attack, defence, treatments, label, variant)
 

@@ -1,9 +1,10 @@
 """Whether the metrics can be believed."""
 
 from collections.abc import Iterator
+from functools import partial
 from random import Random
 
-from lord.experiments.lord.conditions import MEASURED
+from lord.experiments.lord.conditions import INDEPENDENT, MEASURED
 from lord.experiments.lord.protocol import single
 from lord.study.context import Context
 from lord.study.experiment import Cell, Experiment, Outcome
@@ -11,17 +12,27 @@ from lord.study.profile import Profile
 
 
 def cells(profile: Profile) -> Iterator[Cell]:
-    names = ["subjects", "held_out", "references"]
+    names = ["subjects", "held_out", "references", "independent"]
+    measured = INDEPENDENT if profile["lord"].independent else ()
     for domain in profile["lord"].domains:
         components = ["step:renderer", *MEASURED[:3]]
-        yield single("metrics", profile["lord"], names, components, domain, judged=True)
+        yield single(
+            "metrics",
+            profile["lord"],
+            names,
+            components,
+            domain,
+            judged=True,
+            measured=measured,
+        )
 
 
 def measure(context: Context, cell: Cell) -> Outcome:
     """Every metric against every degradation, and what clean photographs score."""
     from lord.data.subjects import Subject
-    from lord.experiments.lord.chain.model import base_pipeline, instruments_of
+    from lord.experiments.lord.chain.model import base_pipeline, independently, instruments_of
     from lord.metrics import validation
+    from lord.models.pipeline import round_trip
 
     settings, pipeline = cell.settings, base_pipeline(context, cell.settings)
     judges = instruments_of(context, settings)
@@ -29,6 +40,11 @@ def measure(context: Context, cell: Cell) -> Outcome:
     count, references = min(96, settings.held_out), settings.references
     curves = validation.severity_curves(judges, pipeline, subject, count, references)
     floor = validation.clean_floor(judges, pipeline, subject, count, references)
+    if settings.independent:
+        images = round_trip(pipeline, subject.photographs(count, settings.size).images)
+        further = validation.curves_of(partial(independently, context, settings, subject), images)
+        curves |= further
+        floor = {**floor, **{name: values[0] for (name, _), values in further.items()}}
     metrics = {f"floor/{name}": value for name, value in floor.items()}
     for (metric, kind), value in validation.monotonicity(curves).items():
         metrics[f"spearman/{metric}/{kind}"] = value

@@ -3,13 +3,20 @@
 from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import AfterValidator, BaseModel, Field, PositiveFloat, PositiveInt
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    Field,
+    PositiveFloat,
+    PositiveInt,
+    field_validator,
+)
 
 from lord.attacks.settings import NOISE, AttackSettings
 from lord.defences.settings import Stage1Settings
 from lord.experiments.lord.budget import Budget, MixedAttack, attack_components
-from lord.models.card import pixel_weights, weights_of
-from lord.names import ATTACKS, DOMAINS, IN_PIXELS, PURIFIERS
+from lord.models.card import imagenet_weights, pixel_weights, weights_of
+from lord.names import ATTACKS, DOMAINS, IN_PIXELS, PROMPTED, PURIFIERS
 from lord.study.experiment import MOST, Cell, Indices, Section, Settings
 from lord.training.settings import FinetuneSettings
 
@@ -27,7 +34,7 @@ PROPOSED = "lord"
 VARIANTS = ("lord_wide", "lord_mixed")
 """Our variants of it, which are no rivals."""
 
-DEFENCES = ("none", *PURIFIERS, *TRAINED)
+DEFENCES = ("none", *PURIFIERS, *PROMPTED, *TRAINED)
 
 AS_TRAINED = {"adversarial": "kept"} | dict.fromkeys((PROPOSED, *VARIANTS), "learned")
 """A defence that leaves a choice at test time, left as it was trained."""
@@ -77,6 +84,11 @@ class Scenario(Section):
     stage1_domain: Literal["own", "other"] = Field("own", description="where the defence is from")
     stage2_gate: Literal["learned"] | Annotated[float, Field(ge=-10, le=10)] = Field(
         "learned", description="λ during stage 2"
+    )
+    stage2_trains: Literal["lora", "shared", "branch"] = Field(
+        "lora",
+        description="what learns in stage 2: a new LoRA over the frozen defence, A and B of the "
+        "defence itself, or its B alone",
     )
 
 
@@ -159,11 +171,23 @@ class Protocol(Section):
         1, description="further stage-1 identities that choose the test-time treatment"
     )
     sampling: SamplingSettings
+    independent: bool = Field(
+        False,
+        description="whether judges that have seen none of the damage measure as well, see "
+        "lord.metrics.independent",
+    )
     treatments: tuple[Treatment, ...] = Field(
         min_length=1,
         description="of the gate at test time, on every subject; which of them the results report "
         "is decided on stage-1 identities",
     )
+
+    @field_validator("independent")
+    @classmethod
+    def _has_its_weights(cls, independent: bool) -> bool:
+        if independent:
+            imagenet_weights()
+        return independent
 
     def varied(self, changes: Mapping[str, Any]) -> "Protocol":
         """The protocol with some of its settings, at any depth, changed.

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from random import Random
 
-from lord.experiments.lord.conditions import MEASURED
+from lord.experiments.lord.conditions import INDEPENDENT, MEASURED
 from lord.models.card import weights_of
 from lord.study.context import Context
 from lord.study.experiment import Cell, Experiment, Outcome, Settings
@@ -13,13 +13,14 @@ from lord.study.profile import Profile
 def cells(profile: Profile) -> Iterator[Cell]:
     """One cell for each domain and subject."""
     protocol = profile["lord"]
-    settings = Settings.of(protocol, "model", "size", "references", "sampling")
+    settings = Settings.of(protocol, "model", "size", "references", "sampling", "independent")
     settings = settings.also(weights=weights_of(protocol.model, True))
     for domain in protocol.domains:
         for subject in protocol.subjects:
             where = {"domain": domain, "subject": subject}
             components = ("step:renderer", *MEASURED[:3])
-            yield Cell(f"{domain}-scale-s{subject}", where, settings, components)
+            measured = INDEPENDENT if protocol.independent else ()
+            yield Cell(f"{domain}-scale-s{subject}", where, settings, components, measured)
 
 
 def measure(context: Context, cell: Cell) -> Outcome:
@@ -29,7 +30,12 @@ def measure(context: Context, cell: Cell) -> Outcome:
     samples can reach; those of the next subject are as good and show somebody else.
     """
     from lord.data.subjects import Subject
-    from lord.experiments.lord.chain.model import base_pipeline, instruments_of, reference_of
+    from lord.experiments.lord.chain.model import (
+        base_pipeline,
+        independently,
+        instruments_of,
+        reference_of,
+    )
     from lord.metrics import measure as metrics
     from lord.metrics.validation import identity_of
     from lord.models.pipeline import round_trip
@@ -45,6 +51,7 @@ def measure(context: Context, cell: Cell) -> Outcome:
         pictures = subject.photographs(settings.sampling.images, settings.size).images
         samples = round_trip(pipeline, pictures)
         values = metrics.measure(judges, samples, reference, own.domain, identity)
+        values |= independently(context, settings, own, samples)
         found |= {f"{name}/{metric}": value for metric, value in values.items()}
     return Outcome(found)
 
@@ -59,6 +66,9 @@ def example(cell: Cell) -> Outcome:
             f"{name}/clip_iqa_embedded": 0.9,
             f"{name}/identity": 0.9 if name == "same" else 0.3,
         }
+        if cell.settings.independent:
+            found |= {f"{name}/fid_imagenet": 10 * fid, f"{name}/kid_imagenet": fid / 200}
+            found |= {f"{name}/ms_ssim_distance": 0.3}
     return Outcome(found)
 
 

@@ -8,8 +8,14 @@ from torch import Tensor
 
 from lord.api import instruments_for
 from lord.data.subjects import Subject
+from lord.metrics.imagenet import load_imagenet
+from lord.metrics.independent import (
+    IndependentReference,
+    independent_reference,
+    measure_independently,
+)
 from lord.metrics.measure import Instruments, Reference, reference_features
-from lord.models.pipeline import load_pipeline
+from lord.models.pipeline import load_pipeline, round_trip
 from lord.study.context import Context
 from lord.study.experiment import Settings
 from lord.training.lora import remove_adapters
@@ -54,6 +60,35 @@ def reference_of(context: Context, settings: Settings, subject: Subject) -> Refe
     name = f"{subject.domain}-{subject.split}-{subject.index}-references"
     asked = weights(settings, judged=True) | {"references": settings.references}
     return Reference(**context.once(name, asked, ["step:renderer", "metric:fid"], make))
+
+
+def independently(
+    context: Context, settings: Settings, subject: Subject, samples: Tensor
+) -> dict[str, float]:
+    """What independent judges say of samples of a subject; nothing if they are not asked for."""
+    if not settings.independent:
+        return {}
+    judge = context.hold(load_imagenet, pipeline_of(context, settings).device)
+    return measure_independently(
+        judge, samples, independent_reference_of(context, settings, subject)
+    )
+
+
+def independent_reference_of(
+    context: Context, settings: Settings, subject: Subject
+) -> IndependentReference:
+    """What they compare a subject's samples with, computed once, as `reference_of`."""
+
+    def make() -> dict[str, Tensor]:
+        pipeline = pipeline_of(context, settings)
+        judge = context.hold(load_imagenet, pipeline.device)
+        images = subject.references(settings.references, settings.size).images
+        return vars(independent_reference(judge, images, round_trip(pipeline, images)))
+
+    name = f"{subject.domain}-{subject.split}-{subject.index}-independent"
+    asked = weights(settings) | {"references": settings.references}
+    components = ["step:renderer", "metric:fid_imagenet", "metric:ms_ssim_distance"]
+    return IndependentReference(**context.once(name, asked, components, make))
 
 
 def psnr(squared_error: Tensor) -> float:

