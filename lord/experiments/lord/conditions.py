@@ -12,6 +12,7 @@ from lord.attacks.settings import AttackSettings
 from lord.experiments.lord import example
 from lord.experiments.lord.budget import attack_at, attack_components
 from lord.experiments.lord.protocol import (
+    COMMON,
     DEFENCES,
     SELECTION_START,
     TRAINED,
@@ -22,8 +23,10 @@ from lord.experiments.lord.protocol import (
     can_know,
     defence_components,
     is_lord,
+    pictures_of,
     pixel_settings,
     takes_part,
+    taking_part,
     treatments_of,
 )
 from lord.models.card import weights_of
@@ -74,7 +77,7 @@ def cells_of(
     if not takes_part(protocol, place.domain, defence):
         return
     method = attack.method if attack else "none"
-    names = ["model", "size", "photographs", "references", "finetune", "sampling"]
+    names = [*COMMON, "photographs", "references", "finetune", "sampling"]
     components = [*CHAIN]
     coordinates = vars(place) | {"attack_name": method, "defence": defence}
     attacker = protocol.scenario.attacker
@@ -92,7 +95,11 @@ def cells_of(
         components += defence_components(protocol, defence)
     elif defence != "none":
         components.append(f"purifier:{defence}")
-    settings = Settings.of(protocol, *names).also(weights=weights_of(protocol.model, judged=True))
+    if place.domain in protocol.albums and protocol.scenario.stage1_domain == "other":
+        raise ValueError(f"{variant}: to {place.domain}, which are photographs, there is no other")
+    settings = Settings.of(protocol, *names).also(
+        weights=weights_of(protocol.model, judged=True), **pictures_of(protocol, place.domain)
+    )
     if attack:
         settings = settings.also(attack=attack)
     if defence in IN_PIXELS:
@@ -104,7 +111,7 @@ def cells_of(
             prefix if treatment == "none" else f"{prefix}-{treatment}",
             coordinates | {"treatment": treatment},
             settings.also(candidate=treatment in candidates),
-            tuple(dict.fromkeys(components)),
+            taking_part(protocol, place.domain, components),
             MEASURED,
         )
 

@@ -12,7 +12,7 @@ from lord.study.profile import Profile
 
 def cells(profile: Profile) -> Iterator[Cell]:
     names = ["subjects", "held_out", "references"]
-    for domain in profile["lord"].domains:
+    for domain in profile["lord"].rendered:
         components = ["step:renderer", *MEASURED[:3]]
         yield single("metrics", profile["lord"], names, components, domain, judged=True)
 

@@ -8,7 +8,6 @@ from torch import Tensor
 from torchmetrics.functional.image import structural_similarity_index_measure
 
 from lord.api import fine_tune
-from lord.data.subjects import Subject
 from lord.defences.saved import load_defence
 from lord.defences.treatments import apply_treatment
 from lord.experiments.lord.chain.defences import protect
@@ -22,6 +21,7 @@ from lord.experiments.lord.chain.model import (
 )
 from lord.experiments.lord.chain.photographs import photographs_of
 from lord.experiments.lord.chain.scenario import scenario_photographs
+from lord.experiments.lord.chain.subjects import Shown, subject_of
 from lord.experiments.sheet import rows
 from lord.metrics import validation
 from lord.metrics.measure import measure
@@ -39,7 +39,7 @@ def measure_condition(context: Context, cell: Cell) -> Outcome:
     picture has samples and, below them, the photographs they were learned from.
     """
     settings, seed = cell.settings, cell["seed"]
-    subject = Subject(cell["domain"], cell["split"], cell["subject"])
+    subject = subject_of(settings, cell["domain"], cell["split"], cell["subject"])
     clean = photographs_of(context, settings, subject, seed, None)
     attacked = settings.values.get("attack")
     images = scenario_photographs(context, settings, subject, seed, attacked, cell["defence"])
@@ -47,7 +47,8 @@ def measure_condition(context: Context, cell: Cell) -> Outcome:
     pipeline, images = tuned(context, cell, subject, images)
     sampling = settings.sampling
     seeds = [derive_seed("sample", seed, k) for k in range(sampling.images)]
-    samples = generate(pipeline, subject.prompt, seeds, sampling.steps, sampling.guidance_scale)
+    options = (sampling.steps, sampling.guidance_scale, settings.batch_size)
+    samples = generate(pipeline, subject.prompt, seeds, *options)
     adapters = [w for name, w in pipeline.unet.named_parameters() if ".lora_" in name]
     own = {"ssim": ssim, "adapter_thousands": sum(w.numel() for w in adapters) / 1000}
     reference = reference_of(context, settings, subject)
@@ -59,7 +60,7 @@ def measure_condition(context: Context, cell: Cell) -> Outcome:
 
 
 def tuned(
-    context: Context, cell: Cell, subject: Subject, images: Tensor
+    context: Context, cell: Cell, subject: Shown, images: Tensor
 ) -> tuple[StableDiffusionPipeline, Tensor]:
     """The pipeline with the cell's LoRA, trained once for all its treatments.
 
@@ -84,7 +85,7 @@ def tuned(
 def lora_once(
     context: Context,
     settings: Settings,
-    subject: Subject,
+    subject: Shown,
     seed: int,
     images: Tensor,
     defence: Path | None,

@@ -7,8 +7,9 @@ from diffusers import StableDiffusionPipeline
 from torch import Tensor
 
 from lord.api import instruments_for
-from lord.data.subjects import Subject
+from lord.experiments.lord.chain.subjects import Shown
 from lord.metrics.measure import Instruments, Reference, reference_features
+from lord.models.memory import spare_memory
 from lord.models.pipeline import load_pipeline
 from lord.study.context import Context
 from lord.study.experiment import Settings
@@ -20,7 +21,14 @@ TUNED = ("the LoRA on the pipeline",)
 
 def pipeline_of(context: Context, settings: Settings) -> StableDiffusionPipeline:
     """The model under study, with the adapters that it has at present."""
-    return context.hold(load_pipeline, settings.model)
+    return context.hold(_open, settings.model, settings.memory)
+
+
+def _open(model: str, memory: str) -> StableDiffusionPipeline:
+    pipeline = load_pipeline(model)
+    if memory == "low":
+        spare_memory(pipeline)
+    return pipeline
 
 
 def base_pipeline(context: Context, settings: Settings) -> StableDiffusionPipeline:
@@ -37,12 +45,18 @@ def instruments_of(context: Context, settings: Settings) -> Instruments:
 
 
 def weights(settings: Settings, judged: bool = False) -> dict[str, Any]:
-    """What an intermediate result depends on that the model makes, or its judges as well."""
+    """What an intermediate result depends on that the model makes, or its judges as well.
+
+    The model and, where there are any, the photographs.
+    """
     checksums = settings.weights if judged else {"model": settings.weights["model"]}
-    return {"model": settings.model, "size": settings.size, "weights": checksums}
+    asked = {"model": settings.model, "size": settings.size, "weights": checksums}
+    if "albums" in settings.values:
+        asked |= {name: settings.asked[name] for name in ("albums", "pictures")}
+    return asked
 
 
-def reference_of(context: Context, settings: Settings, subject: Subject) -> Reference:
+def reference_of(context: Context, settings: Settings, subject: Shown) -> Reference:
     """Features of the subject's clean references, computed once for all conditions and seeds."""
 
     def make() -> dict[str, Tensor]:
