@@ -46,6 +46,12 @@ PURIFIERS = {
 }
 """What makes images harmless before anyone trains on them, see `lord.purifiers.methods`."""
 
+SHAPES = ("sd15", "sdxl")
+"""Models whose memory can be counted, see `lord.models.counting`."""
+
+OPTIMIZERS = ("adamw", "adamw8bit")
+"""What trains adapters, see `lord.training.loop.make_optimizer`."""
+
 MEMORIES = ("low", "normal")
 """How much memory a model may take, see `lord.models.memory`."""
 

@@ -217,9 +217,8 @@ class AlbumSubject:
         """
         names = self.album.matching(getattr(self.albums, part))
         if len(names) < count:
-            raise ValueError(
-                f"{self.domain}: {self.album.subject} has {len(names)} {part}, and {count} are asked"
-            )
+            who = f"{self.domain}: {self.album.subject}"
+            raise ValueError(f"{who} has {len(names)} {part}, and {count} are asked")
         return names[:count] if part == "photographs" else names[-count:]
 
     def _read(self, names: list[str], size: int) -> "Batch":

@@ -11,6 +11,8 @@ from diffusers.loaders.single_file_utils import (
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
+from lord.models.layout import INDEX
+
 KINDS = {
     "v1": StableDiffusionPipeline,
     "v2": StableDiffusionPipeline,
@@ -31,7 +33,8 @@ def load_single_file(
 ) -> StableDiffusionPipeline | StableDiffusionXLPipeline:
     """Load a checkpoint that holds U-Net, autoencoder and text encoder in one file.
 
-    Settings and tokenizer, which are not in the file, come from the hub or its cache.
+    Settings and tokenizer, which are not in the file, come from a folder of the same name beside it
+    in the layout of diffusers, which needs no weights, or else from the hub or its cache.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -58,6 +61,8 @@ def load_single_file(
             "checkpoints of Stable Diffusion 1.x, 2.x and XL"
         )
     options = {"safety_checker": None} if kind is StableDiffusionPipeline else {}
+    if (path.with_suffix("") / INDEX).is_file():
+        options["config"] = str(path.with_suffix(""))
     try:
         pipeline = kind.from_single_file(str(path), torch_dtype=dtype, **options)
     except (TypeError, KeyError, AttributeError, IndexError, RuntimeError) as error:

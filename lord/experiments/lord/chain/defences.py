@@ -47,9 +47,8 @@ def purified(
         pipeline = context.hold(load_ddpm, settings.pixel_model)
     else:
         pipeline = base_pipeline(context, settings)
-    return (
-        purify(pipeline, images, prompts, seeds, method, settings.batch_size) * 255
-    ).round() / 255
+    clean = purify(pipeline, images, prompts, seeds, method, settings.batch_size)
+    return (clean * 255).round() / 255
 
 
 def with_gate(folder: Path, gate: float | str) -> Path:
