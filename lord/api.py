@@ -83,7 +83,7 @@ def instruments_for(pipeline: Pipeline) -> Instruments:
     `lord pretrain` and this package keep a model in ``embedded`` and its networks in ``features``
     and ``clip`` of the same folder. Any other model is judged by Inception and OpenAI's CLIP.
     """
-    beside, device = Path(str(pipeline.name_or_path)).parent, pipeline.device
+    beside, device = Path(str(pipeline.name_or_path)).parent, pipeline.unet.device
     if not (beside / "features").is_dir():  # these are downloaded on first use
         features, clip = inception().to(device), openai_clip().to(device)
         return Instruments(features, clip, "fid_inception", "clip_iqa_openai")

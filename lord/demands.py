@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from lord.adapter import LordConfig, add_adapter
-from lord.attacks.pgd import load_target, objective_values, pgd_step
+from lord.attacks.pgd import frozen, load_target, objective_values, pgd_step
 from lord.attacks.settings import PATTERN, AttackSettings
 from lord.attacks.surrogates import make_surrogate, train_surrogate
 from lord.defences.audit import gate_scores
@@ -21,6 +21,7 @@ from lord.models.diffusion import Pipeline
 from lord.models.memory import BATCH, spare_memory
 from lord.models.pipeline import encode_prompts, round_trip
 from lord.models.sample import generate
+from lord.purifiers.autoencoder import cat, impress
 from lord.purifiers.latent_diffusion import diffpure
 from lord.training.lora import finetune
 from lord.training.settings import FinetuneSettings
@@ -71,6 +72,29 @@ def _attack(pipeline: Pipeline, side: int, batch_size: int) -> None:
     pgd_step([loss], images[few], images[few], ACE.eps, ACE.step_size)
 
 
+def _attack_edits(pipeline: Pipeline, side: int, batch_size: int) -> None:
+    """A step of the attack through a few steps of an edit."""
+    images, prompts = _album(batch_size, side)
+    settings = AttackSettings(method="diffusion", draws=1)
+    text, target = encode_prompts(pipeline, prompts), load_target(pipeline, PATTERN, side, side)
+
+    def loss(seen: Tensor) -> Tensor:
+        return objective_values(pipeline, seen, text, settings, target, range(batch_size))
+
+    with frozen(pipeline.vae, pipeline.unet):
+        pgd_step([loss], images, images, settings.eps, settings.step_size)
+
+
+def _impress(pipeline: Pipeline, side: int, batch_size: int) -> None:
+    images, prompts = _album(batch_size, side)
+    impress(pipeline, images.to(pipeline.unet.device), prompts, range(batch_size), steps=1)
+
+
+def _cat(pipeline: Pipeline, side: int, batch_size: int) -> None:
+    images, prompts = _album(8, side)
+    cat(pipeline, images.to(pipeline.unet.device), prompts, range(8), steps=1, at_once=batch_size)
+
+
 def _purify(pipeline: Pipeline, side: int, batch_size: int) -> None:
     diffpure(pipeline, *_album(batch_size, side), range(batch_size), steps=1)
 
@@ -99,7 +123,10 @@ def _evaluate(pipeline: Pipeline, side: int, batch_size: int) -> None:
 
 COMMANDS: dict[str, tuple[Step, bool]] = {
     "attack": (_attack, False),
+    "attack --method diffusion": (_attack_edits, False),
     "purify": (_purify, False),
+    "purify --method impress": (_impress, False),
+    "purify --method cat": (_cat, False),
     "defend": (_defend, True),
     "finetune --batch-size 8": (_finetune, True),
     "audit": (_audit, False),

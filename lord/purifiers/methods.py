@@ -70,7 +70,7 @@ def purify(
     height, width = images.shape[2:]
     for first in track(range(0, len(images), batch_size), method):
         rows = slice(first, first + batch_size)
-        batch = images[rows].float().to(pipeline.device)
+        batch = images[rows].float().to(pipeline.unet.device)
         if method not in IN_PIXELS:
             batch = pad(pipeline, batch)
         batch = step(pipeline, batch, prompts[rows], seeds[rows])
