@@ -22,9 +22,9 @@ def memory(
         Literal[SHAPES], typer.Option(help="Of the model: Stable Diffusion 1.5 or XL.")
     ] = "sd15",
     level: Annotated[
-        list[Literal[MEMORIES]],
-        typer.Option(help="As with --memory of the commands; may be repeated."),
-    ] = [*MEMORIES],  # noqa: B006
+        Literal[MEMORIES] | None,
+        typer.Option(help="As with --memory of the commands.", show_default="both"),
+    ] = None,
     csv: Annotated[
         Path | None,
         typer.Option(
@@ -56,7 +56,8 @@ def memory(
     found: dict[str, dict[str, str]] = {name: {} for name in COMMANDS}
     if csv is not None and csv.exists():
         found = read_table(csv, found)
-    for side, kind in track([(side, kind) for side in size for kind in level], "counting"):
+    levels = [level] if level else MEMORIES
+    for side, kind in track([(side, kind) for side in size for kind in levels], "counting"):
         for name, row in found.items():
             peak = peak_of(name, side, kind == "low", shape) / 2**30
             row[f"{side} px, {kind}"] = f"{peak:.2f}"
