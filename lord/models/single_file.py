@@ -6,12 +6,14 @@ import torch
 from diffusers import StableDiffusionPipeline, StableDiffusionXLPipeline
 from diffusers.loaders.single_file_utils import (
     CHECKPOINT_KEY_NAMES,
+    SingleFileComponentError,
     infer_diffusers_model_type,
 )
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from lord.models.layout import INDEX
+from lord.models.source import UNLOADABLE, unloadable
 
 KINDS = {
     "v1": StableDiffusionPipeline,
@@ -65,8 +67,7 @@ def load_single_file(
         options["config"] = str(path.with_suffix(""))
     try:
         pipeline = kind.from_single_file(str(path), torch_dtype=dtype, **options)
-    except (TypeError, KeyError, AttributeError, IndexError, RuntimeError) as error:
-        reason = str(error).strip().partition("\n")[0]
-        raise ValueError(f"{path}: diffusers cannot load it ({reason})") from error
+    except (*UNLOADABLE, SingleFileComponentError) as error:
+        raise unloadable(path, error) from error
     pipeline.register_to_config(_name_or_path=str(path))
     return pipeline

@@ -10,6 +10,7 @@ from dataclasses import replace
 from functools import cache
 from graphlib import TopologicalSorter
 from importlib import import_module
+from pathlib import Path
 from pkgutil import iter_modules
 from typing import TYPE_CHECKING
 
@@ -60,14 +61,17 @@ def sections() -> dict[str, type[Section]]:
     return shared | {name: e.section for name, e in experiments().items()}
 
 
-def check(paper: str, profile: "Profile") -> None:
+def check(paper: str, profile: "Profile", work: Path) -> None:
     """Let a paper look at what its experiments need.
+
+    Args:
+        work: a folder for what it has found out.
 
     Raises:
         OSError, ValueError: something is missing or wrong.
     """
     if paper in papers() and "checks" in _modules(paper):
-        import_module(f"{home.__name__}.{paper}.checks").check(profile)
+        import_module(f"{home.__name__}.{paper}.checks").check(profile, work)
 
 
 def _modules(paper: str) -> list[str]:

@@ -96,7 +96,7 @@ def run(
     if unfinished:
         store.prepare()
         for paper in dict.fromkeys(entry.experiment.paper for entry in unfinished):
-            check(paper, profile)
+            check(paper, profile, store.work)
         for _, entries in groupby(unfinished, key=lambda entry: entry.experiment.name):
             context = Context(store.work)  # an experiment finds nothing that another has left
             for entry in entries:

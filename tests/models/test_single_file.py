@@ -1,10 +1,11 @@
 """A checkpoint in one file, in the layout of the original Stable Diffusion 1.x."""
 
 import re
+import shutil
 
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from topologies import build
 
 from lord.models.pipeline import load_pipeline, networks
@@ -94,7 +95,7 @@ def original(pipeline):
         own = of_vae(name, len(pipeline.vae.config.block_out_channels))
         tensors[f"first_stage_model.{own}"] = weight
     for name, weight in pipeline.text_encoder.state_dict().items():
-        tensors[f"cond_stage_model.transformer.{name}"] = weight
+        tensors[f"cond_stage_model.transformer.text_model.{name}"] = weight
     return {name: weight.clone() for name, weight in tensors.items()}
 
 
@@ -119,3 +120,13 @@ def test_a_file_is_read_with_the_settings_beside_it(checkpoint):
         assert ours.keys() == theirs.keys()
         assert all(torch.equal(ours[name], weight) for name, weight in theirs.items())
     assert generate(read, "a portrait", [0], steps=1).isfinite().all()
+
+
+def test_a_file_without_a_part_is_refused_in_one_line(checkpoint, tmp_path):
+    path, _ = checkpoint
+    shutil.copytree(path.with_suffix(""), tmp_path / "model")
+    tensors = {n: w for n, w in load_file(path).items() if not n.startswith("cond_stage_model")}
+    save_file(tensors, tmp_path / "model.safetensors")
+    with pytest.raises(ValueError, match=r"cannot load it .*CLIPTextModel") as caught:
+        load_pipeline(tmp_path / "model.safetensors", "cpu")
+    assert "\n" not in str(caught.value)

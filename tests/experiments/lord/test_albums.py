@@ -10,9 +10,13 @@ from helpers import SIZE
 from lord.data.albums import Albums, album_subject, albums_of, checksum, stage1_pictures
 from lord.data.picture import png_bytes
 from lord.data.subjects import Subject
+from lord.experiments.lord.chain import demand
 from lord.experiments.lord.chain.photographs import photographs_of
-from lord.experiments.lord.checks import check
+from lord.experiments.lord.checks import check, check_memory
 from lord.experiments.lord.protocol import SELECTION_START
+from lord.models import device, memory
+from lord.models.counting import CARD
+from lord.models.embedded import TINY, build_pipeline
 from lord.settings_file import read_settings
 from lord.study.context import Context
 from lord.study.profile import PROFILES, read_profile
@@ -120,7 +124,7 @@ def test_a_data_set_has_a_column_of_subjects(small, tmp_path, monkeypatch):
     monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
     write_album(tmp_path / "places", {".": 6})
     profile = small("landscapes", {"dataset": str(tmp_path / "places")})
-    check(profile)
+    check(profile, tmp_path)
     (cell,) = profile.cells("ace")
     (first, *_), (domain,) = cell.settings.albums.evaluated, profile["lord"].domains
     assert first == "*[12]" and domain == cell["domain"]
@@ -154,16 +158,17 @@ def test_what_is_missing_is_found_before_anything_is_computed(small, changes, me
         sections = {**profile.sections, "lord": changed}
         profile = profile.model_copy(update={"sections": sections})
     with pytest.raises(ValueError, match=message):
-        check(profile)
+        check(profile, tmp_path)
 
 
-def test_a_picture_is_not_learned_and_compared_with(small):
+def test_a_picture_is_not_learned_and_compared_with(small, tmp_path):
     profile = small()
     protocol = profile["lord"]
     both = protocol.albums["faces"].model_copy(update={"photographs": ("*",), "references": ("*",)})
     changed = protocol.model_copy(update={"albums": {"faces": both}, "photographs": 3})
     with pytest.raises(ValueError, match=r"n01: .* would be learned and compared with"):
-        check(profile.model_copy(update={"sections": {**profile.sections, "lord": changed}}))
+        sections = {**profile.sections, "lord": changed}
+        check(profile.model_copy(update={"sections": sections}), tmp_path)
 
 
 def test_a_broken_picture_is_named(small, tmp_path):
@@ -171,12 +176,58 @@ def test_a_broken_picture_is_named(small, tmp_path):
     (tmp_path / "n03" / "set_B" / "1.png").write_bytes(b"no picture")
     profile = small(source={"folder": str(tmp_path)})
     with pytest.raises(ValueError, match=r"n03/set_B/1\.png: not a readable image"):
-        check(profile)
+        check(profile, tmp_path / "work")
 
 
 def test_a_folder_that_is_not_there_is_found_with_the_profile(small, tmp_path):
     with pytest.raises(FileNotFoundError, match="nowhere: no folder with a folder of pictures"):
         small(source={"folder": str(tmp_path / "nowhere")}).cells("main")
+
+
+def test_a_step_is_counted_without_what_comes_before_it(small, monkeypatch):
+    def build(_):
+        with CARD:
+            pipeline = build_pipeline(TINY)
+        pipeline.unet.requires_grad_(False)
+        return pipeline
+
+    monkeypatch.setattr(demand, "build_shape", build)
+    one, three = (
+        demand._counted(small()["lord"], "tiny", demand._finetune, times, trains=True)
+        for times in (1, 3)
+    )
+    assert one.operations > 0 and three == demand.Demand(one.peak, 3 * one.operations)
+
+
+def test_memory_and_hours_are_said_before_anything_is_computed(small, monkeypatch, capsys):
+    parts = {name: demand.Demand(2**31, 180e15) for name in ("attacks", "stage 1")}
+    monkeypatch.setattr(demand, "demands_of", lambda *_: parts)
+    monkeypatch.setattr(memory, "free_memory", lambda _: 2**30)
+    check_memory(small(), "sd15")
+    said = " ".join(capsys.readouterr().err.split())
+    assert "2.0 GiB at the peak; at 50 TFLOP/s 2.0 hours (attacks 1.0, stage 1 1.0)" in said
+    monkeypatch.setattr(device, "best_device", lambda: torch.device("cuda"))
+    with pytest.raises(ValueError, match=r"3\.5 GiB are needed on the card, and 1\.0 are free"):
+        check_memory(small(), "sd15")
+
+
+def test_operations_are_those_of_a_step_times_how_often_it_is_done(small, monkeypatch):
+    def counted(protocol, shape, step, times, trains=False):
+        return demand.Demand(1, times)
+
+    monkeypatch.setattr(demand, "_counted", counted)
+    profile = small()
+    protocol, cells = profile["lord"], [*profile.cells("main"), *profile.cells("selection")]
+    found = {n: d.operations for n, d in demand.demands_of(protocol, cells, "tiny").items()}
+    assert len(cells) == 10
+    images = 2 * 2 + 2 * 4  # photographs of both subjects, and pictures of two stages 1
+    # Sampling takes a step for each of two pictures; they are attacked and sampled two at a time.
+    assert found == {
+        "attacks": images / 2,
+        "stage 1": 2,
+        "fine-tuning": 6,  # clean, undefended, and two defences, of which two are selected
+        "sampling": 10 * 2 * 1 / 2,
+    }
 
 
 def test_other_pictures_are_other_records(small, tmp_path):
