@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -70,17 +71,9 @@ def train_adapter(
 
     def recorded(unet: nn.Module, step: int) -> Iterator[Tensor]:
         look(step)
-        slots, means = slots_of_process(settings.batch_size), {}
+        slots = slots_of_process(settings.batch_size)
         at_once = 1 if spares_memory(pipeline) else len(slots)
-        for first in range(0, len(slots), at_once):
-            few = slots[first : first + at_once]
-            value, parts = loss(unet, step, few)
-            share = len(few) / len(slots)
-            for name, part in parts.items():
-                means[name] = means.get(name, 0.0) + share * part.item()
-            yield share * value
-        for name, mean in means.items():
-            history.setdefault(name, []).append(mean)
+        yield from _in_parts(partial(loss, unet, step), slots, at_once, history)
 
     try:
         train(
@@ -110,6 +103,29 @@ def train_adapter(
         unet.eval()
     activate(unet, active_adapters(unet))
     return history
+
+
+def _in_parts(
+    loss: Callable[[range], tuple[Tensor, dict[str, Tensor]]],
+    slots: range,
+    at_once: int,
+    history: History,
+) -> Iterator[Tensor]:
+    """The loss of a step, a few slots of its batch at a time; its sum is the mean over all slots.
+
+    Args:
+        history: where the parts of the loss are noted, once all have been computed.
+    """
+    means: dict[str, float] = {}
+    for first in range(0, len(slots), at_once):
+        few = slots[first : first + at_once]
+        value, parts = loss(few)
+        share = len(few) / len(slots)
+        for name, part in parts.items():
+            means[name] = means.get(name, 0.0) + share * part.item()
+        yield share * value
+    for name, mean in means.items():
+        history.setdefault(name, []).append(mean)
 
 
 def slots_of_process(batch_size: int) -> range:
