@@ -196,7 +196,7 @@ def test_a_step_is_counted_without_what_comes_before_it(small, monkeypatch):
         demand._counted(small()["lord"], "tiny", demand._finetune, times, trains=True)
         for times in (1, 3)
     )
-    assert one.operations > 0 and three == demand.Demand(one.peak, 3 * one.operations)
+    assert one.peak > 0 and 3 * one.operations == three.operations > 0
 
 
 def test_memory_and_hours_are_said_before_anything_is_computed(small, monkeypatch, capsys):
