@@ -1,7 +1,7 @@
 """The steps that the commands and the five lines of Python share: fine-tune, and evaluate."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from torch import Tensor
@@ -27,6 +27,7 @@ def fine_tune(
     defence: str | Path | None = None,
     prior: tuple[Tensor, Sequence[str]] | None = None,
     checkpoint: Path | None = None,
+    watch: Callable[[int], None] | None = None,
 ) -> History:
     """Train a LoRA on images, from the base model on, with or without a defence underneath.
 
@@ -37,7 +38,7 @@ def fine_tune(
         images: float, shape (N, 3, H, W) in [0, 1].
         captions: one per image.
         defence: a folder written by `lord.defences.saved.save_defence`.
-        prior, checkpoint: see `lord.training.lora.finetune`.
+        prior, checkpoint, watch: see `lord.training.lora.finetune`.
 
     Returns:
         The parts of the loss at every step.
@@ -48,7 +49,8 @@ def fine_tune(
     remove_adapters(pipeline)
     if defence is not None:
         load_defence(pipeline, defence)
-    return finetune(pipeline, images, captions, settings, prior=prior, checkpoint=checkpoint)
+    options = {"prior": prior, "checkpoint": checkpoint, "watch": watch}
+    return finetune(pipeline, images, captions, settings, **options)
 
 
 def evaluate(pipeline: Pipeline, samples: Tensor, references: Tensor) -> dict[str, float]:
@@ -81,7 +83,7 @@ def instruments_for(pipeline: Pipeline) -> Instruments:
     `lord pretrain` and this package keep a model in ``embedded`` and its networks in ``features``
     and ``clip`` of the same folder. Any other model is judged by Inception and OpenAI's CLIP.
     """
-    beside, device = Path(str(pipeline.name_or_path)).parent, pipeline.device
+    beside, device = Path(str(pipeline.name_or_path)).parent, pipeline.unet.device
     if not (beside / "features").is_dir():  # these are downloaded on first use
         features, clip = inception().to(device), openai_clip().to(device)
         return Instruments(features, clip, "fid_inception", "clip_iqa_openai")

@@ -1,4 +1,4 @@
-"""How much memory the commands take on a card, counted for the sizes of Stable Diffusion 1.5.
+"""How much memory the commands take on a card, counted for the sizes of Stable Diffusion.
 
 Of each command the inner step runs, by `lord.models.counting`, with the batch that the command
 takes by itself. That is all it ever holds at once: what it repeats takes no more.
@@ -7,20 +7,21 @@ takes by itself. That is all it ever holds at once: what it repeats takes no mor
 from collections.abc import Callable
 
 import torch
-from diffusers import StableDiffusionPipeline
 from torch import Tensor
 
 from lord.adapter import LordConfig, add_adapter
-from lord.attacks.pgd import load_target, objective_values, pgd_step
+from lord.attacks.pgd import frozen, load_target, objective_values, pgd_step
 from lord.attacks.settings import PATTERN, AttackSettings
 from lord.attacks.surrogates import make_surrogate, train_surrogate
 from lord.defences.audit import gate_scores
 from lord.defences.settings import Stage1Settings
 from lord.defences.stage1 import ADAPTER, train_defence
 from lord.models.counting import build_shape, counted_peak
+from lord.models.diffusion import Pipeline
 from lord.models.memory import BATCH, spare_memory
 from lord.models.pipeline import encode_prompts, round_trip
 from lord.models.sample import generate
+from lord.purifiers.autoencoder import cat, impress
 from lord.purifiers.latent_diffusion import diffpure
 from lord.training.lora import finetune
 from lord.training.settings import FinetuneSettings
@@ -29,7 +30,7 @@ PROMPT = "a portrait of sks person"
 
 ACE = AttackSettings(surrogate_steps=1)
 
-Step = Callable[[StableDiffusionPipeline, int, int], object]
+Step = Callable[[Pipeline, int, int], object]
 
 
 def peak_of(command: str, side: int, low: bool, shape: str = "sd15") -> int:
@@ -39,7 +40,7 @@ def peak_of(command: str, side: int, low: bool, shape: str = "sd15") -> int:
         command: one of `COMMANDS`.
         side: of the pictures, in pixels.
         low: whether memory is spared, as with ``--memory low``.
-        shape: of the model, see `lord.models.counting.build_shape`.
+        shape: of the model, one of `lord.names.SHAPES`.
     """
     pipeline = build_shape(shape)
     step, mixed_precision = COMMANDS[command]
@@ -56,7 +57,7 @@ def _album(count: int, side: int) -> tuple[Tensor, list[str]]:
     return torch.full((count, 3, side, side), 0.5), [PROMPT] * count
 
 
-def _attack(pipeline: StableDiffusionPipeline, side: int, batch_size: int) -> None:
+def _attack(pipeline: Pipeline, side: int, batch_size: int) -> None:
     """A step of the surrogate's training, then one of ACE on the surrogate."""
     images, prompts = _album(ACE.surrogate_batch_size, side)
     text, target = encode_prompts(pipeline, prompts), load_target(pipeline, PATTERN, side, side)
@@ -71,35 +72,61 @@ def _attack(pipeline: StableDiffusionPipeline, side: int, batch_size: int) -> No
     pgd_step([loss], images[few], images[few], ACE.eps, ACE.step_size)
 
 
-def _purify(pipeline: StableDiffusionPipeline, side: int, batch_size: int) -> None:
+def _attack_edits(pipeline: Pipeline, side: int, batch_size: int) -> None:
+    """A step of the attack through a few steps of an edit."""
+    images, prompts = _album(batch_size, side)
+    settings = AttackSettings(method="diffusion", draws=1)
+    text, target = encode_prompts(pipeline, prompts), load_target(pipeline, PATTERN, side, side)
+
+    def loss(seen: Tensor) -> Tensor:
+        return objective_values(pipeline, seen, text, settings, target, range(batch_size))
+
+    with frozen(pipeline.vae, pipeline.unet):
+        pgd_step([loss], images, images, settings.eps, settings.step_size)
+
+
+def _impress(pipeline: Pipeline, side: int, batch_size: int) -> None:
+    images, prompts = _album(batch_size, side)
+    impress(pipeline, images.to(pipeline.unet.device), prompts, range(batch_size), steps=1)
+
+
+def _cat(pipeline: Pipeline, side: int, batch_size: int) -> None:
+    images, prompts = _album(8, side)
+    cat(pipeline, images.to(pipeline.unet.device), prompts, range(8), steps=1, at_once=batch_size)
+
+
+def _purify(pipeline: Pipeline, side: int, batch_size: int) -> None:
     diffpure(pipeline, *_album(batch_size, side), range(batch_size), steps=1)
 
 
-def _defend(pipeline: StableDiffusionPipeline, side: int, batch_size: int) -> None:
+def _defend(pipeline: Pipeline, side: int, batch_size: int) -> None:
     images, prompts = _album(4, side)
     train_defence(pipeline, images, images, prompts, Stage1Settings(steps=1, batch_size=4))
 
 
-def _finetune(pipeline: StableDiffusionPipeline, side: int, batch_size: int) -> None:
+def _finetune(pipeline: Pipeline, side: int, batch_size: int) -> None:
     finetune(pipeline, *_album(8, side), FinetuneSettings(steps=1, batch_size=8))
 
 
-def _audit(pipeline: StableDiffusionPipeline, side: int, batch_size: int) -> None:
+def _audit(pipeline: Pipeline, side: int, batch_size: int) -> None:
     add_adapter(pipeline.unet, LordConfig(**Stage1Settings().low_rank()), ADAPTER)
     gate_scores(pipeline, *_album(batch_size, side), levels=1)
 
 
-def _generate(pipeline: StableDiffusionPipeline, side: int, batch_size: int) -> None:
+def _generate(pipeline: Pipeline, side: int, batch_size: int) -> None:
     generate(pipeline, PROMPT, range(batch_size), steps=1, batch_size=batch_size, size=side)
 
 
-def _evaluate(pipeline: StableDiffusionPipeline, side: int, batch_size: int) -> None:
+def _evaluate(pipeline: Pipeline, side: int, batch_size: int) -> None:
     round_trip(pipeline, _album(BATCH, side)[0])
 
 
 COMMANDS: dict[str, tuple[Step, bool]] = {
     "attack": (_attack, False),
+    "attack --method diffusion": (_attack_edits, False),
     "purify": (_purify, False),
+    "purify --method impress": (_impress, False),
+    "purify --method cat": (_cat, False),
     "defend": (_defend, True),
     "finetune --batch-size 8": (_finetune, True),
     "audit": (_audit, False),

@@ -53,6 +53,12 @@ PURIFIERS = {
 PROMPTED = {"cdl": 1}
 """What defends by prompts alone, see `lord.defences.decoupling`."""
 
+SHAPES = ("sd15", "sdxl")
+"""Models whose memory can be counted, see `lord.models.counting`."""
+
+OPTIMIZERS = ("adamw", "adamw8bit")
+"""What trains adapters, see `lord.training.loop.make_optimizer`."""
+
 MEMORIES = ("low", "normal")
 """How much memory a model may take, see `lord.models.memory`."""
 

@@ -16,6 +16,7 @@ from lord import __version__
 from lord.cli import backdoor, dataset, images, models, samples, study
 from lord.cli.components import components
 from lord.cli.errors import ReportingGroup
+from lord.cli.finetune import finetune
 from lord.cli.memory import memory
 from lord.cli.pretraining import pretrain
 from lord.cli.purification import purify
@@ -30,7 +31,7 @@ app = typer.Typer(
 
 PANELS = {
     "Images": (images.render, images.attack, purify, images.audit),
-    "Models": (pretrain, models.defend, models.finetune, components, memory),
+    "Models": (pretrain, models.defend, finetune, components, memory),
     "Samples": (samples.generate, samples.evaluate),
 }
 for panel, commands in PANELS.items():

@@ -9,6 +9,7 @@ from typer.core import TyperGroup
 from lord.cli.interrupt import EXIT_CODE, interruptible
 from lord.cli.outputs import HELD
 from lord.errors import described
+from lord.processes import is_main, rank
 from lord.progress import say
 
 # What the package raises for bad input or numbers; anything else is a bug and keeps its traceback.
@@ -42,7 +43,10 @@ class ReportingGroup(TyperGroup):
                 said = _said(error)
                 if said is None or ctx.params["debug"]:
                     raise
-                say(f"Error: {said}", style="red")
+                if is_main():
+                    say(f"Error: {said}", style="red")
+                else:
+                    typer.echo(f"Error in process {rank()}: {said}", err=True)
                 raise typer.Exit(1) from error
 
 

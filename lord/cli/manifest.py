@@ -12,6 +12,7 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from lord.processes import processes, rank
 from lord.progress import track
 
 if TYPE_CHECKING:
@@ -35,6 +36,11 @@ class Shard(NamedTuple):
 
     def __str__(self) -> str:
         return f"{self.number}-{self.of}"
+
+
+def own_share() -> Shard | None:
+    """The share of this process of those that were launched together; None of one alone."""
+    return Shard(rank() + 1, processes()) if processes() > 1 else None
 
 
 class Manifest:
@@ -230,6 +236,7 @@ class Manifest:
     def _write(self) -> None:
         from lord.files import turn, write_text
 
+        self.folder.mkdir(parents=True, exist_ok=True)
         with turn(self.folder) if self.shard else nullcontext():
             if self.shard:
                 own = {name: self.entries[name] for name in self._own}

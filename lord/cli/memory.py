@@ -3,13 +3,13 @@
 from csv import DictReader, DictWriter
 from io import StringIO
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 from rich.table import Table
 
 from lord.cli.options import LARGEST_SIDE
-from lord.names import MEMORIES
+from lord.names import MEMORIES, SHAPES
 from lord.progress import results, track
 
 
@@ -18,6 +18,13 @@ def memory(
         list[int],
         typer.Option(min=64, max=LARGEST_SIDE, help="Side of the pictures; may be repeated."),
     ] = [512],  # noqa: B006
+    shape: Annotated[
+        Literal[SHAPES], typer.Option(help="Of the model: Stable Diffusion 1.5 or XL.")
+    ] = "sd15",
+    level: Annotated[
+        Literal[MEMORIES] | None,
+        typer.Option(help="As with --memory of the commands.", show_default="both"),
+    ] = None,
     csv: Annotated[
         Path | None,
         typer.Option(
@@ -26,7 +33,7 @@ def memory(
         ),
     ] = None,
 ) -> None:
-    """Count the memory that commands take with Stable Diffusion 1.5 on a card.
+    """Count the memory that commands take with Stable Diffusion on a card.
 
     No card is needed, and no weights: the sizes of all tensors are counted. The numbers are GiB at
     the peak, in half precision, with the batches that commands take by themselves. A gigabyte or
@@ -49,10 +56,11 @@ def memory(
     found: dict[str, dict[str, str]] = {name: {} for name in COMMANDS}
     if csv is not None and csv.exists():
         found = read_table(csv, found)
-    for side, level in track([(side, level) for side in size for level in MEMORIES], "counting"):
+    levels = [level] if level else MEMORIES
+    for side, kind in track([(side, kind) for side in size for kind in levels], "counting"):
         for name, row in found.items():
-            peak = peak_of(name, side, level == "low") / 2**30
-            row[f"{side} px, {level}"] = f"{peak:.2f}"
+            peak = peak_of(name, side, kind == "low", shape) / 2**30
+            row[f"{side} px, {kind}"] = f"{peak:.2f}"
         if csv is not None:
             write_text(csv, as_csv(found))
     columns = list(found["attack"])

@@ -1,18 +1,16 @@
-"""Commands that train: a defence, a LoRA."""
+"""The command that trains a defence, and what all commands that train share."""
 
 import shutil
-from itertools import count
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from lord.attacks.settings import AttackSettings
 from lord.cli.folders import attack_folder, attack_request, attack_table, scores_of
 from lord.cli.manifest import FILE as MANIFEST
-from lord.cli.manifest import identity_of, request_of
+from lord.cli.manifest import own_share, request_of
 from lord.cli.options import (
-    FINER,
     Caption,
     Device,
     Domain,
@@ -22,23 +20,18 @@ from lord.cli.options import (
     Revision,
     Size,
     Upscale,
-    is_ours,
     native_size,
     open_album,
     open_pipeline,
     require_album,
-    require_defence,
     say_notes,
     usual_batch,
 )
-from lord.cli.outputs import require_defence_out, require_lora_out
-from lord.cli.provenance import name_of, save_with_note
+from lord.cli.outputs import require_defence_out
 from lord.cli.settings import options_from
 from lord.defences.settings import Stage1Settings
-from lord.files import require_writable, write_text
-from lord.names import LORA_FORMATS
+from lord.processes import is_main, processes, wait
 from lord.progress import console, say
-from lord.training.settings import FinetuneSettings
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -128,10 +121,19 @@ def defend(
     work, asked = out / ".work", attack_request(pipeline, side, attack, settings.seed)
     folder = work / f"attacked-{request_of(asked)}"
     batch_size = usual_batch(None, model, pipeline)
-    entries = attack_folder(pipeline, clean, side, folder, attack, settings.seed, batch_size)
+    asked = (pipeline, clean, side, folder, attack, settings.seed, batch_size)
+    if processes() > 1:
+        if not attack.together:
+            attack_folder(*asked, own_share())
+        elif is_main():
+            attack_folder(*asked)
+        wait()
+    entries = attack_folder(*asked)
     console.print(attack_table(entries))
     attacked = torch.stack([read_image(folder / f"{name}.png", (side, side)) for name in entries])
     history, calibration = learn_defence(pipeline, clean, attacked, settings, work, batch_size)
+    if not is_main():
+        return
     save_defence(pipeline, out, calibration)
     remove_work(work)
     say(f"The defence is in {out} ({last_losses(history)})")
@@ -204,137 +206,6 @@ def learn_defence(
             f"{AUDITABLE}, will not work with this defence"
         )
     return history, None
-
-
-@options_from(
-    FinetuneSettings, "settings", finer=FinetuneSettings.model_fields.keys() - MAIN, others=OTHERS
-)
-def finetune(
-    images: Annotated[
-        Path, typer.Argument(help="Folder with images of one subject, captions in .txt files.")
-    ],
-    out: Annotated[Path, typer.Argument(help="The LoRA's file, ending in .safetensors.")],
-    *,
-    defence: Annotated[
-        Path | None, typer.Option(help="Train on top of this defence, from `lord defend`.")
-    ] = None,
-    prior: Annotated[
-        Path | None,
-        typer.Option(
-            help="Folder with images of the class, which keep the model from forgetting it (prior "
-            "preservation), with --prior-weight.",
-            rich_help_panel=FINER,
-        ),
-    ] = None,
-    class_prompt: Annotated[
-        str | None,
-        typer.Option(
-            help="In the place of --prior: the model itself draws its images of the class, from "
-            "this prompt, such as 'a photograph of a person'.",
-            rich_help_panel=FINER,
-        ),
-    ] = None,
-    class_count: Annotated[
-        int,
-        typer.Option(min=1, help="How many of them.", rich_help_panel=FINER),
-    ] = 100,
-    format: Annotated[
-        Literal[LORA_FORMATS],
-        typer.Option(help="Of the file: kohya's is for A1111, ComfyUI and the like."),
-    ] = "diffusers",
-    losses: Annotated[
-        Path | None,
-        typer.Option(
-            help="Write the loss of every step to this CSV file.",
-            show_default=False,
-            rich_help_panel=FINER,
-        ),
-    ] = None,
-    settings: FinetuneSettings,
-    caption: Caption = "a photograph",
-    size: Size = None,
-    upscale: Upscale = False,
-    model: Model = "embedded",
-    revision: Revision = None,
-    device: Device = None,
-    dtype: Dtype = None,
-    memory: Memory = None,
-) -> None:
-    """Teach the model a subject: train a LoRA, with or without a defence (LoRD, stage 2).
-
-    Writes the LoRA in the format of diffusers, or of kohya. One that was trained with a defence is
-    sampled without it, as `lord generate` does unless told otherwise. Run again, a killed training
-    goes on where it was.
-
-    **Examples**: the same images without and with the defence.
-
-    ```
-    lord finetune attacked plain.safetensors
-    lord finetune attacked defended.safetensors --defence defence
-    ```
-    """
-    for folder in (images, prior):
-        if folder is not None:
-            require_album(folder)
-    if defence is not None:
-        require_defence(defence)
-    if prior is not None and class_prompt is not None:
-        raise ValueError("--prior and --class-prompt: give one of them")
-    if (prior is None and class_prompt is None) != (settings.prior_weight == 0):
-        raise ValueError("--prior-weight: give both, it and --prior or --class-prompt, or neither")
-    work = require_lora_out(out)
-    if losses is not None:
-        require_writable(losses)
-    from lord.api import fine_tune
-
-    pipeline = open_pipeline(model, device, dtype, revision, memory)
-    side = size or native_size(pipeline)
-    album = open_album(images, side, caption, upscale)
-    say_notes(images, album, pipeline)
-    if class_prompt is not None:
-        prior = draw_class(pipeline, work, class_prompt, class_count, side, model)
-    of_class = open_album(prior, side, caption, upscale) if prior else None
-    if prior:
-        say_notes(prior, of_class, pipeline)
-    note = name_of(defence)
-    history = fine_tune(
-        pipeline,
-        album.images,
-        album.captions,
-        settings,
-        defence=defence,
-        prior=of_class and (of_class.images, of_class.captions),
-        checkpoint=work / "checkpoint.safetensors",
-    )
-    save_with_note(pipeline, out, note, format)
-    if losses is not None:
-        write_text(losses, csv_of(history))
-    remove_work(work)
-    say(f"The LoRA is in {out} ({last_losses(history)})")
-
-
-def draw_class(
-    pipeline: "Pipeline", work: Path, prompt: str, count: int, side: int, model: str
-) -> Path:
-    """Let the model draw images of a class, one for each seed from 0 on, before it learns.
-
-    Returns:
-        Their folder, which no other request shares.
-    """
-    from lord.cli.samples import Sampling, generate_folder
-
-    scale = {} if is_ours(model) else {"guidance_scale": 7.5}
-    asked = identity_of(pipeline) | Sampling(**scale).model_dump()
-    asked |= {"prompt": prompt, "size": side}
-    out = work / f"class-{request_of(asked | {'count': count})}"
-    generate_folder(pipeline, out, range(count), asked, usual_batch(None, model, pipeline))
-    return out
-
-
-def csv_of(history: dict[str, list[float]]) -> str:
-    """The parts of the loss as CSV, a line for each step from 1 on."""
-    lines = [["step", *history], *zip(count(1), *history.values(), strict=False)]
-    return "".join(",".join(map(str, line)) + "\n" for line in lines)
 
 
 def last_losses(history: dict[str, list[float]]) -> str:

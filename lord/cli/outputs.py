@@ -5,6 +5,7 @@ from pathlib import Path
 
 from lord.cli.manifest import Shard
 from lord.files import require_writable, reserved
+from lord.processes import is_main
 
 HELD = ExitStack()
 """What the running command has reserved; `lord.cli.errors.ReportingGroup` lets go of it."""
@@ -20,6 +21,8 @@ def require_out(folder: Path, shard: Shard | None = None) -> None:
         ValueError: it is a file, or another command is writing there.
         OSError: nothing can be written there.
     """
+    if not is_main():  # who has reserved it for all
+        return
     with suppress(OSError):  # of a name that is too long, which is said below
         if folder.is_file():
             raise ValueError(f"{folder}: is a file; give a folder")

@@ -1,13 +1,17 @@
 """A user's own images: a data set of the `datasets` library, read as a folder of files is."""
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
 from lord.data.captions import DEFAULT_CAPTION
 from lord.data.folder import ImageSet, read_each, remarked
 from lord.data.picture import Picture, decode_picture
+
+if TYPE_CHECKING:
+    from datasets import Dataset
 
 
 def load_dataset(
@@ -32,36 +36,16 @@ def load_dataset(
         FileNotFoundError: no such data set.
         ValueError: no such column or split, no rows, or bad images; one message names their rows.
     """
-    import datasets  # Slow to import, and needed here only.
+    import datasets
 
-    path = Path(name_or_path)
-    if (path / "state.json").is_file() or (path / "dataset_dict.json").is_file():
-        table = datasets.load_from_disk(str(path))
-    else:
-        try:
-            table = datasets.load_dataset(str(name_or_path))
-        except FileNotFoundError as error:
-            raise FileNotFoundError(
-                f"{name_or_path}: no image data set by this name or path ({error})."
-            ) from error
-    if isinstance(table, datasets.DatasetDict):
-        if split not in table:
-            raise ValueError(f"{name_or_path}: no split '{split}'; it has {', '.join(table)}.")
-        table = table[split]
-    for column in (image_column, caption_column):
-        if column is not None and column not in table.column_names:
-            raise ValueError(
-                f"{name_or_path}: no column '{column}'; it has {', '.join(table.column_names)}."
-            )
-    if not len(table):
-        raise ValueError(f"{name_or_path}: the data set has no rows.")
+    columns = (image_column,) if caption_column is None else (image_column, caption_column)
+    table = open_table(name_or_path, columns, split)
     # Decoded here one by one, so that a broken image is reported with its row.
     column = table.cast_column(image_column, datasets.Image(decode=False))[image_column]
 
     def read(item: tuple[int, Any]) -> Picture:
         row, stored = item
-        name = f"{name_or_path}, row {row}"
-        return decode_picture(_source_of(stored), name, (size, size), upscale)
+        return read_row(stored, f"{name_or_path}, row {row}", size, upscale)
 
     pictures = read_each(read, enumerate(column))
     captions = [default_caption] * len(pictures)
@@ -77,8 +61,54 @@ def load_dataset(
     )
 
 
-def _source_of(stored: dict[str, Any] | None) -> Path | bytes | None:
-    """An image of a data set, which keeps its bytes or a path."""
-    if stored is None or stored["bytes"] is not None:
-        return stored and stored["bytes"]
-    return Path(stored["path"])
+def open_table(
+    name_or_path: str | Path, columns: Sequence[str], split: str, revision: str | None = None
+) -> "Dataset":
+    """A split of an image data set, in which some columns are to be.
+
+    Args:
+        revision: a commit, branch or tag of a data set on the hub.
+
+    Raises:
+        FileNotFoundError: no such data set.
+        ValueError: no such split or column, or no rows.
+    """
+    import datasets  # Slow to import, and needed here only.
+
+    path = Path(name_or_path)
+    if (path / "state.json").is_file() or (path / "dataset_dict.json").is_file():
+        table = datasets.load_from_disk(str(path))
+    else:
+        try:
+            table = datasets.load_dataset(str(name_or_path), revision=revision)
+        except FileNotFoundError as error:
+            raise FileNotFoundError(
+                f"{name_or_path}: no image data set by this name or path ({error})."
+            ) from error
+    if isinstance(table, datasets.DatasetDict):
+        if split not in table:
+            raise ValueError(f"{name_or_path}: no split '{split}'; it has {', '.join(table)}.")
+        table = table[split]
+    for column in columns:
+        if column not in table.column_names:
+            raise ValueError(
+                f"{name_or_path}: no column '{column}'; it has {', '.join(table.column_names)}."
+            )
+    if not len(table):
+        raise ValueError(f"{name_or_path}: the data set has no rows.")
+    return table
+
+
+def read_row(stored: dict[str, Any] | None, name: str, size: int, upscale: bool) -> Picture:
+    """An image of a data set, which keeps its bytes or a path.
+
+    Args:
+        name: what it is called in errors.
+
+    Raises:
+        ValueError: it is no picture, is broken, or is smaller than ``size``.
+    """
+    source = stored and stored["bytes"]
+    if stored and source is None:
+        source = Path(stored["path"])
+    return decode_picture(source, name, (size, size), upscale)

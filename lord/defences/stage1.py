@@ -102,9 +102,9 @@ def train_defence(
     attacked, _ = encode(pipeline, attacked_images, captions)
     schedule, gated = training_schedule(pipeline), settings.kind == "lord"
 
-    def loss(unet: nn.Module, step: int) -> tuple[Tensor, dict[str, Tensor]]:
-        rows = rows_of_step(len(clean), settings, step)
-        seeds = seeds_of_step(settings, step, "stage 1")
+    def loss(unet: nn.Module, step: int, slots: range) -> tuple[Tensor, dict[str, Tensor]]:
+        rows = rows_of_step(len(clean), settings, step, slots)
+        seeds = seeds_of_step(settings, step, "stage 1", slots)
         pairs = torch.cat((clean[rows], attacked[rows]))
         noisy, times, epsilon = noised(schedule, pairs, [*seeds, *seeds])
         target = training_target(schedule, pairs, epsilon, times)

@@ -240,5 +240,5 @@ def edit(
         rows = slice(start, start + batch_size)
         painted = None if masks is None else masks[rows]
         edits = runner(editor, prompts[rows], seeds[rows], settings, painted)
-        edited.append(edits(images[rows].to(editor.pipeline.device)).cpu())
+        edited.append(edits(images[rows].to(editor.pipeline.unet.device)).cpu())
     return torch.cat(edited)

@@ -56,7 +56,12 @@ Curves = dict[tuple[str, str], list[float]]
 
 
 def identity_of(subject: Subject, batch: Batch) -> dict[str, int]:
-    """Value index of each identity attribute of the subject that a batch shows."""
+    """Value index of each identity attribute of the subject that a batch shows.
+
+    Photographs have none.
+    """
+    if not batch.attributes:
+        return {}
     names = DOMAINS[subject.domain].IDENTITY
     return {name: int(batch.attributes[name][0]) for name in names}
 

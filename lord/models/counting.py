@@ -14,11 +14,17 @@ from unittest import mock
 
 import torch
 import torch.nn.functional as F
-from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel
+from diffusers import (
+    AutoencoderKL,
+    DDIMScheduler,
+    StableDiffusionPipeline,
+    StableDiffusionXLPipeline,
+    UNet2DConditionModel,
+)
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
-from transformers import CLIPTextConfig, CLIPTextModel
+from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
 
 from lord.models.diffusion import Pipeline
 from lord.models.embedded import build_pipeline, build_tokenizer
@@ -55,43 +61,81 @@ SD15 = {
 }
 """The sizes of Stable Diffusion 1.5: a U-Net of 860 million weights."""
 
-SHAPES = ("embedded", "sd15")
+SDXL = {
+    "unet": {
+        "sample_size": 128,
+        "block_out_channels": (320, 640, 1280),
+        "down_block_types": ("DownBlock2D", *("CrossAttnDownBlock2D",) * 2),
+        "up_block_types": (*("CrossAttnUpBlock2D",) * 2, "UpBlock2D"),
+        "layers_per_block": 2,
+        "transformer_layers_per_block": (1, 2, 10),
+        "attention_head_dim": (5, 10, 20),
+        "cross_attention_dim": 2048,
+        "use_linear_projection": True,
+        "addition_embed_type": "text_time",
+        "addition_time_embed_dim": 256,
+        "projection_class_embeddings_input_dim": 2816,
+    },
+    "vae": SD15["vae"] | {"sample_size": 1024, "force_upcast": True},
+    "text_encoder": SD15["text_encoder"],
+    "text_encoder_2": SD15["text_encoder"]
+    | {
+        "hidden_size": 1280,
+        "intermediate_size": 5120,
+        "num_hidden_layers": 32,
+        "num_attention_heads": 20,
+        "projection_dim": 1280,
+    },
+}
+"""The sizes of Stable Diffusion XL: a U-Net of 2567 million weights."""
+
+SIZES = {"sd15": SD15, "sdxl": SDXL}
 
 
-def build_shape(shape: str) -> StableDiffusionPipeline:
+def build_shape(shape: str) -> Pipeline:
     """A pipeline of a shape on the card, frozen, in half precision.
 
+    The autoencoder of SDXL is in single precision, as it overflows in half.
+
     Args:
-        shape: one of `SHAPES`.
+        shape: "embedded", or one of `lord.names.SHAPES`.
     """
     before = torch.get_default_dtype()
     torch.set_default_dtype(torch.float16)
     try:
         with CARD:
-            pipeline = build_pipeline() if shape == "embedded" else _build_sd15()
+            pipeline = build_pipeline() if shape == "embedded" else _build(SIZES[shape])
     finally:
         torch.set_default_dtype(before)
+    if pipeline.vae.config.force_upcast and shape == "sdxl":
+        pipeline.vae.float()
     for network in networks(pipeline):
         network.requires_grad_(False).eval()
     pipeline.set_progress_bar_config(disable=True)
     return pipeline
 
 
-def _build_sd15() -> StableDiffusionPipeline:
+def _build(sizes: dict[str, dict[str, Any]]) -> Pipeline:
     with torch.device("cpu"):
         schedule = {"beta_schedule": "scaled_linear", "beta_start": 0.00085, "beta_end": 0.012}
         scheduler = DDIMScheduler(
             **schedule, steps_offset=1, set_alpha_to_one=False, clip_sample=False
         )
+    tokenizer = build_tokenizer(sizes["text_encoder"]["max_position_embeddings"])
+    parts = {
+        "vae": AutoencoderKL(**sizes["vae"]),
+        "text_encoder": CLIPTextModel(CLIPTextConfig(**sizes["text_encoder"])),
+        "tokenizer": tokenizer,
+        "unet": UNet2DConditionModel(**sizes["unet"]),
+        "scheduler": scheduler,
+    }
+    if "text_encoder_2" in sizes:
+        second = CLIPTextModelWithProjection(CLIPTextConfig(**sizes["text_encoder_2"]))
+        return StableDiffusionXLPipeline(
+            **parts, text_encoder_2=second, tokenizer_2=tokenizer, add_watermarker=False
+        )
     return StableDiffusionPipeline(
-        vae=AutoencoderKL(**SD15["vae"]),
-        text_encoder=CLIPTextModel(CLIPTextConfig(**SD15["text_encoder"])),
-        tokenizer=build_tokenizer(SD15["text_encoder"]["max_position_embeddings"]),
-        unet=UNet2DConditionModel(**SD15["unet"]),
-        scheduler=scheduler,
-        safety_checker=None,
-        feature_extractor=None,
-        requires_safety_checker=False,
+        **parts, safety_checker=None, feature_extractor=None, requires_safety_checker=False
     )
 
 

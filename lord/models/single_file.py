@@ -6,10 +6,14 @@ import torch
 from diffusers import StableDiffusionPipeline, StableDiffusionXLPipeline
 from diffusers.loaders.single_file_utils import (
     CHECKPOINT_KEY_NAMES,
+    SingleFileComponentError,
     infer_diffusers_model_type,
 )
 from safetensors import SafetensorError
 from safetensors.torch import load_file
+
+from lord.models.layout import INDEX
+from lord.models.source import UNLOADABLE, unloadable
 
 KINDS = {
     "v1": StableDiffusionPipeline,
@@ -31,7 +35,8 @@ def load_single_file(
 ) -> StableDiffusionPipeline | StableDiffusionXLPipeline:
     """Load a checkpoint that holds U-Net, autoencoder and text encoder in one file.
 
-    Settings and tokenizer, which are not in the file, come from the hub or its cache.
+    Settings and tokenizer, which are not in the file, come from a folder of the same name beside it
+    in the layout of diffusers, which needs no weights, or else from the hub or its cache.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -58,10 +63,11 @@ def load_single_file(
             "checkpoints of Stable Diffusion 1.x, 2.x and XL"
         )
     options = {"safety_checker": None} if kind is StableDiffusionPipeline else {}
+    if (path.with_suffix("") / INDEX).is_file():
+        options["config"] = str(path.with_suffix(""))
     try:
         pipeline = kind.from_single_file(str(path), torch_dtype=dtype, **options)
-    except (TypeError, KeyError, AttributeError, IndexError, RuntimeError) as error:
-        reason = str(error).strip().partition("\n")[0]
-        raise ValueError(f"{path}: diffusers cannot load it ({reason})") from error
+    except (*UNLOADABLE, SingleFileComponentError) as error:
+        raise unloadable(path, error) from error
     pipeline.register_to_config(_name_or_path=str(path))
     return pipeline

@@ -1,7 +1,7 @@
 """Purifiers that ask the autoencoder: what it reproduces badly was put there by an attack."""
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 from peft import LoraConfig, inject_adapter_in_model
@@ -72,12 +72,17 @@ def cat(
     rank: int = 8,
     steps: int = 100,
     batch_size: int = 8,
+    at_once: int = 8,
 ) -> Tensor:
     """What the decoder makes of the images once a LoRA has taught the encoder to reproduce them.
 
     The encoder's half of CAT (Peng et al., arXiv:2502.07225): min ‖D(E_LoRA(x)) − x‖² over a LoRA
     on every layer of a copy of the encoder, so that latents agree with what the pictures show. The
     paper encodes with the adapted encoder when it fine-tunes; here the decoded image is handed on.
+
+    Args:
+        batch_size: images of a step.
+        at_once: images that go through the network together; changes memory and speed only.
     """
     vae = copy.deepcopy(pipeline.vae).float().requires_grad_(False)
     layers = [
@@ -93,10 +98,12 @@ def cat(
     def reconstruct(x: Tensor) -> Tensor:
         return vae.decode(vae.encode(x * 2 - 1).latent_dist.mean).sample / 2 + 0.5
 
-    def loss(model: torch.nn.Module, step: int) -> Tensor:
+    def loss(model: torch.nn.Module, step: int) -> Iterator[Tensor]:
         order = torch.Generator().manual_seed(derive_seed("cat", *seeds, step))
         rows = torch.randperm(len(images), generator=order)[:batch_size]
-        return (reconstruct(images[rows]) - images[rows]).square().mean()
+        for few in rows.split(at_once):
+            error = (reconstruct(images[few]) - images[few]).square().mean()
+            yield len(few) / len(rows) * error
 
     train(
         vae,
@@ -108,4 +115,4 @@ def cat(
         device=bring(pipeline.vae),
     )
     with torch.no_grad():
-        return torch.cat([reconstruct(batch) for batch in images.split(batch_size)])
+        return torch.cat([reconstruct(batch) for batch in images.split(min(batch_size, at_once))])

@@ -63,14 +63,17 @@ def purify(
     if (method in IN_PIXELS) != isinstance(pipeline, DDPMPipeline):
         kind = "an unconditional model in pixel space" if method in IN_PIXELS else "a latent model"
         raise ValueError(f"{method}: works with {kind}, not with a {type(pipeline).__name__}")
-    clean, batch_size = [], len(images) if method in TOGETHER else batch_size
+    step = PURIFIERS[method]
+    if method in TOGETHER:
+        step, batch_size = partial(step, at_once=batch_size), len(images)
+    clean = []
     height, width = images.shape[2:]
     for first in track(range(0, len(images), batch_size), method):
         rows = slice(first, first + batch_size)
-        batch = images[rows].float().to(pipeline.device)
+        batch = images[rows].float().to(pipeline.unet.device)
         if method not in IN_PIXELS:
             batch = pad(pipeline, batch)
-        batch = PURIFIERS[method](pipeline, batch, prompts[rows], seeds[rows])
+        batch = step(pipeline, batch, prompts[rows], seeds[rows])
         if not batch.isfinite().all():
             raise FloatingPointError(f"{method}: a picture is not finite; try --dtype float32")
         clean.append(batch[..., :height, :width].clamp(0, 1).to(images.device))
@@ -104,7 +107,7 @@ def in_pixels(
 
 
 TOGETHER = frozenset({"cat"})
-"""The methods that learn from all images together."""
+"""The methods that learn from all images together, so many of them at a time."""
 
 
 PURIFIERS: dict[str, Purifier] = {

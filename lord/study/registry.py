@@ -1,17 +1,24 @@
 """Finds the experiments: one file each in ``lord/experiments/<paper>/``, named ``EXPERIMENT``.
 
 Beside them a paper may have ``protocol.py`` with a `Section` named ``Protocol``: the settings that
-its experiments share, in the section of a profile that is called like the paper's folder.
+its experiments share, in the section of a profile that is called like the paper's folder. And
+``checks.py`` with a function ``check``, which is given the profile before anything is measured and
+raises an error for what would fail later.
 """
 
 from dataclasses import replace
 from functools import cache
 from graphlib import TopologicalSorter
 from importlib import import_module
+from pathlib import Path
 from pkgutil import iter_modules
+from typing import TYPE_CHECKING
 
 from lord import experiments as home
 from lord.study.experiment import Experiment, Section
+
+if TYPE_CHECKING:
+    from lord.study.profile import Profile
 
 
 def papers() -> list[str]:
@@ -52,6 +59,19 @@ def sections() -> dict[str, type[Section]]:
         if "protocol" in _modules(paper)
     }
     return shared | {name: e.section for name, e in experiments().items()}
+
+
+def check(paper: str, profile: "Profile", work: Path) -> None:
+    """Let a paper look at what its experiments need.
+
+    Args:
+        work: a folder for what it has found out.
+
+    Raises:
+        OSError, ValueError: something is missing or wrong.
+    """
+    if paper in papers() and "checks" in _modules(paper):
+        import_module(f"{home.__name__}.{paper}.checks").check(profile, work)
 
 
 def _modules(paper: str) -> list[str]:

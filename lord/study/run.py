@@ -16,7 +16,7 @@ from lord.record import measure as measured
 from lord.study.context import Context
 from lord.study.experiment import Cell, Experiment
 from lord.study.profile import Profile, load_profile
-from lord.study.registry import experiments
+from lord.study.registry import check, experiments
 from lord.study.store import Store
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -101,6 +101,8 @@ def run(
         )
     if unfinished:
         store.prepare()
+        for paper in dict.fromkeys(entry.experiment.paper for entry in unfinished):
+            check(paper, profile, store.work)
         for _, entries in groupby(unfinished, key=lambda entry: entry.experiment.name):
             context = Context(store.work)  # an experiment finds nothing that another has left
             for entry in entries:

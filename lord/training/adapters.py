@@ -1,7 +1,8 @@
 """Training the weights of one adapter: inputs encoded once, batches by step, a resumable run."""
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -14,7 +15,7 @@ from lord import adapter as adapters
 from lord.adapter import activate, active_adapters, lora_layers
 from lord.models.conditioning import Conditioning
 from lord.models.diffusion import Pipeline
-from lord.models.memory import BATCH, rest
+from lord.models.memory import BATCH, rest, spares_memory
 from lord.models.pipeline import encode_images, encode_prompts
 from lord.seeding import derive_seed
 from lord.training.loop import train
@@ -27,22 +28,27 @@ History = dict[str, list[float]]
 def train_adapter(
     pipeline: Pipeline,
     adapter: str,
-    loss: Callable[[nn.Module, int], tuple[Tensor, dict[str, Tensor]]],
+    loss: Callable[[nn.Module, int, range], tuple[Tensor, dict[str, Tensor]]],
     settings: AdapterSettings,
     checkpoint: Path | None,
     run: str,
     description: str,
+    watch: Callable[[int], None] | None = None,
 ) -> History:
     """Minimise the loss over the weights of a new adapter, which ends frozen.
 
+    A pipeline that spares memory sees one image of a batch at a time, and learns the same.
+
     Args:
-        loss: from the U-Net and a step, what to minimise, and its parts to record.
+        loss: from the U-Net, a step and slots of its batch, what to minimise, and its parts to
+            record; both are means over the slots.
         checkpoint: a ``.safetensors`` path, to whose name ``run`` is added, for the weights and the
             optimizer's state and the parts of the loss. A killed run that is started again goes on
             from there and ends as if it had not been killed. It may be removed once the result is
             saved.
         run: a name for everything the result depends on, so that a checkpoint of other settings or
             data is never taken for this run's.
+        watch: is called with the number of steps that are done, before each and at the end.
 
     Returns:
         Every part of the loss at every step.
@@ -57,11 +63,17 @@ def train_adapter(
     if checkpoint:
         checkpoint = checkpoint.with_stem(f"{checkpoint.stem}-{run}")
 
-    def recorded(unet: nn.Module, step: int) -> Tensor:
-        value, parts = loss(unet, step)
-        for name, part in parts.items():
-            history.setdefault(name, []).append(part.item())
-        return value
+    def look(step: int) -> None:
+        if watch:
+            # Autocast would keep copies of the weights that have no gradient.
+            with torch.autocast(unet.device.type, enabled=half_on_gpu, cache_enabled=False):
+                watch(step)
+
+    def recorded(unet: nn.Module, step: int) -> Iterator[Tensor]:
+        look(step)
+        slots = slots_of_process(settings.batch_size)
+        at_once = 1 if spares_memory(pipeline) else len(slots)
+        yield from _in_parts(partial(loss, unet, step), slots, at_once, history)
 
     try:
         train(
@@ -79,7 +91,9 @@ def train_adapter(
             device=unet.device,
             description=description,
             history=history,
+            optimizer=settings.optimizer,
         )
+        look(settings.steps)
     except BaseException:
         adapters.remove_adapter(unet, adapter)
         raise
@@ -89,6 +103,29 @@ def train_adapter(
         unet.eval()
     activate(unet, active_adapters(unet))
     return history
+
+
+def _in_parts(
+    loss: Callable[[range], tuple[Tensor, dict[str, Tensor]]],
+    slots: range,
+    at_once: int,
+    history: History,
+) -> Iterator[Tensor]:
+    """The loss of a step, a few slots of its batch at a time; its sum is the mean over all slots.
+
+    Args:
+        history: where the parts of the loss are noted, once all have been computed.
+    """
+    means: dict[str, float] = {}
+    for first in range(0, len(slots), at_once):
+        few = slots[first : first + at_once]
+        value, parts = loss(few)
+        share = len(few) / len(slots)
+        for name, part in parts.items():
+            means[name] = means.get(name, 0.0) + share * part.item()
+        yield share * value
+    for name, mean in means.items():
+        history.setdefault(name, []).append(mean)
 
 
 def slots_of_process(batch_size: int) -> range:
@@ -105,19 +142,21 @@ def slots_of_process(batch_size: int) -> range:
     return range(state.process_index, batch_size, state.num_processes)
 
 
-def rows_of_step(count: int, settings: AdapterSettings, step: int) -> list[int]:
-    """Which of ``count`` images a step trains on. Each is seen once before any is seen again."""
+def rows_of_step(count: int, settings: AdapterSettings, step: int, slots: range) -> list[int]:
+    """Which of ``count`` images slots of a step's batch hold.
+
+    Each image is seen once before any is seen again.
+    """
     rows = []
-    for slot in slots_of_process(settings.batch_size):
+    for slot in slots:
         epoch, place = divmod(step * settings.batch_size + slot, count)
         generator = torch.Generator().manual_seed(derive_seed(settings.seed, "order", epoch))
         rows.append(int(torch.randperm(count, generator=generator)[place]))
     return rows
 
 
-def seeds_of_step(settings: AdapterSettings, step: int, purpose: str) -> list[int]:
-    """One seed per image of a step's batch, for its timestep and noise."""
-    slots = slots_of_process(settings.batch_size)
+def seeds_of_step(settings: AdapterSettings, step: int, purpose: str, slots: range) -> list[int]:
+    """One seed per slot of a step's batch, for its timestep and noise."""
     return [derive_seed(settings.seed, purpose, step, slot) for slot in slots]
 
 

@@ -7,7 +7,7 @@ last checkpoint and ends with the weights of an uninterrupted run.
 import json
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -40,7 +40,7 @@ class TrainingRun:
 
 def train(
     model: nn.Module,
-    loss: Callable[[nn.Module, int], Tensor],
+    loss: Callable[[nn.Module, int], Tensor | Iterable[Tensor]],
     *,
     steps: int,
     learning_rate: float,
@@ -54,6 +54,7 @@ def train(
     description: str = "training",
     history: dict[str, list[float]] | None = None,
     device: torch.device | None = None,
+    optimizer: str = "adamw",
 ) -> TrainingRun:
     """Minimise ``loss(model, step)`` over the parameters that require gradients, with AdamW.
 
@@ -62,18 +63,24 @@ def train(
     caller, once the result is saved. One that cannot be used counts as none. ``history`` is what
     ``loss`` notes at every step; it lies in the checkpoint, and is restored with it.
 
+    A loss may come in parts, whose sum it is: each is differentiated before the next is computed,
+    so that the memory is that of one part.
+
     Args:
         device: where the model is and stays; without, it goes where Accelerate computes.
+        optimizer: one of `lord.names.OPTIMIZERS`.
 
     Raises:
         FloatingPointError: the loss, or a weight at the end, is not finite.
+        ModuleNotFoundError, ValueError: see `make_optimizer`.
     """
     # Accelerate keeps the first precision of a process for good unless told to forget it.
     AcceleratorState._reset_state()
     accelerator = Accelerator(mixed_precision=mixed_precision, device_placement=device is None)
     model.to(device or accelerator.device)
     parameters = [p for p in model.parameters() if p.requires_grad]
-    optimizer = torch.optim.AdamW(parameters, lr=learning_rate, weight_decay=weight_decay)
+    kind = make_optimizer(optimizer, parameters[0].device)
+    optimizer = kind(parameters, lr=learning_rate, weight_decay=weight_decay)
     ema = EMAModel(parameters, decay=ema_decay) if ema_decay else None
     start, seconds = 0, 0.0
     if checkpoint and checkpoint.exists():
@@ -85,20 +92,21 @@ def train(
     for step in track(range(start, steps), description, total=steps, completed=start):
         for group in optimizer.param_groups:
             group["lr"] = cosine_learning_rate(step, steps, learning_rate, warmup)
-        with accelerator.autocast():
-            value = loss(wrapped, step)
-        if not torch.isfinite(value):
-            raise FloatingPointError(
-                f"{description}: the loss became {value.item()} at step {step}; "
-                "lower the learning rate, or check the images for broken values"
-            )
-        accelerator.backward(value)
+        total = 0.0
+        for value in _parts(accelerator, loss, wrapped, step):
+            if not torch.isfinite(value):
+                raise FloatingPointError(
+                    f"{description}: the loss became {value.item()} at step {step}; "
+                    "lower the learning rate, or check the images for broken values"
+                )
+            accelerator.backward(value)
+            total += value.item()
         accelerator.clip_grad_norm_(parameters, max_grad_norm)
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
         if ema:
             ema.step(parameters)
-        losses.append(value.item())
+        losses.append(total)
         done = step + 1
         if checkpoint and done % checkpoint_every == 0 and accelerator.is_main_process:
             state = {"step": done, "seconds": time.perf_counter() - clock}
@@ -109,6 +117,47 @@ def train(
         raise FloatingPointError(f"{description}: weights are not finite; lower the learning rate")
     model.eval()
     return TrainingRun(losses, time.perf_counter() - clock)
+
+
+def make_optimizer(name: str, device: torch.device) -> Callable[..., torch.optim.Optimizer]:
+    """AdamW by the name of a setting; ``adamw8bit`` keeps its moments in eight bits.
+
+    Eight bits: Dettmers et al., arXiv:2110.02861.
+
+    Raises:
+        ModuleNotFoundError: the library of that is not installed.
+        ValueError: it does not work on the device.
+    """
+    if name == "adamw":
+        return torch.optim.AdamW
+    try:
+        from bitsandbytes.optim import AdamW8bit
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError(
+            "--optimizer adamw8bit needs bitsandbytes, which comes with the extra 8bit: "
+            "pip install -e '.[8bit]' in the folder of this package"
+        ) from error
+    if device.type != "cuda":
+        raise ValueError(f"--optimizer adamw8bit: works on NVIDIA cards, not on {device.type}")
+    return AdamW8bit
+
+
+def _parts(
+    accelerator: Accelerator, loss: Callable, model: nn.Module, step: int
+) -> Iterator[Tensor]:
+    """The parts of a loss, each computed in the precision of the training."""
+    with accelerator.autocast():
+        value = loss(model, step)
+    if isinstance(value, Tensor):
+        yield value
+        return
+    parts = iter(value)
+    while True:
+        with accelerator.autocast():
+            part = next(parts, None)
+        if part is None:
+            return
+        yield part
 
 
 def _save(
@@ -153,7 +202,8 @@ def _restore(
         for name, value in tensors.items():
             if name.startswith("optimizer."):
                 _, number, key = name.split(".")
-                if value.ndim and value.shape != parameters[int(number)].shape:
+                whole = "exp_avg" in key  # eight bits have tables beside them
+                if whole and value.shape != parameters[int(number)].shape:
                     raise ValueError(f"{name} has another shape than the weight")
                 moments.setdefault(int(number), {})[key] = value
         if not all(value.isfinite().all() for value in tensors.values()):

@@ -46,6 +46,7 @@ def finetune(
     prior: tuple[Tensor, Sequence[str]] | None = None,
     adapter: str = "subject",
     checkpoint: Path | None = None,
+    watch: Callable[[int], None] | None = None,
 ) -> History:
     """Train a new LoRA of the U-Net on images of a subject; it ends on the pipeline, active.
 
@@ -60,7 +61,7 @@ def finetune(
         prior: images of the class and their captions, which keep the class as it was (Ruiz et
             al., arXiv 2208.12242). Needed exactly when ``settings.prior_weight`` is above zero.
         adapter: the name of the new LoRA.
-        checkpoint: where work in progress is kept, see `train_adapter`.
+        checkpoint, watch: where work in progress is kept, and who looks at it, see `train_adapter`.
 
     Returns:
         ``"loss"`` of every step, and ``"prior"`` where there is one.
@@ -75,7 +76,7 @@ def finetune(
     name = fingerprint(settings, pipeline.unet, *inputs) if checkpoint else ""
     config = LoraConfig(**settings.low_rank())
     add_adapter(pipeline.unet, config, adapter, derive_seed(settings.seed, "initialisation"))
-    return train_adapter(pipeline, adapter, loss, settings, checkpoint, name, "fine-tuning")
+    return train_adapter(pipeline, adapter, loss, settings, checkpoint, name, "fine-tuning", watch)
 
 
 def learning(
@@ -84,8 +85,8 @@ def learning(
     captions: Sequence[str],
     settings: FinetuneSettings,
     prior: tuple[Tensor, Sequence[str]] | None = None,
-) -> tuple[Callable[[nn.Module, int], tuple[Tensor, dict[str, Tensor]]], list[Tensor]]:
-    """The loss of a U-Net at a step of learning images, as `finetune` minimises it.
+) -> tuple[Callable[[nn.Module, int, range], tuple[Tensor, dict[str, Tensor]]], list[Tensor]]:
+    """The loss of a U-Net at slots of a step of learning images, as `finetune` minimises it.
 
     Args:
         images, captions, prior: as there.
@@ -109,11 +110,11 @@ def learning(
         sources.append(encode(pipeline, class_images, class_captions))
     schedule = training_schedule(pipeline)
 
-    def loss(unet: nn.Module, step: int) -> tuple[Tensor, dict[str, Tensor]]:
+    def loss(unet: nn.Module, step: int, slots: range) -> tuple[Tensor, dict[str, Tensor]]:
         batch = []
         for kind, (latents, text) in zip(("subject", "prior"), sources, strict=False):
-            rows = rows_of_step(len(latents), settings, step)
-            batch.append((latents[rows], text[rows], seeds_of_step(settings, step, kind)))
+            rows = rows_of_step(len(latents), settings, step, slots)
+            batch.append((latents[rows], text[rows], seeds_of_step(settings, step, kind, slots)))
         latents, text, seeds = zip(*batch, strict=True)
         clean = torch.cat(latents)
         noisy, times, epsilon = noised(schedule, clean, list(chain(*seeds)))

@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt
 
-from lord.names import CLASSIFIERS
+from lord.names import CLASSIFIERS, OPTIMIZERS
 
 ATTENTION = ("to_q", "to_k", "to_v", "to_out.0")
 LayerName = Annotated[str, Field(pattern=r"^\w+(\.\w+)*$", max_length=200)]
@@ -25,6 +25,9 @@ class AdapterSettings(BaseModel):
     learning_rate: float = Field(1e-3, gt=0, description=LEARNING_RATE)
     steps: int = Field(300, ge=1, description="optimizer steps")
     batch_size: int = Field(8, ge=1, description="images per step")
+    optimizer: Literal[OPTIMIZERS] = Field(
+        "adamw", description="AdamW, or with 8 bits for its moments: less memory, a graphics card"
+    )
     weight_decay: float = Field(0.01, ge=0, description="of AdamW")
     max_grad_norm: float = Field(1.0, gt=0, description="longer gradients are cut to this")
     checkpoint_every: int = Field(

@@ -35,9 +35,11 @@ def test_the_loss_is_that_of_the_paper(own_pipeline):
         ("subject", images, with_noise(PROMPTS)),
         ("prior", others, without_noise(CLASS)),
     ):
-        rows = rows_of_step(3, settings, 0)
+        slots = range(settings.batch_size)
+        rows = rows_of_step(3, settings, 0, slots)
         latents = encode_images(own_pipeline, pictures).float()[rows]
-        noisy, times, epsilon = noised(schedule, latents, seeds_of_step(settings, 0, kind))
+        seeds = seeds_of_step(settings, 0, kind, slots)
+        noisy, times, epsilon = noised(schedule, latents, seeds)
         text = encode_prompts(own_pipeline, captions)[rows]
         prediction = predict(own_pipeline.unet, noisy, times, text)
         expected.append(row_errors(prediction, epsilon).mean().item())

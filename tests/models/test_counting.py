@@ -91,6 +91,11 @@ def test_what_waits_on_the_cpu_comes_when_it_is_called():
         pipeline.vae.encode(pixels).latent_dist.mean.sum().backward()  # not a gradient is lost
 
 
+@pytest.mark.parametrize(("shape", "weights"), [("sd15", 859_520_964), ("sdxl", 2_567_463_684)])
+def test_a_shape_has_the_weights_of_the_model_that_is_published(shape, weights):
+    assert sum(weight.numel() for weight in build_shape(shape).unet.parameters()) == weights
+
+
 def recorded():
     with RECORD.open(encoding="utf-8", newline="") as file:
         return {row.pop("command"): row for row in csv.DictReader(file)}

@@ -248,8 +248,8 @@ def test_a_loss_that_is_not_finite_stops_and_leaves_the_base_model(pipeline, ima
 
 def test_every_image_is_seen_before_any_is_seen_again():
     settings = SETTINGS.model_copy(update={"batch_size": 4})
-    rows = [row for step in range(5) for row in rows_of_step(10, settings, step)]
+    rows = [row for step in range(5) for row in rows_of_step(10, settings, step, range(4))]
     assert sorted(rows[:10]) == sorted(rows[10:]) == list(range(10))
     assert rows[:10] != rows[10:]
-    seeds = [seed for step in range(5) for seed in seeds_of_step(settings, step, "subject")]
+    seeds = [s for step in range(5) for s in seeds_of_step(settings, step, "subject", range(4))]
     assert len(set(seeds)) == 20

@@ -66,7 +66,10 @@ def cells(profile: Profile) -> Iterator[Cell]:
                 also |= {name: getattr(lord, name) for name in TRAINED[PROPOSED]}
                 components = tuple(defence_components(lord, PROPOSED))
             coordinates = {"domain": domain, "defence": defence}
-            yield edit_cell("defended", protocol, coordinates, also, components)
+            cell = edit_cell("defended", protocol, coordinates, also, components)
+            if defence == PROPOSED:
+                cell = cell.with_settings(profile["lord"], "memory", "batch_size")
+            yield cell
 
 
 def measure(context: Context, cell: Cell) -> Outcome:

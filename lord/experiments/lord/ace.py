@@ -29,12 +29,12 @@ def measure(context: Context, cell: Cell) -> Outcome:
     change, in units of ε.
     """
     from lord.attacks.pgd import denoising_loss
-    from lord.data.subjects import Subject
     from lord.experiments.lord.chain.model import base_pipeline, psnr
     from lord.experiments.lord.chain.photographs import photographs_of
+    from lord.experiments.lord.chain.subjects import subject_of
 
     settings, seed = cell.settings, cell["seed"]
-    subject = Subject(cell["domain"], "evaluation", cell["subject"])
+    subject = subject_of(settings, cell["domain"], "evaluation", cell["subject"])
     attacks = {"clean": None, "noise": attack_at(settings, NOISE)}
     attacks["attacked"] = attack_at(settings, "ace")
     seen = {

@@ -45,21 +45,22 @@ def measure(context: Context, cell: Cell) -> Outcome:
     """
     import torch
 
-    from lord.data.subjects import Subject
     from lord.defences.audit import calibrate, gate_scores
     from lord.defences.saved import load_defence
     from lord.experiments.lord.chain.defences import defence_of
     from lord.experiments.lord.chain.gates import auc, layer_curves, reliability
     from lord.experiments.lord.chain.model import base_pipeline
     from lord.experiments.lord.chain.photographs import photographs_of
+    from lord.experiments.lord.chain.subjects import subject_of
     from lord.purifiers.methods import purify
 
     settings, domain, seed = cell.settings, cell["domain"], cell["seed"]
     usual = settings.budget.eps_levels
     known = [
-        Subject(domain, "stage1", SELECTION_START + k) for k in range(settings.selection_subjects)
+        subject_of(settings, domain, "stage1", SELECTION_START + k)
+        for k in range(settings.selection_subjects)
     ]
-    subjects = [Subject(domain, "evaluation", index) for index in settings.subjects]
+    subjects = [subject_of(settings, domain, "evaluation", index) for index in settings.subjects]
     folder = defence_of(context, settings, domain, cell["defence"])
 
     def photographs(of, attack):

@@ -15,6 +15,9 @@ class Budget(Section):
     eps_levels: PositiveFloat = Field(description="the most a pixel may change")
     step_levels: PositiveFloat = Field(description="change of a pixel in one gradient step")
     steps: PositiveInt = Field(description="gradient steps")
+    published: tuple[Literal[(*ATTACKS,)], ...] = Field(
+        (), description="attacks with their published settings in the place of these"
+    )
 
 
 class MixedAttack(AttackSettings):
@@ -49,7 +52,8 @@ def attack_at(
 
     All have the same ε, step and number of gradient steps in all; a surrogate, where an attack has
     one, has the rank and the learning rate of the victim. Other options of the published settings
-    are off: each would suit any attack.
+    are off: each would suit any attack. But for the attacks that the budget names as ``published``,
+    where nobody asks for another ε, number of steps or rounds.
 
     Args:
         own: a protocol or the settings of a cell, with ``budget`` and, for attacks with a
@@ -62,6 +66,8 @@ def attack_at(
         ValueError: the steps cannot be shared equally by the rounds.
     """
     budget = own.budget
+    if method in budget.published and eps_levels is None and steps is None and rounds == 1:
+        return AttackSettings(method=method)
     levels, steps = eps_levels or budget.eps_levels, steps or budget.steps
     values = {
         "method": method,

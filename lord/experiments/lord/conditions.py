@@ -12,6 +12,7 @@ from lord.attacks.settings import AttackSettings
 from lord.experiments.lord import example
 from lord.experiments.lord.budget import attack_at, attack_components
 from lord.experiments.lord.protocol import (
+    COMMON,
     DEFENCES,
     SELECTION_START,
     TRAINED,
@@ -22,8 +23,10 @@ from lord.experiments.lord.protocol import (
     can_know,
     defence_components,
     is_lord,
+    pictures_of,
     pixel_settings,
     takes_part,
+    taking_part,
     treatments_of,
 )
 from lord.models.card import weights_of
@@ -77,7 +80,7 @@ def cells_of(
     if not takes_part(protocol, place.domain, defence):
         return
     method = attack.method if attack else "none"
-    names = ["model", "size", "photographs", "references", "finetune", "sampling", "independent"]
+    names = [*COMMON, "photographs", "references", "finetune", "sampling", "independent"]
     components = [*CHAIN]
     coordinates = vars(place) | {"attack_name": method, "defence": defence}
     attacker = protocol.scenario.attacker
@@ -94,10 +97,16 @@ def cells_of(
         names += [*TRAINED[defence], "scenario"]
         components += defence_components(protocol, defence)
     elif defence in PROMPTED:
+        if place.domain in protocol.albums:
+            raise ValueError(f"{defence}: of {place.domain}, photographs, no class is known")
         components.append(f"prompts:{defence}")
     elif defence != "none":
         components.append(f"purifier:{defence}")
-    settings = Settings.of(protocol, *names).also(weights=weights_of(protocol.model, judged=True))
+    if place.domain in protocol.albums and protocol.scenario.stage1_domain == "other":
+        raise ValueError(f"{variant}: to {place.domain}, which are photographs, there is no other")
+    settings = Settings.of(protocol, *names).also(
+        weights=weights_of(protocol.model, judged=True), **pictures_of(protocol, place.domain)
+    )
     if attack:
         settings = settings.also(attack=attack)
     if defence in IN_PIXELS:
@@ -109,7 +118,7 @@ def cells_of(
             prefix if treatment == "none" else f"{prefix}-{treatment}",
             coordinates | {"treatment": treatment},
             settings.also(candidate=treatment in candidates),
-            tuple(dict.fromkeys(components)),
+            taking_part(protocol, place.domain, components),
             (*MEASURED, *(INDEPENDENT if protocol.independent else ())),
         )
 

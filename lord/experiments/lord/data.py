@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from lord.experiments.lord.protocol import single
+from lord.experiments.lord.protocol import of_renders, single
 from lord.experiments.sheet import made_up, rows
 from lord.study.context import Context
 from lord.study.experiment import Cell, Experiment, Outcome
@@ -10,7 +10,8 @@ from lord.study.profile import Profile
 
 
 def cells(profile: Profile) -> Iterator[Cell]:
-    yield single("data", profile["lord"], ["domains"], ["step:renderer"], weighed=False)
+    if protocol := of_renders(profile["lord"]):
+        yield single("data", protocol, ["domains"], ["step:renderer"], weighed=False)
 
 
 def measure(context: Context, cell: Cell) -> Outcome:

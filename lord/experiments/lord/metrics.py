@@ -14,7 +14,7 @@ from lord.study.profile import Profile
 def cells(profile: Profile) -> Iterator[Cell]:
     names = ["subjects", "held_out", "references", "independent"]
     measured = INDEPENDENT if profile["lord"].independent else ()
-    for domain in profile["lord"].domains:
+    for domain in profile["lord"].rendered:
         components = ["step:renderer", *MEASURED[:3]]
         yield single(
             "metrics",

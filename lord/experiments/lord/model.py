@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from lord.experiments.lord.protocol import single
+from lord.experiments.lord.protocol import of_renders, single
 from lord.experiments.sheet import made_up, rows
 from lord.study.context import Context
 from lord.study.experiment import Cell, Experiment, Outcome
@@ -10,9 +10,12 @@ from lord.study.profile import Profile
 
 
 def cells(profile: Profile) -> Iterator[Cell]:
+    protocol = of_renders(profile["lord"])
+    if protocol is None:
+        return
     names = ["domains", "held_out", "sampling"]
     components = ["step:renderer", "step:sampler", "metric:psnr", "metric:identity"]
-    yield single("model", profile["lord"], names, components, judged=True)
+    yield single("model", protocol, names, components, judged=True)
 
 
 def measure(context: Context, cell: Cell) -> Outcome:

@@ -29,14 +29,14 @@ def measure(context: Context, cell: Cell) -> Outcome:
 
     from lord.attacks.objectives import OBJECTIVES
     from lord.attacks.pgd import frozen, load_target, objective_values, pgd_step
-    from lord.data.subjects import Subject
     from lord.experiments.lord.chain.gradient_steps import floor_step, naive_step
     from lord.experiments.lord.chain.model import base_pipeline
+    from lord.experiments.lord.chain.subjects import subject_of
     from lord.experiments.timing import fastest_turns
     from lord.models.pipeline import encode_prompts
 
     own, pipeline = cell.settings, base_pipeline(context, cell.settings)
-    subject = Subject(own.domains[0], "evaluation", cell["subject"])
+    subject = subject_of(own, own.domains[0], "evaluation", cell["subject"])
     images = subject.photographs(own.images, own.size).images.to(pipeline.device)
     text = encode_prompts(pipeline, [subject.prompt] * len(images))
     target = load_target(pipeline, PATTERN, own.size, own.size)

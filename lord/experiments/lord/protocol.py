@@ -9,15 +9,17 @@ from pydantic import (
     Field,
     PositiveFloat,
     PositiveInt,
+    ValidationInfo,
     field_validator,
 )
 
 from lord.attacks.settings import NOISE, AttackSettings
+from lord.data.albums import Albums, checksum
 from lord.defences.settings import Stage1Settings
 from lord.experiments.lord.budget import Budget, MixedAttack, attack_components
 from lord.models.card import imagenet_weights, pixel_weights, weights_of
-from lord.names import ATTACKS, DOMAINS, IN_PIXELS, PROMPTED, PURIFIERS
-from lord.study.experiment import MOST, Cell, Indices, Section, Settings
+from lord.names import ATTACKS, DOMAINS, IN_PIXELS, MEMORIES, PROMPTED, PURIFIERS
+from lord.study.experiment import MOST, Cell, Indices, Name, Section, Settings
 from lord.training.settings import FinetuneSettings
 
 TRAINED = {
@@ -44,6 +46,9 @@ UNCHANGED = "unchanged"
 
 SELECTION_START = 1_000_000
 """Identities of the stage-1 split beyond any that stage 1 trains on, which choose treatments."""
+
+COMMON = ("model", "size", "memory", "batch_size")
+"""Settings of the protocol that everything depends on which a model computes."""
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -142,6 +147,12 @@ class Protocol(Section):
     """The section ``lord`` of a profile."""
 
     model: str = Field("embedded", description="'embedded', a hub id or a diffusers folder")
+    memory: Literal[MEMORIES] = Field(
+        "normal", description="'low' takes less of it and more time, see lord.models.memory"
+    )
+    batch_size: PositiveInt = Field(
+        16, description="pictures that are attacked, purified or sampled at a time"
+    )
     pixel_models: dict[Literal[DOMAINS], str] = Field(
         {"portraits": "embedded"},
         description="by domain, the unconditional model of purifiers in pixels; where there is "
@@ -150,7 +161,10 @@ class Protocol(Section):
     size: int = Field(
         64, ge=16, le=2048, multiple_of=8, description="side of the images, in pixels"
     )
-    domains: tuple[Literal[DOMAINS], ...] = Field(DOMAINS, min_length=1)
+    albums: dict[Name, Albums] = Field(
+        {}, description="domains of photographs, by names that are not those of rendered ones"
+    )
+    domains: tuple[str, ...] = Field(DOMAINS, min_length=1)
     subjects: Indices = Field(description="indices of evaluation subjects")
     seeds: Indices
     photographs: int = Field(16, ge=1, le=MOST, description="training pictures of a subject")
@@ -188,6 +202,26 @@ class Protocol(Section):
         if independent:
             imagenet_weights()
         return independent
+
+    @field_validator("albums")
+    @classmethod
+    def _new_names(cls, albums: dict[str, Albums]) -> dict[str, Albums]:
+        if taken := set(albums) & set(DOMAINS):
+            raise ValueError(f"{min(taken)} is the name of rendered pictures; choose another")
+        return albums
+
+    @field_validator("domains")
+    @classmethod
+    def _known_domains(cls, domains: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+        known = (*DOMAINS, *info.data.get("albums", {}))
+        if unknown := set(domains) - set(known):
+            raise ValueError(f"unknown domain {min(unknown)!r}: choose of {', '.join(known)}")
+        return domains
+
+    @property
+    def rendered(self) -> tuple[str, ...]:
+        """The domains whose pictures are rendered, as many as anyone asks for."""
+        return tuple(domain for domain in self.domains if domain in DOMAINS)
 
     def varied(self, changes: Mapping[str, Any]) -> "Protocol":
         """The protocol with some of its settings, at any depth, changed.
@@ -242,6 +276,32 @@ def pixel_settings(protocol: Protocol, domain: str) -> dict[str, str]:
     return {"pixel_model": model, "pixel_weights": pixel_weights(model, domain)}
 
 
+def of_renders(protocol: Protocol) -> Protocol | None:
+    """The protocol with its rendered domains alone, if there are any."""
+    found = protocol.rendered
+    return protocol.model_copy(update={"domains": found}) if found else None
+
+
+def pictures_of(protocol: Protocol, domain: str) -> dict[str, Any]:
+    """What a cell depends on whose pictures are photographs; nothing where they are rendered.
+
+    Raises:
+        FileNotFoundError: the photographs are not there.
+    """
+    if domain not in protocol.albums:
+        return {}
+    albums = protocol.albums[domain]
+    return {"albums": albums, "pictures": checksum(albums)}
+
+
+def taking_part(protocol: Protocol, domain: str, components: Iterable[str]) -> tuple[str, ...]:
+    """Components, each once, without the renderer where pictures are photographs."""
+    found = dict.fromkeys(components)
+    if domain in protocol.albums:
+        found.pop("step:renderer", None)
+    return tuple(found)
+
+
 def treatments_of(protocol: Protocol, defence: str) -> tuple[str, ...]:
     """What is done with a defence at test time; ``"none"`` where nothing can be."""
     if defence not in TRAINED:
@@ -290,12 +350,14 @@ def single(
         coordinates["subject"] = protocol.subjects[0]
     if "seeds" in names:
         coordinates["seed"] = protocol.seeds[0]
-    own = [name for name in ("model", "size", *names) if name not in ("subjects", "seeds")]
+    own = [name for name in (*COMMON, *names) if name not in ("subjects", "seeds")]
     checksums = weights_of(protocol.model, judged) if weighed else {}
+    shown = domain or protocol.domains[0]
+    further |= pictures_of(protocol, shown)
     return Cell(
         "-".join(filter(None, (domain, experiment, defence))),
         {name: value for name, value in coordinates.items() if value is not None},
         Settings.of(protocol, *own).also(weights=checksums, **further),
-        tuple(dict.fromkeys(components)),
+        taking_part(protocol, shown, components),
         measured,
     )

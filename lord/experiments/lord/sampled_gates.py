@@ -33,17 +33,17 @@ def measure(context: Context, cell: Cell) -> Outcome:
 
     from lord.adapter import record_gates
     from lord.api import fine_tune
-    from lord.data.subjects import Subject
     from lord.defences.gates import gate_profile, quartiles
     from lord.defences.treatments import apply_treatment
     from lord.experiments.lord.chain.defences import defence_of
     from lord.experiments.lord.chain.model import base_pipeline
     from lord.experiments.lord.chain.photographs import photographs_of
+    from lord.experiments.lord.chain.subjects import subject_of
     from lord.models.sample import generate
     from lord.seeding import derive_seed
 
     settings, sampling, seed = cell.settings, cell.settings.sampling, cell["seed"]
-    subject = Subject(cell["domain"], "evaluation", cell["subject"])
+    subject = subject_of(settings, cell["domain"], "evaluation", cell["subject"])
     folder = defence_of(context, settings, subject.domain)
     pipeline = base_pipeline(context, settings)
     scheduler = DDIMScheduler.from_config(pipeline.scheduler.config)

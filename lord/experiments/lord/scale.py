@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from random import Random
 
 from lord.experiments.lord.conditions import INDEPENDENT, MEASURED
+from lord.experiments.lord.protocol import COMMON
 from lord.models.card import weights_of
 from lord.study.context import Context
 from lord.study.experiment import Cell, Experiment, Outcome, Settings
@@ -11,11 +12,11 @@ from lord.study.profile import Profile
 
 
 def cells(profile: Profile) -> Iterator[Cell]:
-    """One cell for each domain and subject."""
+    """One cell for each rendered domain and subject."""
     protocol = profile["lord"]
-    settings = Settings.of(protocol, "model", "size", "references", "sampling", "independent")
+    settings = Settings.of(protocol, *COMMON, "references", "sampling", "independent")
     settings = settings.also(weights=weights_of(protocol.model, True))
-    for domain in protocol.domains:
+    for domain in protocol.rendered:
         for subject in protocol.subjects:
             where = {"domain": domain, "subject": subject}
             components = ("step:renderer", *MEASURED[:3])

@@ -36,12 +36,12 @@ def measure(context: Context, cell: Cell) -> Outcome:
     """
     import json
 
-    from lord.data.subjects import Subject
     from lord.defences.gates import gate_profile
     from lord.defences.saved import load_defence
     from lord.experiments.lord.chain.defences import HISTORY, defence_of, stage1_images
     from lord.experiments.lord.chain.model import base_pipeline
     from lord.experiments.lord.chain.photographs import photographs_of
+    from lord.experiments.lord.chain.subjects import subject_of
 
     settings, domain, defence = cell.settings, cell["domain"], cell["defence"]
     folder = defence_of(context, settings, domain, defence)
@@ -50,7 +50,7 @@ def measure(context: Context, cell: Cell) -> Outcome:
     sheet = rows(clean[:8], attacked[:8])
     if not is_lord(settings, defence):
         return Outcome({"images": len(clean)}, history, sheet)
-    subject = Subject(domain, "stage1", SELECTION_START)
+    subject = subject_of(settings, domain, "stage1", SELECTION_START)
     photographs, perturbed = (
         photographs_of(context, settings, subject, cell["seed"], attack)
         for attack in (None, attack_at(settings, "ace"))

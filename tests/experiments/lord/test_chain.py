@@ -10,7 +10,7 @@ from lord.experiments.lord.budget import attack_at
 from lord.experiments.lord.chain.defences import stage1_images, with_gate
 from lord.experiments.lord.chain.photographs import photographs_of
 from lord.experiments.lord.chain.scenario import scenario_photographs
-from lord.experiments.lord.protocol import TRAINED
+from lord.experiments.lord.protocol import COMMON, TRAINED
 from lord.models.card import weights_of
 from lord.study.context import Context
 from lord.study.experiment import Settings
@@ -23,7 +23,7 @@ SUBJECT = Subject("portraits", "evaluation", 0)
 
 
 def settings(**changes):
-    names = ("model", "size", "photographs", "scenario", "mixed_data", *TRAINED["lord_wide"])
+    names = (*COMMON, "photographs", "scenario", "mixed_data", *TRAINED["lord_wide"])
     weights = weights_of("embedded", judged=True)
     return Settings.of(PROTOCOL.varied(changes), *names).also(weights=weights)
 

@@ -9,7 +9,7 @@ from torch import Tensor
 from torchmetrics.functional.image import structural_similarity_index_measure
 
 from lord.api import fine_tune
-from lord.data.subjects import Subject, domain_module
+from lord.data.subjects import domain_module
 from lord.defences.continued import continue_defence
 from lord.defences.decoupling import NEGATIVE, PRIOR_WEIGHT, with_noise, without_noise
 from lord.defences.saved import CONFIG_FILE, load_defence, save_defence
@@ -26,6 +26,7 @@ from lord.experiments.lord.chain.model import (
 )
 from lord.experiments.lord.chain.photographs import images_once, photographs_of
 from lord.experiments.lord.chain.scenario import scenario_photographs
+from lord.experiments.lord.chain.subjects import Shown, subject_of
 from lord.experiments.sheet import rows
 from lord.metrics import validation
 from lord.metrics.measure import measure
@@ -47,7 +48,7 @@ def measure_condition(context: Context, cell: Cell) -> Outcome:
     picture has samples and, below them, the photographs they were learned from.
     """
     settings, seed = cell.settings, cell["seed"]
-    subject = Subject(cell["domain"], cell["split"], cell["subject"])
+    subject = subject_of(settings, cell["domain"], cell["split"], cell["subject"])
     clean = photographs_of(context, settings, subject, seed, None)
     attacked = settings.values.get("attack")
     images = scenario_photographs(context, settings, subject, seed, attacked, cell["defence"])
@@ -58,8 +59,8 @@ def measure_condition(context: Context, cell: Cell) -> Outcome:
     prompt, negative = subject.prompt, ""
     if cell["defence"] in PROMPTED:
         (prompt,), negative = without_noise([prompt]), NEGATIVE
-    steps, guidance = sampling.steps, sampling.guidance_scale
-    samples = generate(pipeline, prompt, seeds, steps, guidance, negative_prompt=negative)
+    options = (sampling.steps, sampling.guidance_scale, settings.batch_size)
+    samples = generate(pipeline, prompt, seeds, *options, negative_prompt=negative)
     adapters = [w for name, w in pipeline.unet.named_parameters() if ".lora_" in name]
     own = {"ssim": ssim, "adapter_thousands": sum(w.numel() for w in adapters) / 1000}
     reference = reference_of(context, settings, subject)
@@ -72,7 +73,7 @@ def measure_condition(context: Context, cell: Cell) -> Outcome:
 
 
 def tuned(
-    context: Context, cell: Cell, subject: Subject, images: Tensor
+    context: Context, cell: Cell, subject: Shown, images: Tensor
 ) -> tuple[StableDiffusionPipeline, Tensor]:
     """The pipeline with the cell's LoRA, trained once for all its treatments.
 
@@ -100,7 +101,7 @@ def tuned(
 def lora_once(
     context: Context,
     settings: Settings,
-    subject: Subject,
+    subject: Shown,
     seed: int,
     images: Tensor,
     defence: Path | None,
@@ -150,7 +151,7 @@ def class_pictures(context: Context, settings: Settings, domain: str) -> tuple[T
 
 
 def continued_once(
-    context: Context, settings: Settings, subject: Subject, seed: int, images: Tensor, defence: Path
+    context: Context, settings: Settings, subject: Shown, seed: int, images: Tensor, defence: Path
 ) -> Path:
     """The folder of a defence a part of which has learned images itself."""
     finetune, trains = settings.finetune, settings.scenario.stage2_trains

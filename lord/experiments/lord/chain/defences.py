@@ -6,11 +6,11 @@ from pathlib import Path
 
 from torch import Tensor
 
-from lord.data.subjects import Subject, sample_domain
 from lord.defences.saved import CONFIG_FILE, WEIGHTS_FILE, save_defence
 from lord.defences.stage1 import train_defence
 from lord.experiments.lord.chain.model import base_pipeline, weights
 from lord.experiments.lord.chain.photographs import attacked_once
+from lord.experiments.lord.chain.subjects import Shown, stage1_pictures
 from lord.experiments.lord.protocol import TRAINED, defence_components
 from lord.files import write_text
 from lord.models.pixel import load_ddpm
@@ -25,7 +25,7 @@ HISTORY = "history.json"
 
 
 def protect(
-    context: Context, settings: Settings, subject: Subject, images: Tensor, defence: str
+    context: Context, settings: Settings, subject: Shown, images: Tensor, defence: str
 ) -> tuple[Tensor, Path | None]:
     """What a LoRA learns behind a defence: from which images, and on top of which adapter."""
     if defence in TRAINED:
@@ -38,7 +38,7 @@ def protect(
 
 
 def purified(
-    context: Context, settings: Settings, subject: Subject, images: Tensor, method: str
+    context: Context, settings: Settings, subject: Shown, images: Tensor, method: str
 ) -> Tensor:
     """A subject's photographs (N, 3, H, W) in [0, 1], purified and rounded to 8 bits."""
     seeds = [derive_seed("purify", k) for k in range(len(images))]
@@ -47,7 +47,8 @@ def purified(
         pipeline = context.hold(load_ddpm, settings.pixel_model)
     else:
         pipeline = base_pipeline(context, settings)
-    return (purify(pipeline, images, prompts, seeds, method) * 255).round() / 255
+    clean = purify(pipeline, images, prompts, seeds, method, settings.batch_size)
+    return (clean * 255).round() / 255
 
 
 def with_gate(folder: Path, gate: float | str) -> Path:
@@ -68,7 +69,7 @@ def stage1_images(
 ) -> tuple[Tensor, Tensor, list[str]]:
     """Clean and attacked pictures of many stage-1 identities, with their captions."""
     data = getattr(settings, TRAINED[defence][1])
-    batch = sample_domain(domain, "stage1", range(data.identities), settings.size)
+    batch = stage1_pictures(settings, domain, data.identities)
     seeds = [derive_seed("stage1", k) for k in range(data.identities)]
     images, captions = batch.images, batch.captions
     attacked = attacked_once(

@@ -7,7 +7,7 @@ from diffusers import StableDiffusionPipeline
 from torch import Tensor
 
 from lord.api import instruments_for
-from lord.data.subjects import Subject
+from lord.experiments.lord.chain.subjects import Shown
 from lord.metrics.imagenet import load_imagenet
 from lord.metrics.independent import (
     IndependentReference,
@@ -15,6 +15,7 @@ from lord.metrics.independent import (
     measure_independently,
 )
 from lord.metrics.measure import Instruments, Reference, reference_features
+from lord.models.memory import spare_memory
 from lord.models.pipeline import load_pipeline, round_trip
 from lord.study.context import Context
 from lord.study.experiment import Settings
@@ -26,7 +27,14 @@ TUNED = ("the LoRA on the pipeline",)
 
 def pipeline_of(context: Context, settings: Settings) -> StableDiffusionPipeline:
     """The model under study, with the adapters that it has at present."""
-    return context.hold(load_pipeline, settings.model)
+    return context.hold(_open, settings.model, settings.memory)
+
+
+def _open(model: str, memory: str) -> StableDiffusionPipeline:
+    pipeline = load_pipeline(model)
+    if memory == "low":
+        spare_memory(pipeline)
+    return pipeline
 
 
 def base_pipeline(context: Context, settings: Settings) -> StableDiffusionPipeline:
@@ -43,12 +51,18 @@ def instruments_of(context: Context, settings: Settings) -> Instruments:
 
 
 def weights(settings: Settings, judged: bool = False) -> dict[str, Any]:
-    """What an intermediate result depends on that the model makes, or its judges as well."""
+    """What an intermediate result depends on that the model makes, or its judges as well.
+
+    The model and, where there are any, the photographs.
+    """
     checksums = settings.weights if judged else {"model": settings.weights["model"]}
-    return {"model": settings.model, "size": settings.size, "weights": checksums}
+    asked = {"model": settings.model, "size": settings.size, "weights": checksums}
+    if "albums" in settings.values:
+        asked |= {name: settings.asked[name] for name in ("albums", "pictures")}
+    return asked
 
 
-def reference_of(context: Context, settings: Settings, subject: Subject) -> Reference:
+def reference_of(context: Context, settings: Settings, subject: Shown) -> Reference:
     """Features of the subject's clean references, computed once for all conditions and seeds."""
 
     def make() -> dict[str, Tensor]:
@@ -63,7 +77,7 @@ def reference_of(context: Context, settings: Settings, subject: Subject) -> Refe
 
 
 def independently(
-    context: Context, settings: Settings, subject: Subject, samples: Tensor
+    context: Context, settings: Settings, subject: Shown, samples: Tensor
 ) -> dict[str, float]:
     """What independent judges say of samples of a subject; nothing if they are not asked for."""
     if not settings.independent:
@@ -75,7 +89,7 @@ def independently(
 
 
 def independent_reference_of(
-    context: Context, settings: Settings, subject: Subject
+    context: Context, settings: Settings, subject: Shown
 ) -> IndependentReference:
     """What they compare a subject's samples with, computed once, as `reference_of`."""
 

@@ -6,13 +6,13 @@ from torch import Tensor
 
 from lord.attacks.pgd import load_target, objective_values
 from lord.attacks.settings import NOISE, AttackSettings
-from lord.data.subjects import Subject
 from lord.defences.saved import load_defence
 from lord.experiments.lord.budget import attack_at
 from lord.experiments.lord.chain.defences import defence_of, purified
 from lord.experiments.lord.chain.model import base_pipeline
 from lord.experiments.lord.chain.photographs import photographs_of
 from lord.experiments.lord.chain.scenario import attacked_knowingly
+from lord.experiments.lord.chain.subjects import subject_of
 from lord.experiments.lord.protocol import TRAINED
 from lord.models.pipeline import encode_prompts
 from lord.names import TARGETED
@@ -30,7 +30,7 @@ def raised(context: Context, cell: Cell, attacker: str, defence: str) -> Outcome
     photographs.
     """
     own, seed = cell.settings, cell["seed"]
-    subject = Subject(cell["domain"], "evaluation", cell["subject"])
+    subject = subject_of(own, cell["domain"], "evaluation", cell["subject"])
     usual = own.budget.steps
     counts = (max(1, usual // 4), usual, 4 * usual)
     outcome = Outcome({}, {"steps": list(counts)})

@@ -8,9 +8,9 @@ from torch import Tensor
 
 from lord.attacks.pgd import attack
 from lord.attacks.settings import AttackSettings
-from lord.data.subjects import Subject
 from lord.experiments.lord.budget import MixedAttack, attack_components
 from lord.experiments.lord.chain.model import base_pipeline, weights
+from lord.experiments.lord.chain.subjects import Shown, subject_of
 from lord.seeding import derive_seed
 from lord.study.context import Context
 from lord.study.experiment import Cell, Settings
@@ -18,15 +18,16 @@ from lord.study.experiment import Cell, Settings
 
 def album(cell: Cell) -> tuple[Tensor, list[str]]:
     """The photographs of a subject of the first domain, with their captions."""
-    subject = Subject(cell.settings.domains[0], "evaluation", cell["subject"])
-    images = subject.photographs(cell.settings.photographs, cell.settings.size).images
+    own = cell.settings
+    subject = subject_of(own, own.domains[0], "evaluation", cell["subject"])
+    images = subject.photographs(own.photographs, own.size).images
     return images, [subject.prompt] * len(images)
 
 
 def photographs_of(
     context: Context,
     settings: Settings,
-    subject: Subject,
+    subject: Shown,
     seed: int,
     attacked: AttackSettings | None,
 ) -> Tensor:
@@ -63,13 +64,13 @@ def attacked_once(
     """
 
     def make() -> Tensor:
-        pipeline = base_pipeline(context, settings)
+        pipeline, batch = base_pipeline(context, settings), settings.batch_size
         if not isinstance(attacked, MixedAttack):
-            return attack(pipeline, images, prompts, attacked, seeds)
+            return attack(pipeline, images, prompts, attacked, seeds, batch)
         result, turns = torch.empty_like(images), len(attacked.methods)
         for turn, own in enumerate(attacked.attacks()):
             part = slice(turn, None, turns)
-            result[part] = attack(pipeline, images[part], prompts[part], own, seeds[part])
+            result[part] = attack(pipeline, images[part], prompts[part], own, seeds[part], batch)
         return result
 
     asked = {"attack": attacked.model_dump(mode="json"), "count": len(images)}

@@ -7,12 +7,12 @@ from lord.attacks.pgd import attack
 from lord.attacks.settings import AttackSettings
 from lord.attacks.through_gate import attack_and_close
 from lord.attacks.through_purifier import attack_purified
-from lord.data.subjects import Subject
 from lord.defences.saved import load_defence
 from lord.experiments.lord.budget import attack_components
 from lord.experiments.lord.chain.defences import defence_of
 from lord.experiments.lord.chain.model import base_pipeline
 from lord.experiments.lord.chain.photographs import attack_seeds, images_once, photographs_of
+from lord.experiments.lord.chain.subjects import Shown
 from lord.experiments.lord.protocol import TRAINED, Scenario
 from lord.study.context import Context
 from lord.study.experiment import Settings
@@ -24,7 +24,7 @@ KNOWING = {"defended": attack, "closing": attack_and_close, "through_diffpure": 
 def scenario_photographs(
     context: Context,
     settings: Settings,
-    subject: Subject,
+    subject: Shown,
     seed: int,
     attacked: AttackSettings | None,
     defence: str,
@@ -44,7 +44,7 @@ def scenario_photographs(
 def attacked_knowingly(
     context: Context,
     settings: Settings,
-    subject: Subject,
+    subject: Shown,
     seed: int,
     attacked: AttackSettings,
     defence: str,
@@ -71,7 +71,7 @@ def attacked_knowingly(
         pipeline = base_pipeline(context, settings)
         if folder:
             load_defence(pipeline, folder)
-        return KNOWING[attacker](pipeline, clean, prompts, attacked, seeds)
+        return KNOWING[attacker](pipeline, clean, prompts, attacked, seeds, settings.batch_size)
 
     name = f"{subject.domain}-{subject.split}-{subject.index}-seed{seed}-{attacker}"
     return images_once(context, settings, name, asked, components, make)

@@ -1,0 +1,248 @@
+"""The command that teaches a model a subject."""
+
+from collections.abc import Callable
+from itertools import count
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from lord.cli.manifest import identity_of, own_share, request_of
+from lord.cli.models import MAIN, OTHERS, last_losses, remove_work
+from lord.cli.options import (
+    FINER,
+    Caption,
+    Device,
+    Dtype,
+    Memory,
+    Model,
+    Revision,
+    Size,
+    Upscale,
+    is_ours,
+    native_size,
+    open_album,
+    open_pipeline,
+    require_album,
+    require_defence,
+    say_notes,
+    usual_batch,
+)
+from lord.cli.outputs import require_lora_out
+from lord.cli.provenance import name_of, save_with_note
+from lord.cli.samples import Sampling, generate_folder
+from lord.cli.settings import options_from
+from lord.files import require_writable, write_bytes, write_text
+from lord.names import LORA_FORMATS
+from lord.processes import is_main, wait
+from lord.progress import say
+from lord.training.settings import FinetuneSettings
+
+if TYPE_CHECKING:
+    from lord.models.diffusion import Pipeline
+
+SAMPLES = 4
+"""Pictures that show what a training has learned so far."""
+
+
+@options_from(
+    FinetuneSettings, "settings", finer=FinetuneSettings.model_fields.keys() - MAIN, others=OTHERS
+)
+def finetune(
+    images: Annotated[
+        Path, typer.Argument(help="Folder with images of one subject, captions in .txt files.")
+    ],
+    out: Annotated[Path, typer.Argument(help="The LoRA's file, ending in .safetensors.")],
+    *,
+    defence: Annotated[
+        Path | None, typer.Option(help="Train on top of this defence, from `lord defend`.")
+    ] = None,
+    prior: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder with images of the class, which keep the model from forgetting it (prior "
+            "preservation), with --prior-weight.",
+            rich_help_panel=FINER,
+        ),
+    ] = None,
+    class_prompt: Annotated[
+        str | None,
+        typer.Option(
+            help="In the place of --prior: the model itself draws its images of the class, from "
+            "this prompt, such as 'a photograph of a person'.",
+            rich_help_panel=FINER,
+        ),
+    ] = None,
+    class_count: Annotated[
+        int,
+        typer.Option(min=1, help="How many of them.", rich_help_panel=FINER),
+    ] = 100,
+    format: Annotated[
+        Literal[LORA_FORMATS],
+        typer.Option(help="Of the file: kohya's is for A1111, ComfyUI and the like."),
+    ] = "diffusers",
+    losses: Annotated[
+        Path | None,
+        typer.Option(
+            help="Write the loss of every step to this CSV file, and draw it beside that.",
+            show_default=False,
+            rich_help_panel=FINER,
+        ),
+    ] = None,
+    samples_every: Annotated[
+        int,
+        typer.Option(
+            min=0,
+            help="After so many steps, again and again, sample four pictures, into a folder beside "
+            "the LoRA, of the same seeds and with the defence in place; 0: never.",
+            rich_help_panel=FINER,
+        ),
+    ] = 0,
+    sample_prompt: Annotated[
+        str | None,
+        typer.Option(
+            help="What they should show.",
+            show_default="the caption of the first image",
+            rich_help_panel=FINER,
+        ),
+    ] = None,
+    settings: FinetuneSettings,
+    caption: Caption = "a photograph",
+    size: Size = None,
+    upscale: Upscale = False,
+    model: Model = "embedded",
+    revision: Revision = None,
+    device: Device = None,
+    dtype: Dtype = None,
+    memory: Memory = None,
+) -> None:
+    """Teach the model a subject: train a LoRA, with or without a defence (LoRD, stage 2).
+
+    Writes the LoRA in the format of diffusers, or of kohya. One that was trained with a defence is
+    sampled without it, as `lord generate` does unless told otherwise. Run again, a killed training
+    goes on where it was.
+
+    **Examples**: the same images without and with the defence.
+
+    ```
+    lord finetune attacked plain.safetensors
+    lord finetune attacked defended.safetensors --defence defence
+    ```
+    """
+    for folder in (images, prior):
+        if folder is not None:
+            require_album(folder)
+    if defence is not None:
+        require_defence(defence)
+    if prior is not None and class_prompt is not None:
+        raise ValueError("--prior and --class-prompt: give one of them")
+    if (prior is None and class_prompt is None) != (settings.prior_weight == 0):
+        raise ValueError("--prior-weight: give both, it and --prior or --class-prompt, or neither")
+    work = require_lora_out(out)
+    if sample_prompt is not None and not samples_every:
+        raise ValueError("--sample-prompt: without --samples-every there are no samples")
+    if losses is not None:
+        require_writable(losses)
+    from lord.api import fine_tune
+
+    pipeline = open_pipeline(model, device, dtype, revision, memory)
+    side = size or native_size(pipeline)
+    album = open_album(images, side, caption, upscale)
+    say_notes(images, album, pipeline)
+    if class_prompt is not None:
+        prior = draw_class(pipeline, work, class_prompt, class_count, side, model)
+    of_class = open_album(prior, side, caption, upscale) if prior else None
+    if prior:
+        say_notes(prior, of_class, pipeline)
+    note, watch = name_of(defence), None
+    if samples_every and is_main():
+        prompt = sample_prompt or album.captions[0]
+        watch = sampler(pipeline, samples_beside(out), prompt, samples_every, side, model)
+    history = fine_tune(
+        pipeline,
+        album.images,
+        album.captions,
+        settings,
+        defence=defence,
+        prior=of_class and (of_class.images, of_class.captions),
+        checkpoint=work / "checkpoint.safetensors",
+        watch=watch,
+    )
+    if not is_main():
+        return
+    save_with_note(pipeline, out, note, format)
+    if losses is not None:
+        write_text(losses, csv_of(history))
+        write_bytes(losses.with_suffix(".png"), curve_of(history))
+    remove_work(work)
+    say(f"The LoRA is in {out} ({last_losses(history)})")
+
+
+def draw_class(
+    pipeline: "Pipeline", work: Path, prompt: str, count: int, side: int, model: str
+) -> Path:
+    """Let the model draw images of a class, one for each seed from 0 on, before it learns.
+
+    Returns:
+        Their folder, which no other request shares.
+    """
+    scale = {} if is_ours(model) else {"guidance_scale": 7.5}
+    asked = identity_of(pipeline) | Sampling(**scale).model_dump()
+    asked |= {"prompt": prompt, "size": side}
+    out = work / f"class-{request_of(asked | {'count': count})}"
+    batch_size = usual_batch(None, model, pipeline)
+    generate_folder(pipeline, out, range(count), asked, batch_size, own_share())
+    wait()
+    return out
+
+
+def samples_beside(lora: Path) -> Path:
+    """The folder for samples of a training."""
+    return lora.with_name(f"{lora.stem}.samples")
+
+
+def sampler(
+    pipeline: "Pipeline", folder: Path, prompt: str, every: int, side: int, model: str
+) -> Callable[[int], None]:
+    """What samples pictures side by side after every so many steps, always of the same seeds."""
+    from lord.data.picture import png_bytes
+    from lord.models.sample import generate
+
+    scale = 3.0 if is_ours(model) else 7.5
+    batch_size = min(SAMPLES, usual_batch(None, model, pipeline))
+
+    def sample(step: int) -> None:
+        if step and step % every == 0:
+            images = generate(
+                pipeline, prompt, range(SAMPLES), 25, scale, batch_size=batch_size, size=side
+            )
+            name = f"step-{step:06d}.png"
+            write_bytes(folder / name, png_bytes(images.permute(1, 2, 0, 3).flatten(2), None, name))
+
+    return sample
+
+
+def csv_of(history: dict[str, list[float]]) -> str:
+    """The parts of the loss as CSV, a line for each step from 1 on."""
+    lines = [["step", *history], *zip(count(1), *history.values(), strict=False)]
+    return "".join(",".join(map(str, line)) + "\n" for line in lines)
+
+
+def curve_of(history: dict[str, list[float]]) -> bytes:
+    """The parts of the loss as a PNG: every step, and the mean of twenty around it."""
+    from io import BytesIO
+
+    from matplotlib.figure import Figure
+    from pandas import Series
+
+    figure = Figure(figsize=(7, 3.5), layout="constrained")
+    axes = figure.subplots()
+    for name, values in history.items():
+        line = axes.plot(range(1, len(values) + 1), values, alpha=0.25)[0]
+        means = Series(values).rolling(20, center=True, min_periods=1).mean()
+        axes.plot(range(1, len(values) + 1), means, color=line.get_color(), label=name)
+    axes.set(xlabel="step", ylabel="loss")
+    axes.legend()
+    file = BytesIO()
+    figure.savefig(file, format="png", dpi=120)
+    return file.getvalue()

@@ -1,0 +1,129 @@
+"""What `lord finetune` shows while it trains, and how several processes share it."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from helpers import SIZE, error, run
+from PIL import Image
+from safetensors.torch import load_file
+
+from lord import progress
+from lord.cli.finetune import curve_of
+from lord.training.loop import make_optimizer
+
+FEW = ["--steps", 4, "--batch-size", 2, "--rank", 2, "--target-module", "to_q"]
+
+
+def test_samples_and_losses_lie_beside_the_lora(album, model, tmp_path):
+    out, losses = tmp_path / "subject.safetensors", tmp_path / "losses.csv"
+    asked = ["finetune", album, out, *FEW, *model, "--learning-rate", 0.5]
+    run(*asked, "--losses", losses, "--samples-every", 2, "--sample-prompt", "a portrait")
+    found = sorted((tmp_path / "subject.samples").iterdir())
+    assert [path.name for path in found] == ["step-000002.png", "step-000004.png"]
+    first, last = (np.asarray(Image.open(path)) for path in found)
+    assert first.shape == last.shape == (SIZE, 4 * SIZE, 3) and (first != last).any()
+    assert len(losses.read_text().splitlines()) == 5
+    assert Image.open(losses.with_suffix(".png")).width > 100
+    watched = load_file(out)
+    run("finetune", album, tmp_path / "plain.safetensors", *asked[3:])
+    plain = load_file(tmp_path / "plain.safetensors")
+    assert all(torch.equal(watched[name], weight) for name, weight in plain.items())
+
+
+def test_a_prompt_without_samples_is_refused(album, tmp_path):
+    refused = error("finetune", album, tmp_path / "x.safetensors", "--sample-prompt", "a portrait")
+    assert "without --samples-every" in refused
+
+
+def test_a_curve_is_drawn_of_one_step_too():
+    assert curve_of({"loss": [0.5], "prior": [0.25]}).startswith(b"\x89PNG")
+
+
+def test_eight_bits_need_their_library_and_a_card(album, model, tmp_path, monkeypatch):
+    asked = ("finetune", album, tmp_path / "x.safetensors", *FEW, *model)
+    monkeypatch.setitem(sys.modules, "bitsandbytes.optim", None)
+    assert "[8bit]" in error(*asked, "--optimizer", "adamw8bit")
+    fake = type(sys)("bitsandbytes.optim")
+    fake.AdamW8bit = torch.optim.AdamW
+    monkeypatch.setitem(sys.modules, "bitsandbytes.optim", fake)
+    assert "not on cpu" in error(*asked, "--optimizer", "adamw8bit")
+    assert make_optimizer("adamw8bit", torch.device("cuda")) is torch.optim.AdamW
+
+
+def test_without_a_terminal_progress_is_a_line_from_time_to_time(monkeypatch, capsys):
+    clock = iter(range(0, 1000, 25))
+    monkeypatch.setattr(progress.time, "monotonic", lambda: next(clock))
+    assert list(progress.track(range(2, 8), "learning", total=8, completed=2)) == [*range(2, 8)]
+    lines = capsys.readouterr().err.splitlines()
+    assert lines == [
+        "learning: 5/8, 0:01:15 elapsed, 0:01:15 to go",
+        "learning: 8/8, 0:02:30 elapsed, 0:00:00 to go",
+    ]
+    assert list(progress.track(range(2), "short")) == [0, 1] and not capsys.readouterr().err
+
+
+BOTH = """
+import json, sys
+from lord.cli import app
+for command in json.loads(sys.argv[1]):
+    app(command, standalone_mode=False)
+"""
+
+
+@pytest.fixture
+def together():
+    """Runs commands in two processes, as a launcher does; what each of them has said."""
+
+    def launch(*commands):
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        asked = json.dumps([[str(part) for part in command] for command in commands])
+        started = []
+        for rank in range(2):
+            place = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": 2, "LOCAL_WORLD_SIZE": 2}
+            place |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "ACCELERATE_USE_CPU": "true"}
+            started.append(
+                subprocess.Popen(
+                    [sys.executable, "-c", BOTH, asked],
+                    env=os.environ | {name: str(value) for name, value in place.items()},
+                    stdout=subprocess.PIPE,
+                    stderr=subprocess.PIPE,
+                    text=True,
+                )
+            )
+        said = [process.communicate(timeout=200) for process in started]
+        assert [process.returncode for process in started] == [0, 0], said
+        return [out + err for out, err in said]
+
+    return launch
+
+
+def test_two_processes_learn_what_one_does_and_one_of_them_speaks(
+    album, model, tmp_path, together, few_draws
+):
+    def defend(out):
+        few = ["--identities", 4, "--attack-steps", 1]
+        return ["defend", out, "--domain", "portraits", *few, *FEW, *model]
+
+    def finetune(out):
+        return ["finetune", album, out, *FEW, *model]
+
+    both, alone = tmp_path / "both", tmp_path / "alone"
+    main, other = together(defend(both / "defence"), finetune(both / "lora.safetensors"))
+    assert "The LoRA is in" in main and "The defence is in" in main
+    assert not [line for line in other.splitlines() if "Warning" not in line and "lord" in line]
+    run(*finetune(alone / "lora.safetensors"))
+    shared, own = (load_file(folder / "lora.safetensors") for folder in (both, alone))
+    assert shared.keys() == own.keys()
+    for name, weight in own.items():
+        torch.testing.assert_close(shared[name], weight, atol=2e-4, rtol=2e-2)
+    assert (both / "defence" / "adapter_model.safetensors").is_file()
+    left = [path for path in both.rglob("*") if ".work" in str(path) or ".lord" in path.name]
+    assert not left

@@ -1,0 +1,261 @@
+"""The example profiles, run with a tiny model on a tiny folder of photographs."""
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import torch
+from helpers import SIZE
+
+from lord.data.albums import Albums, album_subject, albums_of, checksum, stage1_pictures
+from lord.data.picture import png_bytes
+from lord.data.subjects import Subject
+from lord.experiments.lord.chain import demand
+from lord.experiments.lord.chain.photographs import photographs_of
+from lord.experiments.lord.checks import check, check_memory
+from lord.experiments.lord.protocol import SELECTION_START
+from lord.models import device, memory
+from lord.models.counting import CARD
+from lord.models.embedded import TINY, build_pipeline
+from lord.settings_file import read_settings
+from lord.study.context import Context
+from lord.study.profile import PROFILES, read_profile
+from lord.study.run import run, status
+from lord.study.tables import write_tables
+
+EXAMPLES = Path(__file__).parents[3] / "book" / "profiles"
+PEOPLE = ("n01", "n03", "n04", "n05", "n13")
+FEW = {"steps": 1, "batch_size": 2, "target_modules": ["to_q"]}
+QUICK = {"method": "ace", "eps": 0.03, "step_size": 0.01, "steps": 1, "rounds": 1}
+
+
+def write_album(folder, sets):
+    """As many pictures of each person in each set."""
+    for number, name in enumerate(PEOPLE):
+        batch = Subject("portraits", "evaluation", number).photographs(sum(sets.values()), SIZE)
+        places = [(part, k) for part, count in sets.items() for k in range(count)]
+        for (part, k), image in zip(places, batch.images, strict=True):
+            path = folder / name / part / f"{k}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(png_bytes(image))
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    found = tmp_path_factory.mktemp("faces")
+    write_album(found, {"set_A": 2, "set_B": 2, "set_C": 2})
+    return found
+
+
+@pytest.fixture
+def small(pretrained, folder):
+    """An example with little of everything; what is given is changed."""
+
+    def make(name="faces", source=None, **changes):
+        values = read_settings(EXAMPLES / f"{name}.yaml") | {"name": f"small-{name}"}
+        own = values["lord"]
+        (albums,) = own["albums"].values()
+        albums.update(source or {"folder": str(folder)})
+        own.update(
+            model=str(pretrained / "embedded"),
+            size=SIZE,
+            subjects=[0],
+            seeds=[0],
+            photographs=2,
+            references=4,
+            budget={"eps_levels": 8, "step_levels": 4, "steps": 1},
+            finetune=FEW,
+            stage1=FEW,
+            wide=FEW,
+            adversarial=own["adversarial"] | FEW,
+            selection_subjects=1,
+            sampling={"images": 2, "steps": 1, "guidance_scale": 3.0},
+            treatments=["learned", "dropped"],
+        )
+        for data in ("stage1_data", "adversarial_data"):
+            own[data] = {"identities": 4, "attack": QUICK}
+        values["main"] = {"conditions": {"none": ["none"], "ace": ["none", "adversarial", "lord"]}}
+        return read_profile(values | {"lord": own | changes})
+
+    return make
+
+
+def test_the_profile_of_faces_runs_to_its_tables(small, tmp_path):
+    profile = small()
+    records = run(profile, results=tmp_path)
+    assert {entry.state for entry in status(profile, tmp_path)} == {"finished"}
+    assert not any("step:renderer" in record.components for record in records)
+    measured = {r.name for r in records if r.kind == "main" and "identity" in r.metrics}
+    assert not measured  # no network knows the attributes of photographs
+    written = {path.name for path in write_tables(profile, tmp_path)}
+    assert {"main_table.csv", "rivals.csv", "overview.png"} <= written
+    table = pd.read_csv(tmp_path / "small-faces" / "main_table.csv")
+    assert set(table["domain"]) == {"faces"}
+    asked = {(a, d) for a, names in profile["main"].conditions.items() for d in names}
+    assert set(zip(table["attack"], table["defence"], strict=True)) == asked
+    assert table["fid"].notna().all() and table["clip_iqa"].notna().all()
+    again = run(profile, "main", results=tmp_path, compute=False)
+    assert [r.key for r in again] == [r.key for r in records if r.kind == "main"]
+
+
+def test_a_cell_learns_the_pictures_that_are_to_be_learned(small, tmp_path, folder):
+    profile = small()
+    (cell,) = profile.cells("ace")
+    subject = album_subject(cell.settings.albums, "faces", "evaluated", 0)
+    assert subject.album.subject == "n01"
+    images = photographs_of(Context(tmp_path), cell.settings, subject, 0, None)
+    expected = Subject("portraits", "evaluation", 0).photographs(6, SIZE).images
+    assert torch.equal(images, (expected[2:4] * 255).round() / 255)
+    names = ["set_A/0.png", "set_A/1.png", "set_C/0.png", "set_C/1.png"]
+    assert subject.chosen("references", 4) == names
+
+
+def test_nobody_is_of_two_kinds(small):
+    albums = small()["lord"].albums["faces"]
+    kinds = [[a.subject for a in albums_of(albums, k)] for k in ("evaluated", "choosing", "stage1")]
+    assert kinds == [["n01"], ["n03", "n13"], ["n04", "n05"]]
+    taken = [(album.subject, name) for album, name in stage1_pictures(albums, 4)]
+    assert [who for who, _ in taken] == ["n04", "n05"] * 2 and len(set(taken)) == 4
+
+
+def test_a_data_set_has_a_column_of_subjects(small, tmp_path, monkeypatch):
+    import datasets
+
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
+    write_album(tmp_path / "places", {".": 6})
+    profile = small("landscapes", {"dataset": str(tmp_path / "places")})
+    check(profile, tmp_path)
+    (cell,) = profile.cells("ace")
+    (first, *_), (domain,) = cell.settings.albums.evaluated, profile["lord"].domains
+    assert first == "*[12]" and domain == cell["domain"]
+    subject = album_subject(cell.settings.albums, domain, "evaluated", 0)
+    expected = Subject("portraits", "evaluation", 0).photographs(6, SIZE).images
+    for part, rows in (("photographs", expected[:2]), ("references", expected[2:])):
+        found = getattr(subject, part)(len(rows), SIZE).images
+        assert torch.equal(found, (rows * 255).round() / 255)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"subjects": [0, 5]}, "faces: 1 subjects are evaluated, and number 5 is none"),
+        ({"selection_subjects": 3}, "faces: 2 subjects are choosing, and number 2 is none"),
+        ({"photographs": 3}, "faces: n01 has 2 photographs, and 3 are asked"),
+        ({"references": 5}, "faces: n01 has 4 references, and 5 are asked"),
+        ({"size": 8 * SIZE}, "pixels are too few"),
+        (
+            {"stage1_data": {"identities": 99, "attack": QUICK}},
+            "faces: stage 1 has 12 pictures of 2 subjects, not 99",
+        ),
+    ],
+)
+def test_what_is_missing_is_found_before_anything_is_computed(small, changes, message, tmp_path):
+    profile = small(**changes)
+    if "size" in changes:
+        protocol = profile["lord"]
+        albums = {"faces": protocol.albums["faces"].model_copy(update={"upscale": False})}
+        changed = protocol.model_copy(update={"albums": albums})
+        sections = {**profile.sections, "lord": changed}
+        profile = profile.model_copy(update={"sections": sections})
+    with pytest.raises(ValueError, match=message):
+        check(profile, tmp_path)
+
+
+def test_a_picture_is_not_learned_and_compared_with(small, tmp_path):
+    profile = small()
+    protocol = profile["lord"]
+    both = protocol.albums["faces"].model_copy(update={"photographs": ("*",), "references": ("*",)})
+    changed = protocol.model_copy(update={"albums": {"faces": both}, "photographs": 3})
+    with pytest.raises(ValueError, match=r"n01: .* would be learned and compared with"):
+        sections = {**profile.sections, "lord": changed}
+        check(profile.model_copy(update={"sections": sections}), tmp_path)
+
+
+def test_a_broken_picture_is_named(small, tmp_path):
+    write_album(tmp_path, {"set_A": 2, "set_B": 2, "set_C": 2})
+    (tmp_path / "n03" / "set_B" / "1.png").write_bytes(b"no picture")
+    profile = small(source={"folder": str(tmp_path)})
+    with pytest.raises(ValueError, match=r"n03/set_B/1\.png: not a readable image"):
+        check(profile, tmp_path / "work")
+
+
+def test_a_folder_that_is_not_there_is_found_with_the_profile(small, tmp_path):
+    with pytest.raises(FileNotFoundError, match="nowhere: no folder with a folder of pictures"):
+        small(source={"folder": str(tmp_path / "nowhere")}).cells("main")
+
+
+def test_a_step_is_counted_without_what_comes_before_it(small, monkeypatch):
+    def build(_):
+        with CARD:
+            pipeline = build_pipeline(TINY)
+        pipeline.unet.requires_grad_(False)
+        return pipeline
+
+    monkeypatch.setattr(demand, "build_shape", build)
+    one, three = (
+        demand._counted(small()["lord"], "tiny", demand._finetune, times, trains=True)
+        for times in (1, 3)
+    )
+    assert one.peak > 0 and 3 * one.operations == three.operations > 0
+
+
+def test_memory_and_hours_are_said_before_anything_is_computed(small, monkeypatch, capsys):
+    parts = {name: demand.Demand(2**31, 180e15) for name in ("attacks", "stage 1")}
+    monkeypatch.setattr(demand, "demands_of", lambda *_: parts)
+    monkeypatch.setattr(memory, "free_memory", lambda _: 2**30)
+    check_memory(small(), "sd15")
+    said = " ".join(capsys.readouterr().err.split())
+    assert "2.0 GiB at the peak; at 50 TFLOP/s 2.0 hours (attacks 1.0, stage 1 1.0)" in said
+    monkeypatch.setattr(device, "best_device", lambda: torch.device("cuda"))
+    with pytest.raises(ValueError, match=r"3\.5 GiB are needed on the card, and 1\.0 are free"):
+        check_memory(small(), "sd15")
+
+
+def test_operations_are_those_of_a_step_times_how_often_it_is_done(small, monkeypatch):
+    def counted(protocol, shape, step, times, trains=False):
+        return demand.Demand(1, times)
+
+    monkeypatch.setattr(demand, "_counted", counted)
+    profile = small()
+    protocol, cells = profile["lord"], [*profile.cells("main"), *profile.cells("selection")]
+    found = {n: d.operations for n, d in demand.demands_of(protocol, cells, "tiny").items()}
+    assert len(cells) == 10
+    images = 2 * 2 + 2 * 4  # photographs of both subjects, and pictures of two stages 1
+    # Sampling takes a step for each of two pictures; they are attacked and sampled two at a time.
+    assert found == {
+        "attacks": images / 2,
+        "stage 1": 2,
+        "fine-tuning": 6,  # clean, undefended, and two defences, of which two are selected
+        "sampling": 10 * 2 * 1 / 2,
+    }
+
+
+def test_other_pictures_are_other_records(small, tmp_path):
+    write_album(tmp_path, {"set_A": 2, "set_B": 2, "set_C": 2})
+    one = Albums(folder=str(tmp_path), prompt="a", caption="b", evaluated=("*",), choosing=("*",))
+    before = checksum(one)
+    (tmp_path / "n01" / "set_B" / "9.png").write_bytes(b"more")
+    checksum.cache_clear()
+    assert checksum(one) != before
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"folder": None}, "albums.*give one of folder and dataset"),
+        ({"evaluated": []}, "evaluated"),
+        ({"people": ["*"]}, "people: Extra"),
+    ],
+)
+def test_a_mistake_in_a_profile_is_named(small, changes, message):
+    with pytest.raises(ValueError, match=message):
+        small(source=changes)
+
+
+def test_albums_have_names_of_their_own(small):
+    albums = {"prompt": "a", "caption": "b", "folder": "c", "evaluated": ["*"], "choosing": ["*"]}
+    with pytest.raises(ValueError, match="portraits is the name of rendered pictures"):
+        small(albums={"portraits": albums})
+    assert SELECTION_START > 10**5 and not {p.stem for p in EXAMPLES.glob("*")} & {
+        p.stem for p in PROFILES.glob("*")
+    }
