@@ -28,11 +28,11 @@ from lord.cli.options import (
     say_notes,
     usual_batch,
 )
-from lord.cli.outputs import require_lora_out
+from lord.cli.outputs import require_lora_out, require_losses_out
 from lord.cli.provenance import name_of, save_with_note
 from lord.cli.samples import Sampling, generate_folder
 from lord.cli.settings import options_from
-from lord.files import require_writable, write_bytes, write_text
+from lord.files import write_bytes, write_text
 from lord.names import LORA_FORMATS
 from lord.processes import is_main, wait
 from lord.progress import say
@@ -43,6 +43,9 @@ if TYPE_CHECKING:
 
 SAMPLES = 4
 """Pictures that show what a training has learned so far."""
+
+CLASS_COUNT = 100
+"""Pictures of the class that the model draws for itself."""
 
 
 @options_from(
@@ -74,9 +77,15 @@ def finetune(
         ),
     ] = None,
     class_count: Annotated[
-        int,
-        typer.Option(min=1, help="How many of them.", rich_help_panel=FINER),
-    ] = 100,
+        int | None,
+        typer.Option(
+            min=1,
+            max=10_000,
+            help="How many of them.",
+            show_default=str(CLASS_COUNT),
+            rich_help_panel=FINER,
+        ),
+    ] = None,
     format: Annotated[
         Literal[LORA_FORMATS],
         typer.Option(help="Of the file: kohya's is for A1111, ComfyUI and the like."),
@@ -138,11 +147,13 @@ def finetune(
         raise ValueError("--prior and --class-prompt: give one of them")
     if (prior is None and class_prompt is None) != (settings.prior_weight == 0):
         raise ValueError("--prior-weight: give both, it and --prior or --class-prompt, or neither")
+    if class_count is not None and class_prompt is None:
+        raise ValueError("--class-count: only with --class-prompt, which says what is drawn")
     work = require_lora_out(out)
     if sample_prompt is not None and not samples_every:
         raise ValueError("--sample-prompt: without --samples-every there are no samples")
     if losses is not None:
-        require_writable(losses)
+        require_losses_out(losses)
     from lord.api import fine_tune
 
     pipeline = open_pipeline(model, device, dtype, revision, memory)
@@ -150,7 +161,7 @@ def finetune(
     album = open_album(images, side, caption, upscale)
     say_notes(images, album, pipeline)
     if class_prompt is not None:
-        prior = draw_class(pipeline, work, class_prompt, class_count, side, model)
+        prior = draw_class(pipeline, work, class_prompt, class_count or CLASS_COUNT, side, model)
     of_class = open_album(prior, side, caption, upscale) if prior else None
     if prior:
         say_notes(prior, of_class, pipeline)

@@ -50,6 +50,22 @@ def require_defence_out(folder: Path) -> None:
             raise ValueError(f"{there[0]}: not written by `lord defend`, and not replaced")
 
 
+def require_losses_out(path: Path) -> None:
+    """Before any work, see that a table of losses and its picture replace nothing but such.
+
+    Raises:
+        ValueError: the name does not end in .csv, or a file of other origin would be replaced.
+        OSError: it cannot be written.
+    """
+    if path.suffix != ".csv":
+        raise ValueError(f"--losses {path}: the name must end in .csv")
+    table = path.read_bytes()[:5] == b"step," if path.is_file() else None
+    for file in (path, path.with_suffix(".png")):
+        if file.exists() and not table:
+            raise ValueError(f"{file}: not written by `lord finetune`, and not replaced")
+        require_writable(file)
+
+
 def require_lora_out(path: Path) -> Path:
     """The same for the file of a LoRA, which `lord finetune` has written if it is there already.
 

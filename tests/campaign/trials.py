@@ -42,7 +42,17 @@ class Trial:
 # Numbers.
 
 NO_NUMBER = ("nan", "inf", "-inf", "1e400", "1/0", "²")
-COUNTS = {"count", "steps", "rank", "identities", "size", "rounds", "draws", "factor"}
+COUNTS = {
+    "count",
+    "steps",
+    "rank",
+    "identities",
+    "size",
+    "rounds",
+    "draws",
+    "factor",
+    "class_count",
+}
 """Of these a huge number is none that anybody means."""
 
 DRIVING = {"learning_rate", "guidance_scale", "alpha", "prior_weight", "lora_scale"}

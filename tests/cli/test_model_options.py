@@ -14,7 +14,8 @@ def test_generate_listens_to_each_option(model, album, tmp_path):
     trained = run("finetune", album, lora, "--format", "kohya", *losses, *prior, *FEW, *model)
     header, *steps = losses[1].read_text().splitlines()
     assert header == "step,loss,prior" and [line[0] for line in steps] == ["1"]
-    losses[1].unlink()
+    for path in (losses[1], losses[1].with_suffix(".png")):
+        path.unlink()
     assert "prior" in trained.output
     assert all(name.startswith("lora_unet_") for name in load_file(lora))
     assert [path.name for path in tmp_path.iterdir()] == [lora.name]  # no class images are left

@@ -166,6 +166,22 @@ def test_a_lora_of_other_origin_is_not_replaced(album, tmp_path, monkeypatch):
     assert out.read_text() == "no tensors"
 
 
+def test_losses_replace_nothing_of_other_origin(album, tmp_path, monkeypatch):
+    monkeypatch.delattr("lord.models.pipeline.load_pipeline")
+    (tmp_path / "notes.csv").write_text("mine")
+    before = contents(tmp_path) | contents(album)
+    out = tmp_path / "o.safetensors"
+    for losses, said in (
+        (out, "must end in .csv"),
+        (tmp_path / "notes.csv", "notes.csv: not written by"),
+        (album / "picture-00000.csv", "picture-00000.png: not written by"),
+    ):
+        assert said in error("finetune", album, out, "--losses", losses)
+    alone = ("finetune", album, out, "--class-count", 7)
+    assert "only with --class-prompt" in error(*alone)
+    assert contents(tmp_path) | contents(album) == before
+
+
 @pytest.mark.parametrize("name", ["adapter_model.safetensors", "adapter_config.json", "audit.json"])
 def test_a_defence_of_other_origin_is_not_replaced(name, defence, album, tmp_path, monkeypatch):
     import torch
