@@ -46,7 +46,7 @@ CLAIMS = {
     ),
     "Guidance keeps more pictures right than DiffPure": (
         "lin2024purification",
-        "Does guidance make purification robust?",
+        "Does guided purification keep more than DiffPure?",
     ),
     "Purification keeps more than adversarial training": (
         "lin2024purification",
@@ -112,7 +112,7 @@ QUESTIONS: dict[str, tuple[str, Callable[[Found], Answer]]] = {
         lambda f: models_told(f.of(*BACKDOORED)),
     ),
     "Does it find triggered inputs?": ("23_terd", lambda f: noises_told(f.of(*BACKDOORED))),
-    "Does guidance make purification robust?": (
+    "Does guided purification keep more than DiffPure?": (
         "30_purification",
         lambda f: guided(f.of("purification_attacks")),
     ),
