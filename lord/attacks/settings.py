@@ -157,7 +157,8 @@ class AttackSettings(BaseModel):
             return values
         if values.get("component"):
             values = {"method": COMPONENT} | values
-        published = PUBLISHED.get(values.get("method", "ace"), {})
+        method = values.get("method", "ace")
+        published = PUBLISHED.get(method, {}) if isinstance(method, str) else {}
         if values.get("norm") == "l2":  # all published budgets bound single pixels
             published = {k: v for k, v in published.items() if k not in ("eps", "step_size")}
         return published | values

@@ -67,7 +67,8 @@ class PixelPurifier(BaseModel):
     def _as_published(cls, values: Any) -> Any:
         if not isinstance(values, dict):
             return values
-        return PUBLISHED.get(values.get("method", "diffpure"), {}) | values
+        method = values.get("method", "diffpure")
+        return (PUBLISHED.get(method, {}) if isinstance(method, str) else {}) | values
 
     @model_validator(mode="after")
     def _fits(self) -> "PixelPurifier":

@@ -1,9 +1,12 @@
 """Settings of attacks: what is published, what is refused."""
 
 import pytest
+from pydantic import ValidationError
 
+from lord.attacks.evasion.settings import Evasion
 from lord.attacks.objectives import OBJECTIVES
 from lord.attacks.settings import COMPONENT, NOISE, PUBLISHED, AttackSettings
+from lord.purifiers.settings import PixelPurifier
 
 
 def test_what_is_not_given_is_as_published():
@@ -43,3 +46,10 @@ def test_no_attack_silently_becomes_another(wrong, message):
 def test_wrong_settings(wrong):
     with pytest.raises(ValueError, match=next(iter(wrong))):
         AttackSettings(**wrong)
+
+
+@pytest.mark.parametrize("kind", [AttackSettings, Evasion, PixelPurifier])
+@pytest.mark.parametrize("method", [[[]], {"a": 1}, 3])
+def test_a_method_that_is_no_name_is_refused(kind, method):
+    with pytest.raises(ValidationError, match="method"):
+        kind(method=method)

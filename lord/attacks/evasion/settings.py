@@ -64,7 +64,8 @@ class Evasion(BaseModel):
     def _as_published(cls, values: Any) -> Any:
         if not isinstance(values, dict):
             return values
-        return PUBLISHED.get(values.get("method"), {}) | values
+        method = values.get("method")
+        return (PUBLISHED.get(method, {}) if isinstance(method, str) else {}) | values
 
     def fits(self, threat: Threat) -> bool:
         """Whether the attack knows how to spend such a budget."""
