@@ -88,9 +88,11 @@ def make_draw(
     seeds: Sequence[int],
     unet: UNet2DConditionModel | None = None,
     target: Target | None = None,
+    times: Tensor | None = None,
 ) -> Draw:
     """Encode images (N, 3, H, W) in [0, 1] once, and noise them, by one seed each."""
-    return draw_of(pipeline, encode_images(pipeline, images), text, seeds, unet, target)
+    latents = encode_images(pipeline, images)
+    return draw_of(pipeline, latents, text, seeds, unet, target, times)
 
 
 def draw_of(
@@ -100,16 +102,20 @@ def draw_of(
     seeds: Sequence[int],
     unet: UNet2DConditionModel | None = None,
     target: Target | None = None,
+    times: Tensor | None = None,
 ) -> Draw:
     """Noise latents (N, C, h, w), by one seed each.
 
     Noising and everything after the U-Net is computed in single precision at least, whatever the
     model's.
+
+    Args:
+        times: shape (N,); uniform over the schedule where none are given.
     """
     unet = unet or pipeline.unet
     latents = latents.to(torch.promote_types(latents.dtype, torch.float32))
     schedule = training_schedule(pipeline)
-    noisy, times, noise = noised(schedule, latents, seeds)
+    noisy, times, noise = noised(schedule, latents, seeds, times)
     goal = training_target(schedule, latents, noise, times)
     return Draw(pipeline, unet, latents, noisy, times, noise, goal, text.to(unet.dtype), target)
 

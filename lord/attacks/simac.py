@@ -16,13 +16,13 @@ from diffusers import UNet2DConditionModel
 from torch import Tensor
 
 from lord.attacks.ball import project, uphill
-from lord.attacks.objectives import Draw, Target, advdm
+from lord.attacks.objectives import Draw, Target, advdm, make_draw
 from lord.attacks.settings import AttackSettings
 from lord.attacks.transformations import transform
 from lord.models.conditioning import Conditioning
-from lord.models.diffusion import Pipeline, training_schedule, training_target
-from lord.models.pipeline import encode_images, pad
-from lord.seeding import derive_seed, noise, timesteps
+from lord.models.diffusion import Pipeline, training_schedule
+from lord.models.pipeline import pad
+from lord.seeding import derive_seed, timesteps
 
 TRIES, CANDIDATES = 50, 5
 """How often times are compared, and how many at a time."""
@@ -97,16 +97,8 @@ def draw_at(
     unet: UNet2DConditionModel | None = None,
 ) -> Draw:
     """Images (N, 3, H, W) in [0, 1] encoded and noised at given times (N,), by one seed each."""
-    unet = unet or pipeline.unet
     seen = pad(pipeline, transform(images, settings.transformations, seeds))
-    latents = encode_images(pipeline, seen)
-    latents = latents.to(torch.promote_types(latents.dtype, torch.float32))
-    times, schedule = times.to(latents.device), training_schedule(pipeline)
-    own = [derive_seed(seed, "noise") for seed in seeds]
-    epsilon = noise(own, latents.shape[1:], latents.device, latents.dtype)
-    noisy = schedule.add_noise(latents, epsilon, times)
-    goal = training_target(schedule, latents, epsilon, times)
-    return Draw(pipeline, unet, latents, noisy, times, epsilon, goal, text.to(unet.dtype), None)
+    return make_draw(pipeline, seen, text, seeds, unet, times=times)
 
 
 def simac_values(

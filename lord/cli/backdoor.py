@@ -9,7 +9,8 @@ import typer
 from rich.table import Table
 
 from lord.backdoors.settings import LEAST_CLEAN, SUSPECTED, ReversionSettings
-from lord.cli.options import Device, open_ddpm
+from lord.cli.opening import open_ddpm
+from lord.cli.options import Device
 from lord.cli.outputs import require_out
 from lord.cli.settings import options_from
 from lord.progress import console, results

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from lord.cli.manifest import Manifest, digest, request_of
-from lord.cli.options import Caption, Originals, Seed, open_album, require_folders, say_notes
+from lord.cli.opening import open_album, require_folders, say_notes
+from lord.cli.options import Caption, Originals, Seed
 from lord.progress import say
 
 if TYPE_CHECKING:

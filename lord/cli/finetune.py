@@ -9,16 +9,7 @@ import typer
 
 from lord.cli.manifest import identity_of, own_share, request_of
 from lord.cli.models import MAIN, OTHERS, last_losses, remove_work
-from lord.cli.options import (
-    FINER,
-    Caption,
-    Device,
-    Dtype,
-    Memory,
-    Model,
-    Revision,
-    Size,
-    Upscale,
+from lord.cli.opening import (
     is_ours,
     native_size,
     open_album,
@@ -28,6 +19,7 @@ from lord.cli.options import (
     say_notes,
     usual_batch,
 )
+from lord.cli.options import FINER, Caption, Device, Dtype, Memory, Model, Revision, Size, Upscale
 from lord.cli.outputs import require_lora_out, require_losses_out
 from lord.cli.provenance import name_of, save_with_note
 from lord.cli.samples import Sampling, generate_folder

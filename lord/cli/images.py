@@ -15,6 +15,16 @@ from lord.cli.folders import (
     scores_of,
 )
 from lord.cli.manifest import Manifest, image_files, request_of
+from lord.cli.opening import (
+    native_size,
+    open_album,
+    open_pipeline,
+    require_album,
+    require_defence,
+    require_folders,
+    say_notes,
+    usual_batch,
+)
 from lord.cli.options import (
     LARGEST_SEED,
     LARGEST_SIDE,
@@ -31,15 +41,7 @@ from lord.cli.options import (
     Share,
     Size,
     Upscale,
-    native_size,
-    open_album,
-    open_pipeline,
     parse_number,
-    require_album,
-    require_defence,
-    require_folders,
-    say_notes,
-    usual_batch,
 )
 from lord.cli.outputs import require_out
 from lord.cli.settings import options_from

@@ -10,16 +10,7 @@ from lord.attacks.settings import AttackSettings
 from lord.cli.folders import attack_folder, attack_request, attack_table, scores_of
 from lord.cli.manifest import FILE as MANIFEST
 from lord.cli.manifest import own_share, request_of
-from lord.cli.options import (
-    Caption,
-    Device,
-    Domain,
-    Dtype,
-    Memory,
-    Model,
-    Revision,
-    Size,
-    Upscale,
+from lord.cli.opening import (
     native_size,
     open_album,
     open_pipeline,
@@ -27,6 +18,7 @@ from lord.cli.options import (
     say_notes,
     usual_batch,
 )
+from lord.cli.options import Caption, Device, Domain, Dtype, Memory, Model, Revision, Size, Upscale
 from lord.cli.outputs import require_defence_out
 from lord.cli.settings import options_from
 from lord.defences.settings import Stage1Settings

@@ -8,6 +8,15 @@ import typer
 
 from lord.cli.folders import album_requests, say_companions
 from lord.cli.manifest import Manifest, identity_of, image_files, of_shard
+from lord.cli.opening import (
+    native_size,
+    open_album,
+    open_ddpm,
+    open_pipeline,
+    require_folders,
+    say_notes,
+    usual_batch,
+)
 from lord.cli.options import (
     MODEL_PANEL,
     BatchSize,
@@ -23,13 +32,6 @@ from lord.cli.options import (
     Share,
     Size,
     Upscale,
-    native_size,
-    open_album,
-    open_ddpm,
-    open_pipeline,
-    require_folders,
-    say_notes,
-    usual_batch,
 )
 from lord.names import IN_PIXELS
 from lord.progress import say

@@ -18,6 +18,16 @@ from lord.cli.manifest import (
     of_shard,
     request_of,
 )
+from lord.cli.opening import (
+    native_size,
+    open_album,
+    open_pipeline,
+    require_album,
+    require_defence,
+    say_notes,
+    say_what_is_cut,
+    usual_batch,
+)
 from lord.cli.options import (
     LARGEST_SEED,
     BatchSize,
@@ -29,15 +39,7 @@ from lord.cli.options import (
     Share,
     Size,
     Upscale,
-    native_size,
-    open_album,
-    open_pipeline,
     parse_number,
-    require_album,
-    require_defence,
-    say_notes,
-    say_what_is_cut,
-    usual_batch,
 )
 from lord.cli.outputs import require_out
 from lord.cli.provenance import check_note

@@ -13,7 +13,8 @@ import typer
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from lord.cli.options import FINER, LARGEST_SEED, is_ours, parse_number
+from lord.cli.opening import is_ours
+from lord.cli.options import FINER, LARGEST_SEED, parse_number
 
 KEYWORD = inspect.Parameter.KEYWORD_ONLY
 

@@ -123,19 +123,20 @@ def training_target(
 
 
 def noised(
-    schedule: DDPMScheduler, latents: Tensor, seeds: Sequence[int]
+    schedule: DDPMScheduler, latents: Tensor, seeds: Sequence[int], times: Tensor | None = None
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """z_t = √ᾱ_t z + √(1−ᾱ_t) ϵ, t and ϵ, with t uniform over the schedule; one seed per row.
+    """z_t = √ᾱ_t z + √(1−ᾱ_t) ϵ, t and ϵ; one seed per row.
 
     z_t and ϵ are of the shape (N, C, h, w) and precision of ``latents``, which should be single or
-    double; t has shape (N,).
+    double.
+
+    Args:
+        times: shape (N,); uniform over the schedule where none are given.
     """
-    times = timesteps(
-        [derive_seed(seed, "timestep") for seed in seeds],
-        0,
-        schedule.config.num_train_timesteps,
-        latents.device,
-    )
+    if times is None:
+        own = [derive_seed(seed, "timestep") for seed in seeds]
+        times = timesteps(own, 0, schedule.config.num_train_timesteps, latents.device)
+    times = times.to(latents.device)
     epsilon = noise(
         [derive_seed(seed, "noise") for seed in seeds],
         latents.shape[1:],

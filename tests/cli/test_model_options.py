@@ -45,7 +45,7 @@ def test_little_memory_is_asked_for_or_found(model, album, tmp_path, monkeypatch
     low, usual = ((tmp_path / name / "00000.png").read_bytes() for name in ("low", "usual"))
     assert low == usual  # of one picture not even the rounding differs
 
-    monkeypatch.setattr("lord.cli.options.is_ours", lambda model: False)
+    monkeypatch.setattr("lord.cli.opening.is_ours", lambda model: False)
     monkeypatch.setattr("lord.models.memory.AMPLE", 2**60)
     said = run(*asked[:2], tmp_path / "found", *asked[2:]).output
     assert "--memory low" in said

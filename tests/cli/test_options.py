@@ -9,7 +9,8 @@ from typer.testing import CliRunner
 from lord.attacks.objectives import OBJECTIVES
 from lord.attacks.settings import COMPONENT, NOISE, AttackSettings
 from lord.cli import app
-from lord.cli.options import Domain, Purifier, parse_number, usual_batch
+from lord.cli.opening import usual_batch
+from lord.cli.options import Domain, Purifier, parse_number
 from lord.cli.samples import Sampling
 from lord.cli.settings import options_from
 from lord.data.subjects import DOMAINS

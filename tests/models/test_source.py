@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from topologies import build, change_json
 
-from lord.cli.options import native_size
+from lord.cli.opening import native_size
 from lord.models import source
 from lord.models.pipeline import load_pipeline
 

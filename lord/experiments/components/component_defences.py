@@ -9,7 +9,8 @@ from lord.experiments.components.example import made_up
 from lord.experiments.components.protocol import edit_cell, pixel_settings
 from lord.experiments.components.siblings import SIBLINGS, Sibling, Training
 from lord.experiments.components.tables import paired_table
-from lord.experiments.lord.protocol import PROPOSED, TRAINED, defence_components
+from lord.experiments.lord.cells import defence_components
+from lord.experiments.lord.protocol import PROPOSED, TRAINED
 from lord.names import IN_PIXELS, PURIFIERS
 from lord.study.context import Context
 from lord.study.experiment import Cell, Experiment, Outcome, Section, Table

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from lord.attacks.settings import NOISE
 from lord.experiments.lord.budget import attack_at
-from lord.experiments.lord.protocol import single
+from lord.experiments.lord.cells import single
 from lord.experiments.sheet import made_up, rows
 from lord.study.context import Context
 from lord.study.experiment import Cell, Experiment, Outcome

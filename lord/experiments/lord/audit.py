@@ -5,13 +5,8 @@ from itertools import product
 
 from lord.attacks.settings import NOISE
 from lord.experiments.lord.budget import attack_at
-from lord.experiments.lord.protocol import (
-    PROPOSED,
-    SELECTION_START,
-    TRAINED,
-    defence_components,
-    single,
-)
+from lord.experiments.lord.cells import defence_components, single
+from lord.experiments.lord.protocol import PROPOSED, SELECTION_START, TRAINED
 from lord.study.context import Context
 from lord.study.experiment import Cell, Experiment, Outcome
 from lord.study.profile import Profile

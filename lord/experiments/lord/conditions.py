@@ -11,6 +11,7 @@ from pydantic import Field
 from lord.attacks.settings import AttackSettings
 from lord.experiments.lord import example
 from lord.experiments.lord.budget import attack_at, attack_components
+from lord.experiments.lord.cells import defence_components, pictures_of, pixel_settings, taking_part
 from lord.experiments.lord.protocol import (
     COMMON,
     DEFENCES,
@@ -21,12 +22,8 @@ from lord.experiments.lord.protocol import (
     Scenario,
     Treatment,
     can_know,
-    defence_components,
     is_lord,
-    pictures_of,
-    pixel_settings,
     takes_part,
-    taking_part,
     treatments_of,
 )
 from lord.models.card import weights_of

@@ -2,8 +2,9 @@
 
 from collections.abc import Iterator
 
+from lord.experiments.lord.cells import pixel_settings, single
 from lord.experiments.lord.conditions import defended
-from lord.experiments.lord.protocol import StepTiming, pixel_settings, single, takes_part
+from lord.experiments.lord.protocol import StepTiming, takes_part
 from lord.names import IN_PIXELS, PURIFIERS
 from lord.study.context import Context
 from lord.study.experiment import Cell, Experiment, Outcome

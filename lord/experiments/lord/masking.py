@@ -5,12 +5,8 @@ from collections.abc import Iterator
 from pydantic import Field, PositiveInt
 
 from lord.attacks.settings import NOISE
-from lord.experiments.lord.protocol import (
-    PROPOSED,
-    TRAINED,
-    defence_components,
-    single,
-)
+from lord.experiments.lord.cells import defence_components, single
+from lord.experiments.lord.protocol import PROPOSED, TRAINED
 from lord.study.context import Context
 from lord.study.experiment import Cell, Experiment, Outcome, Section
 from lord.study.profile import Profile

@@ -4,8 +4,8 @@ from collections.abc import Iterator
 from functools import partial
 from random import Random
 
+from lord.experiments.lord.cells import single
 from lord.experiments.lord.conditions import INDEPENDENT, MEASURED
-from lord.experiments.lord.protocol import single
 from lord.study.context import Context
 from lord.study.experiment import Cell, Experiment, Outcome
 from lord.study.profile import Profile

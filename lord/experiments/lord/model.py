@@ -2,7 +2,8 @@
 
 from collections.abc import Iterator
 
-from lord.experiments.lord.protocol import of_renders, single
+from lord.experiments.lord.cells import single
+from lord.experiments.lord.protocol import of_renders
 from lord.experiments.sheet import made_up, rows
 from lord.study.context import Context
 from lord.study.experiment import Cell, Experiment, Outcome

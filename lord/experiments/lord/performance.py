@@ -4,8 +4,9 @@ from collections.abc import Iterator
 
 from lord.attacks.settings import NOISE, PATTERN
 from lord.experiments.lord.budget import attack_at
+from lord.experiments.lord.cells import single
 from lord.experiments.lord.conditions import tabulated
-from lord.experiments.lord.protocol import GradientTiming, single
+from lord.experiments.lord.protocol import GradientTiming
 from lord.names import ATTACKS
 from lord.study.context import Context
 from lord.study.experiment import Cell, Experiment, Outcome, Table

@@ -2,7 +2,8 @@
 
 from collections.abc import Iterator
 
-from lord.experiments.lord.protocol import UNCHANGED, StepTiming, changed, single
+from lord.experiments.lord.cells import single
+from lord.experiments.lord.protocol import UNCHANGED, StepTiming, changed
 from lord.study.context import Context
 from lord.study.experiment import Cell, Experiment, Outcome
 from lord.study.profile import Profile

@@ -4,7 +4,8 @@ from collections.abc import Iterator
 from itertools import product
 
 from lord.experiments.lord.budget import attack_at
-from lord.experiments.lord.protocol import PROPOSED, TRAINED, defence_components, single
+from lord.experiments.lord.cells import defence_components, single
+from lord.experiments.lord.protocol import PROPOSED, TRAINED
 from lord.study.context import Context
 from lord.study.experiment import Cell, Experiment, Outcome
 from lord.study.profile import Profile

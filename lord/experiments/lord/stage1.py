@@ -4,14 +4,9 @@ from collections.abc import Iterator
 from random import Random
 
 from lord.experiments.lord.budget import attack_at
+from lord.experiments.lord.cells import defence_components, single
 from lord.experiments.lord.conditions import defended
-from lord.experiments.lord.protocol import (
-    SELECTION_START,
-    TRAINED,
-    defence_components,
-    is_lord,
-    single,
-)
+from lord.experiments.lord.protocol import SELECTION_START, TRAINED, is_lord
 from lord.experiments.sheet import made_up, rows
 from lord.study.context import Context
 from lord.study.experiment import Cell, Experiment, Outcome

@@ -8,10 +8,11 @@ from torch import Tensor
 
 from lord.defences.saved import CONFIG_FILE, WEIGHTS_FILE, save_defence
 from lord.defences.stage1 import train_defence
+from lord.experiments.lord.cells import defence_components
 from lord.experiments.lord.chain.model import base_pipeline, weights
 from lord.experiments.lord.chain.photographs import attacked_once
 from lord.experiments.lord.chain.subjects import Shown, stage1_pictures
-from lord.experiments.lord.protocol import TRAINED, defence_components
+from lord.experiments.lord.protocol import TRAINED
 from lord.files import write_text
 from lord.models.pixel import load_ddpm
 from lord.names import DOMAINS, IN_PIXELS
