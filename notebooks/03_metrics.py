@@ -115,9 +115,10 @@ show.text(
 # `independent: true` in its section `lord` measures three more distances in every cell, and of clean
 # pictures as well: FID and the kernel distance KID in the features of a network that learned to name photographs
 # (EfficientNet-Lite0, trained on ImageNet), and one minus the multiscale SSIM to the most similar clean
-# picture, which nobody learned. That last one orders noise and patterns, but not blur: of two pictures
-# that do not show the same, the smoother one is more like a third. `lord study rate` asks people: it makes a
+# picture, which nobody learned. `lord study rate` asks people: it makes a
 # page of pairs that does not say which is which, and counts which metrics agree with the answers.
+#
+# In the published study none of these has measured anything yet.
 
 # %% tags=["remove-input"]
 show.source("lord.metrics.independent.measure_independently")

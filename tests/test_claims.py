@@ -628,6 +628,12 @@ def _():
     return closed(attack="ace", defence="lord", selected=False)["fid"].max() < 0.1
 
 
+@claim("03_metrics", "In the published study none of these has measured anything yet.")
+def _():
+    records = run("full", ["metrics", "scale", "main"], compute=False)
+    return not any("imagenet" in name for record in records for name in record.metrics)
+
+
 @pytest.mark.parametrize(
     ("page", "sentence", "holds"), CLAIMS, ids=[f"{c[0]}: {c[1][:60]}" for c in CLAIMS]
 )

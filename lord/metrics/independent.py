@@ -108,9 +108,9 @@ def ms_ssim_distance(samples: Tensor, photographs: Tensor) -> Tensor:
     """1 − MS-SSIM of each sample to the photograph that is most like it, shape (N,), in [0, 1].
 
     Of luminances, as it was defined [Wang et al., Multiscale Structural Similarity for Image
-    Quality Assessment, 2003]; see `lord.metrics.edits.similarities` for its scales. It orders
-    noise, compression, patterns and textures by their strength, but not blur: of two pictures that
-    do not show the same, the smoother one is more like a third.
+    Quality Assessment, 2003]; see `lord.metrics.edits.similarities` for its scales. It does
+    not follow every degradation: of two pictures that do not show the same, the smoother one is
+    more like a third, so blur may count as an improvement.
 
     Args:
         samples, photographs: shapes (N, 3, H, W) and (M, 3, H, W) in [0, 1].
