@@ -1,4 +1,4 @@
-"""What the chapter on purification shows: pictures on their way, what attacks leave, the parts."""
+"""What the chapter on purification shows: pictures on their way, and what attacks leave."""
 
 from collections.abc import Sequence
 
@@ -14,9 +14,9 @@ from lord.experiments.purification.tables import (
     defence_table,
 )
 from lord.record import Record
-from lord.show.panels import grid, interval, legend, panels
+from lord.show.panels import grid, interval, legend
 from lord.show.pictures import labelled_rows, sample_tiles
-from lord.show.style import BLUE, CYCLE, MARKERS, VERMILION, caveats, mark, styled, where_planned
+from lord.show.style import BLUE, VERMILION, caveats, mark, styled, where_planned
 from lord.show.tables import plain_table
 
 PURIFIERS = {
@@ -86,35 +86,6 @@ def accuracies(records: Sequence[Record]) -> Figure:
         panel.grid(axis="y", visible=False)
         panel.set_ylim(len(names) - 0.5, -0.5)
         panel.set_yticks(range(len(names)), [defence_name(name) for name in names])
-    legend(figure)
-    return mark(figure, shown)
-
-
-@styled
-def frontier(records: Sequence[Record]) -> Figure:
-    """Accuracy before and after an attack for every t*, and for every part taken away."""
-    shown = _of(records, "purification_parts")
-    table = attack_table(shown)
-    figure, axes = panels(1, 1, 3.0)
-    panel = axes[0, 0]
-    last = table.groupby("defence")["place"].transform("max")
-    before = table[table["place"] == 0].set_index("defence")["worst"]
-    after = table[table["place"] == last].set_index("defence")["worst"]
-    kinds: dict[str, list[str]] = {}
-    for name in before.index:
-        kinds.setdefault(name.split(",t=")[0] if ",t=" in name else "variants", []).append(name)
-    for (kind, names), marker, colour in zip(kinds.items(), MARKERS, CYCLE, strict=False):
-        line = "none" if kind == "variants" else "-"
-        panel.plot(
-            before[names], after[names], marker, linestyle=line, color=colour,
-            label=PURIFIERS.get(kind, kind),
-        )  # fmt: skip
-        for name in names:
-            text = name.split(",t=")[-1] if kind != "variants" else name.replace("_", " ")
-            panel.annotate(
-                text, (before[name], after[name]), (3, 3), textcoords="offset points", fontsize=7
-            )
-    panel.set(xlabel="right without attack", ylabel="right after it", ylim=(-0.03, None))
     legend(figure)
     return mark(figure, shown)
 
@@ -247,6 +218,24 @@ def attack_name(name: str) -> str:
 
 def _of(records: Sequence[Record], kind: str) -> list[Record]:
     return [record for record in records if record.kind == kind]
+
+
+def by_place(
+    records: Sequence[Record], kind: str = "purification_attacks"
+) -> dict[str, dict[str, Record]]:
+    """Each task and threat in words, with the records of the defences that faced it."""
+    found: dict[str, dict[str, Record]] = {}
+    for record in _of(records, kind):
+        settings = record.settings
+        place = f"{settings['domain']}, {threat_name(settings['threat_name'])}"
+        found.setdefault(place, {})[settings["defence"]] = record
+    return found
+
+
+def most_kept(faced: dict[str, Record], names: Sequence[str]) -> str | None:
+    """Which of some defences holds most pictures, of those that are there."""
+    there = [name for name in names if name in faced]
+    return max(there, key=lambda name: sum(faced[name].series["robust/worst"]), default=None)
 
 
 def share(row: dict, name: str) -> str:

@@ -1,6 +1,6 @@
 """What is found of purification, in words: the robust process, DiffPure, adversarial training."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 from IPython.display import Markdown
 
@@ -11,9 +11,10 @@ from lord.show.purification import (
     PROPOSED,
     PURIFIERS,
     USUAL,
+    by_place,
     defence_name,
+    most_kept,
     share,
-    threat_name,
 )
 from lord.show.style import caveats, where_planned
 from lord.show.words import NOT_MEASURED, Answer, capitalised
@@ -30,7 +31,7 @@ def findings(records: Sequence[Record]) -> Markdown:
         records: those of ``purification_attacks``, others are left out.
     """
     lines = []
-    for place, faced in _places(records):
+    for place, faced in by_place(records).items():
         named = {row["defence"]: row for row in defence_table([*faced.values()]).to_dict("records")}
         if PLAIN in named:
             row = named[PLAIN]
@@ -44,7 +45,7 @@ def findings(records: Sequence[Record]) -> Markdown:
             lines.append(f"- {place}: the robust process has not been measured in this study.")
         elif PLAIN in named:
             lines.append(_compared(place, named[GUARDED], named[PLAIN]))
-        if best := _best(faced, CLASSIFIERS):
+        if best := most_kept(faced, CLASSIFIERS):
             row = named[best]
             lines.append(
                 f"- {place}: {defence_name(best)} without a purifier keeps "
@@ -67,8 +68,8 @@ def without_training(records: Sequence[Record]) -> Answer:
 def _against(records: Sequence[Record], ours: Sequence[str], theirs: Sequence[str]) -> Answer:
     """Whether the best of some defences beats the best of others, picture by picture."""
     verdicts, numbers, said = [], [], []
-    for place, faced in _places(records):
-        names = _best(faced, ours), _best(faced, theirs)
+    for place, faced in by_place(records).items():
+        names = most_kept(faced, ours), most_kept(faced, theirs)
         if None in names:
             continue
         pair = [faced[name] for name in names]
@@ -87,23 +88,6 @@ def _against(records: Sequence[Record], ours: Sequence[str], theirs: Sequence[st
         return NOT_MEASURED
     verdict = verdicts[0] if len(set(verdicts)) == 1 else "In part"
     return Answer(verdict, f"left right: {numbers[0]}", f"{capitalised('; '.join(said))}.")
-
-
-def _places(records: Sequence[Record]) -> Iterator[tuple[str, dict[str, Record]]]:
-    """Each task and threat in words, with the records of the defences that faced it."""
-    found: dict[str, dict[str, Record]] = {}
-    for record in records:
-        if record.kind == "purification_attacks":
-            settings = record.settings
-            place = f"{settings['domain']}, {threat_name(settings['threat_name'])}"
-            found.setdefault(place, {})[settings["defence"]] = record
-    yield from found.items()
-
-
-def _best(faced: dict[str, Record], names: Sequence[str]) -> str | None:
-    """Which of some defences holds most pictures, of those that are there."""
-    there = [name for name in names if name in faced]
-    return max(there, key=lambda name: sum(faced[name].series["robust/worst"]), default=None)
 
 
 def _compared(place: str, own: dict, base: dict) -> str:

@@ -7,6 +7,7 @@ from helpers import fill
 from lord.experiments.purification.tables import defence_table
 from lord.show import purification as show
 from lord.show import purification_findings as said
+from lord.show import purification_parts as parts
 from lord.show.words import NOT_MEASURED
 from lord.study.profile import PROFILES, read_profile
 from lord.study.run import run
@@ -19,7 +20,7 @@ BESIDE = ("classifiers", "purification_masking", "purification_cost")
 def made(tmp_path_factory):
     values = yaml.safe_load((PROFILES / "smoke.yaml").read_text()) | {"name": "purify"}
     values["purification"]["defences"] += [{"classifier": "pgd"}, {"classifier": "trades"}]
-    values["purification_parts"]["timesteps"] = {"diffpure": [20, 50], "robust": [20, 50]}
+    values["purification_parts"]["timesteps"] = {"diffpure": [20, 50], "robust": [20, 50, 70]}
     profile = read_profile(values)
     results = tmp_path_factory.mktemp("results")
     fill(profile, results)
@@ -33,9 +34,33 @@ def records(made):
     return [record for name in NAMES for record in made[name]]
 
 
-@pytest.mark.parametrize("name", ["pictures", "accuracies", "frontier"])
-def test_figures_are_drawn(name, records):
-    getattr(show, name)(records).draw_without_rendering()
+@pytest.mark.parametrize("draw", [show.pictures, show.accuracies, parts.frontier])
+def test_figures_are_drawn(draw, records):
+    draw(records).draw_without_rendering()
+
+
+def test_the_t_that_keeps_most_is_named(records):
+    shown = [
+        held(record, *[1.0] * kept, *[0.0] * (32 - kept))
+        for record in records
+        if record.kind == NAMES[1]
+        for kept in [9 if "=50" in record.settings["defence"] else 3]
+    ]
+    text = parts.times(shown).data
+    assert "of t* 20 and 50, DiffPure keeps most at 50: " in text
+    assert "of t* 20, 50 and 70, robust process keeps most at 50: " in text and "GDMP" not in text
+
+
+def test_a_part_taken_away_is_compared_with_the_whole_on_the_same_pictures(records):
+    whole, part = (
+        next(r for r in records if r.kind == NAMES[1] and r.settings["defence"] == name)
+        for name in ("robust,t=70", "no_class")
+    )
+    shown = [held(whole, *[1.0] * 8, *[0.0] * 24), held(part, 0.0, 0.0, *[1.0] * 7, *[0.0] * 23)]
+    table = parts.parts_table(shown).data
+    assert [name for _, name in table.index] == ["robust process, whole", "without its class term"]
+    assert [*table.iloc[1][["won", "lost"]]] == ["1", "2"] and table.iloc[0]["p"] == ""
+    assert parts.parts_table(shown[:1]).data.empty
 
 
 def test_every_purifier_has_its_pictures_and_every_threat_its_panel(records):
@@ -137,5 +162,5 @@ def test_classifiers_signs_of_masking_and_costs_have_a_line_each(made):
 
 
 def test_a_profile_without_these_experiments_says_so():
-    for draw in (show.pictures, show.steps_table, said.findings, show.converged):
+    for draw in (show.pictures, show.steps_table, said.findings, show.converged, parts.parts_table):
         assert "leaves these experiments out" in draw([]).data

@@ -1,0 +1,104 @@
+"""What the chapter on purification shows of t*, and of what each part of a purifier does."""
+
+from collections.abc import Sequence
+
+import pandas as pd
+from IPython.display import Markdown
+from matplotlib.figure import Figure
+from pandas.io.formats.style import Styler
+
+from lord.experiments.purification.tables import attack_table, defence_table, paired
+from lord.record import Record
+from lord.show.panels import legend, panels
+from lord.show.purification import PURIFIERS, by_place, most_kept, share
+from lord.show.style import CYCLE, MARKERS, caveats, mark, styled, where_planned
+from lord.show.tables import plain_table
+from lord.show.words import listed
+
+PARTS = "purification_parts"
+VARIANTS = {
+    "no_class": "without its class term",
+    "no_latent": "without its distance of features",
+    "no_limit": "without its limit",
+    "noisy": "guided at the noisy picture",
+    "fading": "guided less where there is less noise",
+}
+
+
+@styled
+def frontier(records: Sequence[Record]) -> Figure:
+    """Accuracy before and after an attack for every t*, and for every part taken away."""
+    shown = [record for record in records if record.kind == PARTS]
+    table = attack_table(shown)
+    figure, axes = panels(1, 1, 3.0)
+    panel = axes[0, 0]
+    last = table.groupby("defence")["place"].transform("max")
+    before = table[table["place"] == 0].set_index("defence")["worst"]
+    after = table[table["place"] == last].set_index("defence")["worst"]
+    kinds: dict[str, list[str]] = {}
+    for name in before.index:
+        kinds.setdefault(name.split(",t=")[0] if ",t=" in name else "variants", []).append(name)
+    for (kind, names), marker, colour in zip(kinds.items(), MARKERS, CYCLE, strict=False):
+        line = "none" if kind == "variants" else "-"
+        panel.plot(
+            before[names], after[names], marker, linestyle=line, color=colour,
+            label=PURIFIERS.get(kind, kind),
+        )  # fmt: skip
+        for name in names:
+            text = name.split(",t=")[-1] if kind != "variants" else name.replace("_", " ")
+            panel.annotate(
+                text, (before[name], after[name]), (3, 3), textcoords="offset points", fontsize=7
+            )
+    panel.set(xlabel="right without attack", ylabel="right after it", ylim=(-0.03, None))
+    legend(figure)
+    return mark(figure, shown)
+
+
+@where_planned
+def times(records: Sequence[Record]) -> Markdown:
+    """For each purifier the t* that keeps most, and what it leaves right without attack."""
+    lines = []
+    for place, faced in by_place(records, PARTS).items():
+        for purifier, words in PURIFIERS.items():
+            tried = [name for name in faced if name.startswith(f"{purifier},t=")]
+            best = most_kept(faced, tried)
+            if len(tried) > 1:
+                (row,) = defence_table([faced[best]]).to_dict("records")
+                lines.append(
+                    f"- {place}: of t* {listed([_time(name) for name in tried])}, {words} keeps "
+                    f"most at {_time(best)}: {share(row, 'robust_worst')} after the attack, "
+                    f"{share(row, 'standard_worst')} before it."
+                )
+    return Markdown("\n".join([*(f"*{text}*" for text in caveats(records)), *lines]))
+
+
+@where_planned
+def parts_table(records: Sequence[Record]) -> Styler:
+    """Each changed purifier, and what it won and lost beside the same unchanged, in pictures."""
+    rows = {}
+    for place, faced in by_place(records, PARTS).items():
+        for name, record in faced.items():
+            changed = record.settings["purifier"]
+            whole = f"{changed['method']},t={changed['timestep']}"
+            if name == whole or ",t=" in name or whole not in faced:
+                continue
+            rows[place, f"{PURIFIERS[changed['method']]}, whole"] = _row(faced[whole])
+            rows[place, VARIANTS.get(name, name.replace("_", " "))] = _row(record, faced[whole])
+    return plain_table(pd.DataFrame.from_dict(rows, orient="index").fillna(""), records)
+
+
+def _row(record: Record, whole: Record | None = None) -> dict[str, str]:
+    (row,) = defence_table([record]).to_dict("records")
+    shown = {
+        "right before": share(row, "standard_worst"),
+        "right after": share(row, "robust_worst"),
+    }
+    if whole is not None:
+        test = paired(record, whole)
+        shown |= {"won": str(test["won"]), "lost": str(test["lost"]), "p": f"{test['p']:.2g}"}
+    return shown
+
+
+def _time(name: str) -> str:
+    """t* of a purifier that is named by it."""
+    return name.split("=")[1]
