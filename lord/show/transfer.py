@@ -4,13 +4,15 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
+from IPython.display import Markdown
 
 from lord.experiments.components.tables import transfer_table
 from lord.record import Record
 from lord.show.panels import grid, matrix
-from lord.show.style import mark, styled
+from lord.show.style import caveats, mark, styled, where_planned
 
 if TYPE_CHECKING:
+    import pandas as pd
     from matplotlib.figure import Figure
 
 
@@ -25,6 +27,30 @@ def transfer_matrix(records: Sequence[Record], kind: str = "model") -> "Figure":
         kind: what attackers and victims differ in: ``"model"`` or ``"prompt"``.
     """
     return styled(_draw)([r for r in records if r.settings["kind"] == kind], kind)
+
+
+@where_planned
+def transfer_findings(records: Sequence[Record]) -> Markdown:
+    """In short: which shares of an attack are left with other prompts, and on other models."""
+    lines = [f"*{text}*" for text in caveats(records)]
+    table = transfer_table(records)
+    table = table[table["source"] != table["victim"]].dropna(subset=["share"])
+    for (domain, kind), rows in table.groupby(["domain", "kind"], sort=False):
+        most, least = (rows.loc[rows["share"].agg(end)] for end in ("idxmax", "idxmin"))
+        between = f"from {_left(least)}"
+        if most.name != least.name:
+            between += f" to {_left(most)}"
+        lines.append(
+            f"- {domain.capitalize()}, to another {kind}: {between} of the victim's own attack is "
+            "left."
+        )
+    return Markdown("\n".join(lines))
+
+
+def _left(row: "pd.Series") -> str:
+    """A share with its interval, and between which two it holds."""
+    share = f"{row['share']:.0%} [{row['share_low']:.0%}, {row['share_high']:.0%}]"
+    return f"{share} ({row['source']} to {row['victim']})"
 
 
 def _draw(records: Sequence[Record], kind: str) -> "Figure":

@@ -11,6 +11,7 @@ from lord.experiments.components.siblings import SIBLINGS, Sibling, Training
 from lord.experiments.components.tables import paired_table
 from lord.experiments.lord.cells import defence_components
 from lord.experiments.lord.protocol import PROPOSED, TRAINED
+from lord.experiments.sheet import made_up as made_up_sheet
 from lord.names import IN_PIXELS, PURIFIERS
 from lord.study.context import Context
 from lord.study.experiment import Cell, Experiment, Outcome, Section, Table
@@ -86,7 +87,8 @@ def measure(context: Context, cell: Cell) -> Outcome:
 def example(cell: Cell) -> Outcome:
     """Made-up numbers."""
     outcome = made_up(cell, 5.0 if cell["defence"] == "none" else 2.0)
-    return Outcome(outcome.metrics | {"defended/psnr": 24.0}, outcome.series, outcome.sheet)
+    metrics = outcome.metrics | {"defended/psnr": 24.0}
+    return Outcome(metrics, outcome.series, made_up_sheet(cell.name, 4, 8))
 
 
 EXPERIMENT = Experiment(

@@ -13,9 +13,11 @@ from lord.models.card import weights_checksum
 from lord.models.components import matching
 from lord.names import ADAPTED, DOMAINS, TASKS
 from lord.record import Record
+from lord.show import component_defences as defences
+from lord.show import component_times as times
 from lord.show import components as shown
 from lord.show.architecture import AROUND, architecture, places
-from lord.show.transfer import transfer_matrix
+from lord.show.transfer import transfer_findings, transfer_matrix
 from lord.show.words import NOT_MEASURED
 from lord.study.profile import PROFILES, read_profile
 
@@ -275,3 +277,41 @@ def test_attacks_work_through_the_encoder_if_nothing_works_without(
     answer = shown.through_the_encoder(ways)
     assert answer.verdict == verdict
     assert answer.number == f"lead of {encoder:.1f} dB through it, {cut:.1f} with its gradient cut"
+
+
+def test_steps_and_samplers_are_named_and_the_weakest_is_said(records):
+    figure = times.times(records["component_times"])
+    names = [label.get_text() for label in figure.axes[0].get_yticklabels()]
+    assert names == ["first 50% of the steps", "all steps, DPM-Solver++"]
+    text = times.time_findings(records["component_times"]).data
+    assert "Portraits: an attack on the first 50% of the steps alone leads noise by " in text
+    assert "on all steps: DPM-Solver++ " in text and len(figure.axes) == len(DOMAINS)
+
+
+def test_what_carries_over_least_and_most_is_said(records):
+    chosen = records["component_transfer"]
+    table = transfer_table(chosen).query("kind == 'prompt' and domain == 'portraits'")
+    others = table[table["source"] != table["victim"]]
+    text = transfer_findings(chosen).data
+    (line,) = (t for t in text.split("\n") if t.startswith("- Portraits, to another prompt"))
+    for share in (others["share"].min(), others["share"].max()):
+        assert f"{share:.0%} [" in line
+
+
+def test_the_best_defence_is_named_with_its_bound(records):
+    chosen = records["component_defences"]
+    best = max(
+        (
+            r
+            for r in chosen
+            if r.settings["domain"] == "portraits" and r.settings["defence"] != "none"
+        ),
+        key=lambda record: record.metrics["attack/psnr"],
+    )
+    text = defences.defence_findings(chosen).data
+    name = defences.NAMES[best.settings["defence"]]
+    assert f"best with {name}, {best.metrics['attack/psnr']:.1f} dB" in text
+    assert f"behind it are at {best.metrics['defended/psnr']:.1f} dB" in text
+    figure = defences.defences(chosen)
+    names = [label.get_text() for label in figure.axes[0].get_yticklabels()]
+    assert names[0] == "no defence" and name in names
