@@ -35,15 +35,16 @@ ONE_THREAD = "OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 "
 
 
 # A unit is what one process computes: all cells that agree in the coordinates that the profile
-# splits by; what measures time is a unit for itself.
+# splits by; what measures time for evidence is a unit for itself.
 UNITS = {}
-SPLIT = load_profile(PROFILE).split
+SPLIT, EVIDENCE = load_profile(PROFILE).split, load_profile(PROFILE).evidence
 for entry in status(load_profile(PROFILE)):
     experiment = entry.experiment
     place = {"experiment": experiment.name} | dict(entry.cell.coordinates)
-    place = {k: v for k, v in place.items() if k in (["experiment"] if experiment.timed else SPLIT)}
+    alone = experiment.timed and EVIDENCE
+    place = {k: v for k, v in place.items() if k in (["experiment"] if alone else SPLIT)}
     name = "-".join(map(str, place.values())) or "all"
-    unit = UNITS.setdefault(name, {"place": place, "experiments": {}, "timed": experiment.timed})
+    unit = UNITS.setdefault(name, {"place": place, "experiments": {}, "alone": alone})
     unit["experiments"][experiment.name] = experiment.needs
     if entry.state != "finished":
         Path(STAMPS, name).unlink(missing_ok=True)
@@ -65,8 +66,8 @@ def needed_before(name):
 
 
 def threads_of(name):
-    """One; but what measures time for evidence has the machine for itself."""
-    return os.cpu_count() if UNITS[name]["timed"] and load_profile(PROFILE).evidence else 1
+    """One; but what measures time has the machine for itself."""
+    return os.cpu_count() if UNITS[name]["alone"] else 1
 
 
 def options_of(name):
