@@ -6,10 +6,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from lord.cli.manifest import identity_of, own_share, request_of
 from lord.cli.models import MAIN, OTHERS, last_losses, remove_work
 from lord.cli.opening import (
+    Loading,
     is_ours,
     native_size,
     open_album,
@@ -19,11 +21,11 @@ from lord.cli.opening import (
     say_notes,
     usual_batch,
 )
-from lord.cli.options import FINER, Caption, Device, Dtype, Memory, Model, Revision, Size, Upscale
+from lord.cli.options import Caption, Size, Upscale
 from lord.cli.outputs import require_lora_out, require_losses_out
 from lord.cli.provenance import name_of, save_with_note
 from lord.cli.samples import Sampling, generate_folder
-from lord.cli.settings import options_from
+from lord.cli.settings import loads_model, options_from
 from lord.files import write_bytes, write_text
 from lord.names import LORA_FORMATS
 from lord.processes import is_main, wait
@@ -36,13 +38,77 @@ if TYPE_CHECKING:
 SAMPLES = 4
 """Pictures that show what a training has learned so far."""
 
-CLASS_COUNT = 100
-"""Pictures of the class that the model draws for itself."""
+
+class ClassImages(BaseModel):
+    """Images of the class, which keep the model from forgetting it (prior preservation)."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    prior: Path | None = Field(
+        None,
+        description="folder with images of the class, which keep the model from forgetting it "
+        "(prior preservation), with --prior-weight",
+    )
+    class_prompt: str | None = Field(
+        None,
+        description="in the place of --prior: the model itself draws its images of the class, from "
+        "this prompt, such as 'a photograph of a person'",
+    )
+    class_count: int = Field(100, ge=1, le=10_000, description="how many of them")
+
+    @model_validator(mode="after")
+    def _of_one_source(self) -> "ClassImages":
+        if self.prior is not None and self.class_prompt is not None:
+            raise ValueError("--prior and --class-prompt: give one of them")
+        if "class_count" in self.model_fields_set and self.class_prompt is None:
+            raise ValueError("--class-count: only with --class-prompt, which says what is drawn")
+        return self
+
+    @property
+    def given(self) -> bool:
+        """Whether there are any."""
+        return self.prior is not None or self.class_prompt is not None
+
+
+class Watching(BaseModel):
+    """What is to be seen of a training."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    losses: Path | None = Field(
+        None, description="write the loss of every step to this CSV file, and draw it beside that"
+    )
+    samples_every: int = Field(
+        0,
+        ge=0,
+        description="after so many steps, again and again, sample four pictures, into a folder "
+        "beside the LoRA, of the same seeds and with the defence in place; 0: never",
+    )
+    sample_prompt: str | None = Field(None, description="what they should show")
+
+    @model_validator(mode="after")
+    def _of_samples(self) -> "Watching":
+        if self.sample_prompt is not None and not self.samples_every:
+            raise ValueError("--sample-prompt: without --samples-every there are no samples")
+        return self
 
 
 @options_from(
     FinetuneSettings, "settings", finer=FinetuneSettings.model_fields.keys() - MAIN, others=OTHERS
 )
+@options_from(
+    ClassImages,
+    "classes",
+    finer=ClassImages.model_fields,
+    open_fields={"prior": "", "class_prompt": "", "class_count": "100"},
+)
+@options_from(
+    Watching,
+    "watching",
+    finer=Watching.model_fields,
+    open_fields={"losses": "", "sample_prompt": "the caption of the first image"},
+)
+@loads_model
 def finetune(
     images: Annotated[
         Path, typer.Argument(help="Folder with images of one subject, captions in .txt files.")
@@ -52,70 +118,17 @@ def finetune(
     defence: Annotated[
         Path | None, typer.Option(help="Train on top of this defence, from `lord defend`.")
     ] = None,
-    prior: Annotated[
-        Path | None,
-        typer.Option(
-            help="Folder with images of the class, which keep the model from forgetting it (prior "
-            "preservation), with --prior-weight.",
-            rich_help_panel=FINER,
-        ),
-    ] = None,
-    class_prompt: Annotated[
-        str | None,
-        typer.Option(
-            help="In the place of --prior: the model itself draws its images of the class, from "
-            "this prompt, such as 'a photograph of a person'.",
-            rich_help_panel=FINER,
-        ),
-    ] = None,
-    class_count: Annotated[
-        int | None,
-        typer.Option(
-            min=1,
-            max=10_000,
-            help="How many of them.",
-            show_default=str(CLASS_COUNT),
-            rich_help_panel=FINER,
-        ),
-    ] = None,
+    classes: ClassImages,
     format: Annotated[
         Literal[LORA_FORMATS],
         typer.Option(help="Of the file: kohya's is for A1111, ComfyUI and the like."),
     ] = "diffusers",
-    losses: Annotated[
-        Path | None,
-        typer.Option(
-            help="Write the loss of every step to this CSV file, and draw it beside that.",
-            show_default=False,
-            rich_help_panel=FINER,
-        ),
-    ] = None,
-    samples_every: Annotated[
-        int,
-        typer.Option(
-            min=0,
-            help="After so many steps, again and again, sample four pictures, into a folder beside "
-            "the LoRA, of the same seeds and with the defence in place; 0: never.",
-            rich_help_panel=FINER,
-        ),
-    ] = 0,
-    sample_prompt: Annotated[
-        str | None,
-        typer.Option(
-            help="What they should show.",
-            show_default="the caption of the first image",
-            rich_help_panel=FINER,
-        ),
-    ] = None,
+    watching: Watching,
     settings: FinetuneSettings,
     caption: Caption = "a photograph",
     size: Size = None,
     upscale: Upscale = False,
-    model: Model = "embedded",
-    revision: Revision = None,
-    device: Device = None,
-    dtype: Dtype = None,
-    memory: Memory = None,
+    loading: Loading,
 ) -> None:
     """Teach the model a subject: train a LoRA, with or without a defence (LoRD, stage 2).
 
@@ -130,37 +143,32 @@ def finetune(
     lord finetune attacked defended.safetensors --defence defence
     ```
     """
-    for folder in (images, prior):
-        if folder is not None:
-            require_album(folder)
+    for folder in filter(None, (images, classes.prior)):
+        require_album(folder)
     if defence is not None:
         require_defence(defence)
-    if prior is not None and class_prompt is not None:
-        raise ValueError("--prior and --class-prompt: give one of them")
-    if (prior is None and class_prompt is None) != (settings.prior_weight == 0):
+    if classes.given != (settings.prior_weight != 0):
         raise ValueError("--prior-weight: give both, it and --prior or --class-prompt, or neither")
-    if class_count is not None and class_prompt is None:
-        raise ValueError("--class-count: only with --class-prompt, which says what is drawn")
     work = require_lora_out(out)
-    if sample_prompt is not None and not samples_every:
-        raise ValueError("--sample-prompt: without --samples-every there are no samples")
-    if losses is not None:
-        require_losses_out(losses)
+    if watching.losses is not None:
+        require_losses_out(watching.losses)
     from lord.api import fine_tune
 
-    pipeline = open_pipeline(model, device, dtype, revision, memory)
+    pipeline = open_pipeline(loading)
     side = size or native_size(pipeline)
     album = open_album(images, side, caption, upscale)
     say_notes(images, album, pipeline)
-    if class_prompt is not None:
-        prior = draw_class(pipeline, work, class_prompt, class_count or CLASS_COUNT, side, model)
-    of_class = open_album(prior, side, caption, upscale) if prior else None
-    if prior:
+    prior, of_class, watch = classes.prior, None, None
+    if classes.class_prompt is not None:
+        prior = draw_class(pipeline, work, classes, side, loading.model)
+    if prior is not None:
+        of_class = open_album(prior, side, caption, upscale)
         say_notes(prior, of_class, pipeline)
-    note, watch = name_of(defence), None
-    if samples_every and is_main():
-        prompt = sample_prompt or album.captions[0]
-        watch = sampler(pipeline, samples_beside(out), prompt, samples_every, side, model)
+    if watching.samples_every and is_main():
+        prompt = watching.sample_prompt or album.captions[0]
+        every, beside = watching.samples_every, samples_beside(out)
+        watch = sampler(pipeline, beside, prompt, every, side, loading.model)
+    note = name_of(defence)
     history = fine_tune(
         pipeline,
         album.images,
@@ -174,15 +182,15 @@ def finetune(
     if not is_main():
         return
     save_with_note(pipeline, out, note, format)
-    if losses is not None:
-        write_text(losses, csv_of(history))
-        write_bytes(losses.with_suffix(".png"), curve_of(history))
+    if watching.losses is not None:
+        write_text(watching.losses, csv_of(history))
+        write_bytes(watching.losses.with_suffix(".png"), curve_of(history))
     remove_work(work)
     say(f"The LoRA is in {out} ({last_losses(history)})")
 
 
 def draw_class(
-    pipeline: "Pipeline", work: Path, prompt: str, count: int, side: int, model: str
+    pipeline: "Pipeline", work: Path, classes: ClassImages, side: int, model: str
 ) -> Path:
     """Let the model draw images of a class, one for each seed from 0 on, before it learns.
 
@@ -190,11 +198,11 @@ def draw_class(
         Their folder, which no other request shares.
     """
     scale = {} if is_ours(model) else {"guidance_scale": 7.5}
-    asked = identity_of(pipeline) | Sampling(**scale).model_dump()
-    asked |= {"prompt": prompt, "size": side}
-    out = work / f"class-{request_of(asked | {'count': count})}"
+    asked = identity_of(pipeline) | Sampling(**scale).asked()
+    asked |= {"prompt": classes.class_prompt, "size": side}
+    out = work / f"class-{request_of(asked | {'count': classes.class_count})}"
     batch_size = usual_batch(None, model, pipeline)
-    generate_folder(pipeline, out, range(count), asked, batch_size, own_share())
+    generate_folder(pipeline, out, range(classes.class_count), asked, batch_size, own_share())
     wait()
     return out
 

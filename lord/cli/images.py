@@ -16,6 +16,7 @@ from lord.cli.folders import (
 )
 from lord.cli.manifest import Manifest, image_files, request_of
 from lord.cli.opening import (
+    Loading,
     native_size,
     open_album,
     open_pipeline,
@@ -30,13 +31,8 @@ from lord.cli.options import (
     LARGEST_SIDE,
     BatchSize,
     Caption,
-    Device,
     Domain,
-    Dtype,
-    Memory,
-    Model,
     Originals,
-    Revision,
     Seed,
     Share,
     Size,
@@ -44,7 +40,7 @@ from lord.cli.options import (
     parse_number,
 )
 from lord.cli.outputs import require_out
-from lord.cli.settings import options_from
+from lord.cli.settings import loads_model, options_from
 from lord.progress import results, say, track
 
 AS_PUBLISHED = {name: "as published" for settings in PUBLISHED.values() for name in settings} | {
@@ -139,9 +135,11 @@ def render(
     open_fields=AS_PUBLISHED,
     finer=[name for name in AttackSettings.model_fields if name.startswith("surrogate_")],
 )
+@loads_model
 def attack(
     images: Originals,
     out: Annotated[Path, typer.Argument(help="Folder for the attacked images.")],
+    *,
     settings: AttackSettings,
     caption: Caption = "a photograph",
     size: Annotated[
@@ -157,11 +155,7 @@ def attack(
     seed: Seed = 0,
     batch_size: BatchSize = None,
     shard: Share = None,
-    model: Model = "embedded",
-    revision: Revision = None,
-    device: Device = None,
-    dtype: Dtype = None,
-    memory: Memory = None,
+    loading: Loading,
 ) -> None:
     """Attack the images of a folder, so that a LoRA trained on them fails.
 
@@ -201,20 +195,23 @@ def attack(
     if settings.target not in (None, PATTERN):
         read_image(settings.target, (1, 1))  # a missing one is found before a model is loaded
     album = open_album(images, size, caption, upscale)
-    pipeline = open_pipeline(model, device, dtype, revision, memory)
-    side, batch_size = size or native_size(pipeline), usual_batch(batch_size, model, pipeline)
+    pipeline = open_pipeline(loading)
+    side = size or native_size(pipeline)
     require_fitting(album, side, settings)
     if settings.component:
         from lord.models.components import select
 
         select(pipeline, settings.component)  # one that is not there is named before any work
     say_notes(images, album, pipeline)
+    batch_size = usual_batch(batch_size, loading.model, pipeline)
     entries = attack_folder(pipeline, album, side, out, settings, seed, batch_size, shard)
     results.print(attack_table(entries, settings.norm))
 
 
+@loads_model
 def audit(
     images: Originals,
+    *,
     defence: Annotated[
         Path, typer.Option(help="Whose gates are asked: a LoRD, from `lord defend`.")
     ],
@@ -229,11 +226,7 @@ def audit(
     caption: Caption = "a photograph",
     size: Size = None,
     upscale: Upscale = False,
-    model: Model = "embedded",
-    revision: Revision = None,
-    device: Device = None,
-    dtype: Dtype = None,
-    memory: Memory = None,
+    loading: Loading,
 ) -> None:
     """Tell how likely each image of a folder is to be attacked.
 
@@ -256,11 +249,12 @@ def audit(
 
     calibration = load_calibration(defence)
     calibration.probability(torch.empty(0), prior)  # finds a bad prior before a model is loaded
-    pipeline = open_pipeline(model, device, dtype, revision, memory)
+    pipeline = open_pipeline(loading)
     album = open_album(images, size or native_size(pipeline), caption, upscale)
     say_notes(images, album, pipeline)
     load_defence(pipeline, defence)
-    scores = scores_of(pipeline, album.images, album.captions, usual_batch(None, model, pipeline))
+    batch_size = usual_batch(None, loading.model, pipeline)
+    scores = scores_of(pipeline, album.images, album.captions, batch_size)
     probabilities = calibration.probability(scores, prior).tolist()
     table = Table("image", "attacked")
     for path, probability in zip(album.paths, probabilities, strict=True):

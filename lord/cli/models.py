@@ -11,6 +11,7 @@ from lord.cli.folders import attack_folder, attack_request, attack_table, scores
 from lord.cli.manifest import FILE as MANIFEST
 from lord.cli.manifest import own_share, request_of
 from lord.cli.opening import (
+    Loading,
     native_size,
     open_album,
     open_pipeline,
@@ -18,9 +19,9 @@ from lord.cli.opening import (
     say_notes,
     usual_batch,
 )
-from lord.cli.options import Caption, Device, Domain, Dtype, Memory, Model, Revision, Size, Upscale
+from lord.cli.options import Caption, Domain, Size, Upscale
 from lord.cli.outputs import require_defence_out
-from lord.cli.settings import options_from
+from lord.cli.settings import loads_model, options_from
 from lord.defences.settings import Stage1Settings
 from lord.processes import is_main, processes, wait
 from lord.progress import console, say
@@ -52,6 +53,7 @@ OTHERS = {"learning_rate": 1e-4, "batch_size": 4}
 @options_from(
     Stage1Settings, "settings", finer=Stage1Settings.model_fields.keys() - MAIN, others=OTHERS
 )
+@loads_model
 def defend(
     out: Annotated[Path, typer.Argument(help="Folder for the defence.")],
     *,
@@ -73,11 +75,7 @@ def defend(
     caption: Caption = "a photograph",
     size: Size = None,
     upscale: Upscale = False,
-    model: Model = "embedded",
-    revision: Revision = None,
-    device: Device = None,
-    dtype: Dtype = None,
-    memory: Memory = None,
+    loading: Loading,
 ) -> None:
     """Learn a defence against an attack (LoRD, stage 1).
 
@@ -102,7 +100,7 @@ def defend(
     from lord.data.picture import read_image
     from lord.defences.saved import save_defence
 
-    pipeline = open_pipeline(model, device, dtype, revision, memory)
+    pipeline = open_pipeline(loading)
     side = size or native_size(pipeline)
     if images is not None:
         clean = open_album(images, side, caption, upscale)
@@ -112,7 +110,7 @@ def defend(
     # Pictures of another attack, which a killed run has left, are not among these.
     work, asked = out / ".work", attack_request(pipeline, side, attack, settings.seed)
     folder = work / f"attacked-{request_of(asked)}"
-    batch_size = usual_batch(None, model, pipeline)
+    batch_size = usual_batch(None, loading.model, pipeline)
     asked = (pipeline, clean, side, folder, attack, settings.seed, batch_size)
     if processes() > 1:
         if not attack.together:

@@ -3,13 +3,15 @@
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
+from pydantic import BaseModel, ConfigDict, Field
 from rich.text import Text
 
 from lord.cli.manifest import Manifest, Shard, shorten
 from lord.cli.outputs import require_out
 from lord.data.captions import DEFAULT_CAPTION
+from lord.names import MEMORIES
 from lord.progress import console, say
 
 if TYPE_CHECKING:
@@ -17,6 +19,28 @@ if TYPE_CHECKING:
 
     from lord.data.folder import ImageSet
     from lord.models.diffusion import Pipeline
+
+
+class Loading(BaseModel):
+    """Which model a command uses, and how it is loaded. What is None is chosen when it is."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    model: str = Field(
+        "embedded",
+        description="'embedded' (comes with the package), a folder in the diffusers layout, a "
+        "checkpoint in one .safetensors file, or a model on the Hugging Face hub, such as "
+        "stable-diffusion-v1-5/stable-diffusion-v1-5",
+    )
+    revision: str | None = Field(None, description="a commit, branch or tag of a model on the hub")
+    device: str | None = Field(None, description="where to compute: cuda, cuda:1, mps or cpu")
+    dtype: Literal["float32", "float16", "bfloat16"] | None = Field(
+        None, description="precision of the weights"
+    )
+    memory: Literal[MEMORIES] | None = Field(
+        None,
+        description="low takes less memory and more time; numbers change by rounding at most",
+    )
 
 
 def require_folders(images: Path, out: Path, shard: Shard | None = None) -> None:
@@ -168,22 +192,14 @@ def choose_memory(pipeline: "Pipeline", model: str, asked: str | None) -> None:
         spare_memory(pipeline)
 
 
-def open_pipeline(
-    model: str,
-    device: str | None,
-    dtype: str | None,
-    revision: str | None = None,
-    memory: str | None = "normal",
-) -> "Pipeline":
+def open_pipeline(loading: Loading) -> "Pipeline":
     """The pipeline that the options of the panel on models ask for.
-
-    Args:
-        memory: one of `lord.names.MEMORIES`; None to choose by what is free.
 
     Raises:
         FileNotFoundError, OSError: see `lord.models.pipeline.load_pipeline`.
         ValueError: there is no such device.
     """
+    model, dtype = loading.model, loading.dtype
     with console.status(Text(f"Loading {model} …")):
         import diffusers
         import torch
@@ -195,9 +211,10 @@ def open_pipeline(
         diffusers.utils.logging.disable_progress_bar()
         transformers.utils.logging.disable_progress_bar()
 
-        require_device(device)
+        require_device(loading.device)
+        precision = dtype and getattr(torch, dtype)
         try:
-            pipeline = load_pipeline(model, device, dtype and getattr(torch, dtype), revision)
+            pipeline = load_pipeline(model, loading.device, precision, loading.revision)
         except FileNotFoundError:  # says itself what is wrong with a folder
             raise
         except OSError as error:
@@ -210,7 +227,7 @@ def open_pipeline(
                 f"--model {model}: not a folder here, and not to be had from the Hugging Face hub; "
                 "check the spelling and the network. `lord --debug` shows what the hub answered."
             ) from error
-    choose_memory(pipeline, model, memory)
+    choose_memory(pipeline, model, loading.memory)
     return pipeline
 
 

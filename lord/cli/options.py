@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 import typer
 
 from lord.cli.manifest import Shard
-from lord.names import DOMAINS, MEMORIES, PURIFIERS
+from lord.names import DOMAINS, PURIFIERS
 
 MODEL_PANEL = "Model"
 FINER = "Finer settings"
@@ -19,44 +19,11 @@ LARGEST_SIDE = 16384
 LARGEST_SEED = 2**32 - 1
 """As in other software; what draws random numbers refuses much larger ones."""
 
-Model = Annotated[
-    str,
-    typer.Option(
-        help="'embedded' (comes with the package), a folder in the diffusers layout, a checkpoint "
-        "in one .safetensors file, or a model on the Hugging Face hub, such as "
-        "stable-diffusion-v1-5/stable-diffusion-v1-5.",
-        rich_help_panel=MODEL_PANEL,
-    ),
-]
 Device = Annotated[
     str | None,
     typer.Option(
         help="Where to compute: cuda, cuda:1, mps or cpu.",
         show_default="the fastest",
-        rich_help_panel=MODEL_PANEL,
-    ),
-]
-Dtype = Annotated[
-    Literal["float32", "float16", "bfloat16"] | None,
-    typer.Option(
-        help="Precision of the weights.",
-        show_default="float16 on cuda, else float32",
-        rich_help_panel=MODEL_PANEL,
-    ),
-]
-Revision = Annotated[
-    str | None,
-    typer.Option(
-        help="A commit, branch or tag of a model on the hub.",
-        show_default="the newest",
-        rich_help_panel=MODEL_PANEL,
-    ),
-]
-Memory = Annotated[
-    Literal[MEMORIES] | None,
-    typer.Option(
-        help="low takes less memory and more time; numbers change by rounding at most.",
-        show_default="low for Stable Diffusion where little is free",
         rich_help_panel=MODEL_PANEL,
     ),
 ]

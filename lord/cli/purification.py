@@ -9,6 +9,7 @@ import typer
 from lord.cli.folders import album_requests, say_companions
 from lord.cli.manifest import Manifest, identity_of, image_files, of_shard
 from lord.cli.opening import (
+    Loading,
     native_size,
     open_album,
     open_ddpm,
@@ -21,18 +22,14 @@ from lord.cli.options import (
     MODEL_PANEL,
     BatchSize,
     Caption,
-    Device,
-    Dtype,
-    Memory,
-    Model,
     Originals,
     Purifier,
-    Revision,
     Seed,
     Share,
     Size,
     Upscale,
 )
+from lord.cli.settings import loads_model
 from lord.names import IN_PIXELS
 from lord.progress import say
 
@@ -43,9 +40,11 @@ if TYPE_CHECKING:
     from lord.models.diffusion import Pipeline
 
 
+@loads_model
 def purify(
     images: Originals,
     out: Annotated[Path, typer.Argument(help="Folder for the purified images.")],
+    *,
     method: Annotated[
         Purifier,
         typer.Option(
@@ -60,8 +59,6 @@ def purify(
     seed: Seed = 0,
     batch_size: BatchSize = None,
     shard: Share = None,
-    model: Model = "embedded",
-    revision: Revision = None,
     pixel_model: Annotated[
         str | None,
         typer.Option(
@@ -71,9 +68,7 @@ def purify(
             rich_help_panel=MODEL_PANEL,
         ),
     ] = None,
-    device: Device = None,
-    dtype: Dtype = None,
-    memory: Memory = None,
+    loading: Loading,
 ) -> None:
     """Purify the images of a folder, which may be attacked, before anything learns from them.
 
@@ -94,9 +89,10 @@ def purify(
     """
     require_folders(images, out, shard)
     in_pixels = method in IN_PIXELS
-    if in_pixels and (model != "embedded" or dtype or memory):
+    if in_pixels and loading.model_copy(update={"device": None}) != Loading():
         raise ValueError(
-            f"--model, --dtype, --memory: {method} uses --pixel-model, in single precision"
+            f"--model, --revision, --dtype, --memory: {method} uses --pixel-model, in single "
+            "precision"
         )
     if pixel_model and not in_pixels:
         raise ValueError(f"--pixel-model: {method} uses --model")
@@ -108,15 +104,15 @@ def purify(
         raise ValueError(f"--shard: {method} learns from all images together")
     Manifest(out, shard=shard).require_own(image_files(path.stem for path in list_images(images)))
     if in_pixels:
-        pipeline, side = open_ddpm(pixel_model or "embedded", device), size
+        pipeline, side = open_ddpm(pixel_model or "embedded", loading.device), size
     else:
-        pipeline = open_pipeline(model, device, dtype, revision, memory)
+        pipeline = open_pipeline(loading)
         side = size or native_size(pipeline)
     album = open_album(images, side, caption, upscale)
     say_notes(images, album, None if in_pixels else pipeline, captions=not in_pixels)
     names = [path.stem for path in album.paths]
     together = method in TOGETHER
-    batch_size = usual_batch(batch_size, model, pipeline)
+    batch_size = usual_batch(batch_size, loading.model, pipeline)
     common = identity_of(pipeline) | {"method": method, "seed": seed}
     requests = album_requests(album, common, together)
     manifest = Manifest(out, common, shard)

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 from rich.table import Table
 
 from lord.cli.folders import say_companions
@@ -19,6 +19,7 @@ from lord.cli.manifest import (
     request_of,
 )
 from lord.cli.opening import (
+    Loading,
     native_size,
     open_album,
     open_pipeline,
@@ -31,11 +32,6 @@ from lord.cli.opening import (
 from lord.cli.options import (
     LARGEST_SEED,
     BatchSize,
-    Device,
-    Dtype,
-    Memory,
-    Model,
-    Revision,
     Share,
     Size,
     Upscale,
@@ -43,7 +39,7 @@ from lord.cli.options import (
 )
 from lord.cli.outputs import require_out
 from lord.cli.provenance import check_note
-from lord.cli.settings import options_from
+from lord.cli.settings import loads_model, options_from
 from lord.names import SCHEDULERS
 from lord.progress import console, results, say
 
@@ -69,9 +65,25 @@ class Sampling(BaseModel):
     guidance_scale: float = Field(
         3.0, ge=0, description="how closely to follow the prompt; 1 is no guidance"
     )
+    negative_prompt: str = Field(
+        "", description="what the images should not show: guidance leads away from it"
+    )
+    scheduler: Literal[SCHEDULERS] = Field("ddim", description="the sampler")
+
+    @model_validator(mode="after")
+    def _leads_away(self) -> "Sampling":
+        if self.negative_prompt and self.guidance_scale == 1:
+            raise ValueError("--negative-prompt needs guidance, and --guidance-scale 1 is none")
+        return self
+
+    def asked(self) -> dict[str, Any]:
+        """What images depend on, as manifests have it: later options where they are not usual."""
+        usual = self.model_dump(include={"steps", "guidance_scale"})
+        return self.model_dump(exclude_defaults=True) | usual
 
 
 @options_from(Sampling, "sampling", others={"guidance_scale": 7.5})
+@loads_model
 def generate(
     prompt: Annotated[str, typer.Argument(help="What the images should show, in words.")],
     out: Annotated[Path, typer.Argument(help="Folder for the images.")],
@@ -96,10 +108,6 @@ def generate(
             parser=parse_number, metavar="NUMBER", help="How strongly the LoRA acts; 0.5 is half."
         ),
     ] = "1",  # type: ignore[assignment]
-    negative_prompt: Annotated[
-        str, typer.Option(help="What the images should not show: guidance leads away from it.")
-    ] = "",
-    scheduler: Annotated[Literal[SCHEDULERS], typer.Option(help="The sampler.")] = "ddim",
     size: Size = None,
     count: Annotated[int, typer.Option(min=1, max=1_000_000, help="How many images.")] = 16,
     seed: Annotated[
@@ -111,11 +119,7 @@ def generate(
     sampling: Sampling,
     batch_size: BatchSize = None,
     shard: Share = None,
-    model: Model = "embedded",
-    revision: Revision = None,
-    device: Device = None,
-    dtype: Dtype = None,
-    memory: Memory = None,
+    loading: Loading,
 ) -> None:
     """Generate images from a prompt.
 
@@ -140,8 +144,6 @@ def generate(
         raise ValueError(
             f"--lora-scale: expected a number within ±{STRONGEST}, but not 0, not {lora_scale:g}"
         )
-    if negative_prompt and sampling.guidance_scale == 1:
-        raise ValueError("--negative-prompt needs guidance, and --guidance-scale 1 is none")
     if lora is not None and not lora.exists():
         raise FileNotFoundError(f"{lora}: no such file. Give a LoRA from `lord finetune`.")
     if lora is not None and defence is not None and treatment != "dropped":
@@ -153,7 +155,7 @@ def generate(
 
     seeds = range(seed, seed + count)
     Manifest(out, shard=shard).require_own(image_files(map(name_of, seeds)))
-    pipeline = open_pipeline(model, device, dtype, revision, memory)
+    pipeline = open_pipeline(loading)
     say_what_is_cut(pipeline, [prompt])
     if defence is not None:
         load_defence(pipeline, defence)
@@ -162,18 +164,18 @@ def generate(
     if defence is not None:
         apply_treatment(pipeline, treatment)
     asked = identity_of(pipeline) | {
-        **sampling.model_dump(),
+        **sampling.asked(),
         "prompt": prompt,
         "lora": lora and digest_files(lora),
         "defence": defence and digest_files(defence),
         "treatment": treatment,
     }
-    more = {"size": size, "negative_prompt": negative_prompt, "scheduler": scheduler}
-    usual = {"size": None, "negative_prompt": "", "scheduler": "ddim"}
-    asked |= {name: value for name, value in more.items() if value != usual[name]}
+    if size is not None:
+        asked["size"] = size
     if lora_scale != 1:
         asked["lora_scale"] = lora_scale
-    generate_folder(pipeline, out, seeds, asked, usual_batch(batch_size, model, pipeline), shard)
+    batch_size = usual_batch(batch_size, loading.model, pipeline)
+    generate_folder(pipeline, out, seeds, asked, batch_size, shard)
     say(f"{of_shard(shard)}{count} images are in {out}")
 
 
@@ -226,8 +228,10 @@ def name_of(seed: int) -> str:
     return f"{seed:05d}"
 
 
+@loads_model
 def evaluate(
     samples: Annotated[Path, typer.Argument(help="Folder of generated images.")],
+    *,
     reference: Annotated[
         Path,
         typer.Option(help="Folder of clean images of the same subject; the more, the better."),
@@ -237,11 +241,7 @@ def evaluate(
     ] = False,
     size: Size = None,
     upscale: Upscale = False,
-    model: Model = "embedded",
-    revision: Revision = None,
-    device: Device = None,
-    dtype: Dtype = None,
-    memory: Memory = None,
+    loading: Loading,
 ) -> None:
     """Measure how good generated images are, and how close to clean ones.
 
@@ -259,7 +259,7 @@ def evaluate(
     require_album(reference)
     from lord.api import evaluate as measure
 
-    pipeline = open_pipeline(model, device, dtype, revision, memory)
+    pipeline = open_pipeline(loading)
     side = size or native_size(pipeline)
     judged, clean = (open_album(each, side, upscale=upscale) for each in (samples, reference))
     say_notes(samples, judged, captions=False)

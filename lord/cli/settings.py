@@ -13,8 +13,8 @@ import typer
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from lord.cli.opening import is_ours
-from lord.cli.options import FINER, LARGEST_SEED, parse_number
+from lord.cli.opening import Loading, is_ours
+from lord.cli.options import FINER, LARGEST_SEED, MODEL_PANEL, parse_number
 
 KEYWORD = inspect.Parameter.KEYWORD_ONLY
 
@@ -31,6 +31,7 @@ def options_from(
     defaults: Mapping[str, Any] | None = None,
     open_fields: Mapping[str, str] | None = None,
     finer: Collection[str] = (),
+    panel: str | None = None,
     others: Mapping[str, Any] | None = None,
 ) -> Callable[[Callable], Callable]:
     """Give a command the fields of a settings model as options, and the settings as one parameter.
@@ -43,6 +44,7 @@ def options_from(
         open_fields: fields that the model completes itself if their options are not given, each
             with what the help says its default is.
         finer: fields whose options are in the panel of finer settings.
+        panel: that of the other ones, if not the usual.
         others: defaults where ``--model`` is not one of this package, see `is_ours`.
 
     The command raises ValueError for what the model refuses, and for a number that none is meant
@@ -76,8 +78,8 @@ def options_from(
             for option, name in field_of.items():
                 field = model.model_fields[name]
                 default = None if name in open_fields else defaults.get(name, field.default)
-                panel = FINER if name in finer else None
-                kind = annotation_of(option, field, panel, open_fields.get(name))
+                where = FINER if name in finer else panel
+                kind = annotation_of(option, field, where, open_fields.get(name))
                 parameters.append(
                     inspect.Parameter(option, KEYWORD, default=default, annotation=kind)
                 )
@@ -110,3 +112,17 @@ def annotation_of(name: str, field: FieldInfo, panel: str | None, shown: str | N
         kind = kind | None
     settings["help"] = text[:1].upper() + text[1:] + "."
     return Annotated[kind, typer.Option(*declarations, **settings)]
+
+
+loads_model = options_from(
+    Loading,
+    "loading",
+    panel=MODEL_PANEL,
+    open_fields={
+        "revision": "the newest",
+        "device": "the fastest",
+        "dtype": "float16 on cuda, else float32",
+        "memory": "low for Stable Diffusion where little is free",
+    },
+)
+"""The options of a command that loads a model; those that depend on it are given above these."""
