@@ -19,6 +19,7 @@ from lord.show.style import (
     where_planned,
 )
 from lord.show.terd import models_told, noises_told
+from lord.show.transfer import carried
 from lord.show.verdicts import damage, gate, repair, rivals, trained_rival, variants
 from lord.show.words import (
     VERDICTS,
@@ -30,7 +31,12 @@ from lord.study.run import run
 BACKDOORED = ("backdoors", "reversion", "elijah", "input_rivals")
 """The experiments that say whether backdoors are found."""
 
-BROKEN = ("purification_attacks", "component_damage", "encoder_or_denoiser")
+BROKEN = (
+    "purification_attacks",
+    "component_damage",
+    "encoder_or_denoiser",
+    "component_transfer",
+)
 """The experiments that say what purification holds, and what breaks in a model."""
 
 CLAIMS = {
@@ -55,6 +61,10 @@ CLAIMS = {
     "Residual blocks of the denoiser are weakest": (
         "zhang2023robustness",
         "Which part of the model breaks?",
+    ),
+    "Attacks on components carry over to other prompts": (
+        "zhang2023robustness",
+        "Do they carry over to other prompts?",
     ),
 }
 """What the papers say: the paper, and the question whose answer stands against it if it has one."""
@@ -127,6 +137,10 @@ QUESTIONS: dict[str, tuple[str, Callable[[Found], Answer]]] = {
     "Do attacks work through the encoder?": (
         "40_components",
         lambda f: through_the_encoder(f.of("encoder_or_denoiser")),
+    ),
+    "Do they carry over to other prompts?": (
+        "42_component_transfer",
+        lambda f: carried(f.of("component_transfer")),
     ),
 }
 

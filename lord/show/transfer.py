@@ -10,6 +10,7 @@ from lord.experiments.components.tables import transfer_table
 from lord.record import Record
 from lord.show.panels import grid, matrix
 from lord.show.style import caveats, mark, styled, where_planned
+from lord.show.words import NOT_MEASURED, Answer, verdict
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -45,6 +46,22 @@ def transfer_findings(records: Sequence[Record]) -> Markdown:
             "left."
         )
     return Markdown("\n".join(lines))
+
+
+def carried(records: Sequence[Record]) -> Answer:
+    """Whether attacks carry over to other prompts, by the least share that is left of one."""
+    records = [record for record in records if record.settings["kind"] == "prompt"]
+    table = transfer_table(records) if records else None
+    if table is None or table["share"].isna().all():
+        return NOT_MEASURED
+    table = table[table["source"] != table["victim"]].dropna(subset=["share"])
+    most, least = (table.loc[table["share"].agg(end)] for end in ("idxmax", "idxmin"))
+    return Answer(
+        verdict(table["share"]),
+        f"{least['share']:.0%} of the attack left, or more",
+        f"With another prompt from {_left(least)} to {_left(most)} of the lead over noise is left "
+        "that an attack with the victim's own prompt has.",
+    )
 
 
 def _left(row: "pd.Series") -> str:

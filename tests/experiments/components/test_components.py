@@ -17,7 +17,7 @@ from lord.show import component_defences as defences
 from lord.show import component_times as times
 from lord.show import components as shown
 from lord.show.architecture import AROUND, architecture, places
-from lord.show.transfer import transfer_findings, transfer_matrix
+from lord.show.transfer import carried, transfer_findings, transfer_matrix
 from lord.show.words import NOT_MEASURED
 from lord.study.profile import PROFILES, read_profile
 
@@ -296,6 +296,10 @@ def test_what_carries_over_least_and_most_is_said(records):
     (line,) = (t for t in text.split("\n") if t.startswith("- Portraits, to another prompt"))
     for share in (others["share"].min(), others["share"].max()):
         assert f"{share:.0%} [" in line
+    least = transfer_table(chosen).query("kind == 'prompt' and source != victim")["share"].min()
+    answer = carried(chosen)
+    assert answer.number == f"{least:.0%} of the attack left, or more"
+    assert carried([]) == NOT_MEASURED
 
 
 def test_the_best_defence_is_named_with_its_bound(records):
