@@ -97,7 +97,10 @@ purification.classifier_table(classifiers)
 # purifier, guidance included, and average several purifications ([Athalye et al., 2018](https://arxiv.org/abs/1802.00420); [Lee and Kim, 2023](https://arxiv.org/abs/2303.09051)); attacks
 # without gradients follow. A picture counts as right if every one of several fresh purifications is, since an attacker may
 # try again. Whatever an attack leaves meets the next one.
-# Purifiers take few steps here, so that such gradients can be afforded.
+# Purifiers take few steps here, so that such gradients can be afforded:
+
+# %% tags=["remove-input"]
+purification.costs(study.run(profile, "purification_cost", compute=compute))
 
 # %% tags=["hide-input"] mystnb={"figure": {"name": "fig-left"}, "image": {"alt": "For each threat a panel with two dots for every defence: an open one near 1, and a filled one far to the left of it."}}
 purification.accuracies(records)
@@ -111,6 +114,16 @@ purification.steps_table(records)
 
 # %% [markdown]
 # > What each attack leaves of what those before it have left.
+
+# %% [markdown]
+# ## Are gradients only hidden?
+#
+# A purifier may look robust because its gradients lead nowhere. Then an attack without gradients would leave less than one
+# with them; more purifications in a gradient, or more steps, would not raise its loss; and an unbounded budget would leave
+# something right.
+
+# %% tags=["remove-input"]
+purification.masking(study.run(profile, "purification_masking", compute=compute))
 
 # %% [markdown]
 # ## What each part does
