@@ -1,12 +1,12 @@
 """What helps against attacks on components: edits behind each defence, in pictures and words."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import pandas as pd
 from IPython.display import Markdown
 from matplotlib.figure import Figure
 
-from lord.experiments.components.component_defences import MODELS, PROMPT
+from lord.experiments.components.component_defences import MODELS, PROMPT, best, by_domain
 from lord.experiments.components.tables import paired_table
 from lord.record import Record
 from lord.show.panels import grid, interval, legend
@@ -54,11 +54,11 @@ def defences(records: Sequence[Record]) -> Figure:
 def defended_edits(records: Sequence[Record]) -> Figure:
     """Edits of clean and attacked pictures, and of these behind the defence that helps most."""
     rows = {}
-    for domain, found in _by_domain(records).items():
+    for domain, found in by_domain(records).items():
         edited = sample_tiles(found["none"], rows=SHEET)
         rows[f"{domain}: clean"], rows[f"{domain}: attacked"] = edited[:2]
-        best = _best(found)
-        rows[f"{domain}: attacked, {NAMES[best]}"] = sample_tiles(found[best], rows=SHEET)[1]
+        name = best(found)
+        rows[f"{domain}: attacked, {NAMES[name]}"] = sample_tiles(found[name], rows=SHEET)[1]
     return mark(labelled_rows(rows), records)
 
 
@@ -66,9 +66,9 @@ def defended_edits(records: Sequence[Record]) -> Figure:
 def defence_findings(records: Sequence[Record]) -> Markdown:
     """In short: which defence brings edits of attacked pictures nearest to those of clean ones."""
     lines = [f"*{text}*" for text in caveats(records)]
-    for domain, found in _by_domain(records).items():
+    for domain, found in by_domain(records).items():
         table = paired_table([*found.values()]).set_index("defence")
-        none, best = table.loc["none"], table.loc[_best(found)]
+        none, most = table.loc["none"], table.loc[best(found)]
         helpful = [
             name
             for name in table.index.drop("none")
@@ -77,28 +77,12 @@ def defence_findings(records: Sequence[Record]) -> Markdown:
         helped = listed([NAMES[name] for name in helpful]) or "none of them"
         lines += [
             f"- {domain.capitalize()}: without a defence, edits of attacked pictures have a PSNR "
-            f"of {_said(none)} to those of clean ones; best with {NAMES[best.name]}, "
-            f"{_said(best)}. Edits of clean pictures behind it are at "
-            f"{best['defended_psnr']:.1f} dB, which bounds what it can do.",
+            f"of {_said(none)} to those of clean ones; best with {NAMES[most.name]}, "
+            f"{_said(most)}. Edits of clean pictures behind it are at "
+            f"{most['defended_psnr']:.1f} dB, which bounds what it can do.",
             f"- {domain.capitalize()}: surely above no defence: {helped}.",
         ]
     return Markdown("\n".join(lines))
-
-
-def _by_domain(records: Sequence[Record]) -> dict[str, dict[str, Record]]:
-    """The record of each defence, by domain."""
-    found: dict[str, dict[str, Record]] = {}
-    for record in records:
-        found.setdefault(record.settings["domain"], {})[record.settings["defence"]] = record
-    return found
-
-
-def _best(found: Mapping[str, Record]) -> str:
-    """The defence behind which edits of attacked pictures are nearest to those of clean ones."""
-    return max(
-        (name for name in found if name != "none"),
-        key=lambda name: found[name].metrics["attack/psnr"],
-    )
 
 
 def _said(row: pd.Series) -> str:

@@ -1,6 +1,6 @@
 """What helps against attacks on components."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Literal
 
 from pydantic import Field
@@ -13,6 +13,7 @@ from lord.experiments.lord.cells import defence_components
 from lord.experiments.lord.protocol import PROPOSED, TRAINED
 from lord.experiments.sheet import made_up as made_up_sheet
 from lord.names import IN_PIXELS, PURIFIERS
+from lord.record import Record
 from lord.study.context import Context
 from lord.study.experiment import Cell, Experiment, Outcome, Section, Table
 from lord.study.profile import Profile
@@ -91,6 +92,27 @@ def example(cell: Cell) -> Outcome:
     return Outcome(metrics, outcome.series, made_up_sheet(cell.name, 4, 8))
 
 
+def by_domain(records: Iterable[Record]) -> dict[str, dict[str, Record]]:
+    """The record of each defence, by domain; of other experiments none."""
+    found: dict[str, dict[str, Record]] = {}
+    for record in records:
+        if record.kind == "component_defences":
+            found.setdefault(record.settings["domain"], {})[record.settings["defence"]] = record
+    return found
+
+
+def best(found: Mapping[str, Record]) -> str:
+    """The defence behind which edits of attacked pictures are nearest to those of clean ones."""
+    tried = {name: record.metrics["attack/psnr"] for name, record in found.items()}
+    tried.pop("none", None)
+    return max(tried, key=tried.__getitem__)
+
+
+def kept(records: Sequence[Record]) -> list[Record]:
+    """The pictures without a defence and behind the best, for each domain."""
+    return [found[name] for found in by_domain(records).values() for name in ("none", best(found))]
+
+
 EXPERIMENT = Experiment(
     name="component_defences",
     title="what helps against attacks on components",
@@ -100,4 +122,5 @@ EXPERIMENT = Experiment(
     example=example,
     tables={"component_defences": Table(("component_defences",), paired_table)},
     needs=("component_damage", "component_transfer"),
+    kept=kept,
 )
