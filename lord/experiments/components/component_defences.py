@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from lord.experiments.components.example import made_up
 from lord.experiments.components.protocol import edit_cell, pixel_settings
@@ -46,6 +46,13 @@ class ComponentDefences(Section):
         SIBLINGS["encoder"], description="whose denoiser takes part in the ensemble"
     )
     training: Training = Training()
+
+    @field_validator("defences")
+    @classmethod
+    def _beside_none(cls, defences: tuple[str, ...]) -> tuple[str, ...]:
+        if "none" not in defences or len(set(defences)) < 2:
+            raise ValueError("expected none, and others to compare with it")
+        return defences
 
 
 def cells(profile: Profile) -> Iterator[Cell]:
