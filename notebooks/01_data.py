@@ -14,8 +14,8 @@
 # %% [markdown]
 # # Portraits and landscapes
 #
-# A study of fine-tuning needs many photographs of one person, and clean ones never seen in training.
-# No real person's likeness is used here: every picture in this book is drawn from numbers. A
+# Can fine-tuning on a person be studied without anybody's photographs? It takes many pictures of one
+# person, and clean ones never seen in training. Every picture in this book is drawn from numbers. A
 # portrait is made of an **identity** (skin, hair, beard, glasses, clothes, the shape of the face)
 # and of **nuisance** (pose, light, expression, background); a landscape of a **place** and of its
 # **conditions**. Hold the identity and vary the rest, and the result is an album of one person.
@@ -77,13 +77,12 @@ show.image_rows(
 # > One evaluation subject: training photographs (upper row) and clean references (lower row).
 
 # %% [markdown]
-# ## Fast, and the same everywhere
-#
-# A picture depends on its seed alone, not on the size of the batch or on its place in it.
+# ## In short
 
 # %% tags=["remove-input"]
 show.text(
     records,
-    "Drawing is batched: the machine of the records rendered {data_portraits_per_second:.0f} portraits "
-    "and {data_landscapes_per_second:.0f} landscapes a second.",
+    "No photograph of anybody is needed: a picture depends on its seed alone. The machine of the "
+    "records drew {data_portraits_per_second:.0f} portraits and {data_landscapes_per_second:.0f} "
+    "landscapes a second.",
 )

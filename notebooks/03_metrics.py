@@ -64,13 +64,6 @@ show.run_card(records)
 # pictures score higher, so only sets of one size are compared.
 
 # %% tags=["remove-input"]
-show.text(
-    records,
-    "Two disjoint sets of clean pictures score {metrics_fid_floor:.2f}: no FID in this book can be expected "
-    "to fall below it. The results are of smaller sets than this floor, and their own lies higher.",
-)
-
-# %% tags=["remove-input"]
 show.source("lord.metrics.fid.fid")
 
 # %% [markdown]
@@ -100,13 +93,6 @@ show.metric_curves(records)
 
 # %% [markdown]
 # > Embedded FID, embedded CLIP-IQA and identity match against the severity of five degradations.
-
-# %% tags=["remove-input"]
-show.text(
-    records,
-    "The weakest rank correlation between severity and metric, over all curves, is "
-    "{metrics_spearman_min:.2f}.",
-)
 
 # %% [markdown]
 # ## Judges that have seen none of the damage
@@ -142,3 +128,14 @@ show.source("lord.metrics.independent.measure_independently")
 
 # %% tags=["remove-input"]
 show.source("lord.metrics.interval.design_effect")
+
+# %% [markdown]
+# ## In short
+
+# %% tags=["remove-input"]
+show.text(
+    records,
+    "The weakest rank correlation between the severity of damage and a metric is "
+    "{metrics_spearman_min:.2f}, where 1 is perfect. A FID has a scale: as many clean pictures as a "
+    "LoRA is judged by score {scale_same:.1f}, and those of another subject {scale_other:.0f}.",
+)

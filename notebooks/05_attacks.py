@@ -14,12 +14,9 @@
 # %% [markdown]
 # # Eleven attacks
 #
-# ACE is one of a family. This chapter walks through the others: for each the number that its
-# perturbation drives up, next to the few lines that compute it, and then the same photograph after each
-# of them. Everything else is shared: one loop, one draw of timestep and noise per image and
-# step, one encoder pass. Throughout, $z = s\,\mathcal{E}(x)$ is the latent of the attacked picture,
-# $z_t$ its noised version, $\epsilon_\theta$ the model's prediction of the noise $\epsilon$, and $z_T$
-# the latent of a target picture, here the pattern of [The ACE attack](04_ace_attack.ipynb).
+# What does an attack drive up, and what does that do to a picture? ACE is one of a family. For each of
+# its relatives this chapter has the number that the perturbation drives up, next to the few lines that
+# compute it.
 
 # %% tags=["remove-cell"] jupyter={"source_hidden": true} cellView="form"
 # @title Install the package on Colab; everywhere else this cell does nothing
@@ -42,7 +39,33 @@ records += study.run(profile, "damage", compute=compute)
 show.run_card(records)
 
 # %% [markdown]
+# ## Before and after
+#
+# All attacks have the budget of the main table here: the same $\varepsilon$, the same step and as many
+# gradient steps. None has extras that would suit it, such as averaged gradients. Uniform noise within the
+# budget is the control; it has less energy than an attack that drives pixels to their bound. A quick run
+# shows a few of the attacks, the published book all of them.
+
+# %% tags=["hide-input"] mystnb={"figure": {"name": "fig-before-after"}, "image": {"alt": "Two pictures under a slider, a drawn portrait and a sample, each clean on the left and attacked on the right."}}
+show.before_after(records, "portraits")
+
+# %% [markdown]
+# > Pick an attack and move the slider: a photograph, and what a LoRA draws that has learned from
+# > such photographs.
+
+# %% tags=["hide-cell"] mystnb={"code_prompt_show": "Show the same for a landscape", "code_prompt_hide": "Hide the landscape", "figure": {"name": "fig-before-after-landscape"}, "image": {"alt": "Two pictures under a slider, a drawn landscape and a sample, each clean on the left and attacked on the right."}}
+show.before_after(records, "landscapes")
+
+# %% [markdown]
+# > As above, for a landscape.
+
+# %% [markdown]
 # ## Away from the image
+#
+# Everything but the number is shared: one loop, one draw of timestep and noise per image and step, one
+# encoder pass. Below, $z = s\,\mathcal{E}(x)$ is the latent of the attacked picture, $z_t$ its noised
+# version, $\epsilon_\theta$ the model's prediction of the noise $\epsilon$, and $z_T$ the latent of a
+# target picture, here the pattern of [The ACE attack](04_ace_attack.ipynb).
 #
 # The plainest goal is that the picture no longer fits the model. **AdvDM** ([Liang et al., 2023](https://arxiv.org/abs/2302.04578)) raises
 # the denoising loss itself, the very loss that fine-tuning lowers:
@@ -126,24 +149,20 @@ show.source("lord.attacks.objectives.edit")
 show.source("lord.attacks.objectives.sds_plus")
 
 # %% [markdown]
-# ## The same photograph after each
-#
-# All attacks have the budget of the main table here: the same $\varepsilon$, the same step, the same number of gradient steps, and none of the extras
-# that would suit any of them, such as averaged gradients. Uniform noise within the budget is the control; it has less energy than an attack that drives
-# pixels to their bound. A quick run shows a few of the attacks, the published book all of them.
+# ## All of them at once
 
-# %% tags=["hide-input"] mystnb={"figure": {"name": "fig-walk-portraits"}, "image": {"alt": "Rows of pictures, one for each attack: a portrait under a visible texture, a magnified perturbation with a texture that is typical of the attack, and generated portraits, many of them with artefacts."}}
+# %% tags=["hide-cell"] mystnb={"code_prompt_show": "Show a portrait after every attack", "code_prompt_hide": "Hide the portrait", "figure": {"name": "fig-walk-portraits"}, "image": {"alt": "Rows of pictures, one for each attack: a portrait under a visible texture, a magnified perturbation with a texture that is typical of the attack, and generated portraits, many of them with artefacts."}}
 show.attack_pictures(records, "portraits")
 
 # %% [markdown]
 # > The same portrait after each attack, its change magnified ten times around grey, and four
 # > samples of a LoRA trained on photographs attacked that way.
 
-# %% tags=["hide-cell"] mystnb={"code_prompt_show": "Show the same for a landscape", "code_prompt_hide": "Hide the landscape", "figure": {"name": "fig-walk-landscapes"}, "image": {"alt": "Rows of pictures, one for each attack: a landscape under a visible texture, a magnified perturbation, and generated landscapes, many of them with artefacts."}}
-show.attack_pictures(records, "landscapes")
-
 # %% [markdown]
-# > As above, for a landscape.
+# ## In short
+
+# %% tags=["remove-input"]
+show.visibility_findings(records)
 
 # %% [markdown]
 # [The damage matrix](06_damage.ipynb) puts numbers on what the samples show.

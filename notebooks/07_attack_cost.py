@@ -54,9 +54,6 @@ show.step_curves(records)
 # > rounds, a surrogate that learns the attacked pictures. The first subject and seed of each
 # > domain.
 
-# %% tags=["remove-input"]
-show.step_findings(records)
-
 # %% [markdown]
 # ## What one step costs
 #
@@ -65,9 +62,6 @@ show.step_findings(records)
 # does more: it takes images one by one and encodes the prompt of each anew in every step. To save memory it
 # also encodes each image twice, once without a gradient for the loss and once more to take the gradient from
 # the latent on to the pixels. That naive loop was run beside the others.
-
-# %% tags=["remove-input"]
-show.performance_findings(speed)
 
 # %% tags=["hide-input"] mystnb={"figure": {"name": "fig-speed-table"}}
 show.performance_table(speed)
@@ -79,3 +73,12 @@ show.performance_table(speed)
 # %% [markdown]
 # In the published study the encoder attack, which needs no U-Net, and the SDS attacks, which need no gradient of it, take
 # less than the floor. The diffusion attack, which goes through a sampler in every step, takes the most.
+
+# %% [markdown]
+# ## In short
+
+# %% tags=["remove-input"]
+show.step_findings(records)
+
+# %% tags=["remove-input"]
+show.performance_findings(speed)

@@ -96,3 +96,9 @@ show.layer_matrix(records)
 # %% [markdown]
 # > How well the gate of every layer tells photographs attacked by ACE from clean ones, by timestep:
 # > area under the ROC curve, ½ is guessing. Layers are in the order of the network.
+
+# %% [markdown]
+# ## In short
+
+# %% tags=["remove-input"]
+show.audit_findings(records)

@@ -23,11 +23,14 @@ from lord.show.attacks import (
     performance_table,
     step_curves,
     step_findings,
+    visibility_findings,
 )
+from lord.show.before_after import before_after
 from lord.show.cards import numbers, run_card, source, text
 from lord.show.curves import attribute_accuracy, metric_curves, objective_curves, training_curves
 from lord.show.first_page import answer, pages
 from lord.show.gates import (
+    audit_findings,
     audit_matrix,
     gate_by_timestep,
     gate_findings,

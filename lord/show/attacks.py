@@ -48,16 +48,7 @@ def attack_pictures(records: Sequence[Record], domain: str) -> Figure:
     Args:
         records: of main and damage.
     """
-    first = next(r for r in records if r.kind == "damage" and r.settings["domain"] == domain)
-    place = {name: first.settings[name] for name in ("domain", "subject", "seed", "defence")}
-    eps = main_eps(records)
-    found = {
-        record.settings["attack_name"]: record
-        for record in records
-        if record.kind != "steps"
-        and place.items() <= record.settings.items()
-        and record.settings.get("attack", {"eps": eps})["eps"] == eps
-    }
+    found = of_every_attack(records, domain)
     clean = sample_tiles(found["none"])[1, 0]
     rows = {}
     for name in filter(found.get, ATTACK_NAMES):
@@ -65,6 +56,24 @@ def attack_pictures(records: Sequence[Record], domain: str) -> Figure:
         change = (0.5 + AMPLIFIED * (attacked - clean)).clip(0, 1)
         rows[ATTACK_NAMES[name]] = np.stack([attacked, change, *samples[:4]])
     return mark(labelled_rows(rows), list(found.values()))
+
+
+def of_every_attack(records: Sequence[Record], domain: str) -> dict[str, Record]:
+    """The records of one subject and seed without a defence, by attack, in the main table's budget.
+
+    Args:
+        records: of main and damage.
+    """
+    first = next(r for r in records if r.kind == "damage" and r.settings["domain"] == domain)
+    place = {name: first.settings[name] for name in ("domain", "subject", "seed", "defence")}
+    eps = main_eps(records)
+    return {
+        record.settings["attack_name"]: record
+        for record in records
+        if record.kind != "steps"
+        and place.items() <= record.settings.items()
+        and record.settings.get("attack", {"eps": eps})["eps"] == eps
+    }
 
 
 def main_eps(records: Sequence[Record]) -> float:
@@ -151,9 +160,7 @@ def damage_findings(records: Sequence[Record]) -> Markdown:
 
 def damage_table(records: Sequence[Record]) -> Styler:
     """Every attack at the budget of the main table; the most damaging of a domain stands out."""
-    table = _damage(records)
-    levels = (0, round(main_eps(records) * 255, 6))
-    table = table[table["eps_levels"].isin(levels)].reset_index(drop=True)
+    table = _at_main_eps(records)
     return metric_table(
         table,
         [[ATTACK_NAMES[name] for name in table["attack"]]],
@@ -162,6 +169,31 @@ def damage_table(records: Sequence[Record]) -> Styler:
         worst=True,
         further={"SSIM of photographs": table["ssim"].map("{:.3f}".format)},
     )
+
+
+@where_planned
+def visibility_findings(records: Sequence[Record]) -> Markdown:
+    """Which attack shows most and which least at the budget of the main table, by the mean SSIM.
+
+    Args:
+        records: of main and damage.
+    """
+    ssim = _at_main_eps(records).groupby("attack")["ssim"].mean()
+    attacks = ssim.drop(["none", "noise"])
+    most, least = attacks.idxmin(), attacks.idxmax()
+    levels = main_eps(records) * 255
+    return Markdown(
+        f"All attacks may change a pixel by {levels:g} of 255 grey levels. "
+        f"{ATTACK_NAMES[most]} shows most: its photographs have a structural similarity of "
+        f"{ssim[most]:.2f} to the clean ones. {ATTACK_NAMES[least]} shows least, with "
+        f"{ssim[least]:.2f}; uniform noise has {ssim['noise']:.2f}."
+    )
+
+
+def _at_main_eps(records: Sequence[Record]) -> pd.DataFrame:
+    """The comparison of attacks at the budget of the main table."""
+    table, levels = _damage(records), (0, round(main_eps(records) * 255, 6))
+    return table[table["eps_levels"].isin(levels)].reset_index(drop=True)
 
 
 def _damage(records: Sequence[Record]) -> pd.DataFrame:
@@ -223,13 +255,13 @@ def step_findings(records: Sequence[Record]) -> Markdown:
             lines.append(f"- {domain}: no number of steps harms the {metric_name(key)}.")
             continue
         enough = usual.index[usual >= ENOUGH * usual.max()][0]
-        line = f"- {domain}: {enough} of {usual.index[-1]} steps do {ENOUGH:.0%} of the damage "
-        line += f"to the {metric_name(key)} that any number does"
+        line = f"- {domain}: {ENOUGH:.0%} of the largest damage to the {metric_name(key)} takes "
+        line += f"{enough} of {usual.index[-1]} gradient steps."
         for rounds in curves.columns.drop(1):
-            more = (curves[rounds] - curves[1]).dropna()
-            line += f"; with a surrogate in {rounds} rounds it is {number(abs(more.mean()))} "
-            line += f"{'higher' if more.mean() > 0 else 'lower'} on average over equal steps"
-        lines.append(f"{line}.")
+            more = (curves[rounds] - curves[1]).dropna().mean()
+            line += f" With a surrogate in {rounds} rounds it is {number(abs(more))} "
+            line += f"{'higher' if more > 0 else 'lower'}, on average over equal steps."
+        lines.append(line)
     return Markdown("\n".join(lines))
 
 
@@ -260,5 +292,5 @@ def performance_findings(records: Sequence[Record]) -> Markdown:
     """How much faster ACE+ takes a gradient step in a batch than in its public loop, in words."""
     (record,) = records
     times = record.metrics["ace_plus/faster_than_naive"]
-    text = "On these pictures a gradient step of ACE+ for a whole batch, with one encoder pass, is "
-    return Markdown(" ".join([f"{text}{times:.1f} times as fast.", *caveats(records)]))
+    text = f"In a batch with one encoder pass a gradient step of ACE+ is {times:.1f} times as fast"
+    return Markdown(" ".join([f"{text} as in its public loop.", *caveats(records)]))

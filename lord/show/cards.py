@@ -3,6 +3,7 @@
 import ast
 import html
 import json
+import re
 import textwrap
 from collections.abc import Sequence
 from datetime import timedelta
@@ -17,6 +18,7 @@ from lord.experiments.lord.protocol import PROPOSED
 from lord.models.card import EMBEDDED
 from lord.record import Record
 from lord.show.curves import validated_metrics
+from lord.show.scale import LINES
 from lord.show.style import caveats, treatment_name, where_planned
 from lord.show.words import count
 
@@ -105,9 +107,6 @@ def _of_kind(kind: str, records: Sequence[Record]) -> dict[str, float | int]:
     if kind == "model":
         found["model_megabytes"] = sum(f.stat().st_size for f in EMBEDDED.rglob("*.*")) / 1e6
     if kind == "metrics":
-        found["metrics_fid_floor"] = fmean(
-            r.metrics[f"floor/{m}"] for r in records for m in validated_metrics(r) if "fid" in m
-        )
         found["metrics_spearman_min"] = min(
             value
             for record in records
@@ -115,6 +114,10 @@ def _of_kind(kind: str, records: Sequence[Record]) -> dict[str, float | int]:
             for name, value in record.metrics.items()
             if name.startswith(f"spearman/{metric}/")
         )
+    if kind == "scale":
+        for end in LINES:
+            (key,) = (k for k in records[0].metrics if re.fullmatch(f"{end}/fid.*_round_trip", k))
+            found[f"scale_{end}"] = fmean(record.metrics[key] for record in records)
     return {name: int(v) if float(v).is_integer() else v for name, v in found.items()}
 
 

@@ -3,6 +3,7 @@
 import re
 from collections import Counter
 from collections.abc import Sequence
+from statistics import fmean
 
 import numpy as np
 import pandas as pd
@@ -32,9 +33,13 @@ from lord.show.style import (
     treatment_name,
     where_planned,
 )
+from lord.show.words import count, listed
 
 # Attacks whose calibration is drawn: the one that is known, a relative of it, and strangers.
 CALIBRATED = ("ace", "ace_plus", "advdm", "aspl", "sds_minus")
+
+FOUND = 0.95
+"""The least area under the ROC curve, in each domain, of an attack that the audit finds."""
 
 
 @styled
@@ -112,6 +117,25 @@ def audit_matrix(records: Sequence[Record]) -> Figure:
         matrix(panel, abs(np.array(values) - 0.5), texts, names, columns, limit=0.6)
         panel.set_xlabel("ε, grey levels of 255")
     return mark(figure, records)
+
+
+@where_planned
+def audit_findings(records: Sequence[Record]) -> Markdown:
+    """Which attacks the audit finds at the budget of the study, and what it says of clean pictures.
+
+    An attack counts as found where nearly every photograph scores above a clean one, see `FOUND`.
+    """
+    levels = records[0].settings["budget"]["eps_levels"]
+    areas = [_areas(record) for record in records]
+    tried = [name for name in ATTACK_NAMES if (name, levels) in areas[0] and name != "noise"]
+    missed = [name for name in tried if min(cells[name, levels] for cells in areas) < FOUND]
+    said = fmean(record.metrics["probability/clean/0"] for record in records)
+    text = f"At {levels:g} of 255 grey levels the audit finds {len(tried) - len(missed)} of "
+    text += f"{count(len(tried), 'attack')}: in every domain an attacked photograph outscores a "
+    text += f"clean one in at least {FOUND:.0%} of pairs."
+    if missed:
+        text += f" It misses {listed([ATTACK_NAMES[name] for name in missed])}."
+    return Markdown(f"{text} A clean photograph is given a probability of {said:.0%}, on average.")
 
 
 @styled

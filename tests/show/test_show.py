@@ -1,10 +1,13 @@
+import base64
 import inspect
+import io
 import pkgutil
 import re
 import textwrap
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 import torch
@@ -12,6 +15,7 @@ import yaml
 from helpers import fill
 from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
+from PIL import Image
 
 import lord
 from lord import show
@@ -33,6 +37,7 @@ from lord.models import sample
 from lord.models.embedded import TINY, build_pipeline
 from lord.record import Record
 from lord.show import first_page, verdicts, words
+from lord.show.attacks import of_every_attack
 from lord.show.style import ATTACK_NAMES, metric_keys, number, with_interval
 from lord.show.verdicts import is_worse
 from lord.study.profile import load_profile
@@ -214,9 +219,9 @@ def test_numbers_are_means_over_domains(study):
     stage1 = show.numbers(records("stage1"))
     assert stage1["stage1_images"] == 512 and type(stage1["stage1_images"]) is int
     assert stage1["stage1_gate_accuracy"] == pytest.approx(0.75)
-    metrics = show.numbers(records("metrics"))
-    assert metrics["metrics_fid_floor"] == 1.5  # after the VAE, as everywhere
+    metrics = show.numbers(records("metrics", "scale"))
     assert metrics["metrics_spearman_min"] == 0.95  # over the curves that are shown
+    assert metrics["scale_same"] < 4 < 50 < metrics["scale_other"]  # after the VAE, as everywhere
     results = show.numbers(records("selection", "main"))
     assert results["main_treatment"] == "λ = 0"
     assert results["main_portraits_gap_fid"] == pytest.approx(0.9, abs=0.02)
@@ -483,11 +488,65 @@ def test_the_question_of_steps_is_answered(study):
 
     undefended = [r for r in records("main", "steps") if r.settings["defence"] == "none"]
     said = show.step_findings([with_fid(r) for r in undefended]).data
-    assert "- portraits: 1 of 5 steps do 90% of the damage to the embedded FID" in said
-    assert "with a surrogate in 5 rounds it is 2.00 lower" in said
+    assert (
+        "- portraits: 90% of the largest damage to the embedded FID takes 1 of 5 gradient" in said
+    )
+    assert "With a surrogate in 5 rounds it is 2.00 lower, on average" in said
     fids[0, 1] = 13.0  # as of an attack that fails
     said = show.step_findings([with_fid(r) for r in undefended]).data
     assert "- portraits: no number of steps harms the embedded FID." in said
+
+
+def test_a_slider_has_both_sides_of_every_attack(study):
+    profile, records = study
+    page = show.before_after(records(*UNDEFENDED), "landscapes").data
+    for name in ("noise", "advdm", "ace"):
+        pictures = re.findall(f'<img src="([^"]*)" alt="([^"]*)"[^>]*data-attack="{name}"', page)
+        assert len(pictures) == 2 and all(ATTACK_NAMES[name] in alt for _, alt in pictures)
+        photograph, sample = (decoded(address) for address, _ in pictures)
+        record = of_every_attack(records(*UNDEFENDED), "landscapes")[name]
+        tiles = show.pictures.sample_tiles(record)
+        assert np.allclose(photograph, tiles[1, 0], atol=1e-3)
+        assert np.allclose(sample, tiles[0, 0], atol=1e-3)
+    shown = re.findall(r'<img [^>]*class="attacked" data-attack="(\w+)">', page)
+    assert shown == ["ace", "ace"] and page.count(" checked>") == 1
+    assert ("No evidence" in page) == (Path(profile).stem == "one")
+
+
+def decoded(address):
+    data = base64.b64decode(address.removeprefix("data:image/webp;base64,"))
+    return np.asarray(Image.open(io.BytesIO(data))).transpose(2, 0, 1) / 255
+
+
+def test_the_attack_that_shows_most_has_the_lowest_similarity(study):
+    _, records = study
+    ssim = {"none": 1.0, "noise": 0.9, "ace": 0.7, "advdm": 0.8}
+
+    def similar(record):
+        value = ssim[record.settings["attack_name"]]
+        return record.model_copy(update={"metrics": record.metrics | {"ssim": value}})
+
+    said = show.visibility_findings([similar(record) for record in records(*UNDEFENDED)]).data
+    assert "by 8 of 255" in said and "ACE shows most" in said and "of 0.70 to the clean" in said
+    assert "AdvDM shows least, with 0.80; uniform noise has 0.90." in said
+
+
+def test_an_attack_that_the_audit_misses_anywhere_is_named(study):
+    _, records = study
+    asked = records("audit")
+    found = {key: 0.99 for key in asked[0].metrics if key.startswith("auc/")}
+    missed = {key: 0.9 for key in found if key.startswith("auc/advdm/8")}
+
+    def said(*areas):
+        changed = [
+            record.model_copy(update={"metrics": record.metrics | found | metrics})
+            for record, metrics in zip(asked, areas, strict=True)
+        ]
+        return show.audit_findings(changed).data
+
+    assert "finds 2 of 2 attacks" in said({}, {}) and "misses" not in said({}, {})
+    assert "finds 1 of 2 attacks" in said({}, missed) and "It misses AdvDM." in said({}, missed)
+    assert "a probability of 10%" in said({}, {})
 
 
 def test_the_most_damaging_attack_stands_out(study):
