@@ -14,6 +14,7 @@ import pytest
 import yaml
 
 import lord
+from lord.show import cards
 from lord.study.notebooks import (
     NOTEBOOKS,
     REPOSITORY,
@@ -275,6 +276,7 @@ def test_one_repository_address_everywhere():
     address = read_yaml("_config.yml")["repository"]["url"]
     assert PROJECT["urls"]["Repository"] == address
     assert read_yaml("CITATION.cff")["repository-code"] == address
+    assert address == cards.REPOSITORY
     assert all(f"git+{address}" in (NOTEBOOKS / f"{name}.py").read_text() for name in NAMES)
 
 

@@ -21,17 +21,20 @@ from lord.show.curves import validated_metrics
 from lord.show.scale import LINES
 from lord.show.style import caveats, treatment_name, where_planned
 from lord.show.words import count
+from lord.study import registry
 
 PACKAGE = Path(__file__).parents[1]
+
+REPOSITORY = "https://github.com/lord-study/lord"
 
 RESULTS = ("selection", "main")
 
 
 @where_planned
 def run_card(records: Sequence[Record]) -> HTML:
-    """When, where and how long the records were computed, and with which settings, folded.
+    """Which code computed the records, when, where, how long and with which settings, folded.
 
-    Any caveat stands above and is not folded.
+    Code and commits are links. Any caveat stands above and is not folded.
     """
     warnings = [
         f'<div class="no-evidence"><strong>{html.escape(text)}</strong></div>'
@@ -39,21 +42,17 @@ def run_card(records: Sequence[Record]) -> HTML:
     ]
     days = sorted({f"{record.started:%Y-%m-%d}" for record in records})
     seconds = round(sum(record.seconds for record in records))
-    commits = {
-        r.commit[:7] + " with local changes" * r.dirty + " no longer in the history" * r.lost
-        for r in records
-    }
     lines = {
         "computed": " to ".join(dict.fromkeys((days[0], days[-1]))),
         "computing time": str(timedelta(seconds=seconds)),
         "peak memory": f"{max(record.peak_memory_mb for record in records) / 1000:.1f} GB",
         "device": ", ".join(sorted({record.device for record in records})),
-        "code": ", ".join(sorted(commits)),
     }
     summary = f"{count(len(records), 'result')}, computed {lines.pop('computed')}"
+    cells = {name: html.escape(value) for name, value in lines.items()} | _links(records)
     body = "".join(
-        f'<tr><th style="text-align: left">{name}</th><td>{html.escape(value)}</td></tr>'
-        for name, value in lines.items()
+        f'<tr><th style="text-align: left">{name}</th><td>{cell}</td></tr>'
+        for name, cell in cells.items()
     )
     settings = json.dumps(shared_settings(records), indent=2, ensure_ascii=False)
     return HTML(
@@ -61,6 +60,33 @@ def run_card(records: Sequence[Record]) -> HTML:
         f'<table class="dataframe"><tbody>{body}</tbody></table>'
         f'<p>Settings</p><pre tabindex="0">{html.escape(settings)}</pre></details>'
     )
+
+
+def _links(records: Sequence[Record]) -> dict[str, str]:
+    """The scripts of the experiments, the files of their records, and the commits, as HTML."""
+    known = registry.experiments()
+    used = [known[kind] for kind in dict.fromkeys(record.kind for record in records)]
+    scripts = [_link(f"blob/main/lord/experiments/{e.paper}/{e.file}", e.name) for e in used]
+    files = dict.fromkeys(f"results/&lt;profile&gt;/{e.paper}.jsonl" for e in used)
+    commits = {
+        (
+            r.commit[:7]
+            if r.lost or r.commit == "unknown"
+            else _link(f"commit/{r.commit}", r.commit[:7])
+        )
+        + " with local changes" * r.dirty
+        + " no longer in the history" * r.lost
+        for r in records
+    }
+    return {
+        "experiments": ", ".join(scripts),
+        "records": ", ".join(files),
+        "code": ", ".join(sorted(commits)),
+    }
+
+
+def _link(place: str, words: str) -> str:
+    return f'<a href="{REPOSITORY}/{html.escape(place)}">{html.escape(words)}</a>'
 
 
 def shared_settings(records: Sequence[Record]) -> dict[str, Any]:

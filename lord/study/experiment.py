@@ -195,7 +195,7 @@ class Experiment:
         tables, pictures: files by name, which are written beside the records.
         kept: of all records of a profile those of this experiment whose pictures chapters show.
         example: made-up numbers for a cell, in the shape of true ones, for tests of what is shown.
-        paper: the folder that it was found in.
+        paper, file: the folder that it was found in, and the name of its file.
     """
 
     name: str
@@ -211,6 +211,7 @@ class Experiment:
     pictures: Mapping[str, Picture] = field(default_factory=dict)
     kept: Callable[[Sequence[Record]], Sequence[Record]] = lambda _: ()
     paper: str = ""
+    file: str = ""
 
     def components(self, cell: Cell) -> tuple[str, ...]:
         """What takes part in a cell, this experiment included."""

@@ -42,7 +42,7 @@ def experiments() -> dict[str, Experiment]:
                 continue
             if experiment.name in found or experiment.name in papers():
                 raise ValueError(f"{module.__name__}: the name {experiment.name!r} is taken")
-            found[experiment.name] = replace(experiment, paper=paper)
+            found[experiment.name] = replace(experiment, paper=paper, file=f"{name}.py")
     graph = TopologicalSorter({name: found[name].needs for name in sorted(found)})
     order = list(graph.static_order())
     if unknown := set(order) - set(found):

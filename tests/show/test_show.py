@@ -186,6 +186,19 @@ def test_the_card_of_a_run_warns_when_numbers_mean_nothing(study):
     assert "treatment" not in card.split("<pre ")[1]  # settings that differ are not shared
 
 
+def test_the_card_of_a_run_links_to_scripts_and_commits_that_are_there(study):
+    _, records = study
+    (first, *others) = records("data", "lambda")
+    kept = [r.model_copy(update={"commit": "89abcde" * 5}) for r in others]
+    gone = first.model_copy(update={"commit": "0123456" * 5, "lost": True, "dirty": False})
+    card = show.run_card([gone, *kept]).data
+    scripts = re.findall(r'href="https://[^"]*/lord/blob/main/([^"]*)">(\w+)<', card)
+    assert [name for _, name in scripts] == ["data", "lambda"]
+    assert all(f'"{n}"' in (REPOSITORY / p).read_text() for p, n in scripts)
+    assert f'/commit/{kept[0].commit}">' in card and f"/commit/{gone.commit}" not in card
+    assert "0123456 no longer in the history" in card and "/lord.jsonl" in card
+
+
 def test_results_of_older_code_are_marked(study):
     _, records = study
     old = [r.model_copy(update={"components": {"attack:ace": 0}}) for r in records("ace")]
