@@ -14,11 +14,12 @@
 # %% [markdown]
 # # Portraits and landscapes
 #
-# Can fine-tuning on a person be studied without anybody's photographs? It takes many pictures of one
-# person, and clean ones never seen in training. Every picture in this book is drawn from numbers. A
-# portrait is made of an **identity** (skin, hair, beard, glasses, clothes, the shape of the face)
-# and of **nuisance** (pose, light, expression, background); a landscape of a **place** and of its
-# **conditions**. Hold the identity and vary the rest, and the result is an album of one person.
+# Can fine-tuning on a person be studied without anybody's photographs? It takes many pictures of
+# one person, and clean ones never seen in training. Every picture in this book is drawn from
+# numbers. A portrait is made of an **identity** (skin, hair, beard, glasses, clothes, the shape of
+# the face) and of **nuisance** (pose, light, expression, background). A landscape is made of a
+# **place** and of its **conditions**. Hold the identity and vary the rest, and the result is an
+# album of one person.
 
 # %% tags=["remove-cell"] jupyter={"source_hidden": true} cellView="form"
 # @title Install the package on Colab; everywhere else this cell does nothing

@@ -14,10 +14,11 @@
 # %% [markdown]
 # # The embedded model
 #
-# Attacks on fine-tuning are usually studied on models of a billion weights. This study carries a
-# small but complete latent diffusion model ([Rombach et al., 2022](https://arxiv.org/abs/2112.10752)) inside its package: an
-# autoencoder, a text encoder, a tokenizer, a U-Net and a scheduler, in the folder layout of the
-# diffusers library, which loads it like any other Stable Diffusion model.
+# Attacks on fine-tuning are usually studied on models of a billion weights. Does one of a few
+# million draw what its prompt asks for? This study carries a small but complete latent diffusion
+# model ([Rombach et al., 2022](https://arxiv.org/abs/2112.10752)) inside its package: an
+# autoencoder, a text encoder, a tokenizer, a U-Net and a scheduler. The library diffusers loads it
+# like any other Stable Diffusion model.
 
 # %% tags=["remove-cell"] jupyter={"source_hidden": true} cellView="form"
 # @title Install the package on Colab; everywhere else this cell does nothing

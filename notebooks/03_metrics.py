@@ -14,9 +14,10 @@
 # %% [markdown]
 # # Measuring damage
 #
-# Three questions are asked of a set of samples: does it look like clean pictures of the subject
-# (FID), do the pictures look good (CLIP-IQA), and do they show the subject at all (identity match)?
-# Before any number, three things limit what the answers say about other models:
+# How is damage measured? Three questions are asked of a set of samples. Does it look like clean
+# pictures of the subject (FID)? Do the pictures look good (CLIP-IQA)? Do they show the subject at
+# all (identity match)? Before any number, three things limit what the answers say about other
+# models:
 #
 # - The model is small: about 8 million parameters, on 64 × 64 drawings.
 # - The metrics know the damage. The network behind the FID has learned tiles and swirls, the textures that
@@ -25,10 +26,10 @@
 # - The purifiers that use the model (DiffPure, GrIDPure, IMPRESS and CAT in [Results](10_results.ipynb)) work with one
 #   that was trained on the very distribution of the test pictures, which flatters them.
 #
-# At this size, networks trained on photographs would answer none of them well, so the embedded model
-# is judged by small networks of its own, trained on renders. Their numbers carry their own names,
-# `fid_embedded` and `clip_iqa_embedded`, because they must not be compared with Inception FID or
-# with CLIP-IQA from the OpenAI model; models from the hub are judged by those.
+# At this size, networks trained on photographs would answer none of them well, so the embedded
+# model is judged by small networks of its own, trained on renders. Their numbers carry their own
+# names, `fid_embedded` and `clip_iqa_embedded`, because they must not be compared with Inception
+# FID or with CLIP-IQA from the OpenAI model. Models from the hub are judged by those.
 
 # %% tags=["remove-cell"] jupyter={"source_hidden": true} cellView="form"
 # @title Install the package on Colab; everywhere else this cell does nothing
@@ -97,11 +98,11 @@ show.metric_curves(records)
 # %% [markdown]
 # ## Judges that have seen none of the damage
 #
-# Both networks above learned the damage that they measure, so a sceptic may ask for others. A profile that says
-# `independent: true` in its section `lord` measures three more distances in every cell, and of clean
-# pictures as well: FID and the kernel distance KID in the features of a network that learned to name photographs
-# (EfficientNet-Lite0, trained on ImageNet), and one minus the multiscale SSIM to the most similar clean
-# picture, which nobody learned. `lord study rate` asks people: it makes a
+# Both networks above learned the damage that they measure, so a sceptic may ask for others. A
+# profile that says `independent: true` in its section `lord` measures three more distances in every
+# cell. Two are FID and the kernel distance KID, in the features of a network that learned to name
+# photographs (EfficientNet-Lite0, trained on ImageNet). The third was learned by nobody: one minus
+# the multiscale SSIM to the most similar clean picture. `lord study rate` asks people: it makes a
 # page of pairs that does not say which is which, and counts which metrics agree with the answers.
 #
 # In the published study none of these has measured anything yet.
@@ -112,13 +113,14 @@ show.source("lord.metrics.independent.measure_independently")
 # %% [markdown]
 # ## How sure is a number?
 #
-# A cell of the study is one subject and one seed. Means over cells come with a 95 % interval from the
-# bootstrap, in the expanded percentile form ([Hesterberg, 2015](https://doi.org/10.1080/00031305.2015.1089789)). With few cells that falls
-# less short of 95 % than the plain percentiles do, but still short: with two cells it is no more than
-# the lowest and the highest.
+# A cell of the study is one subject and one seed. Means over cells come with a 95 % interval from
+# the bootstrap, in the expanded percentile form ([Hesterberg,
+# 2015](https://doi.org/10.1080/00031305.2015.1089789)). With few cells that falls less short of 95
+# % than the plain percentiles do, but still short. With two cells it is no more than the lowest and
+# the highest.
 #
-# Seeds of one subject share its photographs and come out alike, so they tell less than as many subjects would:
-# $n$ cells with $m$ seeds of each subject tell no more than
+# Seeds of one subject share its photographs and come out alike, so they tell less than as many
+# subjects would. That is, $n$ cells with $m$ seeds of each subject tell no more than
 #
 # $$ n_\text{effective} = \frac{n}{1 + (m - 1) \rho} $$
 #

@@ -14,14 +14,16 @@
 # %% [markdown]
 # # The ACE attack
 #
-# A few photographs and LoRA ([Hu et al., 2022](https://arxiv.org/abs/2106.09685)) are enough to teach a diffusion model a new face
-# ([Ruiz et al., 2023](https://arxiv.org/abs/2208.12242)). Protective perturbations try to prevent that: they change the published
-# pictures so that a model trained on them fails
-# ([Liang et al., 2023](https://arxiv.org/abs/2302.04578); [Salman et al., 2023](https://arxiv.org/abs/2302.06588); [Van Le et al., 2023](https://arxiv.org/abs/2303.15433); [Liang and Wu, 2023](https://arxiv.org/abs/2305.12683)). ACE
-# ([Zheng et al., 2023](https://arxiv.org/abs/2310.04687)) is among the strongest of them. It is called an attack here because it attacks
-# the training; its users may well be the ones in the right, see [Responsible use](../book/responsible_use.md). Its change is
-# small in every pixel, at most 8 of 255 grey levels at the budget of the main table, but plainly visible as a
-# texture.
+# A few photographs and LoRA ([Hu et al., 2022](https://arxiv.org/abs/2106.09685)) are enough to
+# teach a diffusion model a new face ([Ruiz et al., 2023](https://arxiv.org/abs/2208.12242)). Can a
+# small change of the pictures prevent that? Protective perturbations change the published pictures
+# so that a model trained on them fails ([Liang et al., 2023](https://arxiv.org/abs/2302.04578);
+# [Salman et al., 2023](https://arxiv.org/abs/2302.06588); [Van Le et al.,
+# 2023](https://arxiv.org/abs/2303.15433); [Liang and Wu, 2023](https://arxiv.org/abs/2305.12683)).
+# ACE ([Zheng et al., 2023](https://arxiv.org/abs/2310.04687)) is among the strongest of them. It is
+# called an attack here because it attacks the training; its users may well be the ones in the
+# right, see [Responsible use](../book/responsible_use.md). Its change is small in every pixel, at
+# most 8 of 255 grey levels at the budget of the main table, but plainly visible as a texture.
 
 # %% tags=["remove-cell"] jupyter={"source_hidden": true} cellView="form"
 # @title Install the package on Colab; everywhere else this cell does nothing
@@ -56,9 +58,9 @@ show.source("lord.attacks.objectives.ace")
 # %% [markdown]
 # ## The loop
 #
-# Projected gradient ascent raises it, here on the base model alone ([What an attack costs](07_attack_cost.ipynb) has the
-# surrogate of the published attack), inside a box of radius $\varepsilon$ around the original
-# picture $x_0$ and inside the range of pixels:
+# Projected gradient ascent raises it, inside a box of radius $\varepsilon$ around the original
+# picture $x_0$ and inside the range of pixels. Here it attacks the base model alone; [What an
+# attack costs](07_attack_cost.ipynb) has the surrogate of the published attack.
 #
 # $$ x \leftarrow \Pi_{\lVert x - x_0 \rVert_\infty \le \varepsilon,\; x \in [0, 1]} \bigl( x + a \operatorname{sign} \nabla_x L(x) \bigr). $$
 

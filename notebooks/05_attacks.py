@@ -62,10 +62,10 @@ show.before_after(records, "landscapes")
 # %% [markdown]
 # ## Away from the image
 #
-# Everything but the number is shared: one loop, one draw of timestep and noise per image and step, one
-# encoder pass. Below, $z = s\,\mathcal{E}(x)$ is the latent of the attacked picture, $z_t$ its noised
-# version, $\epsilon_\theta$ the model's prediction of the noise $\epsilon$, and $z_T$ the latent of a
-# target picture, here the pattern of [The ACE attack](04_ace_attack.ipynb).
+# Everything but the number is shared: one loop, one draw of timestep and noise per image and step,
+# one encoder pass. Below, $z = s\,\mathcal{E}(x)$ is the latent of the attacked picture and $z_t$
+# its noised version. The model predicts the noise $\epsilon$ as $\epsilon_\theta$. $z_T$ is the
+# latent of a target picture, here the pattern of [The ACE attack](04_ace_attack.ipynb).
 #
 # The plainest goal is that the picture no longer fits the model. **AdvDM** ([Liang et al., 2023](https://arxiv.org/abs/2302.04578)) raises
 # the denoising loss itself, the very loss that fine-tuning lowers:
@@ -76,10 +76,11 @@ show.before_after(records, "landscapes")
 show.source("lord.attacks.objectives.advdm")
 
 # %% [markdown]
-# Anti-DreamBooth ([Van Le et al., 2023](https://arxiv.org/abs/2303.15433)) raises the same number for another model: **FSMG** for
-# a copy that has first learned the clean pictures, **ASPL** for one that in turns learns the attacked and
-# the clean pictures, so that the attack meets the model as it will be after the fine-tuning. Here the
-# copy learns through a LoRA, at the rate of the LoRA under attack.
+# Anti-DreamBooth ([Van Le et al., 2023](https://arxiv.org/abs/2303.15433)) raises the same number
+# for another model. With **FSMG** that is a copy which has first learned the clean pictures. With
+# **ASPL** it learns the attacked and the clean pictures in turns, so that the attack meets the
+# model as it will be after the fine-tuning. Here the copy learns through a LoRA, at the rate of the
+# LoRA under attack.
 #
 # ## Towards a target
 #
@@ -100,13 +101,14 @@ show.source("lord.attacks.objectives.encoder")
 show.source("lord.attacks.objectives.ace_plus")
 
 # %% [markdown]
-# Here $\alpha = 100$, the weight in the code of mist-v2, the ACE authors' own repository, whose README names
-# the paper of ACE, ([Zheng et al., 2023](https://arxiv.org/abs/2310.04687)) on arXiv, as its own. At that weight the second term decides: what
-# comes out is almost the encoder attack.
+# Here $\alpha = 100$, the weight in mist-v2, the repository of the authors of ACE. Its README names
+# the paper of ACE, ([Zheng et al., 2023](https://arxiv.org/abs/2310.04687)) on arXiv, as its own.
+# At that weight the second term decides: what comes out is almost the encoder attack.
 #
-# That repository also has a mode called fused, which we call **Mist v2**. It looks like ACE+ and is not. The
-# encoder's term has the opposite sign, so that latents are pushed *away* from the target, and the other term
-# has no target at all: it turns the prediction against the sampled noise, summed over the numbers of the latent,
+# That repository also has a mode called fused, which we call **Mist v2**. It looks like ACE+ and is
+# not. The encoder's term has the opposite sign, so that latents are pushed *away* from the target.
+# The other term has no target at all: it turns the prediction against the sampled noise, summed
+# over the numbers of the latent,
 #
 # $$ L_\text{Mist v2}(x) = -\sum \epsilon_\theta(z_t, t, c) \cdot \epsilon + \alpha \lVert z - z_T \rVert^2. $$
 #
@@ -127,9 +129,9 @@ show.source("lord.attacks.objectives.mist")
 # %% [markdown]
 # ## Through the sampler
 #
-# PhotoGuard's **diffusion** attack ([Salman et al., 2023](https://arxiv.org/abs/2302.06588)) lets the model edit the picture: it is
-# noised and denoised again in a few steps, and what comes out is to look like the target. The gradient
-# passes through every step, which makes it the dearest of all.
+# PhotoGuard's **diffusion** attack ([Salman et al., 2023](https://arxiv.org/abs/2302.06588)) lets
+# the model edit the picture. It is noised and denoised again in a few steps, and what comes out is
+# to look like the target. The gradient passes through every step.
 
 # %% tags=["remove-input"]
 show.source("lord.attacks.objectives.edit")
@@ -142,8 +144,8 @@ show.source("lord.attacks.objectives.edit")
 #
 # $$ \nabla_x L_{\text{SDS}\pm} = \pm J_{\mathcal{E}}^\top (\epsilon_\theta(z_t, t, c) - \epsilon). $$
 #
-# **SDS+** makes the picture less likely to the model, as AdvDM does; **SDS−** makes it *more* likely,
-# which smooths it in the model's eyes, and is the one its authors recommend.
+# **SDS+** makes the picture less likely to the model, as AdvDM does. **SDS−** makes it *more*
+# likely, which smooths it in the model's eyes; its authors recommend that one.
 
 # %% tags=["remove-input"]
 show.source("lord.attacks.objectives.sds_plus")

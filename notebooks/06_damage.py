@@ -77,19 +77,19 @@ show.damage_table(records)
 # %% [markdown]
 # ## Compute a row again
 #
-# Each row of these tables is one attack on one domain. This computes that of the encoder attack on portraits again,
-# from the photographs on, in a folder of its own, where `again/full` then holds the records to compare
-# with those in `results/full` (`source .venv/bin/activate` first, after `make study` or `make test`):
+# Each row of these tables is one attack on one domain. This computes that of the encoder attack on
+# portraits again, from the photographs on (`source .venv/bin/activate` first, after `make study` or
+# `make test`). The records in `again/full` can then be compared with those in `results/full`:
 #
 # ```bash
 # OMP_NUM_THREADS=1 LORD_RESULTS=again lord study run --profile full --experiment damage -w domain=portraits -w attack_name=encoder
 # ```
 #
-# Put another attack (`mist`, `sds_minus`, …) or domain in its place. What the main table has, the clean
-# LoRA and some attacks at its budget, are cells of that table: `--experiment main -w subject=0 -w
-# seed=0 -w defence=none` instead of `--experiment damage`, with `-w attack_name=none` or, at the profile `full`,
-# `ace`, `ace_plus`, `advdm` or `aspl`. One thread makes results the same to
-# the last digit on the same kind of machine.
+# Put another attack (`mist`, `sds_minus`, …) or domain in its place. The clean LoRA and some
+# attacks at the budget of the main table are cells of that table. For these put `--experiment main
+# -w subject=0 -w seed=0 -w defence=none` in the place of `--experiment damage`, with `-w
+# attack_name=none` or, at the profile `full`, `ace`, `ace_plus`, `advdm` or `aspl`. One thread
+# makes results the same to the last digit on the same kind of machine.
 
 # %% [markdown]
 # ## In short

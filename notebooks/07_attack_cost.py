@@ -42,9 +42,11 @@ show.run_card(records + speed)
 # %% [markdown]
 # ## How many steps
 #
-# How much damage does ACE do after different numbers of gradient steps, at the budget of the main table? ACE as published shares its steps among rounds; between them a surrogate, a copy of
-# the model with a LoRA of its own, learns the pictures attacked so far, so that the next round attacks a
-# model that already learns from them. Both curves have the same number of gradient steps on the pictures.
+# How much damage does ACE do after different numbers of gradient steps, at the budget of the main
+# table? ACE as published shares its steps among rounds. Between them a surrogate, a copy of the
+# model with a LoRA of its own, learns the pictures attacked so far. So the next round attacks a
+# model that already learns from them. Both curves have the same number of gradient steps on the
+# pictures.
 
 # %% tags=["hide-input"] mystnb={"figure": {"name": "fig-steps"}, "image": {"alt": "Curves of embedded FID and CLIP-IQA over the number of gradient steps for both domains, with and without surrogate rounds, and a dotted line for the clean LoRA."}}
 show.step_curves(records)
@@ -57,11 +59,11 @@ show.step_curves(records)
 # %% [markdown]
 # ## What one step costs
 #
-# An attack on the denoising needs at least one pass through the encoder and one through the U-Net in each
-# gradient step, forward and backward; the table calls that the floor. The public code of ACE+
-# does more: it takes images one by one and encodes the prompt of each anew in every step. To save memory it
-# also encodes each image twice, once without a gradient for the loss and once more to take the gradient from
-# the latent on to the pixels. That naive loop was run beside the others.
+# In each gradient step an attack on the denoising needs at least one pass through the encoder and
+# one through the U-Net, forward and backward. The table calls that the floor. The public code of
+# ACE+ does more: it takes images one by one and encodes the prompt of each anew in every step. To
+# save memory it also encodes each image twice, once without a gradient for the loss and once more
+# to take the gradient from the latent on to the pixels. That naive loop was run beside the others.
 
 # %% tags=["hide-input"] mystnb={"figure": {"name": "fig-speed-table"}}
 show.performance_table(speed)

@@ -19,8 +19,8 @@
 #
 # $$ h = W x + \tfrac{\alpha}{r} B A x + \lambda \tfrac{\alpha}{r} B' A x, \qquad \lambda = \sigma\bigl(\mathrm{MLP}(\tfrac{\alpha}{r} B A x)\bigr), $$
 #
-# with the frozen weight $W$, an ordinary LoRA $(A, B)$, a defence branch $B'$ that shares $A$, and a
-# gate $\lambda$ that decides from the ordinary branch how far the defence branch opens.
+# with the frozen weight $W$, an ordinary LoRA $(A, B)$ and a defence branch $B'$ that shares $A$. A
+# gate $\lambda$ decides from the ordinary branch how far the defence branch opens.
 
 # %% tags=["remove-cell"] jupyter={"source_hidden": true} cellView="form"
 # @title Install the package on Colab; everywhere else this cell does nothing
@@ -47,23 +47,25 @@ show.source("lord.adapter.variant.LordVariant.forward")
 # %% [markdown]
 # ## What it learns from
 #
-# Stage 1 sees pictures of identities that are never evaluated, clean and attacked
-# with ACE, in fewer and larger gradient steps than the photographs that are evaluated. Its loss has two parts:
-# denoising, as in [The embedded model](02_embedded_model.ipynb), and a binary cross-entropy that pulls $\lambda$ to 0 on clean and to 1 on
-# attacked pictures. On clean latents the denoising target is what the base model itself predicts, which is
-# meant to keep the adapter from drifting; [What does what?](14_parts.ipynb) tries the paper's plain noise target instead.
+# Stage 1 sees pictures of identities that are never evaluated, clean and attacked with ACE, in
+# fewer and larger gradient steps than the photographs that are evaluated. Its loss has two parts:
+# denoising, as in [The embedded model](02_embedded_model.ipynb), and a binary cross-entropy that
+# pulls $\lambda$ to 0 on clean and to 1 on attacked pictures. On clean latents the denoising target
+# is what the base model itself predicts, which is meant to keep the adapter from drifting. [What
+# does what?](14_parts.ipynb) tries the paper's plain noise target instead.
 #
 # Four defences are trained:
 #
 # - **LoRD**: the paper's, but for that target, on the queries, keys, values and outputs of every attention;
-# - **wide LoRD**: a variant of this study: twice the rank, and on the feed-forward layers and the convolutions of
-#   the residual blocks as well. What the frozen adapter cannot predict about attacked pictures is
-#   left for the LoRA to learn, so the idea is that an adapter that predicts more of it defends better;
-#   [Results](10_results.ipynb) and [Does it hold elsewhere?](15_transfer.ipynb) measure whether it does;
+# - **wide LoRD**: a variant of this study: twice the rank, and on the feed-forward layers and the
+#   convolutions of the residual blocks as well. What the frozen adapter cannot predict about
+#   attacked pictures is left for the LoRA to learn, so an adapter that predicts more of it may
+#   defend better. [Results](10_results.ipynb) and [Does it hold elsewhere?](15_transfer.ipynb)
+#   measure whether it does;
 # - **mixed wide LoRD**: the same, but with every other picture attacked with AdvDM ([Eleven attacks](05_attacks.ipynb)) instead;
-# - **adversarial training**: the rival: a plain LoRA of the rank and on the layers of LoRD, without second branch and gate, that
-#   learns to denoise clean pictures and pictures attacked in two large steps of PGD ([Madry et al., 2018](https://arxiv.org/abs/1706.06083)) on
-#   the objective of ACE.
+# - **adversarial training**, the rival: a plain LoRA of the rank and on the layers of LoRD, without
+#   second branch and gate. It learns to denoise clean pictures and pictures attacked in two large
+#   steps of PGD ([Madry et al., 2018](https://arxiv.org/abs/1706.06083)) on the objective of ACE.
 #
 # The lower the solid line in the next figure, the more of the attacked pictures it was shown the adapter
 # explains.
@@ -79,11 +81,11 @@ show.training_curves(records)
 # %% [markdown]
 # ## What the gate can and cannot know
 #
-# At low noise levels an attacked latent can be told from a clean one; at high levels the noise hides the
-# perturbation, and no gate can. So $\lambda$ is looked at against the noise level, on pictures that
-# stage 1 has not seen. During sampling there is no attacked
-# input at all, so what to do with $\lambda$ at test time is a question of its own; the next chapters measure
-# the answers, and [Can an attacked picture be told?](11_audit.ipynb) looks at every layer.
+# At low noise levels an attacked latent can be told from a clean one; at high levels the noise
+# hides the perturbation, and no gate can. So $\lambda$ is looked at against the noise level, on
+# pictures that stage 1 has not seen. During sampling there is no attacked input at all, so what to
+# do with $\lambda$ at test time is a question of its own. The next chapters measure the answers,
+# and [Can an attacked picture be told?](11_audit.ipynb) looks at every layer.
 
 # %% tags=["hide-input"] mystnb={"figure": {"name": "fig-gate"}, "image": {"alt": "Two curves of the gate value over timesteps, far apart at low noise and close together at high noise."}}
 show.gate_by_timestep(records)

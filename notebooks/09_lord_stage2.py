@@ -60,8 +60,9 @@ show.treatment_samples(records)
 #   nothing gets $\lambda = ½$. If one input in a hundred is attacked, Bayes' rule shifts the logit
 #   ([Saerens et al., 2002](https://doi.org/10.1162/089976602753284446)):
 #   $\lambda = \sigma(\mathrm{MLP}(\cdot) + \log \tfrac{p}{1-p})$, and that input gets $p$;
-# - **fixed λ**: $\lambda$ is a number; 0 closes the defence branch and keeps the ordinary one, 1 opens it fully, and
-#   equals merging the weights of both branches into $W$, as the paper describes, which names no $\lambda$;
+# - **fixed λ**: $\lambda$ is a number. 0 closes the defence branch and keeps the ordinary one. 1
+#   opens it fully, which equals merging both branches into $W$, as the paper describes, which names
+#   no $\lambda$;
 # - **dropped**: the stage-1 adapter is removed before sampling, both branches.
 
 # %% tags=["remove-input"]
@@ -93,9 +94,8 @@ show.treatment_table(records, "selection")
 show.treatment_comparison(records)
 
 # %% [markdown]
-# > Embedded FID (lower is better) and embedded CLIP-IQA (higher is better) of test-time treatments
-# > of the gate on the evaluated subjects, with 95 % intervals; filled: the treatment chosen on
-# > stage-1 identities.
+# > Embedded FID and embedded CLIP-IQA of test-time treatments of the gate on the evaluated
+# > subjects, with 95 % intervals. Filled: the treatment chosen on stage-1 identities.
 
 # %% tags=["hide-cell"] mystnb={"code_prompt_show": "Show the table", "code_prompt_hide": "Hide the table", "figure": {"name": "fig-treatment-table"}}
 show.treatment_table(records)

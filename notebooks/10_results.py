@@ -18,15 +18,15 @@
 # attacked and from photographs under several attacks, all at the same budgets; ACE is the one without a surrogate
 # ([The ACE attack](04_ace_attack.ipynb)).
 #
-# Beside LoRD there are defences that change the photographs before anything learns from them: three
-# filters (JPEG, Gaussian blur, total variation), AdverseCleaner (a bilateral filter many times, then
-# a guided one), diffusion purification with the embedded model in one pass, DiffPure
-# ([Nie et al., 2022](https://arxiv.org/abs/2205.07460)), and in many light ones, GrIDPure
-# ([Zhao et al., 2024](https://arxiv.org/abs/2312.00084)) without its grid, IMPRESS
-# ([Cao et al., 2023](https://arxiv.org/abs/2310.19248)), and the encoder's half of CAT
-# ([Peng et al., 2025](https://arxiv.org/abs/2502.07225)). Adversarial training
-# ([Madry et al., 2018](https://arxiv.org/abs/1706.06083)) changes the model, as LoRD does. A quick run tries some of
-# them, the published study all.
+# Beside LoRD there are defences that change the photographs before anything learns from them. Three
+# are filters (JPEG, Gaussian blur, total variation). AdverseCleaner is a bilateral filter many
+# times, then a guided one. The embedded model purifies in one pass, DiffPure ([Nie et al.,
+# 2022](https://arxiv.org/abs/2205.07460)), or in many light ones, GrIDPure ([Zhao et al.,
+# 2024](https://arxiv.org/abs/2312.00084)) without its grid. IMPRESS ([Cao et al.,
+# 2023](https://arxiv.org/abs/2310.19248)) and the encoder's half of CAT ([Peng et al.,
+# 2025](https://arxiv.org/abs/2502.07225)) work through its autoencoder. Adversarial training
+# ([Madry et al., 2018](https://arxiv.org/abs/1706.06083)) changes the model, as LoRD does. A quick
+# run tries some of them, the published study all.
 #
 # The comparison flatters the purifiers that use the model, DiffPure, GrIDPure, IMPRESS and CAT: it was trained on the
 # very distribution of the test pictures. Nor are the metrics neutral ([Measuring damage](03_metrics.ipynb)).
@@ -58,8 +58,8 @@ show.run_card(records)
 # %% [markdown]
 # ## Every defence against ACE
 #
-# A defence that stays as it was trained while sampling (learned λ for LoRD, kept for adversarial training)
-# is a row of its own, beside the treatment that was chosen on stage-1 identities.
+# Beside the treatment that was chosen on stage-1 identities stands a row for the defence as it was
+# trained: learned λ for LoRD, kept for adversarial training.
 
 # %% tags=["hide-input"] mystnb={"figure": {"name": "fig-main"}, "image": {"alt": "Panels for each metric and domain with dots and an interval for each defence; the clean LoRA is the first row, the undefended one the second."}}
 show.main_figure(profile, "ace")
@@ -116,9 +116,7 @@ show.rival_table(profile)
 show.rival_table(profile, "lord_mixed")
 
 # %% [markdown]
-# > By how much mixed wide LoRD is better than each other defence, LoRD among them, in units of each
-# > metric, with the 95 % interval of paired differences; below 0 it is worse. Highlighted: a lead
-# > whose interval lies above 0.
+# > The same for mixed wide LoRD, with LoRD among the others.
 
 # %% [markdown]
 # ## How much of the damage is repaired
@@ -158,9 +156,9 @@ show.gap_closed(profile)
 show.harm_table(profile)
 
 # %% [markdown]
-# > By how much LoRAs on clean photographs are worse behind a defence than without, in units of each
-# > metric, with the 95 % interval of paired differences; below 0 they are better. Highlighted: not
-# > inferior, by the margin of a tenth of the damage of ACE.
+# > By how much LoRAs on clean photographs are worse behind a defence than without, with the 95 %
+# > interval of paired differences. Below 0 they are better. Highlighted: not inferior, by the
+# > margin of a tenth of the damage of ACE.
 
 # %% [markdown]
 # ## What it costs
@@ -176,9 +174,9 @@ show.harm_table(profile)
 show.defence_cost_table(costs)
 
 # %% [markdown]
-# > What a defence takes before a LoRA can learn behind it: purifiers for the photographs of one
-# > subject, measured; trained defences for one domain, counted from the seconds of a training step
-# > and, of another run, of a gradient step of the attack. Peak memory is that of the whole process,
+# > What a defence takes before a LoRA can learn behind it. Purifiers were timed on the photographs
+# > of one subject. Trained defences, each for one domain, are counted from the seconds of a
+# > training step and of a gradient step of the attack. Peak memory is that of the whole process,
 # > with the model in it, while purifying, or in a training step.
 
 # %% tags=["hide-cell"] mystnb={"code_prompt_show": "Show the seconds of each step", "code_prompt_hide": "Hide the seconds of each step", "figure": {"name": "fig-cost-table"}}

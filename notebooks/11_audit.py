@@ -48,10 +48,10 @@ show.source("lord.defences.audit.gate_scores")
 # %% [markdown]
 # ## Which attacks it finds
 #
-# For every attack and budget: how often does an attacked photograph of one subject
-# of each domain score above a clean one? 1 is perfect, ½ is guessing, and below ½ the attacked ones
-# look cleaner than clean. Stage 1 has seen ACE at one budget; everything else is new to the gates. The
-# last rows are clean photographs after an innocent change, where ½ is right.
+# For every attack and budget: how often does an attacked photograph of one subject of each domain
+# score above a clean one? 1 is perfect and ½ is guessing. Below ½ the attacked ones look cleaner
+# than clean. Stage 1 has seen ACE at one budget; everything else is new to the gates. The last rows
+# are clean photographs after an innocent change, where ½ is right.
 
 # %% tags=["hide-input"] mystnb={"figure": {"name": "fig-audit"}, "image": {"alt": "A matrix for each domain with a row for each attack and a column for each budget."}}
 show.audit_matrix(records)
@@ -69,11 +69,12 @@ show.audit_matrix(records)
 # %% [markdown]
 # ## Whether its probabilities are right
 #
-# A rank is not yet a probability. So what the audit says is compared with what is true, on
-# equally many clean and attacked photographs of one subject. On the diagonal the audit could be taken at its
-# word; with so few photographs a point far from it says more than one upon it, and where the scores hardly
-# overlap nothing between yes and no is put to the test. An attack that leaves another trace than ACE may be
-# ranked well and still get too low a probability: that the audit finds nothing proves nothing.
+# A rank is not yet a probability. So what the audit says is compared with what is true, on equally
+# many clean and attacked photographs of one subject. On the diagonal the audit could be taken at
+# its word. With so few photographs a point far from it says more than one upon it. Where the scores
+# hardly overlap, nothing between yes and no is put to the test. An attack that leaves another trace
+# than ACE may be ranked well and still get too low a probability: that the audit finds nothing
+# proves nothing.
 
 # %% tags=["hide-input"] mystnb={"figure": {"name": "fig-reliability"}, "image": {"alt": "For each domain, the share of attacked photographs against the probability that the audit gives them, a line for each attack, beside the diagonal."}}
 show.reliability(records)
@@ -85,10 +86,10 @@ show.reliability(records)
 # %% [markdown]
 # ## Where in the network the gates can tell
 #
-# Last, the gate of every layer is asked alone, at every level of noise. The more noise, the
-# less any of them can tell (the rows that are dark throughout are keys and values of cross-attention,
-# which read the caption alone): the perturbation is buried. What the gates say while a LoRA is sampled is
-# another matter ([What should λ do?](13_lambda.ipynb)).
+# Last, the gate of every layer is asked alone, at every level of noise. The more noise, the less
+# any of them can tell: the perturbation is buried. The rows that are dark throughout are keys and
+# values of cross-attention, which read the caption alone. What the gates say while a LoRA is
+# sampled is another matter ([What should λ do?](13_lambda.ipynb)).
 
 # %% tags=["hide-input"] mystnb={"figure": {"name": "fig-layers"}, "image": {"alt": "A matrix for each domain, layers against timesteps, bright at low noise and dark at high noise."}}
 show.layer_matrix(records)

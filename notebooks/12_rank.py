@@ -58,9 +58,9 @@ show.source("lord.adapter.variant.LordVariant.init")
 show.rank_curves(records, compared)
 
 # %% [markdown]
-# > Embedded FID (lower is better) and CLIP-IQA (higher is better) against the rank: LoRAs on clean
-# > photographs, on attacked ones, and behind LoRD of the same rank, means over the subjects and
-# > bands from the lowest to the highest.
+# > Embedded FID and CLIP-IQA against the rank: LoRAs on clean photographs, on attacked ones, and
+# > behind LoRD of the same rank. Lines are means over the subjects, bands go from the lowest to the
+# > highest.
 
 # %% [markdown]
 # In the published study a plain LoRA on attacked photographs has more than three times the FID of one on clean

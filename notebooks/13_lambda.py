@@ -85,46 +85,46 @@ show.gate_findings(records, compared)
 show.sampled_gates(sampled)
 
 # %% [markdown]
-# > What the gates of LoRD say, means over layers, bands the middle half of the pictures: on the
-# > photographs of one subject of each domain, noised, and on samples of the LoRA that has learned
-# > from them behind the gates, on their way from noise to picture.
+# > What the gates of LoRD say on noised photographs of one subject of each domain, and on samples
+# > of the LoRA that has learned from them, on their way from noise to picture. Lines are means over
+# > layers, bands the middle half of the pictures.
 
 # %% [markdown]
 # In the published study the gates are more open on samples of a LoRA that has learned from attacked photographs than on
 # those of one that has learned from clean ones, at every step. At the end they are as open as on the attacked
 # photographs themselves, to within a tenth.
 #
-# The gate reads activations, and those carry the LoRA with them: the LoRA makes the gate take its samples for attacked.
-# So the learned gate gives sampling the $\lambda$ that stage 2 had, and the same network gives the
-# perturbation back. To be as good as a closed branch it would have to say one thing in stage 2 and
-# another while sampling, about activations that are alike; a gate that reads them alone has nothing to
-# go by. A rule from outside has: closing the branch, or dropping the adapter
-# ([stage 2](09_lord_stage2.ipynb)).
+# The gate reads activations, and those carry the LoRA with them: the LoRA makes the gate take its
+# samples for attacked. So the learned gate gives sampling the $\lambda$ that stage 2 had, and the
+# same network gives the perturbation back. To be as good as a closed branch it would have to say
+# one thing in stage 2 and another while sampling, about activations that are alike. A gate that
+# reads them alone has nothing to go by. A rule from outside has: closing the branch, or dropping
+# the adapter ([stage 2](09_lord_stage2.ipynb)).
 
 # %% [markdown]
 # ## Other gates, and a λ chosen beforehand
 #
-# What shares a $\lambda$ the paper leaves open; here it is the whole image (unchanged). The table also has a gate per
-# token, one with the timestep as a further input, and every fixed $\lambda$ of stage 2. A $\lambda$ picked because it is
-# best on the evaluated subjects looks better than it is, so all fixed ones are tried once more, on the identities of
-# stage 1 that chose the treatment as well.
+# What shares a $\lambda$ the paper leaves open; here it is the whole image (unchanged). The table
+# also has a gate per token, one with the timestep as a further input, and every fixed $\lambda$ of
+# stage 2. A $\lambda$ picked because it is best on the evaluated subjects looks better than it is.
+# So all fixed ones are tried once more, on the stage-1 identities that chose the treatment.
 
 # %% tags=["hide-cell"] mystnb={"code_prompt_show": "Show every gate and treatment", "code_prompt_hide": "Hide every gate and treatment", "figure": {"name": "fig-lambda-table"}}
 show.ablation_table(records, compared)
 
 # %% [markdown]
 # > LoRD on photographs attacked by ACE, with the gate of the other chapters (unchanged), other
-# > gates and fixed λ in stage 2; after the colon the treatment at test time, in brackets the lowest
-# > and the highest subject. The last columns are the share of the damage that is repaired.
+# > gates and fixed λ in stage 2. After the colon stands the treatment at test time, in brackets the
+# > lowest and the highest subject. The last columns are the share of the damage that is repaired.
 # > Highlighted: the best.
 
 # %% tags=["hide-cell"] mystnb={"code_prompt_show": "Show every fixed λ on stage-1 identities", "code_prompt_hide": "Hide every fixed λ on stage-1 identities", "figure": {"name": "fig-choice-table"}}
 show.ablation_table(choice, chosen_on)
 
 # %% [markdown]
-# > Stage-1 identities on photographs attacked by ACE: LoRD with the learned λ in stage 2
-# > (unchanged) and with fixed ones, dropped before sampling; in brackets the lower and the higher
-# > identity. Highlighted: the best.
+# > LoRD on stage-1 identities attacked by ACE, with the learned λ in stage 2 (unchanged) and with
+# > fixed ones, dropped before sampling. In brackets: the lower and the higher identity.
+# > Highlighted: the best.
 
 # %% tags=["remove-input"]
 show.choice_findings(choice, chosen_on)

@@ -14,14 +14,15 @@
 # %% [markdown]
 # # What does what?
 #
-# LoRD is several things at once: an adapter that has learned from attacked pictures, with a second branch
-# and a gate ([stage 1](08_lord_stage1.ipynb)), and with a loss that holds it to the base model on clean pictures,
+# Which part of LoRD repairs the LoRA? It is an adapter that has learned from attacked pictures,
+# with a second branch and a gate ([stage 1](08_lord_stage1.ipynb)). Its loss holds it to the base
+# model on clean pictures,
 #
 # $$ \tfrac12 (L_\text{clean} + L_\text{attacked}) + w\, L_\text{gate}, $$
 #
-# where $L_\text{clean} = \lVert \epsilon_\theta(z_t) - \epsilon_\text{base}(z_t) \rVert^2$, $L_\text{attacked}$ is the
-# denoising loss and $L_\text{gate}$ the cross-entropy between $\lambda$ and whether the picture is attacked. Which of
-# these things repairs the LoRA? Each variant goes without something:
+# where $L_\text{clean} = \lVert \epsilon_\theta(z_t) - \epsilon_\text{base}(z_t) \rVert^2$,
+# $L_\text{attacked}$ is the denoising loss and $L_\text{gate}$ the cross-entropy between $\lambda$
+# and whether the picture is attacked. Each variant goes without something:
 #
 # - **open**: without the gate's opinion: $\lambda = 1$ while stage 2 learns;
 # - **one branch**: without second branch and gate: a plain LoRA of the same rank learns the same in stage 1;
@@ -58,16 +59,16 @@ show.source("lord.defences.stage1.train_defence")
 # %% [markdown]
 # ## Without one part
 #
-# What does every variant leave of the damage of ACE, which stage 1 has seen, and of AdvDM, which it has not, and what
-# does it do to a LoRA on clean photographs?
+# What does every variant leave of the damage of ACE, which stage 1 has seen, and of AdvDM, which it
+# has not? And what does it do to a LoRA on clean photographs?
 
 # %% tags=["hide-input"] mystnb={"figure": {"name": "fig-parts"}, "image": {"alt": "Panels for each metric and domain, with a row for every attack and variant."}}
 show.ablation_figure(records, compared)
 
 # %% [markdown]
-# > LoRD and mixed wide LoRD as elsewhere (unchanged) and without some of their parts: embedded FID
-# > (lower is better) and CLIP-IQA (higher is better), means over the subjects and bars from the
-# > lowest to the highest. Ticks: LoRAs without a defence, on clean and on attacked photographs.
+# > LoRD and mixed wide LoRD as elsewhere (unchanged) and without some of their parts. Dots are
+# > means over the subjects, bars go from the lowest to the highest. Ticks: LoRAs without a defence,
+# > on clean and on attacked photographs.
 
 # %% tags=["remove-input"]
 show.ablation_findings(records, compared)
@@ -91,19 +92,19 @@ show.ablation_table(records, compared)
 # %% [markdown]
 # ## Does it have to be an attack?
 #
-# What the variants share could also be that any adapter is in place while stage 2 learns. So stage 1 of LoRD learns once
-# more, from pictures with uniform noise within the same $\epsilon$ in place of ACE (noise). Three more variants ask how
-# good the attack has to be: AdvDM in place of ACE (advdm), ACE in two large steps in place of ten (two steps), and an
-# eighth of the pictures (few).
+# What the variants share could also be that any adapter is in place while stage 2 learns. So stage
+# 1 of LoRD learns once more, from pictures with uniform noise within the same $\epsilon$ in place
+# of ACE (noise). Three more variants ask how good the attack has to be. They learn from AdvDM in
+# place of ACE (advdm), from ACE in two large steps in place of ten (two steps), or from an eighth
+# of the pictures (few).
 
 # %% tags=["hide-input"] mystnb={"figure": {"name": "fig-stage1-data"}, "image": {"alt": "Panels for each metric and domain, with a row for every attack and variant."}}
 show.ablation_figure(learned_from, compared)
 
 # %% [markdown]
 # > LoRD as elsewhere (unchanged) and with a stage 1 that has learned from something else, dropped
-# > before sampling: embedded FID (lower is better) and CLIP-IQA (higher is better), means over the
-# > subjects and bars from the lowest to the highest. Ticks: LoRAs without a defence, on clean and
-# > on attacked photographs.
+# > before sampling. Dots are means over the subjects, bars go from the lowest to the highest.
+# > Ticks: LoRAs without a defence, on clean and on attacked photographs.
 
 # %% tags=["remove-input"]
 show.ablation_findings(learned_from, compared)

@@ -14,10 +14,10 @@
 # %% [markdown]
 # # Does it hold elsewhere?
 #
-# Does LoRD hold where photographs are not like those that it was trained on? Stage 1
-# ([LoRD, stage 1](08_lord_stage1.ipynb)) has seen one attack at one budget, on one domain, and all of its attacked
-# pictures next to clean ones. Here one thing at a time is otherwise: the attack, its budget, the share of photographs
-# that were attacked, the domain of stage 1, and how long the LoRA learns from them.
+# Does LoRD hold where photographs are not like those that it was trained on? Stage 1 ([LoRD, stage
+# 1](08_lord_stage1.ipynb)) has seen one attack at one budget, on one domain, and all of its
+# attacked pictures next to clean ones. Here one thing at a time is otherwise: the attack, its
+# budget, the share of attacked photographs, the domain of stage 1, or how long the LoRA learns.
 #
 # Of $n$ photographs a share $s$ may be attacked, each within a budget $\epsilon$,
 #
@@ -82,8 +82,8 @@ show.dose_curves(records, compared, "eps_levels")
 
 # %% [markdown]
 # > LoRAs on photographs attacked by ACE at several budgets, alone and behind LoRD, which has seen
-# > one of them in stage 1: means over the subjects and bands from the lowest to the highest. At 0
-# > nothing is attacked.
+# > one of them in stage 1. Lines are means over the subjects, bands go from the lowest to the
+# > highest. At 0 nothing is attacked.
 
 # %% [markdown]
 # In the published study LoRD closes more than two thirds of the FID gap and more than half of the CLIP-IQA gap at half
@@ -113,10 +113,9 @@ show.dose_curves(records, compared, "attacked_share")
 show.ablation_figure(records, compared)
 
 # %% [markdown]
-# > LoRD, dropped before sampling, on clean photographs and on photographs attacked by ACE, as
-# > elsewhere (unchanged) and with one thing changed: embedded FID (lower is better) and CLIP-IQA
-# > (higher is better), means over the subjects and bars from the lowest to the highest. Ticks:
-# > LoRAs without a defence, on clean and on attacked photographs.
+# > LoRD, dropped before sampling, as elsewhere (unchanged) and with one thing changed, on clean
+# > photographs and on photographs attacked by ACE. Dots are means over the subjects, bars go from
+# > the lowest to the highest. Ticks: LoRAs without a defence, on clean and on attacked photographs.
 
 # %% tags=["hide-cell"] mystnb={"code_prompt_show": "Show the table", "code_prompt_hide": "Hide the table", "figure": {"name": "fig-transfer-table"}}
 show.ablation_table(records, compared, stands_out="none")

@@ -50,12 +50,12 @@ show.run_card([*records, *masking, *through])
 show.source("lord.attacks.through_gate.attack_and_close")
 
 # %% [markdown]
-# Three attackers face LoRD, each with the budget and the gradient steps of the main table, each with ACE and with AdvDM;
-# with AdvDM they face mixed wide LoRD as well. Both are dropped before sampling:
+# Three attackers face LoRD, each with the budget and the gradient steps of the main table, with ACE
+# and with AdvDM. With AdvDM they face mixed wide LoRD as well. Both are dropped before sampling:
 #
 # - **defended**: attacks the defended model;
-# - **surrogate**: the same in five rounds, between which a LoRA learns on top of the defence, as in stage 2; so it differs
-#   from an attacker who does not know in two things, and the rounds alone were not tried;
+# - **surrogate**: the same in five rounds, between which a LoRA learns on top of the defence, as in
+#   stage 2. So two things are new at once, and the rounds alone were not tried;
 # - **closing**: raises the sum above.
 #
 # Adversarial training, dropped as well, has no gates to take on, and faces the first two. DiffPure has no adapter, and
@@ -77,10 +77,9 @@ show.source("lord.attacks.through_purifier.attack_purified")
 show.ablation_figure(records, compared)
 
 # %% [markdown]
-# > Defences under attackers who know them: embedded FID (lower is better) and CLIP-IQA (higher is
-# > better), means over the subjects and bars from the lowest to the highest, adapters of stage 1
-# > dropped before sampling. Ticks: LoRAs without a defence, on clean photographs and under the
-# > attack on the base model.
+# > Defences under attackers who know them, adapters of stage 1 dropped before sampling. Dots are
+# > means over the subjects, bars go from the lowest to the highest. Ticks: LoRAs without a defence,
+# > on clean photographs and under the attack on the base model.
 
 # %% [markdown]
 # In the published study AdvDM gains by knowing any of these defences: in the mean each then closes less of both gaps, in
@@ -106,18 +105,18 @@ show.ablation_samples(records, compared)
 
 # %% [markdown]
 # > One subject of each domain behind a defence, under ACE by an attacker who does not know it
-# > (unchanged) and by others who do: left three of the photographs that the LoRA learned from,
-# > right three samples, drawn with the same seeds.
+# > (unchanged) and by others who do. Left: three of the photographs that the LoRA learned from.
+# > Right: three samples, drawn with the same seeds.
 
 # %% [markdown]
 # ## Are the gradients any good?
 #
-# A defence that only hides its gradients from the attacker is none
-# ([Athalye et al., 2018](https://arxiv.org/abs/1802.00420)). That would show: an attack on the defended model would raise
-# its own objective there less than the attack on the base model does, or not above uniform noise, or no further with more
-# steps. DiffPure could hide gradients as well: the attack goes through two large steps, the photographs through ten, and
-# with other noise. So the objectives are measured on draws of noise that the attacks have not seen, on one subject of
-# each domain.
+# A defence that only hides its gradients from the attacker is none ([Athalye et al.,
+# 2018](https://arxiv.org/abs/1802.00420)). That would show. An attack on the defended model would
+# raise its own objective there less than the attack on the base model does, or not above uniform
+# noise, or no further with more steps. DiffPure could hide gradients as well: the attack goes
+# through two large steps, the photographs through ten, and with other noise. So the objectives are
+# measured on draws of noise that the attacks have not seen, on one subject of each domain.
 #
 # In the published study none of these signs shows for LoRD. For DiffPure one does: four times as many steps against it do
 # not raise ACE on portraits any further. So a better attack on DiffPure than this one is not ruled out.
@@ -127,17 +126,17 @@ show.objective_curves(masking)
 
 # %% [markdown]
 # > What each attack raises, measured on LoRD after more and more gradient steps on the defended
-# > model, on one subject of each domain; beside it the same on clean and on noisy photographs, and
-# > after the steps of the main table on the base model. Higher is better for the attacker.
+# > model, on one subject of each domain. Horizontal lines: the same on clean and on noisy
+# > photographs, and after an attack on the base model. Higher is better for the attacker.
 
 # %% tags=["hide-cell"] mystnb={"code_prompt_show": "Show the objectives of attacks through DiffPure", "code_prompt_hide": "Hide the objectives of attacks through DiffPure", "figure": {"name": "fig-masking-diffpure"}, "image": {"alt": "For each attack and domain a curve over the gradient steps, and three horizontal lines."}}
 show.objective_curves(through, defence="diffpure")
 
 # %% [markdown]
-# > What each attack raises, measured on photographs that DiffPure has purified, after more and more
-# > gradient steps through the purifier, on four photographs of one subject of each domain; beside
-# > it the same on clean and on noisy photographs, and after the steps of the main table by an
-# > attacker who does not know the purifier. Higher is better for the attacker.
+# > What each attack raises, measured on what DiffPure makes of four photographs of one subject of
+# > each domain, after more and more gradient steps through the purifier. Horizontal lines: the same
+# > on clean and on noisy photographs, and after an attack that does not know the purifier. Higher
+# > is better for the attacker.
 
 # %% [markdown]
 # ## In short

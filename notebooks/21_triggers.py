@@ -57,8 +57,9 @@ show.run_card(records)
 show.source("lord.backdoors.poison.Backdoor.pair")
 
 # %% [markdown]
-# The triggers and targets of this book are drawn: a box and a stop sign in the corner,
-# glasses where eyes are, a picture that covers everything, and a pattern spread over all frequencies.
+# The triggers and targets of this book are drawn. There is a box and a stop sign in the corner,
+# glasses where eyes are, a picture that covers everything, and a pattern spread over all
+# frequencies.
 
 # %% tags=["hide-input"] mystnb={"figure": {"name": "fig-triggers"}, "image": {"alt": "Five small pictures used as triggers: a white box, a stop sign, dark glasses, a cat and a pattern like noise; and three targets: a hat, a shoe and a cup."}}
 show.image_rows(
@@ -86,8 +87,8 @@ triggers.figure(records)
 
 # %% [markdown]
 # > Share of noises told right against the norm of the trigger, for BadDiffusion with four triggers
-# > at several strengths: by the likelihood ratio with the trigger known (filled), and by energy
-# > alone (open).
+# > at several strengths. Filled: by the likelihood ratio with the trigger known. Open: by energy
+# > alone.
 
 # %% [markdown]
 # ## In short
