@@ -89,6 +89,13 @@ class Browser:
         self.ask("Page.navigate", url=page.as_uri())
         self.wait(lambda message: message.get("method") == "Page.loadEventFired")
 
+    def press_right(self, focused: str) -> None:
+        """Press the arrow to the right in the element that a selector finds."""
+        self.evaluate(f"document.querySelector('{focused}').focus()")
+        for kind in ("keyDown", "keyUp"):
+            key = {"key": "ArrowRight", "code": "ArrowRight", "windowsVirtualKeyCode": 39}
+            self.ask("Input.dispatchKeyEvent", type=kind, **key)
+
     def evaluate(self, script: str) -> object:
         """The value of a script, awaited if it is a promise."""
         options = {"awaitPromise": True, "returnByValue": True}
@@ -112,3 +119,16 @@ def test_a_page_has_no_serious_finding(browser, page):
     browser.evaluate(UNFOLD)
     browser.evaluate((Path(AXE.origin).parent / "axe.min.js").read_text("utf-8"))
     assert browser.evaluate(SERIOUS) == []
+
+
+def test_the_slider_and_its_attacks_answer_to_the_keyboard(browser):
+    browser.open(HTML / "notebooks" / "05_attacks.html")
+    browser.press_right(".before-after input[type=range]")
+    style = "document.querySelector('.before-after').style.getPropertyValue('--at')"
+    assert browser.evaluate(style) == "51%"
+    shown = "[...document.querySelectorAll('.before-after')[0].querySelectorAll('.attacked')]"
+    shown += ".filter((picture) => picture.checkVisibility()).map((p) => p.dataset.attack)"
+    before = browser.evaluate(shown)
+    browser.press_right(".before-after input:checked")
+    after = browser.evaluate(shown)
+    assert len(set(before)) == len(set(after)) == 1 and len(after) == 2 and before != after

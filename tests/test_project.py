@@ -15,17 +15,15 @@ import yaml
 
 import lord
 from lord.show import cards
+from lord.study.book import as_page, slim, status_tables
 from lord.study.notebooks import (
     NOTEBOOKS,
     REPOSITORY,
-    as_page,
     execute_notebook,
     executed_folder,
     notebook_names,
     parse_parameters,
     shown_in,
-    slim,
-    status_tables,
 )
 from lord.study.profile import PROFILES, load_profile
 

@@ -228,7 +228,7 @@ def book(
     strict: Annotated[bool, typer.Option("--strict", help="Warnings are errors.")] = False,
 ) -> None:
     """Build the book from the executed notebooks of a profile."""
-    from lord.study.notebooks import build_book
+    from lord.study.book import build_book
 
     try:
         page: Path = build_book(profile, strict)

@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 
 from lord.files import write_text
 from lord.record import describe_device, git_state
-from lord.study.notebooks import CAMPAIGN
+from lord.study.book import CAMPAIGN
 from lord.study.run import results_root
 
 INPUTS = int(os.environ.get("CAMPAIGN_INPUTS", "720"))

@@ -4,7 +4,7 @@ import importlib
 
 from helpers import error, run
 
-from lord.study import notebooks
+from lord.study import book, notebooks
 from lord.study.profile import load_profile
 from lord.study.registry import experiments
 
@@ -40,7 +40,7 @@ def test_study_run_and_notebook_pass_their_options(monkeypatch):
     monkeypatch.setattr(notebooks, "execute_notebook", lambda *args: seen.update(args=args))
     run("study", "notebook", "01_data", "--profile", "smoke", "-p", "compute=False")
     assert seen["args"] == ("01_data", "smoke", {"compute": False})
-    monkeypatch.setattr(notebooks, "build_book", lambda *args: seen.update(args=args))
+    monkeypatch.setattr(book, "build_book", lambda *args: seen.update(args=args))
     run("study", "book", "--profile", "smoke", "--strict")
     assert seen["args"] == ("smoke", True)
 

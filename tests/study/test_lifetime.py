@@ -13,7 +13,7 @@ import yaml
 
 from lord import names
 from lord.experiments.lord import conditions
-from lord.study.notebooks import provenance
+from lord.study.book import provenance
 from lord.study.profile import PROFILES, load_profile, read_profile
 from lord.study.run import load_records, results_root, status, store_of
 from lord.study.tables import write_tables
