@@ -36,6 +36,7 @@ from lord.show.style import (
     where_planned,
 )
 from lord.show.tables import in_book_order, metric_table
+from lord.show.words import listed
 
 DROPPED = ("none", "dropped")
 """The treatments that leave nothing of a defence in the model that is sampled."""
@@ -235,26 +236,29 @@ def choice_findings(records: Sequence[Record], compared: Sequence[Record]) -> Ma
 
 @where_planned
 def ablation_findings(records: Sequence[Record], compared: Sequence[Record]) -> Markdown:
-    """For each domain and attack, in words: how much every variant repairs, dropped if it can be.
+    """For each domain, attack and defence, in words: which variants repair least and most.
 
-    And in how many cells it is worse than the unchanged variant.
+    With the defence dropped, if it can be. And which are worse than unchanged in every cell.
     """
     table = _in_order(table_of(records, compared))
     table = table[table["treatment"].isin(DROPPED)].dropna(subset=["fid_closed"])
     several, lines = table["defence"].nunique() > 1, []
-    for (domain, attack), cells in table.groupby(["domain", "attack"], sort=False):
-        parts = []
-        for cell in cells.to_dict("records"):
-            who = f"{DEFENCE_NAMES[cell['defence']]}, " * several + _words(cell["variant"])
-            part = f"{who} {_share(cell['fid_closed'])}"
-            if cell["variant"] != UNCHANGED and cell["fid_worse"] == cell["fid_worse"]:
-                part += f" (worse in {cell['fid_worse']:.0f} of {cell['cells']})"
-            parts.append(part)
-        lines.append(f"- {domain}, {ATTACK_NAMES[attack]}: {'; '.join(parts)}")
+    for place, cells in table.groupby(["domain", "attack", "defence"], sort=False):
+        domain, attack, defence = place
+        parts = [
+            f"unchanged {_share(v)}" for v in cells["fid_closed"][cells["variant"] == UNCHANGED]
+        ]
+        others = cells[cells["variant"] != UNCHANGED].set_index("variant")
+        shares = others["fid_closed"].sort_values(kind="stable")
+        ends = [
+            f"{_share(shares[name])} ({_words(name)})"
+            for name in (shares.index[0], shares.index[-1])
+        ]
+        parts.append(f"otherwise {' to '.join(dict.fromkeys(ends))}")
+        if len(worse := others.index[others["fid_worse"] == others["cells"]]):
+            parts.append(f"worse in every cell: {listed([_words(name) for name in worse])}")
+        who = f", {DEFENCE_NAMES[defence]}" * several
+        lines.append(f"- {domain}, {ATTACK_NAMES[attack]}{who}: {'; '.join(parts)}")
     name = metric_name(metric_keys(compared)["fid"])
-    basis = (
-        f"How much of the gap that the attack opens in the {name} closes with the defence dropped, "
-        "where it can be, and, cell by cell (a subject at a seed), how often it is worse than "
-        "unchanged:"
-    )
-    return Markdown("\n".join([basis, "", *lines]))
+    basis = f"How much of the gap that the attack opens in the {name} closes, with the defence "
+    return Markdown("\n".join([f"{basis}dropped where it can be:", "", *lines]))

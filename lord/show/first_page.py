@@ -159,7 +159,7 @@ def answers(profile: str) -> dict[str, tuple[str, Answer]]:
 
 @where_planned
 def answer(records: Sequence[Record], *questions: str) -> Markdown:
-    """What a chapter found, in short: questions of the study with their answers.
+    """What a chapter found, in short: questions with their verdicts, and all numbers folded.
 
     Args:
         records: those of the results, and what else the answers need.
@@ -168,7 +168,14 @@ def answer(records: Sequence[Record], *questions: str) -> Markdown:
         KeyError: the study has no such question.
     """
     found = Found(records)
-    return Markdown("\n\n".join(f"*{q}* {QUESTIONS[q][1](found)}" for q in questions))
+    return Markdown("\n\n".join(_folded(q, QUESTIONS[q][1](found)) for q in questions))
+
+
+def _folded(question: str, answer: Answer) -> str:
+    """A question with its verdict, and all numbers to unfold."""
+    short = f"*{question}* **{answer.short}.**"
+    numbers = f"<details><summary>All numbers</summary>\n\n{answer.text}\n\n</details>"
+    return f"{short}\n\n{numbers}" if answer.text else short
 
 
 def pages(profile: str) -> dict[str, str]:
@@ -190,8 +197,7 @@ def pages(profile: str) -> dict[str, str]:
     claims = ["| The paper says | Paper | Here |", "| --- | --- | --- |"]
     for claim, (paper, question) in CLAIMS.items():
         answer = found[question][1] if question else trained_rival(records)
-        here = f"{answer.verdict}{f': {answer.number}' if answer.number else ''}"
-        claims.append(f"| {claim} | {{cite}}`{paper}` | {here} |")
+        claims.append(f"| {claim} | {{cite}}`{paper}` | {answer.short} |")
     return {
         "questions.md": "\n".join([*warnings, *rows, ""]),
         "summary.md": "\n".join([*warnings, *full, "", reading, ""]),

@@ -22,6 +22,11 @@ class Answer(NamedTuple):
     number: str
     text: str
 
+    @property
+    def short(self) -> str:
+        """The verdict with its number."""
+        return f"{self.verdict}: {self.number}" if self.number else self.verdict
+
     def __str__(self) -> str:
         return f"**{self.verdict}.** {self.text}" if self.text else f"{self.verdict}."
 

@@ -334,7 +334,11 @@ def test_an_ablation_is_compared_with_the_main_table(study):
     assert len(names) == 2 * 2 * 4  # domains, variants; clean, attacked, and LoRD twice
     assert re.search(r">8[456]%<", html)  # (12 − 3.5) / (12 − 2)
     found = show.ablation_findings(records("rank"), records("main")).data
-    assert re.search(r"- portraits, ACE: unchanged 8\d%; r2 8\d% \(worse in \d of \d\)\n", found)
+    assert re.search(r"- portraits, ACE: unchanged 8\d%; otherwise 8\d% \(r2\)", found)
+    table = ablation_table([*records("rank"), *records("main")], "rank")
+    behind = table[(table["variant"] == "r2") & (table["treatment"] == "dropped")]
+    worse = (behind["fid_worse"] == behind["cells"]).sum()
+    assert found.count("; worse in every cell: r2") == worse
 
 
 def test_every_defence_has_its_own_attackers_who_know(study):
@@ -356,7 +360,11 @@ def test_every_defence_has_its_own_attackers_who_know(study):
     worst = re.findall(r'class="data [^"]*winner', html)
     assert len(worst) == 2 * 4 * 3  # domains, defences, metrics
     found = show.ablation_findings(*asked).data
-    assert "; adversarial training, defended" in found and "; LoRD, closing" in found
+    assert re.search(
+        r"ACE, adversarial training: unchanged \d+%; otherwise \d+% \(defended\)", found
+    )
+    ends = r"\d+% \((?:defended|closing)\) to \d+% \((?:defended|closing)\)"
+    assert re.search(f"ACE, LoRD: unchanged \\d+%; otherwise {ends}", found)
 
 
 def test_a_choice_is_made_on_identities_that_are_not_evaluated(study):
@@ -796,8 +804,11 @@ def test_the_first_page_has_a_verdict_and_one_number_for_each_question(study, in
 def test_a_chapter_answers_a_question_as_the_first_page_does(study, included):
     _, records = study
     asked, question = records("selection", "main", "parts"), "Is it the second branch that repairs?"
-    said = show.answer(asked, question).data
-    assert said.startswith(f"*{question}* **") and said.split("?* ")[1] in included["summary.md"]
+    short, folded = show.answer(asked, question).data.split("\n\n", 1)
+    answer = first_page.branch(records("parts"), records("selection", "main"))
+    assert short == f"*{question}* **{answer.verdict}: {answer.number}.**"
+    (text,) = re.findall(r"</summary>\n\n(.*)\n\n</details>$", folded)
+    assert text == answer.text and text in included["summary.md"]
     with pytest.raises(KeyError):
         show.answer(asked, "Why?")
 
