@@ -107,7 +107,7 @@ show.metric_curves(records)
 #
 # In the published study none of these has measured anything yet.
 
-# %% tags=["remove-input"]
+# %% tags=["hide-cell"] mystnb={"code_prompt_show": "Show the code", "code_prompt_hide": "Hide the code"}
 show.source("lord.metrics.independent.measure_independently")
 
 # %% [markdown]
@@ -128,7 +128,7 @@ show.source("lord.metrics.independent.measure_independently")
 # wide as so many cells would make it. Three subjects do not tell their $\rho$, so it is the median over all
 # rows of a table.
 
-# %% tags=["remove-input"]
+# %% tags=["hide-cell"] mystnb={"code_prompt_show": "Show the code", "code_prompt_hide": "Hide the code"}
 show.source("lord.metrics.interval.design_effect")
 
 # %% [markdown]

@@ -133,7 +133,7 @@ show.source("lord.attacks.objectives.mist")
 # the model edit the picture. It is noised and denoised again in a few steps, and what comes out is
 # to look like the target. The gradient passes through every step.
 
-# %% tags=["remove-input"]
+# %% tags=["hide-cell"] mystnb={"code_prompt_show": "Show the code", "code_prompt_hide": "Hide the code"}
 show.source("lord.attacks.objectives.edit")
 
 # %% [markdown]

@@ -142,7 +142,7 @@ purification_parts.frontier(parts)
 # %% tags=["remove-input"]
 purification_parts.times(parts)
 
-# %% tags=["hide-cell"] mystnb={"code_prompt_show": "Show the table", "code_prompt_hide": "Hide the table", "figure": {"name": "fig-parts-table"}}
+# %% tags=["hide-cell"] mystnb={"code_prompt_show": "Show the table", "code_prompt_hide": "Hide the table", "figure": {"name": "fig-purifier-parts-table"}}
 purification_parts.parts_table(parts)
 
 # %% [markdown]

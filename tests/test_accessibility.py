@@ -112,6 +112,11 @@ def browser(tmp_path_factory):
     browser.process.wait(timeout=30)
 
 
+def test_the_book_is_light():
+    files = [path for path in HTML.rglob("*") if path.is_file()]
+    assert sum(path.stat().st_size for path in files) < 25e6
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 def test_a_page_has_no_serious_finding(browser, page):
     browser.open(page)

@@ -148,6 +148,16 @@ def test_figures_are_captioned_named_and_described(name):
             assert "table" in options["figure"]["name"] or options["image"]["alt"]
 
 
+def test_no_two_figures_have_one_name():
+    cells = [c for name in NAMES for c in jupytext.read(NOTEBOOKS / f"{name}.ipynb").cells]
+    figures = [c.metadata["mystnb"]["figure"]["name"] for c in cells if is_figure(c)]
+    assert sorted(figures) == sorted(set(figures))
+
+
+def is_figure(cell) -> bool:
+    return "figure" in cell.metadata.get("mystnb", {})
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_a_notebook_reads_on_its_own(name):
     """Jupyter, Colab and GitHub know Markdown and formulas, but no roles, labels or directives."""

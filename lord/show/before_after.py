@@ -24,7 +24,7 @@ STYLE = """
 .before-after legend { font-size: 1em; margin: 0; }
 .before-after fieldset label { display: inline-block; margin: 0 .9em .2em 0; }
 .before-after .pairs { display: flex; flex-wrap: wrap; gap: 1rem; }
-.before-after .pair { flex: 1 1 9rem; }
+.before-after .pair { flex: 1 1 13rem; }
 .before-after .sides { display: grid; gap: .3rem; }
 .before-after img { width: 100% !important; padding: 0 !important; image-rendering: pixelated; }
 .before-after .move { display: flex; gap: .6em; align-items: center; margin-top: .6rem; }

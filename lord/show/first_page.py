@@ -1,6 +1,6 @@
 """The first page of the book: its questions, each with a verdict and the numbers behind it."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 
@@ -181,8 +181,8 @@ def _folded(question: str, answer: Answer) -> str:
 def pages(profile: str) -> dict[str, str]:
     """What the book's pages include, as Markdown by the name of the file.
 
-    ``questions.md`` has a verdict and one number for each question, ``summary.md`` all numbers,
-    ``claims.md`` what the papers say beside what was found.
+    ``questions.md`` has a verdict and one number for each question, below one line on the first;
+    ``summary.md`` all numbers, ``claims.md`` what the papers say beside what was found.
 
     Raises:
         FileNotFoundError: records of the profile are missing.
@@ -199,10 +199,18 @@ def pages(profile: str) -> dict[str, str]:
         answer = found[question][1] if question else trained_rival(records)
         claims.append(f"| {claim} | {{cite}}`{paper}` | {answer.short} |")
     return {
-        "questions.md": "\n".join([*warnings, *rows, ""]),
+        "questions.md": "\n".join([*warnings, _in_one_line(found), "", *rows, ""]),
         "summary.md": "\n".join([*warnings, *full, "", reading, ""]),
         "claims.md": "\n".join([*claims, ""]),
     }
+
+
+def _in_one_line(found: Mapping[str, tuple[str, Answer]]) -> str:
+    """What became of the question that the study began with."""
+    chosen = found["Does LoRD repair it?"][1].number
+    trained = found["Can its gate be left as trained?"][1].number
+    text = f"In one line: with its gate chosen on other subjects, LoRD leaves **{chosen}**"
+    return f"{text}; with its gate as trained, **{trained}**." if trained else f"{text}."
 
 
 def _warnings(records: Sequence[Record]) -> list[str]:

@@ -85,7 +85,8 @@ def gate(table: pd.DataFrame, gaps: pd.DataFrame, records: Sequence[Record]) -> 
     if len(trained):
         trained = trained[trained["metric"] == "fid"]
         text += f" As trained, it closes {_closed(trained, records)}."
-        number = f"{trained['closed'].min():z.0%} repaired at worst"
+        least = trained["closed"].min()
+        number = f"{f'{least:z.0%}' if least > 0 else 'nothing'} repaired at worst"
     return Answer(verdict, number, text)
 
 

@@ -797,6 +797,8 @@ def test_the_first_page_has_a_verdict_and_one_number_for_each_question(study, in
     chosen = (gaps["attack"] == "ace") & (gaps["defence"] == "lord") & gaps["selected"]
     least = gaps.loc[chosen & gaps["metric"].isin(["fid", "clip_iqa"]), "closed"].min()
     assert f"| {least:.0%} repaired or more |" in table
+    line = rf"In one line: .* leaves \*\*{least:.0%} repaired or more\*\*; .* \*\*\d+% repaired at"
+    assert re.search(line, table)
     assert f"pictures work | {{cite}}`zhu2026lord` | Yes: {least:.0%} repaired or more |" in claims
     assert "adversarial training | {cite}`zhu2026lord` | Yes |" in claims
 
