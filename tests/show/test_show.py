@@ -905,7 +905,7 @@ def test_summary_says_what_was_not_measured(study, monkeypatch):
     monkeypatch.setattr(tables, "gaps_closed", lambda records: gaps[gaps["attack"] == "ace"])
     monkeypatch.setattr(first_page, "run", lambda *_, **__: [])
     text = show.pages(profile)["summary.md"]
-    assert text.count(") Not measured.") == 10
+    assert text.count(") Not measured.") == 11
 
 
 def test_summary_says_so_when_the_attack_does_nothing(study, monkeypatch):
