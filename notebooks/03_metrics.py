@@ -115,8 +115,8 @@ show.source("lord.metrics.independent.measure_independently")
 #
 # A cell of the study is one subject and one seed. Means over cells come with a 95 % interval from
 # the bootstrap, in the expanded percentile form ([Hesterberg,
-# 2015](https://doi.org/10.1080/00031305.2015.1089789)). With few cells that falls less short of 95
-# % than the plain percentiles do, but still short. With two cells it is no more than the lowest and
+# 2015](https://doi.org/10.1080/00031305.2015.1089789)). With few cells that falls less
+# short of 95 % than the plain percentiles do, but still short. With two cells it is no more than the lowest and
 # the highest.
 #
 # Seeds of one subject share its photographs and come out alike, so they tell less than as many

@@ -70,9 +70,6 @@ show.ablation_figure(records, compared)
 # > means over the subjects, bars go from the lowest to the highest. Ticks: LoRAs without a defence,
 # > on clean and on attacked photographs.
 
-# %% tags=["remove-input"]
-show.ablation_findings(records, compared)
-
 # %% [markdown]
 # In the published study every variant closes more than three quarters of the FID gap of both attacks. Under ACE a plain
 # LoRA in place of LoRD or of mixed wide LoRD has the better mean FID in both domains. With an open branch in place of the
@@ -105,9 +102,6 @@ show.ablation_figure(learned_from, compared)
 # > LoRD as elsewhere (unchanged) and with a stage 1 that has learned from something else, dropped
 # > before sampling. Dots are means over the subjects, bars go from the lowest to the highest.
 # > Ticks: LoRAs without a defence, on clean and on attacked photographs.
-
-# %% tags=["remove-input"]
-show.ablation_findings(learned_from, compared)
 
 # %% [markdown]
 # In the published study noise repairs less than a fifth of the FID gap, and is behind LoRD in every cell. A stage 1 that

@@ -165,7 +165,7 @@ def test_a_notebook_reads_on_its_own(name):
         if cell.cell_type == "markdown":
             plain = re.sub(r"`[^`]*`", "", re.sub(r"(?s)```.*?```", "", cell.source))
             assert not re.search(r"\{[a-z:]+\}`", cell.source), cell.source
-            assert not re.search(r"(?m)^(:::|```\{|: |\([\w-]+\)=)", cell.source), cell.source
+            assert not re.search(r"(?m)^(:::|```\{|: |% |\([\w-]+\)=)", cell.source), cell.source
             assert not re.search(r"\$\$ *\(|\]\(#", plain), cell.source
             for target in re.findall(r"\]\(([^)]*)\)", plain):
                 assert target.startswith("https://") or (NOTEBOOKS / target).is_file(), target
