@@ -35,7 +35,7 @@ compute = True
 
 # %% tags=["hide-input"]
 from lord import show, study
-from lord.show import purification, purification_parts
+from lord.show import purification
 from lord.show.purification_findings import findings
 
 classifiers = study.run(profile, "classifiers", compute=compute)
@@ -114,40 +114,6 @@ purification.steps_table(records)
 
 # %% [markdown]
 # > What each attack leaves of what those before it have left.
-
-# %% [markdown]
-# ## Are gradients only hidden?
-#
-# A purifier may look robust because its gradients lead nowhere. Then an attack without gradients would leave less than one
-# with them; more purifications in a gradient, or more steps, would not raise its loss; and an unbounded budget would leave
-# something right.
-
-# %% tags=["remove-input"]
-purification.masking(study.run(profile, "purification_masking", compute=compute))
-
-# %% [markdown]
-# ## What each part does
-#
-# A larger $t^*$ drowns more of the attack, and more of the picture. The two purifiers over $t^*$, and the robust process
-# with one part taken away or changed at a time, all against one attack through the whole purifier:
-
-# %% tags=["hide-input"] mystnb={"figure": {"name": "fig-frontier"}, "image": {"alt": "Two lines of dots, one for each purifier, and single dots for its variants; to the right more is right without attack, upwards more after it."}}
-parts = study.run(profile, "purification_parts", compute=compute)
-purification_parts.frontier(parts)
-
-# %% [markdown]
-# > Share of test pictures that are right in every one of several purifications, without the attack
-# > and after it; numbers are $t^*$.
-
-# %% tags=["remove-input"]
-purification_parts.times(parts)
-
-# %% tags=["hide-cell"] mystnb={"code_prompt_show": "Show the table", "code_prompt_hide": "Hide the table", "figure": {"name": "fig-purifier-parts-table"}}
-purification_parts.parts_table(parts)
-
-# %% [markdown]
-# > The robust process with one part changed, beside the whole on the same pictures: the pictures
-# > that it won and lost, and the p of the sign test.
 
 # %% [markdown]
 # ## In short

@@ -1,13 +1,18 @@
 """What the chapter on purification shows of t*, and of what each part of a purifier does."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import pandas as pd
 from IPython.display import Markdown
 from matplotlib.figure import Figure
 from pandas.io.formats.style import Styler
 
-from lord.experiments.purification.tables import attack_table, defence_table, paired
+from lord.experiments.purification.tables import (
+    SIGNIFICANT,
+    attack_table,
+    defence_table,
+    paired,
+)
 from lord.record import Record
 from lord.show.panels import legend, panels
 from lord.show.purification import PURIFIERS, by_place, most_kept, share
@@ -77,14 +82,44 @@ def parts_table(records: Sequence[Record]) -> Styler:
     """Each changed purifier, and what it won and lost beside the same unchanged, in pictures."""
     rows = {}
     for place, faced in by_place(records, PARTS).items():
-        for name, record in faced.items():
-            changed = record.settings["purifier"]
-            whole = f"{changed['method']},t={changed['timestep']}"
-            if name == whole or ",t=" in name or whole not in faced:
-                continue
-            rows[place, f"{PURIFIERS[changed['method']]}, whole"] = _row(faced[whole])
-            rows[place, VARIANTS.get(name, name.replace("_", " "))] = _row(record, faced[whole])
+        for whole, changed in _compared(faced).items():
+            purifier = PURIFIERS[faced[whole].settings["purifier"]["method"]]
+            rows[place, f"{purifier}, whole"] = _row(faced[whole])
+            rows |= {(place, _variant(n)): _row(faced[n], faced[whole]) for n in changed}
     return plain_table(pd.DataFrame.from_dict(rows, orient="index").fillna(""), records)
+
+
+@where_planned
+def part_findings(records: Sequence[Record]) -> Markdown:
+    """In short: which changes of a purifier are surely felt, on the same pictures."""
+    lines = []
+    for place, faced in by_place(records, PARTS).items():
+        for whole, changed in _compared(faced).items():
+            felt = []
+            for name in changed:
+                test = paired(faced[name], faced[whole])
+                if test["p"] < SIGNIFICANT:
+                    more = "more" if test["won"] > test["lost"] else "less"
+                    felt.append(f"{_variant(name)} it keeps {more} (p {test['p']:.2g})")
+            told = "; ".join(felt) or "none makes a difference that the sign test can tell"
+            purifier = PURIFIERS[faced[whole].settings["purifier"]["method"]]
+            lines.append(f"- {place}: of {len(changed)} changes to {purifier}, {told}.")
+    return Markdown("\n".join(lines))
+
+
+def _compared(faced: Mapping[str, Record]) -> dict[str, list[str]]:
+    """For each unchanged purifier that there is, those that are it but for a change."""
+    found: dict[str, list[str]] = {}
+    for name, record in faced.items():
+        purifier = record.settings["purifier"]
+        whole = f"{purifier['method']},t={purifier['timestep']}"
+        if ",t=" not in name and whole in faced:
+            found.setdefault(whole, []).append(name)
+    return found
+
+
+def _variant(name: str) -> str:
+    return VARIANTS.get(name, name.replace("_", " "))
 
 
 def _row(record: Record, whole: Record | None = None) -> dict[str, str]:
