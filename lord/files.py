@@ -10,7 +10,8 @@ import secrets
 import shutil
 import time
 from collections.abc import Collection, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
+from errno import EISDIR
 from functools import lru_cache
 from hashlib import blake2b
 from pathlib import Path
@@ -42,18 +43,21 @@ def replacing(path: str | Path) -> Iterator[Path]:
     try:
         with _unfinished(path.parent) as folder:
             temporary = folder / path.name
-            temporary.touch()
-            mode = temporary.stat().st_mode  # as the umask says; some writers take another
             yield temporary
-            temporary.chmod(mode)
+            temporary.chmod(_usual_mode(folder))
             temporary.replace(path)
     except OSError as error:
         raise _unwritten(path, error) from error
 
 
+def _usual_mode(folder: Path) -> int:
+    """The mode of files as the umask says, which a new folder tells; some writers take another."""
+    return folder.stat().st_mode & 0o666
+
+
 @contextmanager
-def replacing_together(folder: str | Path, names: Collection[str]) -> Iterator[Path]:
-    """A temporary folder whose files replace those of the same names, all of them or none.
+def replacing_together(folder: str | Path, names: Collection[str] = ()) -> Iterator[Path]:
+    """A temporary folder whose files, at any depth, replace those of the same names, all or none.
 
     Files of ``names`` that the block does not write are gone afterwards. If the process dies while
     the files move, `settle` moves the rest; who reads them calls it first.
@@ -68,6 +72,9 @@ def replacing_together(folder: str | Path, names: Collection[str]) -> Iterator[P
             for name in names:
                 if not (temporary / name).exists():
                     (temporary / f"{name}{REMOVED}").touch()
+            mode = _usual_mode(temporary)
+            for path in _files_in(temporary):
+                path.chmod(mode)
             settle(folder)
             temporary.replace(folder / COMMITTED)
         settle(folder)
@@ -80,13 +87,20 @@ def settle(folder: str | Path) -> None:
     committed = Path(folder) / COMMITTED
     if not committed.is_dir():
         return
-    for path in committed.iterdir():
-        if path.suffix == REMOVED:
-            (committed.parent / path.stem).unlink(missing_ok=True)
-            path.unlink()
-        else:
-            path.replace(committed.parent / path.name)
-    committed.rmdir()
+    for path in _files_in(committed):
+        target = committed.parent / path.relative_to(committed)
+        with suppress(FileNotFoundError):  # where another process settles, too
+            if path.suffix == REMOVED:
+                target.with_suffix("").unlink(missing_ok=True)
+                path.unlink()
+            else:
+                target.parent.mkdir(parents=True, exist_ok=True)
+                path.replace(target)
+    shutil.rmtree(committed, ignore_errors=True)
+
+
+def _files_in(folder: Path) -> list[Path]:
+    return [path for path in folder.rglob("*") if path.is_file()]
 
 
 @contextmanager
@@ -160,6 +174,8 @@ def require_writable(path: str | Path) -> None:
     """
     path = Path(path)
     try:
+        if path.is_dir():
+            raise IsADirectoryError(EISDIR, os.strerror(EISDIR))
         with _made(path.parent), _unfinished(path.parent) as folder:
             (folder / path.name).write_bytes(b"lord")
     except OSError as error:
@@ -181,7 +197,8 @@ def _made(folder: Path) -> Iterator[None]:
         for path in missing:
             if any(path.iterdir()):
                 break
-            path.rmdir()
+            with suppress(OSError):  # another process may have come
+                path.rmdir()
 
 
 def _locked(path: Path) -> int:

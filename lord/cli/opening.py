@@ -252,5 +252,7 @@ def native_size(pipeline: "Pipeline") -> int:
     """
     side = pipeline.unet.config.sample_size
     if not isinstance(side, int) or side < 1:
-        raise ValueError(f"{pipeline.name_or_path}: unet: sample_size is {side!r}; give --size")
+        raise ValueError(
+            f"{pipeline.name_or_path}: unet: sample_size is {side!r}; give --size, or set it there"
+        )
     return side * pipeline.vae_scale_factor

@@ -20,7 +20,7 @@ from lord.data.subjects import DOMAINS
 from lord.editing.kernels import KERNELS, shrink
 from lord.editing.masks import covered, shape_mask
 from lord.editing.settings import AdaptationSettings
-from lord.files import save_tensors, write_text
+from lord.files import replacing_together, save_tensors, settle, write_text
 from lord.models.card import write_card
 from lord.models.diffusion import noised_batch, training_schedule
 from lord.models.pipeline import encode_images, encode_prompts
@@ -115,8 +115,8 @@ def adapt(
         FloatingPointError: the loss is not finite.
     """
     settings, folder = settings or AdaptationSettings(), Path(folder)
-    done = folder / FILE
-    if done.is_file():
+    settle(folder)
+    if (folder / FILE).is_file():
         return folder
     work = folder / ".work"
     unet = widened(pipeline.unet, task, settings.max_noise_level).float()
@@ -155,10 +155,10 @@ def adapt(
     )
     found = {name: value.half() for name, value in learned_weights(unet).items()}
     seconds = {"U-Net": run.seconds}
-    save_tensors(found, done, {"task": task, "seconds": str(run.seconds)})
-    write_card(
-        folder, task, settings.model_dump_json(indent=2), seconds, describe_device(unet.device)
-    )
+    device = describe_device(unet.device)
+    with replacing_together(folder) as new:
+        save_tensors(found, new / FILE, {"task": task, "seconds": str(run.seconds)})
+        write_card(new, task, settings.model_dump_json(indent=2), seconds, device)
     load_adapted(pipeline, folder, task)  # what was written must load
     return folder
 

@@ -9,13 +9,14 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F
 from accelerate import PartialState
-from diffusers import StableDiffusionPipeline
+from diffusers import DiffusionPipeline, StableDiffusionPipeline
 from pydantic import BaseModel, ConfigDict, NonNegativeInt, PositiveFloat, PositiveInt
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from lord.data.subjects import DOMAINS, domain_module, sample_domain
-from lord.files import save_tensors, write_text
+from lord.files import replacing_together, save_tensors, write_text
 from lord.models.card import write_card
 from lord.models.device import best_device
 from lord.models.diffusion import noised_batch
@@ -61,10 +62,9 @@ def pretrain(folder: str | Path, settings: PretrainSettings | None = None) -> Pa
     pipeline = build_pipeline(settings.architecture)
     train_vae(pipeline, settings, work)
     train_unet(pipeline, settings, work)
-    _save_half(pipeline, folder)
+    _halve(pipeline)
     seconds = {name: seconds_of(work / f"{name}.safetensors") for name in ("vae", "unet")}
-    device = describe_device(best_device())
-    write_card(folder, "embedded", settings.model_dump_json(indent=2), seconds, device)
+    save_model(pipeline, folder, "embedded", settings, seconds)
     load_pipeline(folder)  # what was written must load
     return folder
 
@@ -287,12 +287,32 @@ def _encode_pool(
     return latents * scaling, captions, class_prompts
 
 
-def _save_half(pipeline: StableDiffusionPipeline, folder: Path) -> None:
-    """Save VAE and U-Net in half precision, which halves what everybody downloads.
+def _halve(pipeline: StableDiffusionPipeline) -> None:
+    """Take VAE and U-Net in half precision, which halves what everybody downloads.
 
     The small text encoder stays in single precision: transformers loads the stored precision.
     """
     pipeline.vae.half()
     pipeline.unet.half()
     forget_lengths(pipeline.tokenizer)
-    pipeline.save_pretrained(folder, safe_serialization=True)
+
+
+def save_model(
+    pipeline: DiffusionPipeline,
+    folder: Path,
+    kind: str,
+    settings: BaseModel,
+    seconds: dict[str, float],
+) -> None:
+    """Write a pipeline as diffusers does, and its card, see `write_card`: all of it or nothing.
+
+    Raises:
+        OSError: it cannot be written; one line names the folder, where all is as it was.
+    """
+    with replacing_together(folder) as new:
+        try:
+            pipeline.save_pretrained(new, safe_serialization=True)
+        except SafetensorError as error:  # its name for a full disk
+            raise OSError(str(error)) from error
+        device = describe_device(best_device())
+        write_card(new, kind, settings.model_dump_json(indent=2), seconds, device)

@@ -11,13 +11,10 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from lord.files import save_tensors
-from lord.models.card import write_card
-from lord.models.device import best_device
 from lord.models.diffusion import noised_batch
 from lord.models.pixel import PixelConfig, build_ddpm, load_ddpm
-from lord.models.pretrain import batch_number, render_bytes
+from lord.models.pretrain import batch_number, render_bytes, save_model
 from lord.names import DOMAINS
-from lord.record import describe_device
 from lord.seeding import derive_seed
 from lord.training.loop import seconds_of, train
 
@@ -48,9 +45,7 @@ def pretrain_pixel(folder: str | Path, settings: PixelSettings | None = None) ->
     pipeline = build_ddpm(settings.architecture)
     seconds = train_ddpm(pipeline, settings, folder / ".work")
     pipeline.unet.half()  # which halves what everybody downloads
-    pipeline.save_pretrained(folder, safe_serialization=True)
-    device = describe_device(best_device())
-    write_card(folder, "pixel", settings.model_dump_json(indent=2), {"U-Net": seconds}, device)
+    save_model(pipeline, folder, "pixel", settings, {"U-Net": seconds})
     load_ddpm(folder)  # what was written must load
     return folder
 

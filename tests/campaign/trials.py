@@ -195,7 +195,7 @@ HARMLESS = {("fixed_gate", "None"), ("fixed_gate", "-1"), ("slope", "-1"), ("int
 TENSORS = {
     "model/embedded/unet/diffusion_pytorch_model.safetensors": "conv_in.weight",
     "model/embedded/vae/diffusion_pytorch_model.safetensors": "decoder.conv_in.weight",
-    "model/embedded/text_encoder/model.safetensors": "text_model.final_layer_norm.weight",
+    "model/embedded/text_encoder/model.safetensors": "final_layer_norm.weight",
     "pixel0/unet/diffusion_pytorch_model.safetensors": "conv_in.weight",
     "defence/adapter_model.safetensors": "lora_B",
     "lora.safetensors": "lora_B",
