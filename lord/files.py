@@ -4,6 +4,8 @@ What is being written lies in a hidden folder that names its process. What a kil
 of that kind goes when another writes in the same place.
 """
 
+import csv
+import io
 import os
 import platform
 import secrets
@@ -15,7 +17,9 @@ from errno import EISDIR
 from functools import lru_cache
 from hashlib import blake2b
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from lord.progress import say
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -262,6 +266,33 @@ def _unwritten(path: Path, error: OSError) -> OSError:
     return OSError(f"{path}: cannot be written ({first.strerror or first}); what was there is kept")
 
 
+def read_text(path: Path) -> str:
+    """UTF-8 text, without the mark that editors on Windows begin it with.
+
+    Raises:
+        OSError, ValueError: there is no such file, or it is no text; the message names it.
+    """
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path}: not UTF-8 text. Save it as UTF-8.") from error
+    if "\0" in text:
+        raise ValueError(f"{path}: not UTF-8 text. Save it as UTF-8.")
+    return text
+
+
+def read_rows(path: Path) -> list[dict[str, Any]]:
+    """The rows of a CSV file with a line of names.
+
+    Raises:
+        OSError, ValueError: it is none; the message names it.
+    """
+    try:
+        return list(csv.DictReader(io.StringIO(read_text(path), newline="")))
+    except csv.Error as error:
+        raise ValueError(f"{path}: not a CSV file ({error})") from error
+
+
 def write_bytes(path: str | Path, content: bytes) -> None:
     """Write bytes atomically."""
     with replacing(path) as temporary:
@@ -271,6 +302,24 @@ def write_bytes(path: str | Path, content: bytes) -> None:
 def write_text(path: str | Path, text: str) -> None:
     """Write UTF-8 text atomically."""
     write_bytes(path, text.encode())
+
+
+def load_tensors(path: Path) -> "tuple[dict[str, Tensor], dict[str, str]] | None":
+    """The tensors and the metadata of work in progress; None if there is none that can be used.
+
+    Of a file that is broken this is said.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    if not path.is_file():
+        return None
+    try:
+        with safe_open(path, framework="pt") as file:
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            return tensors, file.metadata() or {}
+    except (SafetensorError, OSError) as error:
+        say(f"{path}: broken, and made again ({error})")
+        return None
 
 
 def save_tensors(

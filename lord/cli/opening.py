@@ -11,6 +11,7 @@ from rich.text import Text
 from lord.cli.manifest import Manifest, Shard, shorten
 from lord.cli.outputs import require_out
 from lord.data.captions import DEFAULT_CAPTION
+from lord.errors import described
 from lord.names import MEMORIES
 from lord.progress import console, say
 
@@ -104,8 +105,8 @@ def say_notes(
     notes = [*album.notes, *(album.caption_notes if captions else [])]
     try:
         notes += Manifest(folder).remarks([path.name for path in album.paths])
-    except ValueError as error:
-        notes.append(str(error))
+    except (ValueError, OSError) as error:
+        notes.append(described(error))
     if notes:
         say(f"{folder}: {'; '.join(notes)}")
     if pipeline is not None:
