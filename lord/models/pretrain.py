@@ -12,11 +12,10 @@ from accelerate import PartialState
 from diffusers import DiffusionPipeline, StableDiffusionPipeline
 from pydantic import BaseModel, ConfigDict, NonNegativeInt, PositiveFloat, PositiveInt
 from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from lord.data.subjects import DOMAINS, domain_module, sample_domain
-from lord.files import replacing_together, save_tensors, write_text
+from lord.files import load_tensors, replacing_together, save_tensors
 from lord.models.card import write_card
 from lord.models.device import best_device
 from lord.models.diffusion import noised_batch
@@ -103,7 +102,8 @@ class Denoiser(nn.Module):
 def train_vae(pipeline: StableDiffusionPipeline, settings: PretrainSettings, work: Path) -> None:
     """Fit the VAE to renders."""
     done = work / "vae.safetensors"
-    if not done.exists():
+    trained = load_tensors(done)
+    if trained is None:
         pools, _ = _render_pool(settings, work)
 
         latent_shape = _latent_shape(settings.architecture)
@@ -134,7 +134,8 @@ def train_vae(pipeline: StableDiffusionPipeline, settings: PretrainSettings, wor
             description="VAE",
         )
         save_tensors(pipeline.vae.state_dict(), done, {"seconds": str(run.seconds)})
-    pipeline.vae.load_state_dict(load_file(done))
+    else:
+        pipeline.vae.load_state_dict(trained[0])
     pipeline.vae.requires_grad_(False).eval()
 
 
@@ -148,7 +149,8 @@ def train_unet(pipeline: StableDiffusionPipeline, settings: PretrainSettings, wo
     latents, captions, class_prompts = _encode_pool(pipeline, settings, work)
     done = work / "unet.safetensors"
     model = Denoiser(pipeline.text_encoder, pipeline.unet)
-    if not done.exists():
+    trained = load_tensors(done)
+    if trained is None:
         scheduler = pipeline.scheduler
         length = pipeline.tokenizer.model_max_length
         weights = (1 / scheduler.alphas_cumprod).clamp(max=settings.max_loss_weight)
@@ -183,7 +185,8 @@ def train_unet(pipeline: StableDiffusionPipeline, settings: PretrainSettings, wo
             description="text encoder and U-Net",
         )
         save_tensors(model.state_dict(), done, {"seconds": str(run.seconds)})
-    model.load_state_dict(load_file(done))
+    else:
+        model.load_state_dict(trained[0])
     model.requires_grad_(False).eval()
 
 
@@ -220,18 +223,20 @@ def vary_caption(
 def _render_pool(settings: PretrainSettings, work: Path) -> tuple[dict[str, Tensor], list[str]]:
     """Renders of the train split, drawn once: uint8 (pool, 3, H, W) by domain, and all captions.
 
-    Both are in alphabetical order of the domains, the order in which safetensors returns names.
+    Both are in alphabetical order of the domains.
     """
     path = work / "pool.safetensors"
-    if not path.exists():
+    found = load_tensors(path)
+    if found is None or "captions" not in found[1]:
         pools, captions = {}, []
         for domain in sorted(DOMAINS):
             size = settings.architecture.image_size
             pools[domain], of_domain = render_bytes(domain, settings.pool, size, settings.first)
             captions += of_domain
-        write_text(work / "captions.json", json.dumps(captions))
-        save_tensors(pools, path)
-    return load_file(path), json.loads((work / "captions.json").read_text())
+        save_tensors(pools, path, {"captions": json.dumps(captions)})
+        return pools, captions
+    pools, metadata = found
+    return {domain: pools[domain] for domain in sorted(DOMAINS)}, json.loads(metadata["captions"])
 
 
 def render_bytes(domain: str, count: int, size: int, first: int = 0) -> tuple[Tensor, list[str]]:
@@ -270,15 +275,17 @@ def _encode_pool(
     """
     path = work / "latents.safetensors"
     pools, captions = _render_pool(settings, work)
-    if not path.exists():
+    found = load_tensors(path)
+    if found is None:
         pipeline.vae.register_to_config(scaling_factor=1.0)
         with torch.inference_mode():
             encoded = [
                 encode_images(pipeline, images.float() / 255).cpu()
                 for images in track(torch.cat(list(pools.values())).split(128), "encoding")
             ]
-        save_tensors({"latents": torch.cat(encoded)}, path)
-    latents = load_file(path)["latents"]
+        found = {"latents": torch.cat(encoded)}, {}
+        save_tensors(found[0], path)
+    latents = found[0]["latents"]
     scaling = round(1.0 / latents.std().item(), 5)
     pipeline.vae.register_to_config(scaling_factor=scaling)
     class_prompts = [

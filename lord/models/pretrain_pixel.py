@@ -7,10 +7,9 @@ import torch
 import torch.nn.functional as F
 from diffusers import DDPMPipeline
 from pydantic import BaseModel, ConfigDict, PositiveFloat, PositiveInt
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from lord.files import save_tensors
+from lord.files import load_tensors, save_tensors
 from lord.models.diffusion import noised_batch
 from lord.models.pixel import PixelConfig, build_ddpm, load_ddpm
 from lord.models.pretrain import batch_number, render_bytes, save_model
@@ -54,13 +53,15 @@ def train_ddpm(pipeline: DDPMPipeline, settings: PixelSettings, work: Path) -> f
     """Fit the U-Net to the noise of diffused renders (ε-prediction); return the seconds it took."""
     done = work / "unet.safetensors"
     unet, schedule = pipeline.unet, pipeline.scheduler
-    if not done.exists():
+    trained = load_tensors(done)
+    if trained is None:
         rendered = work / "pool.safetensors"
-        if not rendered.exists():
+        if (found := load_tensors(rendered)) is None:
             size = settings.architecture.image_size
             images, _ = render_bytes(settings.domain, settings.pool, size)
-            save_tensors({"images": images}, rendered)
-        pool = load_file(rendered)["images"]
+            found = {"images": images}, {}
+            save_tensors(found[0], rendered)
+        pool = found[0]["images"]
 
         def loss(model: nn.Module, step: int) -> Tensor:
             seed = derive_seed(settings.seed, "pixel", batch_number(step))
@@ -81,6 +82,7 @@ def train_ddpm(pipeline: DDPMPipeline, settings: PixelSettings, work: Path) -> f
             description=f"DDPM of {settings.domain}",
         )
         save_tensors(unet.state_dict(), done, {"seconds": str(run.seconds)})
-    unet.load_state_dict(load_file(done))
+    else:
+        unet.load_state_dict(trained[0])
     unet.requires_grad_(False).eval()
     return seconds_of(done)

@@ -73,12 +73,14 @@ def run(
 
     Raises:
         ValueError: an unknown experiment, or something else that the profile does not contain;
-            ``compute`` is no boolean; a notebook was given a parameter that it does not have.
+            ``compute`` or ``again`` is no boolean; a notebook was given a parameter that it does
+            not have.
         FileNotFoundError: records are missing and ``compute`` is false.
         OSError: records cannot be written where they should lie.
     """
-    if not isinstance(compute, bool):
-        raise ValueError(f"compute: expected True or False, not {compute!r}")
+    for name, value in (("compute", compute), ("again", again)):
+        if not isinstance(value, bool):
+            raise ValueError(f"{name}: expected True or False, not {value!r}")
     _check_injected()
     profile = load_profile(profile) if isinstance(profile, str) else profile
     store = store_of(profile, results)
@@ -157,10 +159,12 @@ def compute_sheet(profile: Profile, name: str, results: Path | None = None) -> P
 
     Raises:
         ValueError: the profile has no such record, or it has no picture.
+        OSError: the picture could not be written.
     """
     for entry in status(profile, results):
         if entry.cell.name == name:
             store = store_of(profile, results)
+            store.prepare()
             outcome = entry.experiment.measure(Context(store.work), entry.cell)
             if outcome.sheet is None:
                 raise ValueError(f"{name}: this experiment has no picture")
