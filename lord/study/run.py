@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 from lord.names import version_of
@@ -82,7 +83,8 @@ def run(
         if not isinstance(value, bool):
             raise ValueError(f"{name}: expected True or False, not {value!r}")
     _check_injected()
-    profile = load_profile(profile) if isinstance(profile, str) else profile
+    given = profile if isinstance(profile, str) else profile.name
+    profile = load_profile(given) if isinstance(profile, str) else profile
     store = store_of(profile, results)
     asked = {experiment} if isinstance(experiment, str) else set(experiment or ())
     if unknown := asked - set(experiments()):
@@ -99,7 +101,7 @@ def run(
     if unfinished and not compute:
         raise FileNotFoundError(
             f"{store.folder}: {len(unfinished)} records are missing, the first is "
-            f"{unfinished[0].cell.name}; run: lord study run --profile {profile.name}"
+            f"{unfinished[0].cell.name}; run: lord study run --profile {quote(given)}"
         )
     if unfinished:
         store.prepare()

@@ -1,6 +1,7 @@
 """The engine, on an experiment that costs nothing: plan, measure, resume, refuse."""
 
 import math
+import re
 import sys
 from types import SimpleNamespace
 
@@ -381,6 +382,14 @@ def test_a_place_that_cannot_be_written_to_is_found_before_the_work(toy, tmp_pat
 def test_missing_records_are_an_error_where_nothing_may_be_computed(toy, tmp_path):
     with pytest.raises(FileNotFoundError, match=r"4 records are missing.*run --profile play"):
         run(toy(), "toy", compute=False, results=tmp_path)
+
+
+def test_what_is_to_be_run_is_told_with_the_profile_as_it_was_given(tmp_path):
+    own = tmp_path / "my own" / "mine.yaml"
+    own.parent.mkdir()
+    own.write_text((profiles.PROFILES / "smoke.yaml").read_text())
+    with pytest.raises(FileNotFoundError, match=re.escape(f"--profile '{own}'")):
+        run(str(own), "triggers", compute=False, results=tmp_path)
 
 
 # What is made of the records.
