@@ -45,6 +45,14 @@ def is_caption(path: Path) -> bool:
     return path.suffix.lower() in SUFFIXES or path.name.lower() in METADATA
 
 
+def check_text(text: str) -> None:
+    """Raise ValueError for a text with bytes that are not UTF-8, as a terminal may hand over."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise ValueError(f"{text[:60]!r}: no text, as some of its bytes are not UTF-8") from None
+
+
 def read_captions(folder: Path, pictures: Sequence[Path], default: str) -> Captions:
     """The captions of pictures of a folder.
 
