@@ -7,10 +7,9 @@ CORES       ?= all
 STRICT      ?= False
 # CPU wheels by default; for an NVIDIA GPU: make study TORCH_INDEX=https://download.pytorch.org/whl/cu130
 TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
-VENV        ?= .venv
 
-BIN       := $(VENV)/bin
-INSTALLED := $(VENV)/installed
+BIN       := .venv/bin
+INSTALLED := .venv/installed
 # A package index that cannot be reached costs seconds, not minutes.
 PIP       := $(BIN)/python -m pip --disable-pip-version-check --retries 1 --timeout 20
 # Each job computes on one thread, so that results do not depend on the number of cores.
@@ -18,7 +17,7 @@ SNAKEMAKE := PATH="$$PWD/$(BIN):$$PATH" $(BIN)/snakemake --cores "$$CORES" --sch
              --nolock --rerun-incomplete --rerun-triggers mtime --quiet progress host
 
 # Recipes read these from the environment, where blanks and quotes in them mean nothing.
-export PROFILE CORES STRICT TORCH_INDEX
+export PYTHON PROFILE CORES STRICT TORCH_INDEX
 
 .PHONY: study book test test-slow campaign bench lint format notebooks clean help
 
@@ -66,11 +65,11 @@ help:  ## list the targets
 
 # Snakemake and Jupyter start their own processes: all of them must find this environment.
 $(INSTALLED): pyproject.toml
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	@"$$PYTHON" -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo "Python 3.11 or newer is needed; choose one with: make PYTHON=python3.12" >&2; exit 1; }
-	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || \
+	@"$$PYTHON" -c 'import ensurepip, venv' 2>/dev/null || \
 	  { echo "Python has no venv module; install it with: sudo apt-get install python3-venv" >&2; exit 1; }
-	$(PYTHON) -m venv $(VENV)
+	"$$PYTHON" -m venv .venv
 	$(PIP) install "$$(sed -n 's/^  "\(torch==[^"]*\)",$$/\1/p' pyproject.toml)" --extra-index-url "$$TORCH_INDEX"
 	$(PIP) install --editable ".[study,dev]"
 	@touch $@

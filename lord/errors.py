@@ -1,6 +1,7 @@
 """What is wrong, in words."""
 
 import os
+import re
 from reprlib import Repr
 
 from pydantic import ValidationError
@@ -27,6 +28,15 @@ def described(error: Exception) -> str:
             message += f", not {SHORT.repr(problem['input'])}"
         problems.append(f"{field}: {message}" if field else message)
     return one_line("; ".join(dict.fromkeys(problems)))
+
+
+def pattern_problem(text: str) -> str:
+    """Why a text is no regular expression; nothing of one that is."""
+    try:
+        re.compile(text)
+    except re.error as error:
+        return f"no regular expression ({error})"
+    return ""
 
 
 def one_line(text: str) -> str:

@@ -4,17 +4,22 @@ What is being written lies in a hidden folder that names its process. What a kil
 of that kind goes when another writes in the same place.
 """
 
+import csv
+import io
 import os
 import platform
 import secrets
 import shutil
 import time
 from collections.abc import Collection, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
+from errno import EISDIR
 from functools import lru_cache
 from hashlib import blake2b
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from lord.progress import say
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -42,18 +47,21 @@ def replacing(path: str | Path) -> Iterator[Path]:
     try:
         with _unfinished(path.parent) as folder:
             temporary = folder / path.name
-            temporary.touch()
-            mode = temporary.stat().st_mode  # as the umask says; some writers take another
             yield temporary
-            temporary.chmod(mode)
+            temporary.chmod(_usual_mode(folder))
             temporary.replace(path)
     except OSError as error:
         raise _unwritten(path, error) from error
 
 
+def _usual_mode(folder: Path) -> int:
+    """The mode of files as the umask says, which a new folder tells; some writers take another."""
+    return folder.stat().st_mode & 0o666
+
+
 @contextmanager
-def replacing_together(folder: str | Path, names: Collection[str]) -> Iterator[Path]:
-    """A temporary folder whose files replace those of the same names, all of them or none.
+def replacing_together(folder: str | Path, names: Collection[str] = ()) -> Iterator[Path]:
+    """A temporary folder whose files, at any depth, replace those of the same names, all or none.
 
     Files of ``names`` that the block does not write are gone afterwards. If the process dies while
     the files move, `settle` moves the rest; who reads them calls it first.
@@ -68,6 +76,9 @@ def replacing_together(folder: str | Path, names: Collection[str]) -> Iterator[P
             for name in names:
                 if not (temporary / name).exists():
                     (temporary / f"{name}{REMOVED}").touch()
+            mode = _usual_mode(temporary)
+            for path in _files_in(temporary):
+                path.chmod(mode)
             settle(folder)
             temporary.replace(folder / COMMITTED)
         settle(folder)
@@ -80,13 +91,20 @@ def settle(folder: str | Path) -> None:
     committed = Path(folder) / COMMITTED
     if not committed.is_dir():
         return
-    for path in committed.iterdir():
-        if path.suffix == REMOVED:
-            (committed.parent / path.stem).unlink(missing_ok=True)
-            path.unlink()
-        else:
-            path.replace(committed.parent / path.name)
-    committed.rmdir()
+    for path in _files_in(committed):
+        target = committed.parent / path.relative_to(committed)
+        with suppress(FileNotFoundError):  # where another process settles, too
+            if path.suffix == REMOVED:
+                target.with_suffix("").unlink(missing_ok=True)
+                path.unlink()
+            else:
+                target.parent.mkdir(parents=True, exist_ok=True)
+                path.replace(target)
+    shutil.rmtree(committed, ignore_errors=True)
+
+
+def _files_in(folder: Path) -> list[Path]:
+    return [path for path in folder.rglob("*") if path.is_file()]
 
 
 @contextmanager
@@ -160,6 +178,8 @@ def require_writable(path: str | Path) -> None:
     """
     path = Path(path)
     try:
+        if path.is_dir():
+            raise IsADirectoryError(EISDIR, os.strerror(EISDIR))
         with _made(path.parent), _unfinished(path.parent) as folder:
             (folder / path.name).write_bytes(b"lord")
     except OSError as error:
@@ -181,7 +201,8 @@ def _made(folder: Path) -> Iterator[None]:
         for path in missing:
             if any(path.iterdir()):
                 break
-            path.rmdir()
+            with suppress(OSError):  # another process may have come
+                path.rmdir()
 
 
 def _locked(path: Path) -> int:
@@ -245,6 +266,33 @@ def _unwritten(path: Path, error: OSError) -> OSError:
     return OSError(f"{path}: cannot be written ({first.strerror or first}); what was there is kept")
 
 
+def read_text(path: Path) -> str:
+    """UTF-8 text, without the mark that editors on Windows begin it with.
+
+    Raises:
+        OSError, ValueError: there is no such file, or it is no text; the message names it.
+    """
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path}: not UTF-8 text. Save it as UTF-8.") from error
+    if "\0" in text:
+        raise ValueError(f"{path}: not UTF-8 text. Save it as UTF-8.")
+    return text
+
+
+def read_rows(path: Path) -> list[dict[str, Any]]:
+    """The rows of a CSV file with a line of names.
+
+    Raises:
+        OSError, ValueError: it is none; the message names it.
+    """
+    try:
+        return list(csv.DictReader(io.StringIO(read_text(path), newline="")))
+    except csv.Error as error:
+        raise ValueError(f"{path}: not a CSV file ({error})") from error
+
+
 def write_bytes(path: str | Path, content: bytes) -> None:
     """Write bytes atomically."""
     with replacing(path) as temporary:
@@ -254,6 +302,24 @@ def write_bytes(path: str | Path, content: bytes) -> None:
 def write_text(path: str | Path, text: str) -> None:
     """Write UTF-8 text atomically."""
     write_bytes(path, text.encode())
+
+
+def load_tensors(path: Path) -> "tuple[dict[str, Tensor], dict[str, str]] | None":
+    """The tensors and the metadata of work in progress; None if there is none that can be used.
+
+    Of a file that is broken this is said.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    if not path.is_file():
+        return None
+    try:
+        with safe_open(path, framework="pt") as file:
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            return tensors, file.metadata() or {}
+    except (SafetensorError, OSError) as error:
+        say(f"{path}: broken, and made again ({error})")
+        return None
 
 
 def save_tensors(

@@ -68,6 +68,9 @@ IN_PIXELS = ("pixel_diffpure", "pixel_diffpure_ode", "pixel_gdmp", "pixel_gridpu
 DEFENCES = {"lora": 1, "lord": 1}
 """Kinds of adapter that stage 1 trains, see `lord.defences.stage1`."""
 
+LARGEST_RANK = 4096
+"""Of an adapter; no layer of a supported model is wider."""
+
 GATES = ("sample", "token", "timestep")
 """What shares one λ of LoRD, and what its gate reads, see `lord.adapter`."""
 

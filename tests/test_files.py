@@ -50,6 +50,35 @@ def test_a_group_changes_together_or_not_at_all(tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(NAMES[:2])
 
 
+def test_a_group_may_have_folders(tmp_path):
+    (tmp_path / "deep").mkdir()
+    (tmp_path / "deep" / "kept").write_text("kept")
+    for version in ("old", "new"):
+        with replacing_together(tmp_path) as new:
+            write_text(new / "deep" / "er" / "weights", version)
+            (new / "index").write_text(version)
+            (new / "deep" / "er" / "weights").chmod(0o600)
+    found = {str(p.relative_to(tmp_path)): p for p in tmp_path.rglob("*") if p.is_file()}
+    texts = {name: path.read_text() for name, path in found.items()}
+    assert texts == {"deep/kept": "kept", "deep/er/weights": "new", "index": "new"}
+    assert found["deep/er/weights"].stat().st_mode == found["index"].stat().st_mode
+
+
+def test_of_two_who_settle_none_fails(tmp_path, monkeypatch):
+    (tmp_path / COMMITTED).mkdir()
+    for name in NAMES:
+        (tmp_path / COMMITTED / name).write_text("new")
+    real = Path.replace
+
+    def slower(self, target):  # the other one has moved it meanwhile
+        real(self, target)
+        return real(self, target)
+
+    monkeypatch.setattr(Path, "replace", slower)
+    settle(tmp_path)
+    assert texts(tmp_path) == dict.fromkeys(NAMES, "new")
+
+
 @pytest.mark.parametrize("moment", range(8))
 def test_a_group_of_which_the_writer_was_killed(tmp_path, monkeypatch, moment):
     """At every call that changes a name on the disk: before one of them old, after it new."""
@@ -143,7 +172,7 @@ def test_a_full_disk_is_a_line_and_keeps_the_old_file(tmp_path):
 def test_a_place_that_cannot_be_written_to_is_found_first(tmp_path):
     (tmp_path / "file").write_text("a file")
     places = [tmp_path / "file" / "x.png", Path("/proc/nowhere/x.png"), tmp_path / ("x" * 300)]
-    for path in places:
+    for path in [*places, tmp_path]:
         with pytest.raises(OSError, match="cannot be written") as caught:
             require_writable(path)
         assert "\n" not in str(caught.value)

@@ -10,6 +10,7 @@ import pytest
 from lord.study.notebooks import REPOSITORY
 
 PROGRAMS = ("python", "lord", "ruff", "jupytext", "snakemake")
+PROFILE = "my 'own' \"one\".yaml"
 TARGETS = re.findall(
     r"^([a-z-]+):.*##", (REPOSITORY / "Makefile").read_text(encoding="utf-8"), re.MULTILINE
 )
@@ -41,21 +42,36 @@ def checkout(tmp_path):
 
 @pytest.mark.parametrize("target", TARGETS)
 def test_a_target_takes_paths_and_profiles_as_they_are(checkout, target):
-    profile = "my 'own' \"one\".yaml"
+    called = make(checkout, target)
+    if target in ("study", "book", "bench"):
+        assert {PROFILE, f"profile={PROFILE}"} & set(called)
+    if target in ("study", "book"):
+        assert f"profile={PROFILE}" in called
+    assert (called == []) == (target in ("clean", "help"))
+
+
+def test_an_environment_is_made_by_a_python_wherever_it_lies(checkout):
+    python = checkout / "my 'own' \"one\"" / "python"
+    python.parent.mkdir()
+    shutil.copy(checkout / ".venv/bin/python", python)
+    (checkout / ".venv/installed").unlink()
+    called = make(checkout, "lint", f"PYTHON={python}", "VENV=elsewhere of somebody")
+    asked = called.index("venv")
+    assert called[asked - 2 : asked + 2] == ["python", "-m", "venv", ".venv"]
+    assert called.count("pip") == 2 and (checkout / ".venv/installed").is_file()
+
+
+def make(checkout, *arguments):
+    """What a target has called, one word each."""
     log = checkout / "log"
     environment = os.environ | {"LORD_RESULTS": str(checkout / "r 'x"), "LOG": str(log)}
     environment.pop("MAKEFLAGS", None)
     subprocess.run(
-        ["make", target, f"PROFILE={profile}"],
+        ["make", *arguments, f"PROFILE={PROFILE}"],
         cwd=checkout,
         env=environment,
         check=True,
         capture_output=True,
     )
     assert all((checkout / k / "kept").is_file() for k in ("r", "x", "results", "book"))
-    called = log.read_text().splitlines() if log.is_file() else []
-    if target in ("study", "book", "bench"):
-        assert {profile, f"profile={profile}"} & set(called)
-    if target in ("study", "book"):
-        assert f"profile={profile}" in called
-    assert (called == []) == (target in ("clean", "help"))
+    return log.read_text().splitlines() if log.is_file() else []

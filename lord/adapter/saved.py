@@ -1,6 +1,5 @@
 """The settings of an adapter in a file, checked before a layer is built from them."""
 
-import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
@@ -10,11 +9,8 @@ from torch import Tensor
 
 from lord.adapter.config import LordConfig
 from lord.adapter.gate import LARGEST
-from lord.errors import described
-from lord.names import GATES
-
-LARGEST_RANK = 4096
-"""No layer of a supported model is wider."""
+from lord.errors import described, pattern_problem
+from lord.names import GATES, LARGEST_RANK
 
 Alpha = Annotated[float, Field(gt=0, le=1e6)]
 """As a rule of the size of the rank; a weaker adapter has a smaller one, none a negative one."""
@@ -42,10 +38,8 @@ class SavedSettings(BaseModel):
     @field_validator("target_modules")
     @classmethod
     def _is_a_pattern(cls, value: list[str] | str) -> list[str] | str:
-        try:
-            re.compile(value if isinstance(value, str) else "")
-        except re.error as error:
-            raise ValueError(f"no regular expression ({error})") from None
+        if isinstance(value, str) and (problem := pattern_problem(value)):
+            raise ValueError(problem)
         return value
 
 

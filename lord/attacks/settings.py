@@ -117,6 +117,7 @@ class AttackSettings(BaseModel):
     )
     component: str | None = Field(
         None,
+        min_length=1,
         description="the component of the model whose features the attack drives away from those "
         "of the image, such as up.2.attention, with the method of that name; see `lord components`",
     )

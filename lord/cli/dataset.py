@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from lord.cli.folders import say_companions
 from lord.cli.manifest import Manifest, digest, request_of
 from lord.cli.opening import open_album, require_folders, say_notes
 from lord.cli.options import Caption, Originals, Seed
@@ -100,8 +101,8 @@ def variation(
     The CLIP that comes with the package ranks them; it knows portraits and landscapes as they are
     rendered here.
     """
-    from lord.data.captions import read_text
     from lord.editing.dataset import variation_sample
+    from lord.files import read_text
     from lord.metrics.clip import load_clip
 
     candidates: list[str] = []
@@ -159,3 +160,4 @@ def _make(
         manifest.put([name], requests[rows], [row_files(sample, name)])
     manifest.put([SHARED], [request_of({"rows": requests})], [shared_files(names, out)])
     say(f"A data set of {len(names)} rows is in {out}, shown in {out / SHEET}")
+    say_companions(manifest, [*names, SHARED])

@@ -3,12 +3,13 @@
 from collections.abc import Callable
 from itertools import count
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from lord.cli.manifest import identity_of, own_share, request_of
+from lord.cli.folders import album_requests
+from lord.cli.manifest import Manifest, identity_of, own_share, request_of
 from lord.cli.models import MAIN, OTHERS, last_losses, remove_work
 from lord.cli.opening import (
     Loading,
@@ -22,7 +23,7 @@ from lord.cli.opening import (
     usual_batch,
 )
 from lord.cli.options import Caption, Size, Upscale
-from lord.cli.outputs import require_lora_out, require_losses_out
+from lord.cli.outputs import require_lora_out, require_losses_out, require_out
 from lord.cli.provenance import name_of, save_with_note
 from lord.cli.samples import Sampling, generate_folder
 from lord.cli.settings import loads_model, options_from
@@ -60,6 +61,8 @@ class ClassImages(BaseModel):
     def _of_one_source(self) -> "ClassImages":
         if self.prior is not None and self.class_prompt is not None:
             raise ValueError("--prior and --class-prompt: give one of them")
+        if self.class_prompt is not None and not self.class_prompt.strip():
+            raise ValueError("--class-prompt: it says nothing")
         if "class_count" in self.model_fields_set and self.class_prompt is None:
             raise ValueError("--class-count: only with --class-prompt, which says what is drawn")
         return self
@@ -91,6 +94,17 @@ class Watching(BaseModel):
         if self.sample_prompt is not None and not self.samples_every:
             raise ValueError("--sample-prompt: without --samples-every there are no samples")
         return self
+
+    def steps_of(self, settings: FinetuneSettings) -> range:
+        """The steps after which there are samples.
+
+        Raises:
+            ValueError: there would be none.
+        """
+        if self.samples_every > settings.steps:
+            raise ValueError(f"--samples-every: the training has {settings.steps} steps")
+        every = self.samples_every or settings.steps + 1
+        return range(every, settings.steps + 1, every)
 
 
 @options_from(
@@ -152,9 +166,15 @@ def finetune(
     work = require_lora_out(out)
     if watching.losses is not None:
         require_losses_out(watching.losses)
+    steps = watching.steps_of(settings)
+    if steps:
+        require_out(samples_beside(out))
+        Manifest(samples_beside(out)).require_own(f"{sample_of(step)}.png" for step in steps)
     from lord.api import fine_tune
+    from lord.training.adapters import check_layers
 
     pipeline = open_pipeline(loading)
+    check_layers(pipeline.unet, settings)
     side = size or native_size(pipeline)
     album = open_album(images, side, caption, upscale)
     say_notes(images, album, pipeline)
@@ -164,11 +184,12 @@ def finetune(
     if prior is not None:
         of_class = open_album(prior, side, caption, upscale)
         say_notes(prior, of_class, pipeline)
-    if watching.samples_every and is_main():
-        prompt = watching.sample_prompt or album.captions[0]
-        every, beside = watching.samples_every, samples_beside(out)
-        watch = sampler(pipeline, beside, prompt, every, side, loading.model)
     note = name_of(defence)
+    if steps and is_main():
+        learned = album_requests(album, settings.model_dump() | {"defence": note}, together=False)
+        prompt = watching.sample_prompt or album.captions[0]
+        asked = {"prompt": prompt, "size": side, "learned": learned}
+        watch = sampler(pipeline, samples_beside(out), steps, asked, loading.model)
     history = fine_tune(
         pipeline,
         album.images,
@@ -212,23 +233,39 @@ def samples_beside(lora: Path) -> Path:
     return lora.with_name(f"{lora.stem}.samples")
 
 
+def sample_of(step: int) -> str:
+    """The name of the picture of samples after so many steps."""
+    return f"step-{step:06d}"
+
+
 def sampler(
-    pipeline: "Pipeline", folder: Path, prompt: str, every: int, side: int, model: str
+    pipeline: "Pipeline", folder: Path, steps: range, asked: dict[str, Any], model: str
 ) -> Callable[[int], None]:
-    """What samples pictures side by side after every so many steps, always of the same seeds."""
+    """What samples pictures side by side after each of these steps, always of the same seeds.
+
+    Args:
+        asked: what they depend on beside the model, among it ``prompt`` and ``size``.
+
+    Raises:
+        ValueError: the folder holds samples of another training.
+    """
     from lord.data.picture import png_bytes
     from lord.models.sample import generate
 
+    manifest = Manifest(folder, identity_of(pipeline) | asked)
+    manifest.require_alone(map(sample_of, steps))
+    prompt, side = asked["prompt"], asked["size"]
     scale = 3.0 if is_ours(model) else 7.5
     batch_size = min(SAMPLES, usual_batch(None, model, pipeline))
 
     def sample(step: int) -> None:
-        if step and step % every == 0:
+        if step in steps:
             images = generate(
                 pipeline, prompt, range(SAMPLES), 25, scale, batch_size=batch_size, size=side
             )
-            name = f"step-{step:06d}.png"
-            write_bytes(folder / name, png_bytes(images.permute(1, 2, 0, 3).flatten(2), None, name))
+            name, row = sample_of(step), images.permute(1, 2, 0, 3).flatten(2)
+            files = {f"{name}.png": png_bytes(row, name=f"{name}.png")}
+            manifest.put([name], [request_of({"step": step})], [files])
 
     return sample
 

@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 
 ROWS_SHOWN = 24
 
+MEASURED = ("eps", "ssim", "loss_before", "loss_after", "seconds")
+"""What is noted of an attacked image, see `measure_change`."""
+
 
 def attack_folder(
     pipeline: "Pipeline",
@@ -80,7 +83,7 @@ def attack_folder(
         manifest.put(names[rows], requests[rows], files, numbers)
     say_companions(manifest, names)
     found = manifest.entries
-    return {name: found[name] for name in names if "seconds" in found.get(name, {})}
+    return {name: found[name] for name in names if {*MEASURED} <= found.get(name, {}).keys()}
 
 
 def require_fitting(album: "ImageSet", side: int, settings: AttackSettings) -> None:
@@ -218,13 +221,12 @@ def measure_change(
 
 def attack_table(entries: dict[str, dict[str, Any]], norm: str = "linf") -> Table:
     """Show what was done to each image, if there are not too many, and the mean over all."""
-    columns = ("eps", "ssim", "loss_before", "loss_after", "seconds")
     table = Table("image", "eps used", "SSIM", "loss before", "loss after", "seconds")
     count = max(1, len(entries))  # a share may be empty
-    mean = {name: sum(e[name] for e in entries.values()) / count for name in columns}
+    mean = {name: sum(e[name] for e in entries.values()) / count for name in MEASURED}
     shown = entries if len(entries) <= ROWS_SHOWN else {}
     for name, entry in {**shown, f"mean of {len(entries)}": mean}.items():
-        eps, ssim, before, after, seconds = (entry[column] for column in columns)
+        eps, ssim, before, after, seconds = (entry[column] for column in MEASURED)
         losses = (f"{before:.4f}", f"{after:.4f}")
         used = f"{eps * 255:.1f}/255" if norm == "linf" else f"{eps:.2f}"
         table.add_row(name, used, f"{ssim:.3f}", *losses, f"{seconds:.1f}")

@@ -12,6 +12,8 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from pydantic import BaseModel, ConfigDict, TypeAdapter
+
 from lord.processes import processes, rank
 from lord.progress import track
 
@@ -38,6 +40,20 @@ class Shard(NamedTuple):
         return f"{self.number}-{self.of}"
 
 
+class Entry(BaseModel):
+    """What is known of an image, see `Manifest`; what else is noted about it are numbers."""
+
+    model_config = ConfigDict(extra="allow", strict=True)
+    __pydantic_extra__: dict[str, float]
+
+    group: str
+    request: str | None
+    files: dict[str, list[str]]
+
+
+ENTRIES = TypeAdapter(dict[str, Entry])
+
+
 def own_share() -> Shard | None:
     """The share of this process of those that were launched together; None of one alone."""
     return Shard(rank() + 1, processes()) if processes() > 1 else None
@@ -57,6 +73,7 @@ class Manifest:
 
     Raises:
         ValueError: the hidden file is damaged, or of another version of this program.
+        OSError: it cannot be read.
     """
 
     def __init__(
@@ -221,17 +238,15 @@ class Manifest:
         return path.is_file() and digest(path.read_bytes()) in sums
 
     def _read(self) -> dict[str, dict[str, Any]]:
-        if not self.path.is_file():
+        if not self.path.exists():
             return {}
         try:
-            entries = dict(json.loads(self.path.read_text(encoding="utf-8")))
-            for entry in entries.values():
-                entry["group"], entry["request"], dict(entry["files"])
-        except (ValueError, TypeError, KeyError) as error:
+            found = ENTRIES.validate_json(self.path.read_bytes())
+        except ValueError as error:
             raise ValueError(
                 f"{self.path}: damaged, or of another version; give another folder"
             ) from error
-        return entries
+        return {name: entry.model_dump() for name, entry in found.items()}
 
     def _write(self) -> None:
         from lord.files import turn, write_text

@@ -1,6 +1,6 @@
 """The command that tells beforehand how much memory the others take."""
 
-from csv import DictReader, DictWriter
+from csv import DictWriter
 from io import StringIO
 from pathlib import Path
 from typing import Annotated, Literal
@@ -76,8 +76,9 @@ def read_table(path: Path, empty: dict[str, dict[str, str]]) -> dict[str, dict[s
     Raises:
         ValueError: the file is another.
     """
-    rows = list(DictReader(path.read_text(encoding="utf-8").splitlines()))
-    found = {row.pop("command", None): row for row in rows}
+    from lord.files import read_rows
+
+    found = {row.pop("command", None): row for row in read_rows(path)}
     if found.keys() != empty.keys():
         raise ValueError(f"{path}: not written by `lord memory` of this version; not replaced")
     return found

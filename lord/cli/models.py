@@ -99,8 +99,10 @@ def defend(
 
     from lord.data.picture import read_image
     from lord.defences.saved import save_defence
+    from lord.training.adapters import check_layers
 
     pipeline = open_pipeline(loading)
+    check_layers(pipeline.unet, settings)  # before the attack, which takes long
     side = size or native_size(pipeline)
     if images is not None:
         clean = open_album(images, side, caption, upscale)

@@ -10,7 +10,8 @@ from rich.text import Text
 
 from lord.cli.manifest import Manifest, Shard, shorten
 from lord.cli.outputs import require_out
-from lord.data.captions import DEFAULT_CAPTION
+from lord.data.captions import DEFAULT_CAPTION, check_text
+from lord.errors import described
 from lord.names import MEMORIES
 from lord.progress import console, say
 
@@ -80,10 +81,11 @@ def open_album(
         caption: of images that have none.
 
     Raises:
-        FileNotFoundError, ValueError: see `lord.data.folder.load_folder`.
+        FileNotFoundError, ValueError: see `lord.data.folder.load_folder`, and `check_text`.
     """
     from lord.data.folder import load_folder, load_originals
 
+    check_text(caption)
     if size:
         return load_folder(folder, size, caption, upscale)
     return load_originals(folder, caption)
@@ -104,8 +106,8 @@ def say_notes(
     notes = [*album.notes, *(album.caption_notes if captions else [])]
     try:
         notes += Manifest(folder).remarks([path.name for path in album.paths])
-    except ValueError as error:
-        notes.append(str(error))
+    except (ValueError, OSError) as error:
+        notes.append(described(error))
     if notes:
         say(f"{folder}: {'; '.join(notes)}")
     if pipeline is not None:
@@ -113,9 +115,14 @@ def say_notes(
 
 
 def say_what_is_cut(pipeline: "Pipeline", prompts: Sequence[str]) -> None:
-    """Say which words of prompts the text encoder of a model does not see."""
+    """Say which words of prompts the text encoder of a model does not see.
+
+    Raises:
+        ValueError: a prompt is no text.
+    """
     tokenizer, cut = pipeline.tokenizer, []
     for prompt in dict.fromkeys(prompts):
+        check_text(prompt)
         tokens = tokenizer(prompt, truncation=False, verbose=False).input_ids
         if len(tokens) > tokenizer.model_max_length:
             # The last token says that the prompt ends; it is kept.
@@ -252,5 +259,7 @@ def native_size(pipeline: "Pipeline") -> int:
     """
     side = pipeline.unet.config.sample_size
     if not isinstance(side, int) or side < 1:
-        raise ValueError(f"{pipeline.name_or_path}: unet: sample_size is {side!r}; give --size")
+        raise ValueError(
+            f"{pipeline.name_or_path}: unet: sample_size is {side!r}; give --size, or set it there"
+        )
     return side * pipeline.vae_scale_factor

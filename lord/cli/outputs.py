@@ -76,10 +76,10 @@ def require_lora_out(path: Path) -> Path:
         ValueError: it is no file name for a LoRA, or a file of other origin would be replaced.
         OSError: it cannot be written.
     """
-    if path.suffix == ".safetensors":
-        require_writable(path)
-    if path.suffix != ".safetensors" or path.is_dir():
-        raise ValueError(f"{path}: the LoRA is a file, and its name must end in .safetensors")
+    with suppress(OSError):  # of a name that is too long, which is said below
+        if path.suffix != ".safetensors" or path.is_dir():
+            raise ValueError(f"{path}: the LoRA is a file, and its name must end in .safetensors")
+    require_writable(path)
     if path.exists():
         from lord.cli.provenance import NOTE
         from lord.training.lora_file import read_safetensors

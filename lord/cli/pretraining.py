@@ -1,11 +1,13 @@
 """The command that trains the models of the package from nothing."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from lord.cli.opening import Loading, native_size, open_pipeline
 from lord.cli.outputs import require_out
 from lord.progress import console
 
@@ -83,7 +85,8 @@ def pretrain(
     of_model = PretrainSettings(**sections["model"])
     of_features = FeatureSettings(**sections["features"])
     of_clip = ClipSettings(**sections["clip"])
-    remember_settings(out, {"model": of_model, "features": of_features, "clip": of_clip})
+    filled = [out / name for name in ("embedded", "features", "clip")]
+    remember_settings(out, {"model": of_model, "features": of_features, "clip": of_clip}, filled)
     train_model(out / "embedded", of_model)
     pipeline = load_pipeline(out / "embedded", "cpu")
     train_features(pipeline, out / "features", out / ".work", of_features)
@@ -103,7 +106,7 @@ def _pretrain_pixel(out: Path, settings: Path | None, size: int | None) -> None:
         section = section | {"architecture": section.get("architecture", {}) | {"image_size": size}}
     of_pixel = PixelSettings(**section)
     folder = out / of_pixel.domain
-    remember_settings(folder, {"pixel": of_pixel})
+    remember_settings(folder, {"pixel": of_pixel}, [folder])
     pretrain_pixel(folder, of_pixel)
     console.print(
         f"The model is in {folder}. Work in progress is no longer needed: {folder / '.work'}"
@@ -116,12 +119,13 @@ def _adapt(out: Path, settings: Path | None, task: str, model: str) -> None:
     from lord.editing.adaptation import adapt
     from lord.editing.settings import AdaptationSettings
     from lord.models.card import weights_checksum
-    from lord.models.pipeline import load_pipeline
 
     asked = AdaptationSettings(**section)
-    pipeline = load_pipeline(model)
+    pipeline = open_pipeline(Loading(model=model, memory="normal"))
+    native_size(pipeline)  # that of the pictures it learns from
     folder = out / task
-    remember_settings(folder, {"editing": asked}, model=weights_checksum(model) or model)
+    weights = weights_checksum(model) or model
+    remember_settings(folder, {"editing": asked}, [folder], model=weights)
     adapt(pipeline, task, folder, asked)
     console.print(
         f"What it learned is in {folder}. Work in progress is no longer needed: {folder / '.work'}"
@@ -149,18 +153,27 @@ def read_sections(path: Path | None, names: tuple[str, ...]) -> dict[str, dict[s
     return sections
 
 
-def remember_settings(out: Path, settings: "dict[str, BaseModel]", **also: str) -> None:
+def remember_settings(
+    out: Path, settings: "dict[str, BaseModel]", filled: Sequence[Path], **also: str
+) -> None:
     """Keep what a training was begun with, so that it is not continued with something else.
 
     Args:
+        filled: the folders that the training fills. Where none was begun, nothing is in them.
         also: what it depends on beside settings, such as a model.
 
     Raises:
-        ValueError: it was begun with other settings.
+        ValueError: it was begun with other settings, or would replace what is of other origin.
     """
     from lord.files import write_text
 
     path = out / ".work" / "settings.json"
+    strange = [entry for folder in filled for entry in folder.glob("[!.]*")]
+    if strange and not path.is_file():
+        raise ValueError(
+            f"{strange[0]}: of no training that goes on here, and not replaced; choose another "
+            "folder, or move it away"
+        )
     values = {name: value.model_dump(mode="json") for name, value in settings.items()}
     asked = json.dumps(values | also)
     if path.is_file() and path.read_text(encoding="utf-8") != asked:

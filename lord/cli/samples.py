@@ -156,6 +156,8 @@ def generate(
     seeds = range(seed, seed + count)
     Manifest(out, shard=shard).require_own(image_files(map(name_of, seeds)))
     pipeline = open_pipeline(loading)
+    if size and size % pipeline.vae_scale_factor:
+        raise ValueError(f"--size: expected a multiple of {pipeline.vae_scale_factor}, not {size}")
     say_what_is_cut(pipeline, [prompt])
     if defence is not None:
         load_defence(pipeline, defence)

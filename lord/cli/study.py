@@ -217,9 +217,17 @@ def notebook(
     lord study notebook 03_metrics --profile full -p compute=false
     ```
     """
-    from lord.study.notebooks import execute_notebook, parse_parameters
+    from papermill.exceptions import PapermillExecutionError
 
-    typer.echo(execute_notebook(name, profile, parse_parameters(parameter or [])))
+    from lord.study.notebooks import execute_notebook, executed_folder, parse_parameters
+
+    try:
+        typer.echo(execute_notebook(name, profile, parse_parameters(parameter or [])))
+    except PapermillExecutionError as error:
+        kept = executed_folder(profile) / f"{name}.failed.ipynb"
+        raise ChildProcessError(
+            f"{name}: a cell failed: {error.ename}: {error.evalue}; all of it is in {kept}"
+        ) from error
 
 
 @app.command()

@@ -6,13 +6,13 @@ For a picture ``rose.jpg`` that is the text of ``rose.txt``, ``rose.caption``, `
 ``10_sks person``, the words of that name, as kohya's scripts have it.
 """
 
-import csv
-import io
 import json
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+from lord.files import read_rows, read_text
 
 DEFAULT_CAPTION = "a photograph"
 SUFFIXES = (".txt", ".caption")
@@ -43,6 +43,14 @@ class Captions:
 def is_caption(path: Path) -> bool:
     """Whether a file holds captions, by its name."""
     return path.suffix.lower() in SUFFIXES or path.name.lower() in METADATA
+
+
+def check_text(text: str) -> None:
+    """Raise ValueError for a text with bytes that are not UTF-8, as a terminal may hand over."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise ValueError(f"{text[:60]!r}: no text, as some of its bytes are not UTF-8") from None
 
 
 def read_captions(folder: Path, pictures: Sequence[Path], default: str) -> Captions:
@@ -93,21 +101,6 @@ def _agreed(files: Iterable[Path]) -> str:
     return next(iter(said), "")
 
 
-def read_text(path: Path) -> str:
-    """UTF-8 text, without the mark that editors on Windows begin it with.
-
-    Raises:
-        ValueError: it is none.
-    """
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{path}: not UTF-8 text. Save it as UTF-8.") from error
-    if "\0" in text:
-        raise ValueError(f"{path}: not UTF-8 text. Save it as UTF-8.")
-    return text
-
-
 def _rows(path: Path) -> dict[str, str]:
     """The captions of a file of metadata, by the names of its pictures."""
     captions = {}
@@ -123,13 +116,12 @@ def _rows(path: Path) -> dict[str, str]:
 
 
 def _parsed(path: Path) -> Iterable[tuple[int, object]]:
-    text = read_text(path)
     if path.suffix.lower() == ".csv":
-        yield from enumerate(csv.DictReader(io.StringIO(text)), start=2)
+        yield from enumerate(read_rows(path), start=2)
         return
-    for number, line in enumerate(text.split("\n"), start=1):
+    for number, line in enumerate(read_text(path).split("\n"), start=1):
         if line.strip():
             try:
                 yield number, json.loads(line)
-            except ValueError as error:
+            except (ValueError, RecursionError) as error:
                 raise ValueError(f"{path}, line {number}: not JSON ({error})") from error

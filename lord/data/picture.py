@@ -7,6 +7,7 @@ remarks.
 """
 
 import io
+import warnings
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -93,7 +94,9 @@ def decode_picture(
         if source is None:
             raise ValueError("there is none")
         file = io.BytesIO(source) if isinstance(source, bytes) else source
-        with Image.open(file, formats=FORMATS) as opened:
+        # What is half as large as what is refused as a bomb is a large picture.
+        quiet = warnings.catch_warnings(action="ignore", category=Image.DecompressionBombWarning)
+        with quiet, Image.open(file, formats=FORMATS) as opened:
             opened.load()
             remarks = [ANIMATED] if _is_animated(opened) else []
             colours, opacity, remark = _in_srgb(ImageOps.exif_transpose(opened))

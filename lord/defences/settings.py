@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from lord.names import GATES
+from lord.names import GATES, LARGEST_RANK
 from lord.training.settings import LEARNING_RATE, AdapterSettings
 
 
@@ -22,7 +22,9 @@ class Stage1Settings(AdapterSettings):
         description="what shares one λ: an image, a token, or an image at a timestep, which the "
         "gate then reads too",
     )
-    gate_hidden: int = Field(16, ge=1, description="width of the gate's hidden layer")
+    gate_hidden: int = Field(
+        16, ge=1, le=LARGEST_RANK, description="width of the gate's hidden layer"
+    )
     bce_weight: float = Field(0.1, ge=0, description="weight of the gate's cross-entropy")
     clean_target: Literal["distill", "noise"] = Field(
         "distill",

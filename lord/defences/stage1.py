@@ -36,6 +36,7 @@ from lord.models.pipeline import check_captions, check_images
 from lord.seeding import derive_seed
 from lord.training.adapters import (
     History,
+    check_layers,
     encode,
     fingerprint,
     rows_of_step,
@@ -91,6 +92,7 @@ def train_defence(
     """
     settings = settings or Stage1Settings()
     check_supported(pipeline)
+    check_layers(pipeline.unet, settings)
     check_images(clean_images)
     check_images(attacked_images)
     check_captions(captions, clean_images)

@@ -6,21 +6,20 @@ every other layer W the product B·A of a low rank (Hu et al., arXiv 2106.09685)
 when it is loaded. So a task is a file of some megabytes.
 """
 
+import json
 from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 from diffusers import StableDiffusionPipeline, UNet2DConditionModel
 from peft import LoraConfig, inject_adapter_in_model
-from safetensors import safe_open
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from lord.data.subjects import DOMAINS
 from lord.editing.kernels import KERNELS, shrink
 from lord.editing.masks import covered, shape_mask
 from lord.editing.settings import AdaptationSettings
-from lord.files import save_tensors, write_text
+from lord.files import load_tensors, replacing_together, save_tensors, settle
 from lord.models.card import write_card
 from lord.models.diffusion import noised_batch, training_schedule
 from lord.models.pipeline import encode_images, encode_prompts
@@ -30,6 +29,7 @@ from lord.progress import track
 from lord.record import describe_device
 from lord.seeding import derive_seed, generators
 from lord.training.loop import train
+from lord.training.lora_file import read_safetensors
 
 FILE = "adaptation.safetensors"
 WHOLE = ("conv_in", "class_embedding")
@@ -73,14 +73,11 @@ def load_adapted(
         FileNotFoundError: nothing was learned there.
         ValueError: it was learned for another task, or beside another model.
     """
+    settle(folder)
     path = Path(folder) / FILE
-    if not path.is_file():
-        raise FileNotFoundError(f"{path}: no such file. Give a folder that `lord pretrain` filled.")
-    with safe_open(path, framework="pt") as file:
-        learned_for = (file.metadata() or {}).get("task")
-    if learned_for != task:
-        raise ValueError(f"{path}: learned for {learned_for}, not for {task}")
-    learned = load_file(path)
+    learned, metadata = read_safetensors(path)
+    if metadata.get("task") != task:
+        raise ValueError(f"{path}: learned for {metadata.get('task')}, not for {task}")
     levels = len(learned.get("class_embedding.weight", [0])) - 1
     unet = widened(pipeline.unet, task, levels)
     weights = unet.state_dict()
@@ -93,7 +90,7 @@ def load_adapted(
                 weight += update.view_as(weight).to(weight)
             elif kind != "B":
                 weights[name].copy_(value)
-    except (KeyError, RuntimeError) as error:
+    except (LookupError, RuntimeError) as error:
         raise ValueError(f"{path}: learned beside another model ({error})") from error
     return unet
 
@@ -115,8 +112,8 @@ def adapt(
         FloatingPointError: the loss is not finite.
     """
     settings, folder = settings or AdaptationSettings(), Path(folder)
-    done = folder / FILE
-    if done.is_file():
+    settle(folder)
+    if (folder / FILE).is_file():
         return folder
     work = folder / ".work"
     unet = widened(pipeline.unet, task, settings.max_noise_level).float()
@@ -155,10 +152,10 @@ def adapt(
     )
     found = {name: value.half() for name, value in learned_weights(unet).items()}
     seconds = {"U-Net": run.seconds}
-    save_tensors(found, done, {"task": task, "seconds": str(run.seconds)})
-    write_card(
-        folder, task, settings.model_dump_json(indent=2), seconds, describe_device(unet.device)
-    )
+    device = describe_device(unet.device)
+    with replacing_together(folder) as new:
+        save_tensors(found, new / FILE, {"task": task, "seconds": str(run.seconds)})
+        write_card(new, task, settings.model_dump_json(indent=2), seconds, device)
     load_adapted(pipeline, folder, task)  # what was written must load
     return folder
 
@@ -218,7 +215,8 @@ def _pool(
     """Renders of the train split as bytes, their latents and captions, computed once."""
     path = work / "pool.safetensors"
     size = pipeline.unet.config.sample_size * pipeline.vae_scale_factor
-    if not path.exists():
+    found = load_tensors(path)
+    if found is None or "captions" not in found[1]:
         images, captions = [], []
         for domain in sorted(DOMAINS):
             found, described = render_bytes(domain, settings.pool, size)
@@ -229,8 +227,8 @@ def _pool(
                 encode_images(pipeline, batch.float() / 255).float().cpu()
                 for batch in track(torch.cat(images).split(128), "encoding")
             ]
-        write_text(work / "captions.txt", "\n".join(captions))
-        save_tensors({"images": torch.cat(images), "latents": torch.cat(encoded)}, path)
-    pool = load_file(path)
-    captions = (work / "captions.txt").read_text(encoding="utf-8").split("\n")
-    return pool["images"], pool["latents"], captions
+        tensors = {"images": torch.cat(images), "latents": torch.cat(encoded)}
+        found = tensors, {"captions": json.dumps(captions)}
+        save_tensors(tensors, path, found[1])
+    pool, metadata = found
+    return pool["images"], pool["latents"], json.loads(metadata["captions"])

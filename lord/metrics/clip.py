@@ -9,7 +9,6 @@ severity of the degradation.
 """
 
 import json
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +19,7 @@ from pydantic import Field
 from torch import Tensor, nn
 from transformers import CLIPConfig, CLIPModel, CLIPTokenizer
 
-from lord.files import save_tensors, write_text
+from lord.files import replacing_together, save_tensors, write_text
 from lord.metrics.clip_iqa import PROMPTS, ClipEncoder
 from lord.metrics.pool import Pool, cached_pool, training_view
 from lord.metrics.training import (
@@ -29,9 +28,10 @@ from lord.metrics.training import (
     fit,
     half_precision,
     held_out_views,
-    require_network,
+    network_in,
 )
 from lord.models.embedded import forget_lengths
+from lord.models.source import check_weights
 from lord.seeding import derive_seed
 
 ASSETS = Path(__file__).parents[1] / "assets" / "clip"
@@ -193,15 +193,11 @@ def train_clip(
     encoder.half().float()  # the scores belong to what is stored
     record = {"settings": settings.model_dump(), "held_out": held_out_scores(encoder, held_out)}
     forget_lengths(encoder.tokenizer)
-    # A transformers folder, each file written atomically, the weights last.
-    out = Path(out)
-    with tempfile.TemporaryDirectory() as folder:
-        encoder.model.config.save_pretrained(folder)
-        encoder.tokenizer.save_pretrained(folder)
-        for file in sorted(Path(folder).iterdir()):
-            write_text(out / file.name, file.read_text(encoding="utf-8"))
-    write_text(out / "training.json", json.dumps(record, indent=2) + "\n")
-    save_tensors(half_precision(encoder.model), out / "model.safetensors", {"format": "pt"})
+    with replacing_together(out) as new:  # a transformers folder
+        encoder.model.config.save_pretrained(new)
+        encoder.tokenizer.save_pretrained(new)
+        write_text(new / "training.json", json.dumps(record, indent=2) + "\n")
+        save_tensors(half_precision(encoder.model), new / "model.safetensors", {"format": "pt"})
     checkpoint.unlink(missing_ok=True)
     return encoder
 
@@ -211,9 +207,11 @@ def load_clip(folder: str | Path = ASSETS, device: torch.device | str = "cpu") -
 
     Raises:
         FileNotFoundError: the folder holds no model.
+        ValueError: it is broken.
     """
     folder = Path(folder)
-    require_network(folder, "CLIP", "train_clip")
-    model = CLIPModel.from_pretrained(folder, dtype=torch.float32, use_safetensors=True)
-    model = model.to(device).eval().requires_grad_(False)
-    return ClipEncoder(model, CLIPTokenizer.from_pretrained(folder))
+    with network_in(folder, "CLIP", "train_clip"):
+        model = CLIPModel.from_pretrained(folder, dtype=torch.float32, use_safetensors=True)
+        check_weights(folder, model)
+        tokenizer = CLIPTokenizer.from_pretrained(folder)
+    return ClipEncoder(model.to(device).eval().requires_grad_(False), tokenizer)

@@ -19,7 +19,8 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import update_bn
 
 from lord.data.subjects import DOMAINS
-from lord.files import save_tensors, write_text
+from lord.errors import SHORT
+from lord.files import replacing_together, save_tensors, write_text
 from lord.metrics.degradations import KINDS
 from lord.metrics.pool import Pool, attribute_names, cached_pool, training_view
 from lord.metrics.training import (
@@ -28,13 +29,16 @@ from lord.metrics.training import (
     fit,
     half_precision,
     held_out_views,
-    require_network,
+    network_in,
 )
+from lord.models.layout import read_object
 from lord.models.memory import BATCH
+from lord.models.source import check_numbers
 from lord.seeding import derive_seed
 
 ASSETS = Path(__file__).parents[1] / "assets" / "features"
 NUM_FEATURES = 64
+LARGEST_SIDE = 4096
 STATISTICS = 50  # batches behind the final batch normalisation
 
 Attributes = Mapping[str, Mapping[str, tuple[str, ...]]]
@@ -267,8 +271,9 @@ def train_features(
         "settings": settings.model_dump(),
         "held_out": accuracies(network, held_out),
     }
-    save_tensors(half_precision(network), Path(out) / "model.safetensors")
-    write_text(Path(out) / "config.json", json.dumps(config, indent=2) + "\n")
+    with replacing_together(out) as new:
+        save_tensors(half_precision(network), new / "model.safetensors")
+        write_text(new / "config.json", json.dumps(config, indent=2) + "\n")
     checkpoint.unlink(missing_ok=True)
     return network
 
@@ -278,17 +283,22 @@ def load_features(folder: str | Path = ASSETS, device: torch.device | str = "cpu
 
     Raises:
         FileNotFoundError: the folder holds no network.
-        ValueError: the network was trained for other attributes or degradations.
+        ValueError: the network was trained for other attributes or degradations, or is broken.
     """
     folder = Path(folder)
-    require_network(folder, "feature network", "train_features")
-    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    if tuple(config["kinds"]) != KINDS:
-        raise ValueError(f"{folder}: the network knows degradations {config['kinds']}, not {KINDS}")
-    attributes = {
-        domain: {name: tuple(values) for name, values in names.items()}
-        for domain, names in config["attributes"].items()
-    }
-    network = FeatureNet(attributes, config["image_size"], config["width"])
-    network.load_state_dict(load_file(folder / "model.safetensors"))
+    with network_in(folder, "feature network", "train_features"):
+        config = read_object(folder / "config.json")
+        if tuple(config["kinds"]) != KINDS:
+            raise ValueError(f"it knows degradations {config['kinds']}, not {KINDS}")
+        attributes = {
+            domain: {name: tuple(values) for name, values in names.items()}
+            for domain, names in config["attributes"].items()
+        }
+        size = config["image_size"]
+        if type(size) is not int or not 16 <= size <= LARGEST_SIDE:
+            raise ValueError(f"config.json: image_size: {SHORT.repr(size)}")
+        network = FeatureNet(attributes, size, config["width"])
+        network.load_state_dict(load_file(folder / "model.safetensors"))
+        for name, weight in network.state_dict().items():
+            check_numbers(weight, name)
     return network.float().to(device).eval().requires_grad_(False)

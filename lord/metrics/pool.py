@@ -14,11 +14,10 @@ from pathlib import Path
 
 import torch
 from diffusers import StableDiffusionPipeline
-from safetensors import safe_open
 from torch import Tensor
 
 from lord.data.subjects import DOMAINS, sample_domain
-from lord.files import save_tensors
+from lord.files import load_tensors, save_tensors
 from lord.metrics.degradations import degrade_at_random
 from lord.models.pipeline import round_trip
 from lord.progress import track
@@ -122,10 +121,9 @@ def cached_pool(
         vae.update(weight.cpu().contiguous().numpy())
     name = f"pool-{part}-{per_domain}-{size}-{vae.hexdigest()}.safetensors"
     path = Path(folder) / name
-    if path.exists():
-        with safe_open(path, framework="pt") as file:
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-            return Pool(**tensors, captions=json.loads(file.metadata()["captions"]))
+    if (found := load_tensors(path)) is not None:
+        tensors, metadata = found
+        return Pool(**tensors, captions=json.loads(metadata["captions"]))
     pool = render_pool(pipeline, part, per_domain, size)
     tensors = {name: value for name, value in vars(pool).items() if name != "captions"}
     save_tensors(tensors, path, {"captions": json.dumps(pool.captions)})

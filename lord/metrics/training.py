@@ -1,6 +1,7 @@
 """How both metric networks are trained, judged and kept, and their common settings."""
 
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
 
@@ -10,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
 from lord.metrics.pool import Pool, View, draw_view
+from lord.models.source import UNLOADABLE
 from lord.seeding import derive_seed
 from lord.training.loop import train
 
@@ -86,8 +88,22 @@ def half_precision(network: nn.Module) -> dict[str, Tensor]:
     return {name: w.half() if w.is_floating_point() else w for name, w in weights}
 
 
-def require_network(folder: Path, kind: str, maker: str) -> None:
-    """Raise FileNotFoundError, with the function that makes one, where a folder has no network."""
+@contextmanager
+def network_in(folder: Path, kind: str, maker: str) -> Iterator[None]:
+    """A block that loads a network of a kind from a folder.
+
+    Args:
+        maker: the function that makes one.
+
+    Raises:
+        FileNotFoundError: the folder has none.
+        ValueError: it is broken; one line names the folder.
+    """
     for name in ("config.json", "model.safetensors"):
         if not (folder / name).is_file():
             raise FileNotFoundError(f"{folder / name}: no {kind} there; make one with {maker}")
+    try:
+        yield
+    except UNLOADABLE as error:
+        reason = " ".join(str(error).split())[:300]
+        raise ValueError(f"{folder}: {kind} is broken, or of another version: {reason}") from error

@@ -63,7 +63,7 @@ def check_layout(folder: Path, index: dict[str, Any], whole: bool = True) -> Non
         whole: the folder holds everything; the part of a hub model that is there already does not.
 
     Raises:
-        FileNotFoundError: the settings of a part are missing in a whole folder.
+        FileNotFoundError: a part, or its settings, are missing in a whole folder.
         ValueError: some are not as the part's class declares them.
     """
     for part, listed in _parts(folder / INDEX, index).items():
@@ -76,6 +76,8 @@ def check_layout(folder: Path, index: dict[str, Any], whole: bool = True) -> Non
             if not path.is_file():
                 raise FileNotFoundError(f"{path}: no such file")
             _check_settings(path, read_object(path), kind)
+        elif whole and not (folder / part).is_dir():
+            raise FileNotFoundError(f"{folder / part}: no such folder")
 
 
 def _parts(path: Path, index: dict[str, Any]) -> dict[str, tuple[str, str]]:
@@ -110,6 +112,8 @@ def _settings_file(folder: Path, kind: Any) -> Path | None:
 
 
 def _check_settings(path: Path, settings: dict[str, Any], kind: Any) -> None:
+    if not settings:  # each setting would have its default
+        raise ValueError(f"{path}: an empty JSON object, not the settings of a {kind.__name__}")
     for field, (declared, default) in _declared(kind).items():
         value = settings.get(field, default)
         if value == default:  # also where that is infinite, or not of the type declared

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedTokenizerBase
 from transformers.utils import ModelOutput
 
+from lord.data.captions import check_text
 from lord.models.conditioning import Conditioning
 from lord.models.device import best_device
 from lord.models.diffusion import Pipeline, check_supported
@@ -155,8 +156,14 @@ def round_trip(pipeline: Pipeline, images: Tensor, batch_size: int = BATCH) -> T
 
 @torch.no_grad()  # not inference mode: the embeddings may enter a training graph
 def encode_prompts(pipeline: Pipeline, prompts: Sequence[str]) -> Conditioning:
-    """What prompts tell the denoiser, one row each; every distinct prompt is encoded once."""
+    """What prompts tell the denoiser, one row each; every distinct prompt is encoded once.
+
+    Raises:
+        ValueError: a prompt is no text.
+    """
     distinct = sorted(set(prompts))
+    for prompt in distinct:
+        check_text(prompt)
     if isinstance(pipeline, StableDiffusionXLPipeline):
         first = _encoded(pipeline.tokenizer, pipeline.text_encoder, distinct, True)
         second = _encoded(pipeline.tokenizer_2, pipeline.text_encoder_2, distinct, True)

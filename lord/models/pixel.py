@@ -128,6 +128,7 @@ def load_ddpm(model: str | Path, device: torch.device | str | None = None) -> DD
         raise unloadable(folder, error) from error
     check_weights(folder / "unet", pipeline.unet)
     try:
+        noise_shape(pipeline)
         check_schedule(pipeline.scheduler)
     except ValueError as error:
         raise ValueError(f"{folder}: {error}") from error
@@ -138,11 +139,17 @@ def load_ddpm(model: str | Path, device: torch.device | str | None = None) -> DD
 
 
 def noise_shape(pipeline: DDPMPipeline) -> tuple[int, int, int]:
-    """(C, H, W) of the noise that a model starts from, and of its images."""
+    """(C, H, W) of the noise that a model starts from, and of its images.
+
+    Raises:
+        ValueError: the model does not say, or cannot halve its images as often as it has levels.
+    """
     config = pipeline.unet.config
-    size = config.sample_size
-    height, width = (size, size) if isinstance(size, int) else size
-    return config.in_channels, height, width
+    size, factor = config.sample_size, 2 ** (len(config.block_out_channels) - 1)
+    sides = (size, size) if isinstance(size, int) else tuple(size or ())
+    if len(sides) != 2 or any(side % factor for side in sides):
+        raise ValueError(f"unet: sample_size is {size!r}, not one or two multiples of {factor}")
+    return config.in_channels, *sides
 
 
 def scaled(images: Tensor, size: Sequence[int]) -> Tensor:

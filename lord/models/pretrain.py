@@ -9,13 +9,13 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F
 from accelerate import PartialState
-from diffusers import StableDiffusionPipeline
+from diffusers import DiffusionPipeline, StableDiffusionPipeline
 from pydantic import BaseModel, ConfigDict, NonNegativeInt, PositiveFloat, PositiveInt
-from safetensors.torch import load_file
+from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from lord.data.subjects import DOMAINS, domain_module, sample_domain
-from lord.files import save_tensors, write_text
+from lord.files import load_tensors, replacing_together, save_tensors
 from lord.models.card import write_card
 from lord.models.device import best_device
 from lord.models.diffusion import noised_batch
@@ -61,10 +61,9 @@ def pretrain(folder: str | Path, settings: PretrainSettings | None = None) -> Pa
     pipeline = build_pipeline(settings.architecture)
     train_vae(pipeline, settings, work)
     train_unet(pipeline, settings, work)
-    _save_half(pipeline, folder)
+    _halve(pipeline)
     seconds = {name: seconds_of(work / f"{name}.safetensors") for name in ("vae", "unet")}
-    device = describe_device(best_device())
-    write_card(folder, "embedded", settings.model_dump_json(indent=2), seconds, device)
+    save_model(pipeline, folder, "embedded", settings, seconds)
     load_pipeline(folder)  # what was written must load
     return folder
 
@@ -103,7 +102,8 @@ class Denoiser(nn.Module):
 def train_vae(pipeline: StableDiffusionPipeline, settings: PretrainSettings, work: Path) -> None:
     """Fit the VAE to renders."""
     done = work / "vae.safetensors"
-    if not done.exists():
+    trained = load_tensors(done)
+    if trained is None:
         pools, _ = _render_pool(settings, work)
 
         latent_shape = _latent_shape(settings.architecture)
@@ -134,7 +134,8 @@ def train_vae(pipeline: StableDiffusionPipeline, settings: PretrainSettings, wor
             description="VAE",
         )
         save_tensors(pipeline.vae.state_dict(), done, {"seconds": str(run.seconds)})
-    pipeline.vae.load_state_dict(load_file(done))
+    else:
+        pipeline.vae.load_state_dict(trained[0])
     pipeline.vae.requires_grad_(False).eval()
 
 
@@ -148,7 +149,8 @@ def train_unet(pipeline: StableDiffusionPipeline, settings: PretrainSettings, wo
     latents, captions, class_prompts = _encode_pool(pipeline, settings, work)
     done = work / "unet.safetensors"
     model = Denoiser(pipeline.text_encoder, pipeline.unet)
-    if not done.exists():
+    trained = load_tensors(done)
+    if trained is None:
         scheduler = pipeline.scheduler
         length = pipeline.tokenizer.model_max_length
         weights = (1 / scheduler.alphas_cumprod).clamp(max=settings.max_loss_weight)
@@ -183,7 +185,8 @@ def train_unet(pipeline: StableDiffusionPipeline, settings: PretrainSettings, wo
             description="text encoder and U-Net",
         )
         save_tensors(model.state_dict(), done, {"seconds": str(run.seconds)})
-    model.load_state_dict(load_file(done))
+    else:
+        model.load_state_dict(trained[0])
     model.requires_grad_(False).eval()
 
 
@@ -220,18 +223,20 @@ def vary_caption(
 def _render_pool(settings: PretrainSettings, work: Path) -> tuple[dict[str, Tensor], list[str]]:
     """Renders of the train split, drawn once: uint8 (pool, 3, H, W) by domain, and all captions.
 
-    Both are in alphabetical order of the domains, the order in which safetensors returns names.
+    Both are in alphabetical order of the domains.
     """
     path = work / "pool.safetensors"
-    if not path.exists():
+    found = load_tensors(path)
+    if found is None or "captions" not in found[1]:
         pools, captions = {}, []
         for domain in sorted(DOMAINS):
             size = settings.architecture.image_size
             pools[domain], of_domain = render_bytes(domain, settings.pool, size, settings.first)
             captions += of_domain
-        write_text(work / "captions.json", json.dumps(captions))
-        save_tensors(pools, path)
-    return load_file(path), json.loads((work / "captions.json").read_text())
+        save_tensors(pools, path, {"captions": json.dumps(captions)})
+        return pools, captions
+    pools, metadata = found
+    return {domain: pools[domain] for domain in sorted(DOMAINS)}, json.loads(metadata["captions"])
 
 
 def render_bytes(domain: str, count: int, size: int, first: int = 0) -> tuple[Tensor, list[str]]:
@@ -270,15 +275,17 @@ def _encode_pool(
     """
     path = work / "latents.safetensors"
     pools, captions = _render_pool(settings, work)
-    if not path.exists():
+    found = load_tensors(path)
+    if found is None:
         pipeline.vae.register_to_config(scaling_factor=1.0)
         with torch.inference_mode():
             encoded = [
                 encode_images(pipeline, images.float() / 255).cpu()
                 for images in track(torch.cat(list(pools.values())).split(128), "encoding")
             ]
-        save_tensors({"latents": torch.cat(encoded)}, path)
-    latents = load_file(path)["latents"]
+        found = {"latents": torch.cat(encoded)}, {}
+        save_tensors(found[0], path)
+    latents = found[0]["latents"]
     scaling = round(1.0 / latents.std().item(), 5)
     pipeline.vae.register_to_config(scaling_factor=scaling)
     class_prompts = [
@@ -287,12 +294,32 @@ def _encode_pool(
     return latents * scaling, captions, class_prompts
 
 
-def _save_half(pipeline: StableDiffusionPipeline, folder: Path) -> None:
-    """Save VAE and U-Net in half precision, which halves what everybody downloads.
+def _halve(pipeline: StableDiffusionPipeline) -> None:
+    """Take VAE and U-Net in half precision, which halves what everybody downloads.
 
     The small text encoder stays in single precision: transformers loads the stored precision.
     """
     pipeline.vae.half()
     pipeline.unet.half()
     forget_lengths(pipeline.tokenizer)
-    pipeline.save_pretrained(folder, safe_serialization=True)
+
+
+def save_model(
+    pipeline: DiffusionPipeline,
+    folder: Path,
+    kind: str,
+    settings: BaseModel,
+    seconds: dict[str, float],
+) -> None:
+    """Write a pipeline as diffusers does, and its card, see `write_card`: all of it or nothing.
+
+    Raises:
+        OSError: it cannot be written; one line names the folder, where all is as it was.
+    """
+    with replacing_together(folder) as new:
+        try:
+            pipeline.save_pretrained(new, safe_serialization=True)
+        except SafetensorError as error:  # its name for a full disk
+            raise OSError(str(error)) from error
+        device = describe_device(best_device())
+        write_card(new, kind, settings.model_dump_json(indent=2), seconds, device)

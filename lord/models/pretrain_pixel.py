@@ -7,17 +7,13 @@ import torch
 import torch.nn.functional as F
 from diffusers import DDPMPipeline
 from pydantic import BaseModel, ConfigDict, PositiveFloat, PositiveInt
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from lord.files import save_tensors
-from lord.models.card import write_card
-from lord.models.device import best_device
+from lord.files import load_tensors, save_tensors
 from lord.models.diffusion import noised_batch
 from lord.models.pixel import PixelConfig, build_ddpm, load_ddpm
-from lord.models.pretrain import batch_number, render_bytes
+from lord.models.pretrain import batch_number, render_bytes, save_model
 from lord.names import DOMAINS
-from lord.record import describe_device
 from lord.seeding import derive_seed
 from lord.training.loop import seconds_of, train
 
@@ -48,9 +44,7 @@ def pretrain_pixel(folder: str | Path, settings: PixelSettings | None = None) ->
     pipeline = build_ddpm(settings.architecture)
     seconds = train_ddpm(pipeline, settings, folder / ".work")
     pipeline.unet.half()  # which halves what everybody downloads
-    pipeline.save_pretrained(folder, safe_serialization=True)
-    device = describe_device(best_device())
-    write_card(folder, "pixel", settings.model_dump_json(indent=2), {"U-Net": seconds}, device)
+    save_model(pipeline, folder, "pixel", settings, {"U-Net": seconds})
     load_ddpm(folder)  # what was written must load
     return folder
 
@@ -59,13 +53,15 @@ def train_ddpm(pipeline: DDPMPipeline, settings: PixelSettings, work: Path) -> f
     """Fit the U-Net to the noise of diffused renders (ε-prediction); return the seconds it took."""
     done = work / "unet.safetensors"
     unet, schedule = pipeline.unet, pipeline.scheduler
-    if not done.exists():
+    trained = load_tensors(done)
+    if trained is None:
         rendered = work / "pool.safetensors"
-        if not rendered.exists():
+        if (found := load_tensors(rendered)) is None:
             size = settings.architecture.image_size
             images, _ = render_bytes(settings.domain, settings.pool, size)
-            save_tensors({"images": images}, rendered)
-        pool = load_file(rendered)["images"]
+            found = {"images": images}, {}
+            save_tensors(found[0], rendered)
+        pool = found[0]["images"]
 
         def loss(model: nn.Module, step: int) -> Tensor:
             seed = derive_seed(settings.seed, "pixel", batch_number(step))
@@ -86,6 +82,7 @@ def train_ddpm(pipeline: DDPMPipeline, settings: PixelSettings, work: Path) -> f
             description=f"DDPM of {settings.domain}",
         )
         save_tensors(unet.state_dict(), done, {"seconds": str(run.seconds)})
-    unet.load_state_dict(load_file(done))
+    else:
+        unet.load_state_dict(trained[0])
     unet.requires_grad_(False).eval()
     return seconds_of(done)

@@ -52,7 +52,7 @@ def load_single_file(
     except SafetensorError as error:
         raise ValueError(f"{path}: not a safetensors file, or a broken one ({error})") from None
     first = tensors.get(CHECKPOINT_KEY_NAMES["inpainting"])  # the first layer of every U-Net
-    if first is None:
+    if first is None or first.ndim != 4:
         raise ValueError(f"{path}: no checkpoint, as it holds no U-Net of Stable Diffusion")
     found = infer_diffusers_model_type(tensors) if first.shape[1] == 4 else "edits pictures"
     kind = KINDS.get(found)
@@ -69,5 +69,10 @@ def load_single_file(
         pipeline = kind.from_single_file(str(path), torch_dtype=dtype, **options)
     except (*UNLOADABLE, SingleFileComponentError) as error:
         raise unloadable(path, error) from error
+    except OSError as error:
+        raise OSError(
+            f"{path}: settings that go with it are not to be had, neither in a folder "
+            f"{path.with_suffix('')} nor from the hub"
+        ) from error
     pipeline.register_to_config(_name_or_path=str(path))
     return pipeline

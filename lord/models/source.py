@@ -32,7 +32,8 @@ SECOND = {"text_encoder_2": "CLIPTextModelWithProjection"}
 
 
 UNLOADABLE = (ValueError, TypeError, LookupError, AttributeError, RuntimeError, ArithmeticError)
-"""What diffusers and transformers raise for settings that fit no model."""
+UNLOADABLE += (SafetensorError,)
+"""What diffusers and transformers raise for settings that fit no model, and for broken files."""
 
 
 def unloadable(model: str | Path, error: Exception) -> ValueError:

@@ -28,7 +28,8 @@ ENDS = {
 }
 """How killed commands may end that are run again, by the name of the count."""
 
-INTERRUPTED = "Ctrl-C"
+INTERRUPTED, TOGETHER = "Ctrl-C", "at once"
+"""Counts of something else than kills: commands that Ctrl-C has stopped, and pairs of commands."""
 
 
 def reliability(path: Path) -> str:
@@ -45,12 +46,19 @@ def reliability(path: Path) -> str:
         text += ["## Bad inputs", _about(inputs), _table("Kind", OUTCOMES, inputs["counts"])]
     if kills := found.get("kills"):
         counts = dict(kills["counts"])
-        stopped = counts.pop(INTERRUPTED, dict.fromkeys(ENDS, 0))
+        none = dict.fromkeys(ENDS, 0)
+        stopped, pairs = counts.pop(INTERRUPTED, none), counts.pop(TOGETHER, none)
         text += ["## Kills", _about(kills), _table("Command", ENDS, counts)]
         text += [
             f"Ctrl-C stopped {stopped['kills']} commands; {stopped['equal']} of them ended within "
             "two seconds, with one line that says how to go on."
         ]
+        if pairs["chains"]:
+            text += [
+                f"{pairs['chains']} commands were begun twice at the same moment; of "
+                f"{pairs['equal']} the second was refused or made the same, and the end was that "
+                "of one."
+            ]
     faults = [fault for part in found.values() for fault in part["faults"]]
     return "\n\n".join([*text, "## What was at fault", _faults(faults)]) + "\n"
 

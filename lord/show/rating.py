@@ -7,7 +7,6 @@ anywhere and sends nothing.
 """
 
 import base64
-import csv
 import html
 import io
 import json
@@ -24,7 +23,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from lord.experiments.lord.tables.conditions import METRICS, metric
-from lord.files import write_text
+from lord.files import read_rows, read_text, replacing_together, settle, write_text
 from lord.metrics.interval import share_interval
 from lord.names import HIGHER_IS_BETTER
 from lord.record import Record
@@ -70,16 +69,27 @@ def pairs_of(store: Store, records: Sequence[Record], count: int, seed: int) -> 
 def write_sheet(
     folder: Path, store: Store, records: Sequence[Record], count: int, seed: int = 0
 ) -> Path:
-    """Write the page and the key of a blind rating sheet; return the page.
+    """Write the page and the key of a blind rating sheet, both or none; return the page.
 
     Raises:
-        ValueError: see `pairs_of`.
+        ValueError: see `pairs_of`; or there is another sheet in the folder.
+        OSError: they cannot be written.
     """
     named = {record.name: record for record in records}
     pairs = pairs_of(store, records, count, seed)
     rows = [[_samples(store, named[n]) for n in (pair.left, pair.right)] for pair in pairs]
-    write_text(folder / KEY, json.dumps([asdict(pair) for pair in pairs], indent=1) + "\n")
-    write_text(folder / PAGE, rating_page(rows))
+    texts = {KEY: json.dumps([asdict(pair) for pair in pairs], indent=1) + "\n"}
+    texts[PAGE] = rating_page(rows)
+    settle(folder)
+    for name, text in texts.items():
+        if (folder / name).exists() and read_text(folder / name) != text:
+            raise ValueError(
+                f"{folder / name}: of another sheet, or of other origin, and not replaced; give "
+                "another folder"
+            )
+    with replacing_together(folder) as new:
+        for name, text in texts.items():
+            write_text(new / name, text)
     return folder / PAGE
 
 
@@ -123,25 +133,24 @@ def read_answers(folder: Path, answers: Path) -> list[tuple[Pair, str]]:
         ValueError: the key is damaged, or the answers are not of this sheet; the message names the
             line.
     """
+    settle(folder)
     for path in (folder / KEY, answers):
         if not path.is_file():
             raise FileNotFoundError(f"{path}: no such file")
     try:
-        pairs = [Pair(**entry) for entry in json.loads((folder / KEY).read_text("utf-8"))]
+        pairs = [Pair(**entry) for entry in json.loads(read_text(folder / KEY))]
     except (ValueError, TypeError) as error:
         raise ValueError(f"{folder / KEY}: not the key of a rating sheet ({error})") from None
     found: dict[int, str] = {}
-    with answers.open(encoding="utf-8", newline="") as file:
-        for line, row in enumerate(csv.DictReader(file), start=2):
-            number, choice = row.get("pair") or "", row.get("choice") or ""
-            if not number.isdecimal() or not 1 <= int(number) <= len(pairs):
-                raise ValueError(f"{answers}, line {line}: no pair {number!r} on this sheet")
-            if choice not in CHOICES or int(number) in found:
-                raise ValueError(
-                    f"{answers}, line {line}: expected each pair once, with one of "
-                    f"{', '.join(CHOICES)}"
-                )
-            found[int(number)] = choice
+    for line, row in enumerate(read_rows(answers), start=2):
+        number, choice = row.get("pair") or "", row.get("choice") or ""
+        if not (number.isdecimal() and len(number) < 9 and 1 <= int(number) <= len(pairs)):
+            raise ValueError(f"{answers}, line {line}: no pair {number[:60]!r} on this sheet")
+        if choice not in CHOICES or int(number) in found:
+            raise ValueError(
+                f"{answers}, line {line}: expected each pair once, with one of {', '.join(CHOICES)}"
+            )
+        found[int(number)] = choice
     return [(pairs[number - 1], choice) for number, choice in sorted(found.items())]
 
 

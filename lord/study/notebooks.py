@@ -12,6 +12,8 @@ from typing import Any
 
 import yaml
 
+from lord.files import require_writable, write_text
+
 REPOSITORY = Path(__file__).resolve().parents[2]
 NOTEBOOKS = REPOSITORY / "notebooks"
 BOOK = REPOSITORY / "book"
@@ -121,17 +123,21 @@ def execute_notebook(
 
     if os.environ.get("LORD_RESULTS"):
         os.environ["LORD_RESULTS"] = str(results_root())
-    folder = executed_folder(profile)
-    folder.mkdir(parents=True, exist_ok=True)
-    unfinished = folder / f"{name}.failed.ipynb"
-    papermill.execute_notebook(
-        str(source),
-        str(unfinished),
-        parameters=parameters,
-        kernel_name="python3",
-        cwd=str(NOTEBOOKS),
-        progress_bar=sys.stderr.isatty(),
-    )
+    done = executed_folder(profile) / f"{name}.ipynb"
+    require_writable(done)
+    unfinished = done.with_suffix(".failed.ipynb")
+    unfinished.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        papermill.execute_notebook(
+            str(source),
+            str(unfinished),
+            parameters=parameters,
+            kernel_name="python3",
+            cwd=str(NOTEBOOKS),
+            progress_bar=sys.stderr.isatty(),
+        )
+    except OSError as error:
+        raise OSError(f"{unfinished}: {error.strerror or error}") from error
     notebook = json.loads(unfinished.read_text(encoding="utf-8"))
     run, versions = notebook["metadata"]["papermill"], {"python": platform.python_version()}
     notebook["metadata"]["lord"] = {
@@ -143,5 +149,6 @@ def execute_notebook(
     for cell in notebook["cells"]:
         if "injected-parameters" in cell["metadata"].get("tags", []):
             cell["metadata"]["tags"].append("remove-cell")
-    unfinished.write_text(json.dumps(notebook, indent=1), encoding="utf-8")
-    return unfinished.replace(folder / f"{name}.ipynb")
+    write_text(done, json.dumps(notebook, indent=1))
+    unfinished.unlink()
+    return done

@@ -95,7 +95,7 @@ def _load(path: Path, changed: int) -> Profile:
             raise ValueError("name: a profile is called as its file is; leave it out")
         return read_profile(values | {"name": path.stem})
     except ValueError as error:
-        raise ValueError(f"{path}: {error}") from error
+        raise ValueError(f"{path}: {described(error)}") from error
 
 
 def read_profile(values: Mapping[str, Any]) -> Profile:
@@ -119,16 +119,22 @@ def read_profile(values: Mapping[str, Any]) -> Profile:
             found[name] = model.model_validate(given)
         except ValidationError as error:
             raise ValueError(f"{name}.{described(error)}") from error
+    own = {key: value for key, value in values.items() if key not in known}
+    if "sections" in own:
+        raise ValueError("sections: each is there by its own name")
     try:
-        own = {key: value for key, value in values.items() if key not in known}
         profile = Profile.model_validate(own | {"sections": {}})
     except ValidationError as error:
         raise ValueError(described(error)) from error
     profile = profile.model_copy(update={"sections": found})
     # A section that does not fit another, or that says one thing twice, is noticed here.
-    names = Counter(cell.name for e in profile.experiments for cell in profile.cells(e.name))
+    cells = [cell for e in profile.experiments for cell in profile.cells(e.name)]
+    names = Counter(cell.name for cell in cells)
     if twice := [name for name, count in names.items() if count > 1]:
         raise ValueError(f"two records would be called {twice[0]}: something is there twice")
+    places = {"experiment", *(name for cell in cells for name in cell.coordinates)}
+    if cells and (unknown := set(values.get("split", ())) - places):
+        raise ValueError(f"split: no cell has a coordinate {min(unknown)!r}")
     return profile
 
 

@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 from lord.names import version_of
@@ -73,14 +74,17 @@ def run(
 
     Raises:
         ValueError: an unknown experiment, or something else that the profile does not contain;
-            ``compute`` is no boolean; a notebook was given a parameter that it does not have.
+            ``compute`` or ``again`` is no boolean; a notebook was given a parameter that it does
+            not have.
         FileNotFoundError: records are missing and ``compute`` is false.
         OSError: records cannot be written where they should lie.
     """
-    if not isinstance(compute, bool):
-        raise ValueError(f"compute: expected True or False, not {compute!r}")
+    for name, value in (("compute", compute), ("again", again)):
+        if not isinstance(value, bool):
+            raise ValueError(f"{name}: expected True or False, not {value!r}")
     _check_injected()
-    profile = load_profile(profile) if isinstance(profile, str) else profile
+    given = profile if isinstance(profile, str) else profile.name
+    profile = load_profile(given) if isinstance(profile, str) else profile
     store = store_of(profile, results)
     asked = {experiment} if isinstance(experiment, str) else set(experiment or ())
     if unknown := asked - set(experiments()):
@@ -97,7 +101,7 @@ def run(
     if unfinished and not compute:
         raise FileNotFoundError(
             f"{store.folder}: {len(unfinished)} records are missing, the first is "
-            f"{unfinished[0].cell.name}; run: lord study run --profile {profile.name}"
+            f"{unfinished[0].cell.name}; run: lord study run --profile {quote(given)}"
         )
     if unfinished:
         store.prepare()
@@ -157,10 +161,12 @@ def compute_sheet(profile: Profile, name: str, results: Path | None = None) -> P
 
     Raises:
         ValueError: the profile has no such record, or it has no picture.
+        OSError: the picture could not be written.
     """
     for entry in status(profile, results):
         if entry.cell.name == name:
             store = store_of(profile, results)
+            store.prepare()
             outcome = entry.experiment.measure(Context(store.work), entry.cell)
             if outcome.sheet is None:
                 raise ValueError(f"{name}: this experiment has no picture")

@@ -14,7 +14,6 @@ import re
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from pathlib import Path
-from tempfile import TemporaryFile
 
 import numpy as np
 from filelock import FileLock
@@ -22,7 +21,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from pydantic import ValidationError
 
-from lord.files import replacing, write_text
+from lord.files import read_text, replacing, require_writable, write_text
 from lord.record import Record
 from lord.study import registry
 
@@ -58,14 +57,14 @@ class Store:
         return _read(path, experiment, state.st_mtime_ns, state.st_size, state.st_ino)
 
     def prepare(self) -> None:
-        """Find out that nothing can be written before there is something to write.
+        """Find out that a file cannot be written before there is something to write.
 
         Raises:
-            OSError: so it is; the message names the folder.
+            OSError: so it is; the message names it.
         """
         self.work.mkdir(parents=True, exist_ok=True)
-        with TemporaryFile(dir=self.work):
-            pass
+        for path in {*map(self.path, registry.experiments()), self.work / "sheet.webp"}:
+            require_writable(path)
 
     def write(self, record: Record, sheet: NDArray[np.uint8] | None = None) -> None:
         """Add a record, or replace the one of its name; its picture (H, W, 3) first."""
@@ -98,8 +97,7 @@ class Store:
             FileNotFoundError: it is not kept; the message says how it comes back.
         """
         if self._sheet(record.name).is_file():
-            with Image.open(self._sheet(record.name)) as image:
-                return np.array(image.convert("RGB"))
+            return _open(self._sheet(record.name))[1]
         pack = next((pack for pack in self._packs() if record.name in pack[0]), None)
         if pack is None:
             raise FileNotFoundError(
@@ -162,8 +160,14 @@ def _open(path: Path) -> tuple[Mapping[str, list[int]], NDArray[np.uint8]]:
 
 @lru_cache(maxsize=16)
 def _open_pack(path: Path, *state: int) -> tuple[Mapping[str, list[int]], NDArray[np.uint8]]:
-    with Image.open(path) as image:
-        return json.loads(image.info["xmp"]), np.array(image.convert("RGB"))
+    try:
+        with Image.open(path, formats=("WEBP",)) as image:
+            return json.loads(image.info["xmp"]), np.array(image.convert("RGB"))
+    except (OSError, ValueError, LookupError, Image.DecompressionBombError) as error:
+        raise ValueError(
+            f"{path}: not a picture of records ({error}). Delete it; `lord study sheet` and `lord "
+            "study tables` bring it back."
+        ) from error
 
 
 def _parts(path: Path) -> dict[str, tuple[int, list[str]]]:
@@ -174,7 +178,7 @@ def _parts(path: Path) -> dict[str, tuple[int, list[str]]]:
     """
     parts: dict[str, tuple[int, list[str]]] = {}
     lines: list[str] = []
-    text = path.read_text(encoding="utf-8") if path.is_file() else ""
+    text = read_text(path) if path.is_file() else ""
     for number, line in enumerate(text.splitlines(keepends=True), start=1):
         if found := re.match(r'\{"experiment": "([^"]*)"', line):
             lines = []
@@ -203,7 +207,7 @@ def _read(path: Path, experiment: str, *state: int) -> Mapping[str, Record]:
                     content[field] = values
             record = Record.model_validate(content)
             records[record.name] = record
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         reason = error.errors()[0]["msg"] if isinstance(error, ValidationError) else error
         raise ValueError(
             f"{path}, line {number}: not a valid record ({reason}). Remove the line and run its "

@@ -1,6 +1,7 @@
 """Training the weights of one adapter: inputs encoded once, batches by step, a resumable run."""
 
 import hashlib
+import re
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
@@ -23,6 +24,18 @@ from lord.training.settings import AdapterSettings
 
 History = dict[str, list[float]]
 """The parts of a loss, each with its value at every step."""
+
+
+def check_layers(unet: UNet2DConditionModel, settings: AdapterSettings) -> None:
+    """Raise ValueError unless a U-Net has layers for every name in ``target_modules``."""
+    names = [name for name, _ in unet.named_modules()]
+    asked = settings.target_modules
+    if isinstance(asked, str):
+        found = {asked: any(re.fullmatch(asked, name) for name in names)}
+    else:
+        found = {end: any(f".{name}".endswith(f".{end}") for name in names) for end in asked}
+    if missing := [name for name, there in found.items() if not there]:
+        raise ValueError(f"target_modules: the U-Net has no layer {missing[0]!r}")
 
 
 def train_adapter(

@@ -28,6 +28,7 @@ from lord.models.pipeline import check_captions, check_images
 from lord.seeding import derive_seed
 from lord.training.adapters import (
     History,
+    check_layers,
     encode,
     fingerprint,
     rows_of_step,
@@ -98,6 +99,7 @@ def learning(
         ValueError: images, captions or prior are not as there, or the model is not supported.
     """
     check_supported(pipeline)
+    check_layers(pipeline.unet, settings)
     check_images(images)
     check_captions(captions, images)
     if (prior is not None) != (settings.prior_weight > 0):

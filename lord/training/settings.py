@@ -2,9 +2,10 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt
+from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, field_validator
 
-from lord.names import CLASSIFIERS, OPTIMIZERS
+from lord.errors import pattern_problem
+from lord.names import CLASSIFIERS, LARGEST_RANK, OPTIMIZERS
 
 ATTENTION = ("to_q", "to_k", "to_v", "to_out.0")
 LayerName = Annotated[str, Field(pattern=r"^\w+(\.\w+)*$", max_length=200)]
@@ -16,10 +17,11 @@ class AdapterSettings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
-    rank: int = Field(4, ge=1, description="rank of the adapter: its capacity")
+    rank: int = Field(4, ge=1, le=LARGEST_RANK, description="rank of the adapter: its capacity")
     alpha: float = Field(4, gt=0, description="the adapter's update is scaled by alpha / rank")
     target_modules: tuple[LayerName, ...] | str = Field(
         ATTENTION,
+        min_length=1,
         description="ends of the names of adapted layers, in Python also one regular expression",
     )
     learning_rate: float = Field(1e-3, gt=0, description=LEARNING_RATE)
@@ -34,6 +36,13 @@ class AdapterSettings(BaseModel):
         100, ge=1, description="steps between checkpoints, where a killed run goes on"
     )
     seed: int = Field(0, description="the same seed gives the same result")
+
+    @field_validator("target_modules")
+    @classmethod
+    def _is_a_pattern(cls, value: tuple[str, ...] | str) -> tuple[str, ...] | str:
+        if isinstance(value, str) and (problem := pattern_problem(value)):
+            raise ValueError(problem)
+        return value
 
     def low_rank(self) -> dict[str, Any]:
         """What peft wants to know of the adapter."""

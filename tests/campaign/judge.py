@@ -14,6 +14,7 @@ from campaign.trials import Trial
 from typer.testing import CliRunner
 
 from lord.cli import app
+from lord.files import reserved
 
 OUTCOMES = ("clear", "unclear", "tracebacks", "accepted", "lost")
 """Of a bad input: one line that names what is wrong, another line, a traceback, none at all; and
@@ -67,6 +68,8 @@ def judge(trial: Trial, folder: Path) -> tuple[str, str]:
         stack.enter_context(mock.patch.dict("os.environ", {"LORD_RESULTS": str(folder / "r")}))
         asked = stack.enter_context(mock.patch("socket.getaddrinfo", side_effect=OSError("none")))
         stack.enter_context(mock.patch("time.sleep"))  # before one asks the network again
+        if trial.held:
+            stack.enter_context(reserved(folder / trial.held))
         stack.enter_context(limits(trial.file_size))
         try:
             result = CliRunner().invoke(app, list(trial.arguments))
@@ -82,20 +85,22 @@ def judge(trial: Trial, folder: Path) -> tuple[str, str]:
     after = contents(folder)
     if lost := [name for name in before if after.get(name) != before[name]]:
         return "lost", f"{lost}: {said}"
-    if new := [name for name in after.keys() - before.keys() if not name.startswith(OWN)]:
+    strange = {name for name in after.keys() - before.keys() if not name.startswith(OWN)}
+    if new := [name for name in strange if not any(p[0] == "." for p in Path(name).parts)]:
         return "lost", f"written elsewhere: {new}"
     around = {path for base in (folder.parent, folder.parents[1]) for path in base.iterdir()}
     if outside := around - {folder, folder.parent}:
         return "lost", f"written outside: {outside}"
     if asked.called and "model/embedded" in trial.arguments:
         return "unclear", f"asked the network: {said}"
+    named = any(_squeezed(word) in _squeezed(said) for word in trial.says)
     if trial.works:
-        return ("clear" if result.exit_code == 0 else "unclear"), said
+        whole = result.exit_code == 0 and (named or not trial.says)
+        return ("clear" if whole else "unclear"), said
     if result.exit_code == 0:
         return "accepted", said
     errors = [k for k, line in enumerate(result.stderr.splitlines()) if line.startswith("Error: ")]
     one = result.exit_code == 2 or errors == [len(result.stderr.splitlines()) - 1]
-    named = any(_squeezed(word) in _squeezed(said) for word in trial.says)
     return ("clear" if one and named else "unclear"), said
 
 
@@ -105,13 +110,9 @@ def _squeezed(text: str) -> str:
 
 
 def contents(folder: Path) -> dict[str, Any]:
-    """What is in a folder, but for what commands keep for themselves in hidden files."""
-    found: dict[str, Any] = {}
-    for path in sorted(folder.rglob("*")):
-        name = str(path.relative_to(folder))
-        if not any(part.startswith(".") for part in Path(name).parts) and not path.is_dir():
-            found[name] = path.read_bytes() if path.is_file() else None
-    return found
+    """The files in a folder, by name."""
+    paths = [path for path in sorted(folder.rglob("*")) if not path.is_dir()]
+    return {str(p.relative_to(folder)): p.read_bytes() if p.is_file() else None for p in paths}
 
 
 @contextmanager

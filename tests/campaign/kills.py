@@ -18,7 +18,7 @@ from helpers import SIZE
 from torch import uint8
 
 from lord.cli import app, interrupt
-from lord.models.pixel import TINY_PIXEL
+from lord.show.campaign import INTERRUPTED, TOGETHER
 
 TRAINING = ("--steps=8", "--batch-size=2", "--rank=2", "--checkpoint-every=1")
 
@@ -26,7 +26,8 @@ KILLED: dict[str, tuple[str, ...]] = {
     name: COMMANDS[name]
     for name in (
         *("purify", "dataset inpainting", "dataset super-resolution", "dataset variation"),
-        *("pretrain", "backdoor scan", "study tables"),
+        *("pretrain", "pretrain pixel", "pretrain editing", "backdoor scan", "study tables"),
+        *("finetune class", "generate shard"),
     )
 } | {
     "render": ("render", "out/render", "--count=40", f"--size={SIZE}"),
@@ -45,7 +46,6 @@ KILLED: dict[str, tuple[str, ...]] = {
         *("generate", "a portrait", "out/generate", "--lora", "lora.safetensors", "--steps=1"),
         *("--count=8", "--batch-size=2", *MODEL),
     ),
-    "pretrain pixel": ("pretrain", "out/pixel", "--kind", "pixel", "--settings", "pixel.yaml"),
     "study run": (
         *("study", "run", "--profile", "mine.yaml"),
         *("--experiment", "triggers", "--experiment", "damage", "-w", "domain=portraits"),
@@ -53,36 +53,50 @@ KILLED: dict[str, tuple[str, ...]] = {
 }
 """What is killed: what takes a moment, and writes more than once."""
 
-PIXEL = {"pool": 8, "steps": 4, "batch_size": 2, "checkpoint_every": 1}
-
 MEASURED = {"started", "seconds", "peak_memory_mb", "dirty", "commit", "source", "lost"}
 """What two runs of one thing do not share."""
 
 
 @dataclass
 class Ended:
-    """How a process came to its end: its exit code, None if it was killed, and its last words."""
+    """How a process came to its end: its exit code, None if it was killed, and its last words.
+
+    Attributes:
+        renames: how many files it has renamed, if nobody has killed it.
+    """
 
     code: int | None
     seconds: float
     said: str
+    renames: int = 0
 
 
-def run_apart(
-    arguments: tuple[str, ...], folder: Path, after: float | None = None, by: int = signal.SIGKILL
-) -> Ended:
-    """Run a command in a process of its own, which gets a signal after some seconds.
+class Apart:
+    """A command in a process of its own.
 
-    The seconds are those from the signal on, or of the whole run where none was sent.
+    Args:
+        at_rename: it kills itself before it renames a file for the so many-th time.
+        number: tells several in one folder apart.
     """
-    log = folder.with_name(f"{folder.name}.log")
-    began = time.monotonic()
-    pid = os.fork()
-    if pid == 0:
-        code = 1
+
+    def __init__(
+        self,
+        arguments: tuple[str, ...],
+        folder: Path,
+        at_rename: int | None = None,
+        number: int = 0,
+    ) -> None:
+        self.log = folder.with_name(f"{folder.name}.{number}.log")
+        self.began = time.monotonic()
+        self.pid = os.fork()
+        if self.pid == 0:
+            self._run(arguments, folder, at_rename)
+
+    def _run(self, arguments: tuple[str, ...], folder: Path, at_rename: int | None) -> None:
+        code, renames = 1, counted_renames(at_rename)
         try:
             signal.signal(signal.SIGINT, end_at_once)
-            handle = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+            handle = os.open(self.log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
             os.dup2(handle, 1), os.dup2(handle, 2)
             sys.stdout, sys.stderr = (os.fdopen(k, "w", buffering=1) for k in (1, 2))  # a terminal
             os.chdir(folder)
@@ -94,19 +108,44 @@ def run_apart(
             os.write(2, f"Traceback: {error!r}\n".encode())
         finally:
             sys.stdout.flush()
+            self.log.with_suffix(".renames").write_text(str(len(renames)))
             os._exit(code)
-    done, status = (0, 0)
-    while after is not None and not done and time.monotonic() < began + after:
-        done, status = os.waitpid(pid, os.WNOHANG)
-        time.sleep(0.002)
-    if after is not None and not done:
-        began = time.monotonic()
-        os.kill(pid, by)
-    if not done:
-        done, status = os.waitpid(pid, 0)
-    code = None if os.WIFSIGNALED(status) else os.waitstatus_to_exitcode(status)
-    said = log.read_text(errors="replace")[-600:] if log.is_file() else ""
-    return Ended(code, time.monotonic() - began, said)
+
+    def end(self, after: float | None = None, by: int = signal.SIGKILL) -> Ended:
+        """Wait for its end, and send it a signal after some seconds.
+
+        The seconds are those from the signal on, or of the whole run where none was sent.
+        """
+        began, done, status = self.began, 0, 0
+        while after is not None and not done and time.monotonic() < began + after:
+            done, status = os.waitpid(self.pid, os.WNOHANG)
+            time.sleep(0.002)
+        if after is not None and not done:
+            began = time.monotonic()
+            os.kill(self.pid, by)
+        if not done:
+            done, status = os.waitpid(self.pid, 0)
+        code = None if os.WIFSIGNALED(status) else os.waitstatus_to_exitcode(status)
+        said = self.log.read_text(errors="replace")[-600:] if self.log.is_file() else ""
+        counted = self.log.with_suffix(".renames")
+        renames = 0 if code is None or not counted.is_file() else int(counted.read_text())
+        return Ended(code, time.monotonic() - began, said, renames)
+
+
+def counted_renames(last: int | None) -> list[int]:
+    """A list that grows with every rename in this process, which dies before the last one."""
+    done: list[int] = []
+    for name in ("replace", "rename"):
+        real = getattr(os, name)
+
+        def call(*args: Any, real: Any = real, **options: Any) -> None:
+            done.append(1)
+            if len(done) == last:
+                os.kill(os.getpid(), signal.SIGKILL)
+            real(*args, **options)
+
+        setattr(os, name, call)
+    return done
 
 
 def end_at_once(*_: object) -> None:
@@ -122,72 +161,100 @@ class Chains:
         self.world, self.base, self.random = world, base, random.Random(seed)
         self.counts: dict[str, Counter[str]] = {}
         self.faults: list[dict[str, str]] = []
-        self.whole: dict[str, tuple[float, dict[str, Any]]] = {}
+        self.whole: dict[str, tuple[Ended, dict[str, Any]]] = {}
 
     def chain(self, command: str, kills: int) -> int:
-        """Kill a command so often at most, then let it end; return how often it was killed."""
-        if command not in self.whole:
-            folder = self._start(command, "whole")
-            ended = run_apart(KILLED[command], folder)
-            assert ended.code == 0, (command, ended)
-            self.whole[command] = (ended.seconds, outputs(folder))
-        seconds, expected = self.whole[command]
+        """Kill a command so often at most, then let it end; return how often it was killed.
+
+        Half of the kills come at random moments, the others right before a file is renamed.
+        """
+        whole, _ = self._whole(command)
         folder, killed, moments = self._start(command, str(time.monotonic_ns())), 0, []
         for _ in range(kills):
-            moments.append(self.random.uniform(0, seconds))
-            ended = run_apart(KILLED[command], folder, moments[-1])
+            if self.random.random() < 0.5:
+                after = self.random.uniform(0, whole.seconds)
+                moments.append(f"after {after:.2f} s")
+                ended = Apart(KILLED[command], folder).end(after)
+            else:
+                rename = self.random.randint(1, whole.renames)
+                moments.append(f"at rename {rename}")
+                ended = Apart(KILLED[command], folder, rename).end()
             if ended.code is not None:  # it was faster than the kill
                 break
             killed += 1
-        ended = run_apart(KILLED[command], folder)
-        found = outputs(folder)
-        counts = self.counts.setdefault(command, Counter())
-        counts.update({"kills": killed, "chains": 1})
+        what = f"{', '.join(moments)} of {whole.seconds:.2f} s and {whole.renames} renames"
+        self._compare(command, command, folder, what, {"kills": killed, "chains": 1})
+        return killed
+
+    def _whole(self, command: str) -> tuple[Ended, dict[str, Any]]:
+        """A run that nobody has killed, and what it has made."""
+        if command not in self.whole:
+            folder = self._start(command, "whole")
+            ended = Apart(KILLED[command], folder).end()
+            assert ended.code == 0, (command, ended)
+            self.whole[command] = (ended, outputs(folder))
+        return self.whole[command]
+
+    def _compare(
+        self, command: str, category: str, folder: Path, what: str, counts: dict[str, int]
+    ) -> None:
+        """Let a command end, and compare what it has made with that of a whole run."""
+        ended = Apart(KILLED[command], folder).end()
+        expected, found = self._whole(command)[1], outputs(folder)
         different = sorted(k for k, v in expected.items() if found.get(k) != v)
         further = sorted(found.keys() - expected.keys())
         outcome = "lost" if ended.code or different else "leftovers" if further else "equal"
-        counts[outcome] += 1
+        self.counts.setdefault(category, Counter()).update({**counts, outcome: 1})
         if outcome != "equal":
-            what = f"killed after {', '.join(f'{m:.2f}' for m in moments)} s of {seconds:.2f}"
             said = f"{ended.said.strip()[-300:]} {different or further}"
-            self.faults.append(
-                {"category": "kills", "outcome": outcome, "command": command, "what": what}
-                | {"said": said}
-            )
-        return killed
+            self._fault(category, outcome, command, what, said)
+
+    def _fault(self, category: str, outcome: str, command: str, what: str, said: str) -> None:
+        self.faults.append(
+            {"category": category, "outcome": outcome, "command": command}
+            | {"what": what, "said": said}
+        )
+
+    def at_once(self, command: str) -> None:
+        """Begin a command twice at the same moment: one is done, the other done or refused."""
+        self._whole(command)
+        folder = self._start(command, str(time.monotonic_ns()))
+        both = [Apart(KILLED[command], folder, number=number) for number in (0, 1)]
+        ends = [one.end() for one in both]
+        refused = [end for end in ends if end.code == 1 and "another command" in end.said]
+        if {end.code for end in ends} - {0, 1} or len(refused) != sum(e.code == 1 for e in ends):
+            said = " / ".join(f"{end.code} {end.said[-150:]}" for end in ends)
+            self.counts.setdefault(TOGETHER, Counter()).update(["chains", "lost"])
+            self._fault(TOGETHER, "lost", command, "two at once", said)
+            return
+        self._compare(command, TOGETHER, folder, "two at once", {"chains": 1})
 
     def interrupt(self, command: str) -> None:
         """Stop a command by Ctrl-C; it must end within two seconds, with one line."""
-        if command not in self.whole:
-            self.chain(command, 0)
+        whole, _ = self._whole(command)
         folder = self._start(command, str(time.monotonic_ns()))
-        after = self.random.uniform(0.2, 0.9) * self.whole[command][0]
-        ended = run_apart(KILLED[command], folder, after, signal.SIGINT)
+        after = self.random.uniform(0.2, 0.9) * whole.seconds
+        ended = Apart(KILLED[command], folder).end(after, signal.SIGINT)
         if ended.code == 0:  # it was faster
             return
-        counts = self.counts.setdefault("Ctrl-C", Counter())
+        counts = self.counts.setdefault(INTERRUPTED, Counter())
         words = ended.said.replace("\r", "\n").splitlines()
         clear = ended.code == 130 and ended.seconds < 2 and words[-1:] and "Stopped" in words[-1]
         clear = clear and "Traceback" not in ended.said
         counts.update(["kills", "chains", "equal" if clear else "lost"])
         if not clear:
-            self.faults.append(
-                {"category": "Ctrl-C", "outcome": "lost", "command": command}
-                | {"what": f"code {ended.code}, {ended.seconds:.1f} s", "said": ended.said[-300:]}
-            )
+            what = f"code {ended.code}, {ended.seconds:.1f} s"
+            self._fault(INTERRUPTED, "lost", command, what, ended.said[-300:])
 
     def _start(self, command: str, name: str) -> Path:
         world = self.with_records if command == "study tables" else self.world
-        folder = copy_to(world, self.base / f"{command} {name}")
-        pixel = PIXEL | {"architecture": TINY_PIXEL.model_dump(mode="json")}
-        (folder / "pixel.yaml").write_text(json.dumps({"pixel": pixel}))
-        return folder
+        return copy_to(world, self.base / f"{command} {name}")
 
     @cached_property
     def with_records(self) -> Path:
         """A world in which a study has run."""
         folder = copy_to(self.world, self.base / "with records")
-        assert run_apart(COMMANDS["study run"], folder).code == 0
+        assert Apart(COMMANDS["study run"], folder).end().code == 0
         return folder
 
     def table(self) -> dict[str, dict[str, int]]:
@@ -214,7 +281,7 @@ def content(path: Path) -> Any:
         return {
             k: (v.dtype, tuple(v.shape), v.flatten().view(uint8).numpy().tobytes())
             for k, v in tensors.items()
-        }, metadata
+        }, plain(metadata)
     if path.suffix in (".json", ".jsonl") or path.name == ".lord.json":
         return [plain(json.loads(line)) for line in _documents(path)]
     return path.read_bytes()

@@ -1,5 +1,6 @@
 """Bad inputs: a good command with one thing broken, drawn at random for each category."""
 
+import io
 import json
 import math
 from collections.abc import Callable, Iterator
@@ -12,6 +13,7 @@ import torch
 import typer
 import yaml
 from campaign.world import COMMANDS, replace_text
+from helpers import SIZE
 from hypothesis import strategies as st
 from PIL import Image
 from safetensors import safe_open
@@ -28,6 +30,7 @@ class Trial:
         says: one of these has to be in the message.
         works: nothing is wrong; the command has to come to its end.
         file_size: bytes that a file may have, as if the disk were full.
+        held: a folder in which another command is writing.
     """
 
     command: str
@@ -37,6 +40,7 @@ class Trial:
     prepare: Callable[[Path], None] = lambda folder: None
     works: bool = False
     file_size: int | None = None
+    held: str | None = None
 
 
 # Numbers.
@@ -68,7 +72,9 @@ TREATMENTS += ("prior=-1", "prior=nan", "merged=inf", "merged=abc", "none", "lam
 def parameters(command: str) -> tuple[Any, ...]:
     """The arguments and options of a command."""
     found = typer.main.get_command(app)
-    for word in command.split():
+    for word in COMMANDS[command]:
+        if not hasattr(found, "commands"):
+            break
         found = found.commands[word]
     return tuple(found.params)
 
@@ -185,18 +191,33 @@ FIELDS = {
     "pixel0/model_index.json": ("_class_name", "unet", "scheduler"),
     "pixel0/unet/config.json": ("sample_size", "in_channels", "block_out_channels"),
     "pixel0/scheduler/scheduler_config.json": ("num_train_timesteps", "beta_start", "beta_end"),
+    "model/features/config.json": ("kinds", "attributes", "image_size", "width"),
+    "model/clip/config.json": (),
     "defence/adapter_config.json": (
         *("r", "lora_alpha", "target_modules", "gate", "gate_hidden", "fixed_gate"),
     ),
     "defence/audit.json": ("slope", "intercept"),
 }
-HARMLESS = {("fixed_gate", "None"), ("fixed_gate", "-1"), ("slope", "-1"), ("intercept", "-1")}
+UNUSED = {
+    "model/embedded/scheduler/scheduler_config.json",
+    "model/embedded/tokenizer/tokenizer_config.json",
+    "pixel0/scheduler/scheduler_config.json",
+}
+"""What these say is nothing to a list of components."""
+HARMLESS = {
+    ("fixed_gate", "None"),
+    ("fixed_gate", "-1"),
+    ("slope", "-1"),
+    ("intercept", "-1"),
+}
 """Values that may be: a gate fixed to any number, and any curve of a calibration."""
 TENSORS = {
     "model/embedded/unet/diffusion_pytorch_model.safetensors": "conv_in.weight",
     "model/embedded/vae/diffusion_pytorch_model.safetensors": "decoder.conv_in.weight",
-    "model/embedded/text_encoder/model.safetensors": "text_model.final_layer_norm.weight",
+    "model/embedded/text_encoder/model.safetensors": "final_layer_norm.weight",
     "pixel0/unet/diffusion_pytorch_model.safetensors": "conv_in.weight",
+    "model/features/model.safetensors": "project.weight",
+    "model/clip/model.safetensors": "logit_scale",
     "defence/adapter_model.safetensors": "lora_B",
     "lora.safetensors": "lora_B",
     "trigger.safetensors": "mu",
@@ -204,8 +225,13 @@ TENSORS = {
 }
 HARM = ("nan", "inf", "1e30", "shape", "missing", "truncated", "empty", "garbage", "gone")
 USERS = {
-    "model": ("attack", "purify", "finetune", "generate", "components", "defend"),
-    "pixel0": ("backdoor scan",),
+    "model": (
+        *("attack", "purify", "finetune", "generate", "components", "defend", "audit", "evaluate"),
+        "pretrain editing",
+    ),
+    "model/features": ("evaluate",),
+    "model/clip": ("evaluate",),
+    "pixel0": ("backdoor scan", "purify pixel", "components pixel"),
     "defence": ("audit", "finetune", "generate"),
     "lora.safetensors": ("generate",),
     "trigger.safetensors": ("backdoor inputs",),
@@ -218,7 +244,11 @@ def broken_files(adapters: bool) -> Iterator[Trial]:
 
     def trial(path: str, what: str, prepare: Callable[[Path], None], says: str = "") -> list[Trial]:
         first = path.split("/")[0]
+        first = next((judge for judge in ("model/features", "model/clip") if judge in path), first)
         users = USERS[first] if not path.endswith("audit.json") else ("audit",)
+        harmless = ("=" in what and path in UNUSED) or ("tokenizer" in path and what == "'{}'")
+        if harmless or what == "sample_size=None":
+            users = [user for user in users if not user.startswith("components")]
         says = (first if first != "model" else "model/embedded", says or first)
         return [Trial(c, f"{path}: {what}", COMMANDS[c], says, prepare) for c in users]
 
@@ -387,6 +417,8 @@ def hostile_names() -> Iterator[Trial]:
             ("study run", "--experiment"),
             ("study run", "--where"),
             ("study notebook", "--parameter"),
+            ("study book", "--profile"),
+            ("generate", "--shard"),
         ):
             arguments = ("components", name)
             if option:
@@ -401,6 +433,8 @@ def hostile_names() -> Iterator[Trial]:
                 words = [f"out/{name}" if w.startswith("out/") else w for w in COMMANDS[command]]
                 what = f"folder {name[:20]!r}"
                 yield Trial(command, what, tuple(words), (), works=True)
+    for command, words in COMMANDS.items():
+        yield Trial(command, "--no-such-option", (*words, "--no-such-option"), ("no-such-option",))
     for key in ("compute", "again", "results", "profile", "experiment"):
         arguments = with_option("study run", "--where", f"{key}=1")
         yield Trial("study run", f"--where={key}=1", arguments, (key,))
@@ -478,18 +512,133 @@ def change_profile(path: Path, place: tuple[Any, ...], wrong: Any) -> None:
 
 WRITING = ("render", "attack", "purify", "defend", "finetune", "generate", "pretrain")
 WRITING += ("backdoor scan", "dataset inpainting", "dataset super-resolution", "study run")
+WRITING += ("finetune class", "generate shard", "purify pixel", "pretrain pixel")
+WRITING += ("pretrain editing",)
+LARGER = {"defend": 40_000, "finetune": 10_000, "pretrain": 200_000, "pretrain pixel": 10_000}
+"""Bytes that some of their files take, and not all."""
 
 
 def full_disk() -> Iterator[Trial]:
     """Files may have a few bytes only, as if the disk were full."""
     for command in WRITING:
-        for size in (0, 1, 20, 100, 200, 400):
+        for size in (0, 1, 20, 100, 200, 400, *([LARGER[command]] if command in LARGER else [])):
             says = ("out/", "/r/", "mine")
             words = COMMANDS[command]
             yield Trial(command, f"{size} bytes left", words, says, file_size=size)
     for command in WRITING:
         prepare = lambda f: (f / "r").write_text("a file") and (f / "out").write_text("x")  # noqa: E731
         yield Trial(command, "the folder is a file", COMMANDS[command], ("out", "/r"), prepare)
+
+
+# What lies where a command writes, or has been written and changed since.
+
+PLACES = {
+    "render": ("out/render/picture-00000.png", "out/render/picture-00001.txt"),
+    "attack": ("out/attack/picture-00000.png", "out/attack/picture-00002.txt"),
+    "purify": ("out/purify/picture-00001.png", "out/purify/picture-00001.txt"),
+    "generate": ("out/generate/00000.png", "out/generate/00001.txt"),
+    "generate shard": ("out/shard/00001.png",),
+    "dataset inpainting": (
+        *("out/inpainting/contact_sheet.png", "out/inpainting/train/metadata.jsonl"),
+        "out/inpainting/train/mask/picture-00000.png",
+    ),
+    "defend": tuple(
+        f"out/defend/{name}"
+        for name in ("adapter_model.safetensors", "adapter_config.json", "audit.json")
+    ),
+    "finetune": ("out/finetune.safetensors",),
+    "finetune class": (
+        *("out/class.safetensors", "out/class.csv", "out/class.png"),
+        "out/class.samples/step-000001.png",
+    ),
+    "pretrain": tuple(
+        f"out/pretrain/{name}"
+        for name in ("embedded/model_index.json", "features/config.json", "clip/model.safetensors")
+    ),
+    "pretrain pixel": ("out/pixel/portraits/README.md", "out/pixel/portraits/model_index.json"),
+    "pretrain editing": ("out/editing/inpainting/adaptation.safetensors",),
+    "backdoor scan": (
+        "out/scan/trigger.safetensors",
+        "out/scan/clean.json",
+        "out/scan/trigger.png",
+    ),
+    "memory": ("out/memory.csv",),
+}
+"""Files that are written, of which there may be one of somebody else's."""
+
+MANIFESTS = (
+    *("", "{", "[1]", "null", '{"a": null}', "[" * 9000, b"\xff\xfe"),
+    '{"a": {"group": "x", "request": null, "files": {"00000.png": 5}}}',
+    '{"a": {"group": [], "request": {}, "files": []}}',
+    '{"a": {"group": "x", "request": "x", "files": {"../../album/a.png": ["x"]}, "eps": "x"}}',
+)
+
+
+def placed(path: str, content: str | bytes) -> Callable[[Path], None]:
+    """What puts a file into a world."""
+
+    def prepare(folder: Path) -> None:
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        (folder / path).unlink(missing_ok=True)
+        (folder / path).write_bytes(content.encode() if isinstance(content, str) else content)
+
+    return prepare
+
+
+def neighbours() -> Iterator[Trial]:
+    picture = io.BytesIO()
+    Image.new("RGB", (8, 8)).save(picture, format="PNG")
+    for command, places in PLACES.items():
+        words, folder = COMMANDS[command], "/".join(places[0].split("/")[:2])
+        for place in places:
+            for content in ("mine", "", "[]", picture.getvalue()):
+                what = f"{content[:4]!r} is {place}"
+                yield Trial(command, what, words, (Path(place).name,), placed(place, content))
+        if "." not in folder:
+            yield Trial(command, "at once", words, ("another command",), held=folder)
+        if "txt" in "".join(places):
+            what, says = "a picture beside", ("beside.png",)
+            prepare = placed(f"{folder}/beside.png", picture.getvalue())
+            yield Trial(command, what, words, says, prepare)
+            for text in MANIFESTS:
+                prepare, what = placed(f"{folder}/.lord.json", text), f"manifest {text[:60]!r}"
+                yield Trial(command, what, words, (".lord.json",), prepare)
+    for command, work in (("finetune", "out/.finetune.work"), ("defend", "out/defend/.work")):
+        words, prepare = COMMANDS[command], placed(f"{work}/mine.txt", "mine")
+        yield Trial(command, "somebody's work", words, (), prepare, works=True)
+        yield Trial(command, "work is a file", words, ("work",), placed(work, "mine"))
+    for command in LOOKING:
+        for file, content in (("picture-00001.txt", "mine"), ("beside.png", picture.getvalue())):
+            if command != "evaluate" or "txt" not in file:
+                larger = Image.new("RGB", (SIZE, SIZE))
+                prepare = placed(f"album/{file}", content)
+                if "png" in file:
+                    prepare = lambda f, p=larger: p.save(f / "album" / "beside.png")  # noqa: E731
+                words = COMMANDS[command]
+                yield Trial(command, f"{file} is new", words, (file,), prepare, works=True)
+
+
+# Records.
+
+RECORDS = (
+    *("x", "{", "[" * 9000, b"\xff\xfe", '{"experiment": "triggers"}\n{}'),
+    '{"experiment": "triggers", "shared": []}\n{"name": 5}',
+    '{"experiment": "triggers", "shared": {"settings": 5}}\n{"name": "a"}',
+    '{"experiment": "triggers", "shared": {}}\n[]',
+    '{"experiment": "triggers", "shared": {}}\n{"name": "a", "metrics": {"x": NaN}}',
+)
+
+
+def broken_records() -> Iterator[Trial]:
+    for command in ("study status", "study run", "study tables", "study sheet"):
+        words = COMMANDS[command]
+        for text in RECORDS:
+            prepare = placed("r/mine/terd.jsonl", text)
+            yield Trial(command, f"records {text[:60]!r}", words, ("terd.jsonl",), prepare)
+    for command in ("study run", "study sheet"):
+        for place in ("r/mine/terd.jsonl/x", "r/mine/.work", "r/mine"):
+            says = (Path(place).parts[-1], "terd.jsonl")
+            yield Trial(command, f"{place} is there", COMMANDS[command], says, placed(place, "x"))
 
 
 CATEGORIES: dict[str, Callable[[], Iterator[Trial]]] = {
@@ -502,6 +651,8 @@ CATEGORIES: dict[str, Callable[[], Iterator[Trial]]] = {
     "profiles": bad_profiles,
     "files of profiles": bad_profile_files,
     "disk": full_disk,
+    "neighbours": neighbours,
+    "records": broken_records,
 }
 
 

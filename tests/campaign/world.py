@@ -24,6 +24,10 @@ COMMANDS: dict[str, tuple[str, ...]] = {
     "render": ("render", "out/render", "--count=2", f"--size={SIZE}"),
     "attack": ("attack", "album", "out/attack", *ATTACK, *MODEL),
     "purify": ("purify", "album", "out/purify", "--method=blur", *MODEL),
+    "purify pixel": (
+        *("purify", "album", "out/pixels", "--method=pixel_diffpure", "--pixel-model", "pixel0"),
+        "--device=cpu",
+    ),
     "audit": ("audit", "album", "--defence", "defence", *MODEL),
     "defend": ("defend", "out/defend", "--images", "album", "--attack-steps=1", *FEW, *MODEL),
     "finetune": (
@@ -35,12 +39,29 @@ COMMANDS: dict[str, tuple[str, ...]] = {
         *("generate", "a portrait", "out/generate", "--lora", "lora.safetensors"),
         *("--defence", "defence", "--treatment=learned", "--count=2", "--steps=1", *MODEL),
     ),
+    "finetune class": (
+        *("finetune", "album", "out/class.safetensors", "--class-prompt=a person"),
+        *("--class-count=2", "--prior-weight=1", "--samples-every=1", "--losses", "out/class.csv"),
+        *FEW,
+        *MODEL,
+    ),
+    "generate shard": (
+        *("generate", "a portrait", "out/shard", "--count=4", "--batch-size=1", "--steps=1"),
+        *("--shard=2/2", *MODEL),
+    ),
     "evaluate": ("evaluate", "album", "--reference", "other", *MODEL),
     "components": ("components", "model/embedded"),
+    "components pixel": ("components", "pixel0"),
+    "memory": ("memory", "--csv", "out/memory.csv"),
     "dataset inpainting": ("dataset", "inpainting", "album", "out/inpainting"),
     "dataset super-resolution": ("dataset", "super-resolution", "album", "out/super-resolution"),
     "dataset variation": ("dataset", "variation", "album", "out/variation"),
     "pretrain": ("pretrain", "out/pretrain", "--settings", "training.yaml"),
+    "pretrain pixel": ("pretrain", "out/pixel", "--kind", "pixel", "--settings", "pixel.yaml"),
+    "pretrain editing": (
+        *("pretrain", "out/editing", "--kind=inpainting", "--settings", "editing.yaml"),
+        *("--model", "model/embedded"),
+    ),
     "backdoor scan": ("backdoor", "scan", "pixel0", *CLEAN, "--out", "out/scan", *SCAN),
     "backdoor inputs": (
         *("backdoor", "inputs", "noises.safetensors"),
@@ -51,8 +72,15 @@ COMMANDS: dict[str, tuple[str, ...]] = {
     "study tables": ("study", "tables", "--profile", "mine.yaml"),
     "study sheet": ("study", "sheet", "triggers-baddiffusion-box", "--profile", "mine.yaml"),
     "study notebook": ("study", "notebook", "01_data", "--profile", "mine.yaml"),
+    "study book": ("study", "book", "--profile", "mine.yaml"),
+    "study profiles": ("study", "profiles"),
+    "study experiments": ("study", "experiments"),
 }
 """Each is right where `build` has been; trials break one thing of one of them."""
+
+PIXEL = {"pool": 8, "steps": 4, "batch_size": 2, "checkpoint_every": 1}
+PIXEL |= {"architecture": TINY_PIXEL.model_dump(mode="json")}
+EDITING = {"pool": 2, "steps": 2, "batch_size": 1, "rank": 1, "checkpoint_every": 1}
 
 
 def build(folder: Path, pretrained: Path, settings: dict) -> None:
@@ -63,6 +91,8 @@ def build(folder: Path, pretrained: Path, settings: dict) -> None:
     """
     shutil.copytree(pretrained, folder / "model", ignore=shutil.ignore_patterns(".work"))
     (folder / "training.yaml").write_text(yaml.safe_dump(settings))
+    (folder / "pixel.yaml").write_text(yaml.safe_dump({"pixel": PIXEL}))
+    (folder / "editing.yaml").write_text(yaml.safe_dump({"editing": EDITING}))
     with chdir(folder):
         for name, seed in (("album", 0), ("other", 1)):
             run("render", name, "--subject", seed, "--count", 3, "--size", SIZE)

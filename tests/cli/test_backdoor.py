@@ -128,6 +128,7 @@ def test_noises_that_are_none_are_said_in_one_line(tmp_path):
     inputs = ["backdoor", "inputs", noises, "--trigger", trigger]
     assert "trigger.safetensors" in error(*inputs)
     save_file({"mu": torch.zeros(3, 8, 8), "gamma": torch.ones(())}, trigger)
+    assert f"{tmp_path}: no such file" in error("backdoor", "inputs", tmp_path, *inputs[3:])
     noises.write_bytes(b"noise")
     assert "not a safetensors file" in error(*inputs)
     save_file({"noises": torch.zeros(2, 3, 4, 4)}, noises)

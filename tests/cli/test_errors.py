@@ -22,6 +22,7 @@ from lord.errors import described, one_line
         (["attack", ".", "out", "--model", "./nowhere"], "no diffusers pipeline there"),
         (["attack", ".", "out", "--device", "abacus"], "--device abacus"),
         (["attack", ".", "out", "--norm", "l2"], "eps: Field required"),
+        (["attack", ".", "out", "--component", ""], "component: String should have at least 1"),
         (["attack", ".", "a.png"], "a.png: is a file"),
         (["attack", "empty.safetensors", "out"], "no images in it"),
         (["purify", "nowhere", "out"], "nowhere: no such folder"),

@@ -24,7 +24,7 @@ def test_samples_and_losses_lie_beside_the_lora(album, model, tmp_path):
     out, losses = tmp_path / "subject.safetensors", tmp_path / "losses.csv"
     asked = ["finetune", album, out, *FEW, *model, "--learning-rate", 0.5]
     run(*asked, "--losses", losses, "--samples-every", 2, "--sample-prompt", "a portrait")
-    found = sorted((tmp_path / "subject.samples").iterdir())
+    found = sorted((tmp_path / "subject.samples").glob("[!.]*"))
     assert [path.name for path in found] == ["step-000002.png", "step-000004.png"]
     first, last = (np.asarray(Image.open(path)) for path in found)
     assert first.shape == last.shape == (SIZE, 4 * SIZE, 3) and (first != last).any()
@@ -36,9 +36,50 @@ def test_samples_and_losses_lie_beside_the_lora(album, model, tmp_path):
     assert all(torch.equal(watched[name], weight) for name, weight in plain.items())
 
 
-def test_a_prompt_without_samples_is_refused(album, tmp_path):
-    refused = error("finetune", album, tmp_path / "x.safetensors", "--sample-prompt", "a portrait")
-    assert "without --samples-every" in refused
+def test_samples_replace_nothing_and_stay_with_none_of_another_training(album, model, tmp_path):
+    shown = tmp_path / "x.samples"
+    shown.mkdir()
+    picture = shown / "step-000002.png"
+    Image.new("RGB", (8, 8)).save(picture)
+    before = picture.read_bytes()
+    asked = ["finetune", album, tmp_path / "x.safetensors", *FEW, *model, "--samples-every"]
+    assert "x.samples: not written here by this program" in error(*asked, 2)
+    assert picture.read_bytes() == before
+    picture.unlink()
+    run(*asked, 2)
+    again = {path.name: path.read_bytes() for path in shown.iterdir()}
+    run(*asked, 2)
+    assert {path.name: path.read_bytes() for path in shown.iterdir()} == again
+    refused = error(*asked, 4, "--learning-rate", 0.1)
+    assert "something else was asked for: step-000002" in refused
+    assert {path.name: path.read_bytes() for path in shown.iterdir()} == again
+
+
+def test_samples_and_classes_that_are_none_are_refused(album, tmp_path, monkeypatch):
+    monkeypatch.delattr("lord.models.pipeline.load_pipeline")
+    asked = ["finetune", album, tmp_path / "x.safetensors"]
+    assert "without --samples-every" in error(*asked, "--sample-prompt", "a portrait")
+    assert "the training has 4 steps" in error(*asked, "--steps", 4, "--samples-every", 5)
+    said = error(*asked, "--class-prompt", " ", "--prior-weight", 1)
+    assert "--class-prompt: it says nothing" in said
+    (tmp_path / "x.samples").write_text("a file")
+    assert "x.samples: is a file" in error(*asked, "--samples-every", 1)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["x.samples"]
+
+
+@pytest.mark.parametrize("command", ["finetune", "defend"])
+def test_a_layer_that_is_not_there_is_found_before_the_work(
+    album, model, tmp_path, monkeypatch, command
+):
+    monkeypatch.delattr("lord.training.adapters.encode")
+    monkeypatch.delattr("lord.attacks.pgd.attack")
+    if command == "finetune":
+        asked = ["finetune", album, tmp_path / "x.safetensors"]
+    else:
+        asked = ["defend", tmp_path / "out", "--images", album]
+    asked += ["--target-module", "to_q", "--target-module", "nothing", *model]
+    assert "target_modules: the U-Net has no layer 'nothing'" in error(*asked)
+    assert "rank: Input should be less than" in error(*asked[:-4], *model, "--rank", 10**5)
 
 
 def test_a_curve_is_drawn_of_one_step_too():

@@ -1,7 +1,9 @@
 """Commands that teach: defend, finetune, audit, pretrain."""
 
+import json
 import re
 import shutil
+from unittest import mock
 
 import pytest
 import torch
@@ -99,6 +101,47 @@ def test_an_unconditional_model_is_trained_and_trained_again(tmp_path):
     assert all((before[name] == after[name]).all() for name in before)
     settings.write_text("model: {seed: 1}")
     assert "expected the sections pixel" in error(*asked)
+
+
+@pytest.mark.parametrize(
+    ("kind", "place"),
+    [
+        ("latent", "embedded/unet/config.json"),
+        ("latent", "features/model.safetensors"),
+        ("pixel", "portraits/model_index.json"),
+        ("inpainting", "inpainting/README.md"),
+        ("super-resolution", "super-resolution/adaptation.safetensors"),
+    ],
+)
+def test_a_model_of_other_origin_is_not_replaced(kind, place, pretrained, tmp_path):
+    path = tmp_path / place
+    path.parent.mkdir(parents=True)
+    path.write_text("mine")
+    asked = ["pretrain", tmp_path, "--kind", kind]
+    if kind not in ("latent", "pixel"):
+        asked += ["--model", pretrained / "embedded"]
+    assert "of no training that goes on here" in error(*asked)
+    assert [p for p in tmp_path.rglob("*") if p.is_file()] == [path] and path.read_text() == "mine"
+
+
+def test_a_model_has_the_modes_of_the_umask_and_comes_as_a_whole(tmp_path, monkeypatch):
+    from diffusers import DDPMPipeline
+    from safetensors import SafetensorError
+
+    from lord.models.pixel import TINY_PIXEL
+
+    settings, portraits = tmp_path / "settings.yaml", tmp_path / "portraits"
+    few = {"pool": 4, "steps": 1, "batch_size": 2}
+    settings.write_text(json.dumps({"pixel": few | {"architecture": TINY_PIXEL.model_dump()}}))
+    asked = ["pretrain", tmp_path, "--kind", "pixel", "--settings", settings]
+    with monkeypatch.context() as patch:
+        full = mock.Mock(side_effect=SafetensorError("I/O error: No space left on device"))
+        patch.setattr(DDPMPipeline, "save_pretrained", full)
+        assert "portraits: cannot be written" in error(*asked)
+    assert [path.name for path in portraits.iterdir()] == [".work"]
+    run(*asked)
+    written = [path for path in portraits.rglob("*") if path.is_file()]
+    assert {path.stat().st_mode for path in written} == {settings.stat().st_mode}
 
 
 def test_an_unconditional_model_of_another_size(tmp_path, monkeypatch):

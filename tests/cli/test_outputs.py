@@ -96,11 +96,38 @@ def test_what_differs_from_the_manifest_is_said_when_it_is_read(rendered, tmp_pa
     assert sum(line.startswith(f"{rendered}: ") for line in said.splitlines()) == 1  # in one line
 
 
-@pytest.mark.parametrize("content", ["{", "[1]", '{"a": 1}', '{"a": {"request": "x", "eps": 1}}'])
-def test_a_damaged_manifest_is_a_line(rendered, content):
+@pytest.mark.parametrize(
+    "content",
+    [
+        *("{", "[1]", '{"a": 1}', '{"a": {"request": "x", "eps": 1}}', "[" * 9000, '{"a": null}'),
+        '{"a": {"group": "x", "request": null, "files": {"a.png": 5}}}',
+        '{"a": {"group": [], "request": "x", "files": {}}}',
+        '{"a": {"group": "x", "request": "x", "files": {}, "eps": "0.1"}}',
+    ],
+)
+def test_a_damaged_manifest_is_a_line(rendered, tmp_path, content):
     (rendered / ".lord.json").write_text(content)
     refused = error("render", rendered, "--subject", 0, *QUICK)
     assert ".lord.json: damaged, or of another version" in refused
+    said = run("dataset", "super-resolution", rendered, tmp_path / "x").output
+    assert "damaged, or of another version" in " ".join(said.split())
+
+
+def test_a_manifest_that_cannot_be_read_is_a_line(rendered, tmp_path):
+    (rendered / ".lord.json").unlink()
+    (rendered / ".lord.json").mkdir()
+    assert ".lord.json: Is a directory" in error("render", rendered, "--subject", 0, *QUICK)
+    said = run("dataset", "super-resolution", rendered, tmp_path / "x").output
+    assert ".lord.json: Is a directory" in " ".join(said.split())
+
+
+def test_rows_of_pictures_that_are_gone_are_left_out_of_a_data_set_and_said(rendered, tmp_path):
+    run("dataset", "super-resolution", rendered, tmp_path / "x")
+    (rendered / "picture-00001.png").unlink()
+    said = run("dataset", "super-resolution", rendered, tmp_path / "x").output
+    assert "holds 1 more, asked for before: picture-00001" in " ".join(said.split())
+    rows = (tmp_path / "x/train/metadata.jsonl").read_text().splitlines()
+    assert len(rows) == 1 and "picture-00000" in rows[0]
 
 
 def test_a_killed_writer_may_be_followed_by_another(rendered, monkeypatch):
@@ -170,15 +197,19 @@ def test_losses_replace_nothing_of_other_origin(album, tmp_path, monkeypatch):
     monkeypatch.delattr("lord.models.pipeline.load_pipeline")
     (tmp_path / "notes.csv").write_text("mine")
     before = contents(tmp_path) | contents(album)
+    (tmp_path / "drawn.csv").write_text("step,loss\n")
+    (tmp_path / "drawn.png").mkdir()
     out = tmp_path / "o.safetensors"
     for losses, said in (
         (out, "must end in .csv"),
         (tmp_path / "notes.csv", "notes.csv: not written by"),
         (album / "picture-00000.csv", "picture-00000.png: not written by"),
+        (tmp_path / "drawn.csv", "drawn.png: cannot be written (Is a directory)"),
     ):
         assert said in error("finetune", album, out, "--losses", losses)
     alone = ("finetune", album, out, "--class-count", 7)
     assert "only with --class-prompt" in error(*alone)
+    (tmp_path / "drawn.csv").unlink(), (tmp_path / "drawn.png").rmdir()
     assert contents(tmp_path) | contents(album) == before
 
 

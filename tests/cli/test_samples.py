@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
-from helpers import SIZE, run
+from helpers import SIZE, error, run
 from typer.testing import CliRunner
 
 from lord.cli import app
@@ -58,6 +58,24 @@ def test_more_samples_keep_the_first_ones(model, tmp_path):
     assert len(contents(tmp_path)) == 4
     assert first.items() <= contents(tmp_path).items()
     assert all(path.stat().st_mtime_ns == time for path, time in times.items())
+
+
+def test_a_size_that_the_model_cannot_halve_is_named(model, tmp_path):
+    refused = error("generate", "a landscape", tmp_path / "out", "--size", 21, *model)
+    assert "--size: expected a multiple of" in refused and not (tmp_path / "out").exists()
+
+
+def test_bytes_that_are_no_text_are_named(model, album, tmp_path):
+    out, words = tmp_path / "out", "a\udcffb"
+    few = ["--count", 1, "--steps", 1, *model]
+    for asked in (
+        ["generate", words, out, *few],
+        ["generate", "a", out, "--negative-prompt", words, *few],
+        ["purify", album, out, "--method", "blur", "--caption", words, *model],
+        ["dataset", "inpainting", album, out, "--caption", words],
+    ):
+        assert "'a\\udcffb': no text" in error(*asked)
+        assert not out.exists()
 
 
 def test_a_killed_overwriting_is_not_taken_for_the_old_samples(model, tmp_path, monkeypatch):

@@ -1,8 +1,11 @@
 """The study's commands hand over what they are given."""
 
 import importlib
+from unittest import mock
 
+import pytest
 from helpers import error, run
+from papermill.exceptions import PapermillExecutionError
 
 from lord.study import book, notebooks
 from lord.study.profile import load_profile
@@ -43,6 +46,28 @@ def test_study_run_and_notebook_pass_their_options(monkeypatch):
     monkeypatch.setattr(book, "build_book", lambda *args: seen.update(args=args))
     run("study", "book", "--profile", "smoke", "--strict")
     assert seen["args"] == ("smoke", True)
+
+
+@pytest.mark.parametrize(
+    ("failure", "message"),
+    [
+        (PapermillExecutionError(4, 2, "…", "FileNotFoundError", "no records", []), "no records"),
+        (OSError(28, "No space left on device"), "01_data.failed.ipynb: No space left"),
+    ],
+)
+def test_a_notebook_that_fails_is_a_line(monkeypatch, tmp_path, failure, message):
+    monkeypatch.setattr(notebooks, "BOOK", tmp_path / "book")
+    monkeypatch.setattr("papermill.execute_notebook", mock.Mock(side_effect=failure))
+    said = error("study", "notebook", "01_data", "--profile", "smoke")
+    assert message in said and "01_data.failed.ipynb" in said
+
+
+def test_a_notebook_that_cannot_be_kept_is_not_executed(monkeypatch, tmp_path):
+    (tmp_path / "book").write_text("a file")
+    monkeypatch.setattr(notebooks, "BOOK", tmp_path / "book")
+    monkeypatch.delattr("papermill.execute_notebook")
+    said = error("study", "notebook", "01_data", "--profile", "smoke")
+    assert "01_data.ipynb: cannot be written" in said
 
 
 def test_study_status_counts_states(monkeypatch, tmp_path):

@@ -135,3 +135,12 @@ def test_remarks_on_pictures_are_counted(tmp_path):
     assert found.notes == ["1 of 3 is transparent, and seen on white"]
     assert [found.alpha(row) is None for row in range(3)] == [True, True, False]
     assert load_originals(album).alpha(2).shape == (SIZE, SIZE)
+
+
+@pytest.mark.parametrize("ending", ["csv", "jsonl"])
+def test_metadata_that_no_reader_reads_is_named(tmp_path, ending):
+    album = pictures(tmp_path / "album", "a.png")
+    text = {"csv": f"file_name,text\na.png,{'x' * 200_000}\n", "jsonl": "[" * 9000}[ending]
+    (album / f"metadata.{ending}").write_text(text)
+    with pytest.raises(ValueError, match=f"metadata.{ending}"):
+        load_folder(album, SIZE)

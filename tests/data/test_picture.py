@@ -258,3 +258,15 @@ def test_numbers_that_are_none_are_not_written(tmp_path, number):
     with pytest.raises(FloatingPointError):
         png_bytes(image)
     assert Image.open(io.BytesIO(png_bytes(torch.zeros(3, SIZE, SIZE)))).size == (SIZE, SIZE)
+
+
+def test_a_large_picture_is_read_without_a_word_and_a_bomb_is_refused(
+    tmp_path, monkeypatch, recwarn
+):
+    path = tmp_path / "large.png"
+    Image.new("RGB", (12, 12)).save(path)
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
+    assert read_picture(path).image.shape == (3, 12, 12) and not recwarn.list
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 50)
+    with pytest.raises(ValueError, match=r"large\.png: not a readable image .*bomb"):
+        read_picture(path)

@@ -1,13 +1,17 @@
 """Training of the metric networks at toy size: resumes exactly, saves, loads, refuses."""
 
 import json
+import shutil
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from transformers import CLIPModel
 
 from lord.data.subjects import DOMAINS
+from lord.metrics.clip import ASSETS as CLIP
 from lord.metrics.clip import ClipSettings, load_clip, train_clip
+from lord.metrics.features import ASSETS as FEATURES
 from lord.metrics.features import FeatureSettings, load_features, train_features
 from lord.metrics.pool import attribute_names, render_pool, training_view
 from lord.training import loop as training
@@ -105,3 +109,35 @@ def test_saved_networks_are_complete(pipeline, tmp_path):
 def test_missing_network_is_named(tmp_path, load):
     with pytest.raises(FileNotFoundError, match=r"config\.json"):
         load(tmp_path)
+
+
+@pytest.mark.parametrize(("load", "whole"), [(load_features, FEATURES), (load_clip, CLIP)])
+def test_a_broken_network_is_named(tmp_path, load, whole):
+    config, weights = "config.json", "model.safetensors"
+    for name, content in (
+        *((config, text) for text in (b"", b"[]", b'{"a": 1}', b"\xff")),
+        *((weights, content) for content in (b"", b"x" * 99)),
+    ):
+        folder = shutil.copytree(whole, tmp_path / "net")
+        (folder / name).write_bytes(content)
+        with pytest.raises((ValueError, OSError), match="net"):
+            load(folder)
+        shutil.rmtree(folder)
+    tensors = load_file(whole / weights)
+    first = next(name for name, value in tensors.items() if value.is_floating_point())
+    nan = torch.full_like(tensors[first], torch.nan)
+    for broken in (tensors | {first: nan}, {k: v for k, v in tensors.items() if k != first}):
+        folder = shutil.copytree(whole, tmp_path / "net")
+        save_file(broken, folder / weights, {"format": "pt"})
+        with pytest.raises(ValueError, match=r"net: .* is broken, or of another version: "):
+            load(folder)
+        shutil.rmtree(folder)
+
+
+@pytest.mark.parametrize("size", [None, "abc", -1, 10**9, []])
+def test_a_size_that_no_network_has_is_named(tmp_path, size):
+    folder = shutil.copytree(FEATURES, tmp_path / "net")
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"image_size": size}))
+    with pytest.raises(ValueError, match="image_size: "):
+        load_features(folder)

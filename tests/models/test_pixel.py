@@ -1,6 +1,7 @@
 """The unconditional model: training that resumes, folders that load or say why not, sampling."""
 
 import json
+import shutil
 from types import SimpleNamespace
 
 import pytest
@@ -84,6 +85,14 @@ def test_what_a_folder_cannot_be_is_said_in_one_line(tmp_path, folder):
     index.write_text(json.dumps(parts | {"scheduler": ["diffusers", "PNDMScheduler"]}))
     with pytest.raises(ValueError, match="its scheduler is PNDMScheduler"):
         load_ddpm(tmp_path / "other")
+
+
+@pytest.mark.parametrize("size", [None, [8], [8, 8, 8], 9])
+def test_a_size_that_no_image_has_is_named(folder, tmp_path, size):
+    path = shutil.copytree(folder, tmp_path / "model") / "unet/config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"sample_size": size}))
+    with pytest.raises(ValueError, match="model: unet: sample_size is"):
+        load_ddpm(tmp_path / "model", "cpu")
 
 
 def test_pickled_weights_are_not_opened(tmp_path):

@@ -2,6 +2,7 @@
 
 import re
 import shutil
+from unittest import mock
 
 import pytest
 import torch
@@ -130,3 +131,16 @@ def test_a_file_without_a_part_is_refused_in_one_line(checkpoint, tmp_path):
     with pytest.raises(ValueError, match=r"cannot load it .*CLIPTextModel") as caught:
         load_pipeline(tmp_path / "model.safetensors", "cpu")
     assert "\n" not in str(caught.value)
+
+
+def test_what_is_no_checkpoint_or_lacks_its_settings_is_named(checkpoint, tmp_path, monkeypatch):
+    path, first = tmp_path / "x.safetensors", "model.diffusion_model.input_blocks.0.0.weight"
+    for shape in ((4,), (4, 4, 3)):
+        save_file({first: torch.zeros(shape)}, path)
+        with pytest.raises(ValueError, match=r"x\.safetensors: no checkpoint"):
+            load_pipeline(path, "cpu")
+    shutil.copy(checkpoint[0], path)
+    unreachable = mock.Mock(side_effect=OSError("Got: ConnectError"))
+    monkeypatch.setattr("diffusers.StableDiffusionPipeline.from_single_file", unreachable)
+    with pytest.raises(OSError, match=r"x\.safetensors: settings that go with it"):
+        load_pipeline(path, "cpu")

@@ -10,6 +10,7 @@ from topologies import build, change_json
 
 from lord.cli.opening import native_size
 from lord.models import source
+from lord.models.components import load_any
 from lord.models.pipeline import load_pipeline
 
 UNET = "unet/diffusion_pytorch_model.safetensors"
@@ -71,9 +72,26 @@ def test_settings_that_are_none(folder):
     assert "unet/config.json: not a JSON file" in refused(folder)
 
 
+def test_settings_without_a_word_are_not_taken_for_the_defaults(folder):
+    (folder / "scheduler/scheduler_config.json").write_text("{}")
+    assert "scheduler_config.json: an empty JSON object" in refused(folder)
+
+
 def test_a_missing_folder(folder):
     shutil.rmtree(folder / "tokenizer_2")
     assert "the folder tokenizer_2 is missing" in refused(folder)
+    with pytest.raises(FileNotFoundError, match="tokenizer_2: no such folder"):
+        load_any(folder)
+
+
+@pytest.mark.parametrize("content", [b"", b"x" * 99])
+@pytest.mark.parametrize("part", ["unet", "vae", "text_encoder", "text_encoder_2"])
+def test_a_file_of_weights_that_is_none(folder, part, content):
+    for path in (folder / part).glob("*.safetensors"):
+        path.write_bytes(content)
+    for load in (lambda: load_pipeline(folder, "cpu"), lambda: load_any(folder)):
+        with pytest.raises((ValueError, OSError), match="model"):
+            load()
 
 
 def test_weights_that_are_missing_or_no_numbers(folder):

@@ -26,6 +26,7 @@ CAMPAIGN = {
             "generate": dict(zip(ENDS, (6, 3, 2, 1, 0), strict=True)),
             "attack": dict(zip(ENDS, (4, 2, 2, 0, 0), strict=True)),
             "Ctrl-C": dict(zip(ENDS, (9, 9, 8, 0, 1), strict=True)),
+            "at once": dict(zip(ENDS, (0, 7, 6, 0, 1), strict=True)),
         },
         "faults": [],
     },
@@ -48,6 +49,7 @@ def test_counts_come_from_the_file_and_add_up(tmp_path):
     assert "commit `0123456789ab`, on cpu (x86_64), in 10 minutes" in text
     assert "`0123456789ab` with local changes, on cpu" in text
     assert "stopped 9 commands; 8 of them" in text
+    assert "7 commands were begun twice at the same moment; of 6 the second" in text
     assert text.count("```") == 2 and "\x1b" not in text and "names, lost: render" in text
     path.write_text(json.dumps({"kills": CAMPAIGN["kills"]}))
     text = reliability(path)

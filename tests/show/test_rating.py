@@ -99,14 +99,32 @@ def test_pairs_show_one_subject_in_an_order_of_the_seed(study):
         ("pair,choice\n1,up\n", "line 2: expected each pair once, with one of left"),
         ("pair,choice\n1,left\n1,left\n", "line 3: expected each pair once"),
         ("a,b\n1,2\n", "line 2: no pair ''"),
+        (f"pair,choice\n{'9' * 5000},left\n", "line 2: no pair '99"),
+        (f"pair,choice\n1,{'x' * 200_000}\n", "not a CSV file"),
+        ("pair,choice\n1,\xff\n", "not UTF-8"),
     ],
 )
 def test_answers_that_are_none_are_named(study, tmp_path, text, message):
     _, store, records = study
     write_sheet(tmp_path, store, records, 2)
-    (tmp_path / "answers.csv").write_text(text)
-    with pytest.raises(ValueError, match=re.escape(message)):
+    (tmp_path / "answers.csv").write_bytes(text.encode("latin-1"))
+    with pytest.raises(ValueError, match=re.escape(message)) as caught:
         read_answers(tmp_path, tmp_path / "answers.csv")
+    assert "answers.csv" in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["key.json", "rating.html"])
+def test_another_sheet_is_not_replaced(study, tmp_path, name):
+    _, store, records = study
+    (tmp_path / name).write_text("mine")
+    with pytest.raises(ValueError, match=f"{name}: of another sheet"):
+        write_sheet(tmp_path, store, records, 2)
+    assert [(p.name, p.read_text()) for p in tmp_path.iterdir()] == [(name, "mine")]
+    (tmp_path / name).unlink()
+    write_sheet(tmp_path, store, records, 2)
+    write_sheet(tmp_path, store, records, 2)
+    with pytest.raises(ValueError, match=r"key\.json: of another sheet"):
+        write_sheet(tmp_path, store, records, 2, seed=1)
 
 
 def test_the_command_makes_a_sheet_and_compares(study, tmp_path, monkeypatch):

@@ -1,6 +1,7 @@
 """The engine, on an experiment that costs nothing: plan, measure, resume, refuse."""
 
 import math
+import re
 import sys
 from types import SimpleNamespace
 
@@ -126,6 +127,14 @@ def test_every_profile_is_valid():
         ("lambda", {"variants": {"../x": {}}}, r"lambda\.variants"),
         ("lambda", {"variants": {"<b>": {}}}, r"lambda\.variants"),
         ("component_damage", {"components": {"variation": ["../x"]}}, "cannot be called"),
+        ("rank", {"variants": {"x": {"nothing": 1}}}, r"rank\.variants\.x\.nothing: Extra inputs"),
+        ("rank", {"variants": {"x": {"finetune": 5}}}, r"rank\.variants\.x\.finetune: "),
+        (None, {"sections": {}}, "sections: "),
+        (None, {"split": ["domian"]}, "split: no cell has a coordinate 'domian'"),
+        ("lord", {"finetune": {"target_modules": []}}, r"lord\.finetune\.target_modules"),
+        ("lord", {"finetune": {"target_modules": "("}}, r"target_modules: no regular expression"),
+        ("lord", {"finetune": {"rank": 5000}}, r"lord\.finetune\.rank"),
+        ("lord", {"wide": {"gate_hidden": 5000}}, r"lord\.wide\.gate_hidden"),
     ],
 )
 def test_a_wrong_key_or_value_in_a_profile_is_named(tmp_path, section, change, message):
@@ -133,8 +142,9 @@ def test_a_wrong_key_or_value_in_a_profile_is_named(tmp_path, section, change, m
     values |= change if section is None else {section: values[section] | change}
     path = tmp_path / "mine.yaml"
     path.write_text(yaml.safe_dump(values))
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(ValueError, match=message) as caught:
         load_profile(str(path))
+    assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize(
@@ -338,10 +348,11 @@ def test_what_is_finished_is_measured_again_where_that_is_asked(toy, tmp_path):
         run(toy(changed(measure=refuse)), again=True, results=tmp_path)
 
 
-@pytest.mark.parametrize("compute", ["false", "no", 0, None])
-def test_whether_to_compute_is_yes_or_no(compute):
-    with pytest.raises(ValueError, match="compute: expected True or False"):
-        run("smoke", "main", compute=compute)
+@pytest.mark.parametrize("value", ["false", "no", 0, None])
+@pytest.mark.parametrize("name", ["compute", "again"])
+def test_whether_to_compute_is_yes_or_no(name, value):
+    with pytest.raises(ValueError, match=f"{name}: expected True or False"):
+        run("smoke", "main", **{name: value})
 
 
 def test_a_parameter_that_no_notebook_has_is_refused_whoever_hands_it_over(monkeypatch):
@@ -356,13 +367,29 @@ def test_a_parameter_that_no_notebook_has_is_refused_whoever_hands_it_over(monke
 
 def test_a_place_that_cannot_be_written_to_is_found_before_the_work(toy, tmp_path):
     (tmp_path / "file").touch()
-    with pytest.raises(OSError, match="file"):
-        run(toy(changed(measure=refuse)), results=tmp_path / "file")
+    profile, records = toy(changed(measure=refuse)), tmp_path / "records"
+    store_of(profile, tmp_path / "taken").path("toy").mkdir(parents=True)
+    for place in ("file", "taken"):
+        with pytest.raises(OSError, match=place):
+            run(profile, results=tmp_path / place)
+    name = profile.cells("toy")[0].name
+    (records / "play").mkdir(parents=True)
+    (records / "play" / ".work").touch()
+    with pytest.raises(OSError, match=r"\.work"):
+        compute_sheet(profile, name, records)
 
 
 def test_missing_records_are_an_error_where_nothing_may_be_computed(toy, tmp_path):
     with pytest.raises(FileNotFoundError, match=r"4 records are missing.*run --profile play"):
         run(toy(), "toy", compute=False, results=tmp_path)
+
+
+def test_what_is_to_be_run_is_told_with_the_profile_as_it_was_given(tmp_path):
+    own = tmp_path / "my own" / "mine.yaml"
+    own.parent.mkdir()
+    own.write_text((profiles.PROFILES / "smoke.yaml").read_text())
+    with pytest.raises(FileNotFoundError, match=re.escape(f"--profile '{own}'")):
+        run(str(own), "triggers", compute=False, results=tmp_path)
 
 
 # What is made of the records.
@@ -419,6 +446,10 @@ def test_intermediate_results_are_made_once_and_named_after_what_they_depend_on(
     once(steps=6)
     once(components=("attack:ace",))
     assert len(made) == 3
+    (broken,) = [path for path in tmp_path.glob("*.safetensors") if "name" in path.name][:1]
+    for path in tmp_path.glob("*.safetensors"):
+        path.write_bytes(b"half")
+    assert once() == 1 and len(made) == 4 and broken.is_file()
 
 
 def test_models_are_held_for_a_process(tmp_path):

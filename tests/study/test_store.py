@@ -65,6 +65,8 @@ def test_records_survive_the_disk(tmp_path):
         (lambda text: text.replace('"name"', '"nmae"'), "line 2"),
         (lambda text: text.replace('"shared"', '"shard"'), "line 1"),
         (lambda text: text.replace("0.333", '"a third', 1), "line 2"),
+        (lambda text: re.sub('"shared": {.*', '"shared": []}\n{}\n', text), "line 2"),
+        (lambda text: text.splitlines()[0] + "\n" + "[" * 9000, "line 2"),
     ],
 )
 def test_a_damaged_file_is_named(tmp_path, change, message):
@@ -74,6 +76,25 @@ def test_a_damaged_file_is_named(tmp_path, change, message):
     first = "\n".join(text.splitlines()[:2]) + "\n"
     store.path("ace").write_text(change(first))
     with pytest.raises(ValueError, match=rf"lord\.jsonl, {message}: not a valid record"):
+        store.records("ace")
+
+
+@pytest.mark.parametrize("content", [b"", b"%!PS-Adobe-3.0 EPSF-3.0\n", b"RIFF\x00\x00"])
+def test_a_picture_that_is_none_is_named(tmp_path, content):
+    store = Store(tmp_path)
+    store.write(made("one"), np.zeros((2, 2, 3), np.uint8))
+    for path in (store.work / "sheets" / "one.webp", tmp_path / "sheets" / "lord.webp"):
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(content)
+        with pytest.raises(ValueError, match=f"{path.name}: not a picture of records"):
+            store.sheet(made("one"))
+        path.unlink()
+
+
+def test_a_file_that_is_no_text_is_named(tmp_path):
+    store = Store(tmp_path)
+    store.path("ace").write_bytes(b"\xff\xfe")
+    with pytest.raises(ValueError, match=r"lord\.jsonl: not UTF-8"):
         store.records("ace")
 
 

@@ -47,11 +47,12 @@ def check(profile: Profile, work: Path) -> None:
     note = work / f"checked-{sha256(asked.encode()).hexdigest()[:12]}"
     if note.exists():
         return
+    shape = shape_of(protocol.model) if stranger else ""  # a model that is not there is found here
     for domain in albums:
         check_albums(protocol, domain)
     if stranger:
         check_judges()
-        check_memory(profile, shape_of(protocol.model))
+        check_memory(profile, shape)
     write_text(note, "")
 
 
@@ -65,6 +66,8 @@ def shape_of(model: str) -> str:
     from lord.models.source import find_source
 
     if is_single_file(model):
+        if not Path(model).is_file():
+            raise FileNotFoundError(f"{model}: no such file")
         return "sd15"
     return "sdxl" if "XL" in find_source(model).pipeline_class.__name__ else "sd15"
 

@@ -6,9 +6,10 @@ from functools import partial
 from itertools import product
 from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, ValidationError
 
 from lord.attacks.settings import AttackSettings
+from lord.errors import described
 from lord.experiments.lord import example
 from lord.experiments.lord.budget import attack_at, attack_components
 from lord.experiments.lord.cells import defence_components, pictures_of, pixel_settings, taking_part
@@ -201,7 +202,10 @@ def variant_cells(
     start = SELECTION_START if own.split == "stage1" else 0
     conditions = [(a, d) for a, names in own.conditions.items() for d in names]
     for variant, changes in own.variants.items():
-        varied = protocol.varied(changes)
+        try:
+            varied = protocol.varied(changes)
+        except ValidationError as error:
+            raise ValueError(f"{name}.variants.{variant}.{described(error)}") from error
         check_attacker(variant, varied, own)
         cells = product(protocol.domains, own.subjects, own.seeds, conditions)
         for domain, index, seed, (method, defence) in cells:

@@ -146,7 +146,9 @@ Conditions = Annotated[dict[str, tuple[str, ...]], AfterValidator(_known)]
 class Protocol(Section):
     """The section ``lord`` of a profile."""
 
-    model: str = Field("embedded", description="'embedded', a hub id or a diffusers folder")
+    model: str = Field(
+        "embedded", min_length=1, description="'embedded', a hub id or a diffusers folder"
+    )
     memory: Literal[MEMORIES] = Field(
         "normal", description="'low' takes less of it and more time, see lord.models.memory"
     )

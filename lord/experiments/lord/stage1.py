@@ -29,18 +29,17 @@ def measure(context: Context, cell: Cell) -> Outcome:
 
     The gate is shown an identity that it was not trained on.
     """
-    import json
-
     from lord.defences.gates import gate_profile
     from lord.defences.saved import load_defence
     from lord.experiments.lord.chain.defences import HISTORY, defence_of, stage1_images
     from lord.experiments.lord.chain.model import base_pipeline
     from lord.experiments.lord.chain.photographs import photographs_of
     from lord.experiments.lord.chain.subjects import subject_of
+    from lord.models.layout import read_object
 
     settings, domain, defence = cell.settings, cell["domain"], cell["defence"]
     folder = defence_of(context, settings, domain, defence)
-    history = json.loads((folder / HISTORY).read_text(encoding="utf-8"))
+    history = read_object(folder / HISTORY)
     clean, attacked, _ = stage1_images(context, settings, domain, defence)
     sheet = rows(clean[:8], attacked[:8])
     if not is_lord(settings, defence):

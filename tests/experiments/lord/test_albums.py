@@ -161,6 +161,16 @@ def test_what_is_missing_is_found_before_anything_is_computed(small, changes, me
         check(profile, tmp_path)
 
 
+@pytest.mark.parametrize("model", ["./nowhere", "nowhere.safetensors"])
+def test_a_model_that_is_not_there_is_found_before_its_judges(small, tmp_path, monkeypatch, model):
+    profile = small()
+    monkeypatch.delattr("lord.experiments.lord.checks.check_judges")
+    own = profile["lord"].model_copy(update={"model": model})
+    profile = profile.model_copy(update={"sections": {**profile.sections, "lord": own}})
+    with pytest.raises(FileNotFoundError, match="nowhere"):
+        check(profile, tmp_path)
+
+
 def test_a_picture_is_not_learned_and_compared_with(small, tmp_path):
     profile = small()
     protocol = profile["lord"]
