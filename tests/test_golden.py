@@ -133,6 +133,8 @@ def defended(pipeline, images, kind):
 
 def known(pipeline, images, attacker):
     if attacker == "component":
+        # Gradients so far from the picture are so small that single precision turns their signs.
+        pipeline, images = pipeline.to(torch.float64), images.double()
         settings = AttackSettings(component="up.0", eps=8 / 255, step_size=2 / 255, steps=3)
         how = EditSettings(steps=4, strength=0.5, guidance_scale=3)
         editor = make_editor("variation", pipeline)
