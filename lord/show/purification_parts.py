@@ -18,7 +18,7 @@ from lord.show.panels import legend, panels
 from lord.show.purification import PURIFIERS, by_place, most_kept, share
 from lord.show.style import CYCLE, MARKERS, caveats, mark, styled, where_planned
 from lord.show.tables import plain_table
-from lord.show.words import listed
+from lord.show.words import count, listed
 
 PARTS = "purification_parts"
 VARIANTS = {
@@ -91,19 +91,28 @@ def parts_table(records: Sequence[Record]) -> Styler:
 
 @where_planned
 def part_findings(records: Sequence[Record]) -> Markdown:
-    """In short: which changes of a purifier are surely felt, on the same pictures."""
+    """In short: which changes of a purifier are surely felt, on the same pictures.
+
+    A test among n must have a p below 0.05 / n (Bonferroni).
+    """
     lines = []
     for place, faced in by_place(records, PARTS).items():
         for whole, changed in _compared(faced).items():
-            felt = []
-            for name in changed:
-                test = paired(faced[name], faced[whole])
-                if test["p"] < SIGNIFICANT:
-                    more = "more" if test["won"] > test["lost"] else "less"
-                    felt.append(f"{_variant(name)} it keeps {more} (p {test['p']:.2g})")
-            told = "; ".join(felt) or "none makes a difference that the sign test can tell"
+            tests = {name: paired(faced[name], faced[whole]) for name in changed}
+            enough = SIGNIFICANT / len(tests)
+            felt = [
+                f"{_variant(name)} it keeps {'more' if test['won'] > test['lost'] else 'less'} "
+                f"(p {test['p']:.2g})"
+                for name, test in tests.items()
+                if test["p"] < enough
+            ]
+            nearest = min(tests, key=lambda name: tests[name]["p"])
+            told = listed(felt) or (
+                "none makes a difference that the sign test can tell; nearest to it comes the one "
+                f"{_variant(nearest)} (p {tests[nearest]['p']:.2g}, where {enough:.2g} would tell)"
+            )
             purifier = PURIFIERS[faced[whole].settings["purifier"]["method"]]
-            lines.append(f"- {place}: of {len(changed)} changes to {purifier}, {told}.")
+            lines.append(f"- {place}: of {count(len(tests), 'change')} to {purifier}, {told}.")
     return Markdown("\n".join(lines))
 
 

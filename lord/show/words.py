@@ -60,7 +60,7 @@ def capitalised(words: str) -> str:
 
 
 def listed(words: Sequence[str]) -> str:
-    return " and ".join(filter(None, (", ".join(words[:-1]), words[-1])))
+    return " and ".join(filter(None, (", ".join(words[:-1]), *words[-1:])))
 
 
 def count(number: int, noun: str) -> str:

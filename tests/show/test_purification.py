@@ -62,7 +62,7 @@ def test_a_part_taken_away_is_compared_with_the_whole_on_the_same_pictures(recor
     assert [*table.iloc[1][["won", "lost"]]] == ["1", "2"] and table.iloc[0]["p"] == ""
     assert parts.parts_table(shown[:1]).data.empty
     assert (
-        "of 1 changes to robust process, none makes a difference" in parts.part_findings(shown).data
+        "of 1 change to robust process, none makes a difference" in parts.part_findings(shown).data
     )
     shown[1] = held(part, *[0.0] * 32)
     assert "without its class term it keeps less (p 0.0078)" in parts.part_findings(shown).data
