@@ -14,7 +14,7 @@ INSTALLED := .venv/installed
 PIP       := $(BIN)/python -m pip --disable-pip-version-check --retries 1 --timeout 20
 # Each job computes on one thread, so that results do not depend on the number of cores.
 SNAKEMAKE := PATH="$$PWD/$(BIN):$$PATH" $(BIN)/snakemake --cores "$$CORES" --scheduler greedy \
-             --nolock --rerun-incomplete --rerun-triggers mtime --quiet progress host
+             --nolock --rerun-incomplete --rerun-triggers mtime --quiet progress host rules
 
 # Recipes read these from the environment, where blanks and quotes in them mean nothing.
 export PYTHON PROFILE CORES STRICT TORCH_INDEX

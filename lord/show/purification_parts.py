@@ -49,10 +49,14 @@ def frontier(records: Sequence[Record]) -> Figure:
             before[names], after[names], marker, linestyle=line, color=colour,
             label=PURIFIERS.get(kind, kind),
         )  # fmt: skip
+        places: dict[tuple[float, float], list[str]] = {}
         for name in names:
-            text = name.split(",t=")[-1] if kind != "variants" else name.replace("_", " ")
+            text = _time(name) if kind != "variants" else name.replace("_", " ")
+            places.setdefault((before[name], after[name]), []).append(text)
+        offset, side = ((-4, -8), "right") if kind == "variants" else ((3, 3), "left")
+        for place, texts in places.items():
             panel.annotate(
-                text, (before[name], after[name]), (3, 3), textcoords="offset points", fontsize=7
+                ", ".join(texts), place, offset, textcoords="offset points", fontsize=7, ha=side
             )
     panel.set(xlabel="right without attack", ylabel="right after it", ylim=(-0.03, None))
     legend(figure)
