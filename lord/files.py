@@ -24,6 +24,9 @@ from lord.progress import say
 if TYPE_CHECKING:
     from torch import Tensor
 
+ATTEMPTS = 32
+"""To make a folder in one that others may remove."""
+
 UNFINISHED = f".lord-{blake2b(platform.node().encode(), digest_size=3).hexdigest()}"
 """How the folders begin in which this machine writes."""
 
@@ -192,16 +195,14 @@ def _made(folder: Path) -> Iterator[None]:
     missing: list[Path] = []
     try:
         missing = [path for path in (folder, *folder.parents) if not path.exists()]
-        folder.mkdir(parents=True, exist_ok=True)
+        _make(folder)
     except OSError as error:
         raise _unwritten(folder, error) from error
     try:
         yield
     finally:
-        for path in missing:
-            if any(path.iterdir()):
-                break
-            with suppress(OSError):  # another process may have come
+        with suppress(OSError):  # another process may have come, or have removed it
+            for path in missing:
                 path.rmdir()
 
 
@@ -228,14 +229,23 @@ def _locked(path: Path) -> int:
 
 @contextmanager
 def _unfinished(parent: Path) -> Iterator[Path]:
-    parent.mkdir(parents=True, exist_ok=True)
     _sweep(parent.absolute())
     folder = parent / f"{UNFINISHED}-{os.getpid()}-{secrets.token_hex(4)}"
-    folder.mkdir()
+    _make(folder)
     try:
         yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _make(folder: Path) -> None:
+    """Make a folder and those above it, though others may remove what is empty meanwhile."""
+    for left in reversed(range(ATTEMPTS)):
+        try:
+            return folder.mkdir(parents=True, exist_ok=True)
+        except (FileNotFoundError, FileExistsError):
+            if not left:
+                raise
 
 
 @lru_cache(maxsize=1024)

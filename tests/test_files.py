@@ -6,6 +6,7 @@ import signal
 import stat
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -181,6 +182,13 @@ def test_a_place_that_cannot_be_written_to_is_found_first(tmp_path):
             pytest.fail("reserved")
     require_writable(tmp_path / "new" / "deep" / "x.png")
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_several_may_find_out_at_once_that_a_place_can_be_written_to(tmp_path):
+    """Each removes the folders that it has made, and another may be about to use them."""
+    with ThreadPoolExecutor(4) as pool:
+        tries = [pool.submit(require_writable, tmp_path / "new" / "x.png") for _ in range(400)]
+    assert [one.exception() for one in tries] == [None] * 400
 
 
 def test_a_folder_is_one_process_s(tmp_path):
