@@ -250,11 +250,9 @@ def ablation_findings(records: Sequence[Record], compared: Sequence[Record]) -> 
         ]
         others = cells[cells["variant"] != UNCHANGED].set_index("variant")
         shares = others["fid_closed"].sort_values(kind="stable")
-        ends = [
-            f"{_share(shares[name])} ({_words(name)})"
-            for name in (shares.index[0], shares.index[-1])
-        ]
-        parts.append(f"otherwise {' to '.join(dict.fromkeys(ends))}")
+        extreme = dict.fromkeys([*shares.index[:1], *shares.index[-1:]])
+        if ends := [f"{_share(shares[name])} ({_words(name)})" for name in extreme]:
+            parts.append(f"otherwise {' to '.join(ends)}")
         if len(worse := others.index[others["fid_worse"] == others["cells"]]):
             parts.append(f"worse in every cell: {listed([_words(name) for name in worse])}")
         who = f", {DEFENCE_NAMES[defence]}" * several

@@ -339,6 +339,14 @@ def test_an_ablation_is_compared_with_the_main_table(study):
     behind = table[(table["variant"] == "r2") & (table["treatment"] == "dropped")]
     worse = (behind["fid_worse"] == behind["cells"]).sum()
     assert found.count("; worse in every cell: r2") == worse
+    unharmed = [
+        record.model_copy(update={"metrics": dict.fromkeys(record.metrics, 0.0)})
+        if (record.settings["attack_name"], record.settings["defence"]) == ("ace", "none")
+        else record
+        for record in records("rank")
+    ]
+    found = show.ablation_findings(unharmed, records("main")).data
+    assert re.search(r"(?m)^- portraits, ACE: unchanged 8\d%$", found)
 
 
 def test_every_defence_has_its_own_attackers_who_know(study):
