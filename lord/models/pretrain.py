@@ -102,6 +102,8 @@ class Denoiser(nn.Module):
 def train_vae(pipeline: StableDiffusionPipeline, settings: PretrainSettings, work: Path) -> None:
     """Fit the VAE to renders."""
     done = work / "vae.safetensors"
+    # Encodes in the same way, to the last bit, whether it is trained now or was before a kill.
+    pipeline.vae.to(memory_format=torch.channels_last)
     trained = load_tensors(done)
     if trained is None:
         pools, _ = _render_pool(settings, work)
@@ -120,7 +122,6 @@ def train_vae(pipeline: StableDiffusionPipeline, settings: PretrainSettings, wor
             noise = torch.randn((len(images), *latent_shape), generator=generator)
             return model(pixels, noise.to(device))
 
-        pipeline.vae.to(memory_format=torch.channels_last)
         run = train(
             Reconstruction(pipeline.vae, settings.kl_weight),
             loss,

@@ -1,5 +1,7 @@
 """Pretraining of the model at toy size."""
 
+import shutil
+
 import pytest
 import torch
 from diffusers import StableDiffusionPipeline
@@ -50,7 +52,11 @@ def test_stock_diffusers_loads_and_samples_what_was_trained(folder):
     assert image.shape == (32, 32, 3)
 
 
-def test_pretraining_is_the_same_twice(tmp_path, folder, settings):
+@pytest.mark.parametrize("left", [[], ["vae"], ["vae", "pool"]], ids=str)
+def test_pretraining_is_the_same_twice_and_after_a_kill(left, tmp_path, folder, settings):
+    (tmp_path / ".work").mkdir()
+    for name in left:
+        shutil.copy(folder / ".work" / f"{name}.safetensors", tmp_path / ".work")
     again = pretrain(tmp_path, settings)
     for part in ("vae", "unet", "text_encoder"):
         one, other = (sorted((root / part).glob("*.safetensors")) for root in (folder, again))
