@@ -286,7 +286,8 @@ def _encode_pool(
             ]
         found = {"latents": torch.cat(encoded)}, {}
         save_tensors(found[0], path)
-    latents = found[0]["latents"]
+    # As the VAE leaves them: those that are read from the file lie otherwise in memory.
+    latents = found[0]["latents"].contiguous(memory_format=torch.channels_last)
     scaling = round(1.0 / latents.std().item(), 5)
     pipeline.vae.register_to_config(scaling_factor=scaling)
     class_prompts = [

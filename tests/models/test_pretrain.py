@@ -52,7 +52,7 @@ def test_stock_diffusers_loads_and_samples_what_was_trained(folder):
     assert image.shape == (32, 32, 3)
 
 
-@pytest.mark.parametrize("left", [[], ["vae"], ["vae", "pool"]], ids=str)
+@pytest.mark.parametrize("left", [[], ["vae"], ["vae", "pool", "latents"]], ids=str)
 def test_pretraining_is_the_same_twice_and_after_a_kill(left, tmp_path, folder, settings):
     (tmp_path / ".work").mkdir()
     for name in left:
