@@ -53,8 +53,8 @@ transfer.transfer_matrix(records, "prompt")
 # %% [markdown]
 # ## To another model
 #
-# Does it carry over to a model of another kind? The model in pixels has no encoder, another denoiser and other training; all
-# that both share is what they draw.
+# Does it carry over to a model of another kind? The model in pixels has no encoder, another denoiser and other training, and
+# sees smaller pictures; all that both share is what they draw.
 
 # %% tags=["hide-input"] mystnb={"figure": {"name": "fig-model-transfer"}, "image": {"alt": "A matrix of attacked models by models that edit, with the share of the attack that is left in each cell."}}
 transfer.transfer_matrix(records, "model")

@@ -1,6 +1,6 @@
 """What the chapter on components shows: edits, leads over noise, and what goes through what."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import pandas as pd
 from IPython.display import Markdown
@@ -89,16 +89,32 @@ def damage_findings(records: Sequence[Record]) -> Markdown:
 def variants(records: Sequence[Record]) -> Figure:
     """The lead over noise of attacks that go through the encoder, the denoiser, or both."""
     table = paired_table(records)
-    domains, names = list(dict.fromkeys(table["domain"])), list(VARIANTS)
-    figure, axes, places = grid(["lead"], domains, 2.0, sharey=True)
+    names = table["variant"].map(VARIANTS)
+    return draw_leads(table.assign(name=names, colour=BLUE), list(VARIANTS.values()), records)
+
+
+def draw_leads(table: pd.DataFrame, names: Sequence[str], records: Sequence[Record]) -> Figure:
+    """Leads over noise in the book's style, a panel for each domain.
+
+    Args:
+        table: of `paired_table`, with a ``name`` and a ``colour`` for each row.
+        names: from the top down.
+    """
+    domains = list(dict.fromkeys(table["domain"]))
+    figure, axes, places = grid(["lead"], domains, 0.3 * len(names) + 0.8, sharey=True)
     for panel, _, domain in places:
         for row in table[table["domain"] == domain].to_dict("records"):
-            interval(panel, row, "lead_psnr", names.index(row["variant"]), BLUE)
+            interval(panel, row, "lead_psnr", names.index(row["name"]), row["colour"])
         panel.axvline(0, color="#555555", linestyle=":", linewidth=1.2)
         panel.set(xlabel="lead over noise, dB of PSNR", ylim=(len(names) - 0.5, -0.5))
         panel.grid(axis="y", visible=False)
-    axes[0, 0].set_yticks(range(len(names)), list(VARIANTS.values()))
+    axes[0, 0].set_yticks(range(len(names)), names)
     return mark(figure, records)
+
+
+def lead_words(row: Mapping[str, float]) -> str:
+    """A lead over noise with its interval: "5.1 dB [4.8, 5.4]"."""
+    return f"{row['lead_psnr']:.1f} dB [{row['lead_psnr_low']:.1f}, {row['lead_psnr_high']:.1f}]"
 
 
 @where_planned
@@ -110,8 +126,8 @@ def variant_findings(records: Sequence[Record]) -> Markdown:
         *(f"*{text}*" for text in caveats(records)),
         *(
             f"- {row['domain'].capitalize()}, {VARIANTS[row['variant']]}: lead of "
-            f"{row['lead_psnr']:.1f} dB [{row['lead_psnr_low']:.1f}, {row['lead_psnr_high']:.1f}]; "
-            f"what the denoiser works on moves {moved[place]:.1f} times as far as by noise."
+            f"{lead_words(row)}; what the denoiser works on moves {moved[place]:.1f} times as far "
+            "as by noise."
             for place, row in table.iterrows()
         ),
     ]
@@ -157,8 +173,7 @@ def through_the_encoder(records: Sequence[Record]) -> Answer:
         verdict = "Yes"
     numbers = [f"{rows['lead_psnr'].min():.1f}" for rows in ways.values()]
     said = "; ".join(
-        f"{row['domain']}, {VARIANTS[row['variant']]} {row['lead_psnr']:.1f} dB "
-        f"[{row['lead_psnr_low']:.1f}, {row['lead_psnr_high']:.1f}]"
+        f"{row['domain']}, {VARIANTS[row['variant']]} {lead_words(row)}"
         for row in table.to_dict("records")
     )
     return Answer(
@@ -192,5 +207,4 @@ def _extreme(records: Sequence[Record]) -> tuple[Record, Record]:
 
 def _said(row: pd.Series) -> str:
     """A part with the lead of its attack and the interval."""
-    low, high = row["lead_psnr_low"], row["lead_psnr_high"]
-    return f"`{row['component']}` ({row['lead_psnr']:.1f} dB [{low:.1f}, {high:.1f}])"
+    return f"`{row['component']}` ({lead_words(row)})"
