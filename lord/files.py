@@ -11,18 +11,13 @@ import platform
 import secrets
 import shutil
 import time
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from errno import EISDIR
 from functools import lru_cache
 from hashlib import blake2b
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-from lord.progress import say
-
-if TYPE_CHECKING:
-    from torch import Tensor
+from typing import Any
 
 ATTEMPTS = 32
 """To make a folder in one that others may remove."""
@@ -312,36 +307,3 @@ def write_bytes(path: str | Path, content: bytes) -> None:
 def write_text(path: str | Path, text: str) -> None:
     """Write UTF-8 text atomically."""
     write_bytes(path, text.encode())
-
-
-def load_tensors(path: Path) -> "tuple[dict[str, Tensor], dict[str, str]] | None":
-    """The tensors and the metadata of work in progress; None if there is none that can be used.
-
-    Of a file that is broken this is said.
-    """
-    from safetensors import SafetensorError, safe_open
-
-    if not path.is_file():
-        return None
-    try:
-        with safe_open(path, framework="pt") as file:
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-            return tensors, file.metadata() or {}
-    except (SafetensorError, OSError) as error:
-        say(f"{path}: broken, and made again ({error})")
-        return None
-
-
-def save_tensors(
-    tensors: "Mapping[str, Tensor]", path: str | Path, metadata: Mapping[str, str] | None = None
-) -> None:
-    """Write a safetensors file atomically."""
-    from safetensors import SafetensorError
-    from safetensors.torch import save_file
-
-    contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    with replacing(path) as temporary:
-        try:
-            save_file(contiguous, temporary, metadata=dict(metadata or {}))
-        except SafetensorError as error:  # its name for a full disk
-            raise OSError(str(error)) from error

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors import safe_open
 from safetensors.torch import load_file
 
 from lord import files
@@ -21,10 +22,10 @@ from lord.files import (
     replacing_together,
     require_writable,
     reserved,
-    save_tensors,
     settle,
     write_text,
 )
+from lord.tensors import save_tensors
 
 NAMES = ("weights", "config", "audit.json")
 
@@ -182,6 +183,20 @@ def test_a_place_that_cannot_be_written_to_is_found_first(tmp_path):
             pytest.fail("reserved")
     require_writable(tmp_path / "new" / "deep" / "x.png")
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_equal_tensors_and_metadata_make_equal_files(tmp_path):
+    tensors = {"b": torch.arange(3.0), "a": torch.ones(2, dtype=torch.float16)}
+    metadata = {"format": "pt", "über": 'a "quote"\n', "z": "1", "made": "here"}
+    paths = [tmp_path / f"{k}.safetensors" for k in range(8)]
+    for path in paths:
+        save_tensors(tensors, path, metadata)
+    assert len({path.read_bytes() for path in paths}) == 1
+    with safe_open(paths[0], framework="pt") as file:
+        assert file.metadata() == metadata
+        assert torch.equal(file.get_tensor("b"), tensors["b"])
+    save_tensors(tensors, paths[0])
+    assert torch.equal(load_file(paths[0])["a"], tensors["a"])
 
 
 def test_several_may_find_out_at_once_that_a_place_can_be_written_to(tmp_path):

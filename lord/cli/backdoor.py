@@ -234,7 +234,8 @@ def _require_own(out: Path) -> None:
 
 def _save(found: "Reversion", known: "CleanModels", out: Path) -> None:
     from lord.data.picture import save_png
-    from lord.files import replacing_together, save_tensors, write_text
+    from lord.files import replacing_together, write_text
+    from lord.tensors import save_tensors
 
     with replacing_together(out, WRITTEN) as folder:
         save_tensors({"mu": found.mu, "gamma": found.gamma}, folder / TRIGGER)

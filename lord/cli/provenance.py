@@ -21,7 +21,8 @@ def save_with_note(pipeline: "Pipeline", out: Path, note: str, form: str = "diff
         note: the `name_of` the defence, taken before the training.
         form: of the file, see `save_lora`.
     """
-    from lord.files import replacing, save_tensors
+    from lord.files import replacing
+    from lord.tensors import save_tensors
     from lord.training.lora_file import read_safetensors, save_lora
 
     with replacing(out) as temporary:

@@ -7,8 +7,9 @@ from lord.adapter import LordConfig, adapter_tensors, announce_timesteps, load_t
 from lord.adapter.saved import config_of
 from lord.defences.audit import AUDIT_FILE, Calibration, save_calibration
 from lord.defences.stage1 import ADAPTER
-from lord.files import replacing_together, save_tensors, settle, write_text
+from lord.files import replacing_together, settle, write_text
 from lord.models.diffusion import Pipeline
+from lord.tensors import save_tensors
 from lord.training.lora_file import check_effect, read_safetensors
 
 WEIGHTS_FILE = "adapter_model.safetensors"

@@ -19,7 +19,7 @@ from lord.data.subjects import DOMAINS
 from lord.editing.kernels import KERNELS, shrink
 from lord.editing.masks import covered, shape_mask
 from lord.editing.settings import AdaptationSettings
-from lord.files import load_tensors, replacing_together, save_tensors, settle
+from lord.files import replacing_together, settle
 from lord.models.card import write_card
 from lord.models.diffusion import noised_batch, training_schedule
 from lord.models.pipeline import encode_images, encode_prompts
@@ -28,6 +28,7 @@ from lord.names import ADAPTED
 from lord.progress import track
 from lord.record import describe_device
 from lord.seeding import derive_seed, generators
+from lord.tensors import load_tensors, save_tensors
 from lord.training.loop import train
 from lord.training.lora_file import read_safetensors
 

@@ -19,7 +19,7 @@ from pydantic import Field
 from torch import Tensor, nn
 from transformers import CLIPConfig, CLIPModel, CLIPTokenizer
 
-from lord.files import replacing_together, save_tensors, write_text
+from lord.files import replacing_together, write_text
 from lord.metrics.clip_iqa import PROMPTS, ClipEncoder
 from lord.metrics.pool import Pool, cached_pool, training_view
 from lord.metrics.training import (
@@ -33,6 +33,7 @@ from lord.metrics.training import (
 from lord.models.embedded import forget_lengths
 from lord.models.source import check_weights
 from lord.seeding import derive_seed
+from lord.tensors import save_tensors
 
 ASSETS = Path(__file__).parents[1] / "assets" / "clip"
 

@@ -20,7 +20,7 @@ from torch.optim.swa_utils import update_bn
 
 from lord.data.subjects import DOMAINS
 from lord.errors import SHORT
-from lord.files import replacing_together, save_tensors, write_text
+from lord.files import replacing_together, write_text
 from lord.metrics.degradations import KINDS
 from lord.metrics.pool import Pool, attribute_names, cached_pool, training_view
 from lord.metrics.training import (
@@ -35,6 +35,7 @@ from lord.models.layout import read_object
 from lord.models.memory import BATCH
 from lord.models.source import check_numbers
 from lord.seeding import derive_seed
+from lord.tensors import save_tensors
 
 ASSETS = Path(__file__).parents[1] / "assets" / "features"
 NUM_FEATURES = 64

@@ -17,11 +17,11 @@ from diffusers import StableDiffusionPipeline
 from torch import Tensor
 
 from lord.data.subjects import DOMAINS, sample_domain
-from lord.files import load_tensors, save_tensors
 from lord.metrics.degradations import degrade_at_random
 from lord.models.pipeline import round_trip
 from lord.progress import track
 from lord.seeding import derive_seed
+from lord.tensors import load_tensors, save_tensors
 
 CHUNK = 64  # images rendered at once
 FIRST = {"train": 0, "held-out": 10_000_000}

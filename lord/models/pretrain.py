@@ -15,7 +15,7 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from lord.data.subjects import DOMAINS, domain_module, sample_domain
-from lord.files import load_tensors, replacing_together, save_tensors
+from lord.files import replacing_together
 from lord.models.card import write_card
 from lord.models.device import best_device
 from lord.models.diffusion import noised_batch
@@ -24,6 +24,7 @@ from lord.models.pipeline import encode_images, load_pipeline
 from lord.progress import track
 from lord.record import describe_device
 from lord.seeding import derive_seed
+from lord.tensors import load_tensors, save_tensors
 from lord.training.loop import seconds_of, train
 
 

@@ -9,12 +9,12 @@ from diffusers import DDPMPipeline
 from pydantic import BaseModel, ConfigDict, PositiveFloat, PositiveInt
 from torch import Tensor, nn
 
-from lord.files import load_tensors, save_tensors
 from lord.models.diffusion import noised_batch
 from lord.models.pixel import PixelConfig, build_ddpm, load_ddpm
 from lord.models.pretrain import batch_number, render_bytes, save_model
 from lord.names import DOMAINS
 from lord.seeding import derive_seed
+from lord.tensors import load_tensors, save_tensors
 from lord.training.loop import seconds_of, train
 
 

@@ -56,7 +56,7 @@ class Context:
         make: Callable[[], dict[str, "Tensor"]],
     ) -> dict[str, "Tensor"]:
         """The tensors of an intermediate result, which is made first if it is not there."""
-        from lord.files import load_tensors, save_tensors
+        from lord.tensors import load_tensors, save_tensors
 
         path = self.path(name, asked, components).with_suffix(".safetensors")
         with self.alone(path):

@@ -18,8 +18,8 @@ from diffusers.training_utils import EMAModel
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
-from lord.files import save_tensors
 from lord.progress import say, track
+from lord.tensors import save_tensors
 
 
 def cosine_learning_rate(step: int, steps: int, peak: float, warmup: int) -> float:

@@ -13,11 +13,11 @@ from torch import Tensor
 from lord import adapter as adapters
 from lord.adapter import activate, active_adapters, adapter_tensors, load_tensors
 from lord.adapter.saved import config_of
-from lord.files import save_tensors
 from lord.models.conditioning import Conditioning
 from lord.models.diffusion import Pipeline, predict
 from lord.models.source import check_numbers
 from lord.seeding import derive_seed, noise
+from lord.tensors import save_tensors
 from lord.training.lora_formats import converted, to_kohya
 
 ADAPTER = "subject"

@@ -11,7 +11,7 @@ import yaml
 from helpers import error, run
 
 from lord.defences.saved import MADE_BY
-from lord.files import save_tensors
+from lord.tensors import save_tensors
 from lord.training.lora_file import read_safetensors
 
 

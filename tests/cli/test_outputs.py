@@ -11,7 +11,8 @@ from typer.testing import CliRunner
 from lord.cli import app
 from lord.cli.manifest import Manifest
 from lord.cli.outputs import HELD, require_defence_out
-from lord.files import reserved, save_tensors
+from lord.files import reserved
+from lord.tensors import save_tensors
 
 QUICK = ["--count", 2, "--size", SIZE]
 

@@ -50,7 +50,7 @@ def test_what_is_loaded_computes_what_was_learned(pipeline, folders, tmp_path):
     for name, weight in learned_weights(unet).items():
         if name.endswith(".B"):
             torch.nn.init.normal_(weight, std=0.1)
-    from lord.files import save_tensors
+    from lord.tensors import save_tensors
 
     save_tensors(learned_weights(unet), tmp_path / FILE, {"task": "inpainting"})
     loaded = load_adapted(pipeline, tmp_path, "inpainting")

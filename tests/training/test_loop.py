@@ -5,7 +5,7 @@ import torch
 from safetensors import safe_open
 from torch import nn
 
-from lord.files import save_tensors
+from lord.tensors import save_tensors
 from lord.training.loop import train
 
 

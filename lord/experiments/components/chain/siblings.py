@@ -7,11 +7,11 @@ from diffusers import StableDiffusionPipeline
 from lord.editing.editors import Editor, make_editor
 from lord.experiments.components.chain.models import editor_of, pipeline_of, pixel_editor
 from lord.experiments.components.siblings import BASE, PIXEL
-from lord.files import save_tensors
 from lord.models.pipeline import load_pipeline
 from lord.models.pretrain import PretrainSettings, pretrain
 from lord.study.context import Context
 from lord.study.experiment import Settings
+from lord.tensors import save_tensors
 
 
 def model_editor(context: Context, settings: Settings, name: str) -> Editor:
