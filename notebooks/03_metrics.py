@@ -98,9 +98,9 @@ show.metric_curves(records)
 # %% [markdown]
 # ## Judges that have seen none of the damage
 #
-# Both networks above learned the damage that they measure, so a sceptic may ask for others. A
-# profile that says `independent: true` in its section `lord` measures three more distances in every
-# cell. Two are FID and the kernel distance KID, in the features of a network that learned to name
+# Both networks above learned the damage that they measure, so a sceptic may ask for others. The
+# experiment `confirmation` measures three more distances, on subjects that no other chapter shows.
+# Two are FID and the kernel distance KID, in the features of a network that learned to name
 # photographs (EfficientNet-Lite0, trained on ImageNet). The third was learned by nobody: one minus
 # the multiscale SSIM to the most similar clean picture. `lord study rate` asks people: it makes a
 # page of pairs that does not say which is which, and counts which metrics agree with the answers.

@@ -119,7 +119,6 @@ EXPERIMENT = Experiment(
         "main_table": Table(
             RESULTS, tabulated("main_table_with_costs"), also=("performance", "cost", "stage1")
         ),
-        "judges": Table(("main", "scale"), tabulated("judge_table")),
         "rivals": Table(RESULTS, tabulated("rival_table")),
         "clean_harm": Table(RESULTS, tabulated("clean_harm")),
         "treatments": Table(RESULTS, tabulated("treatment_table")),
