@@ -108,4 +108,4 @@ show.treatment_table(records)
 # ## In short
 
 # %% tags=["remove-input"]
-show.answer(records, "Can its gate be left as trained?")
+show.answer(records, "Does it work as it was trained?")

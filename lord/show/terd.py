@@ -17,7 +17,7 @@ from lord.show.panels import legend, panels, plain
 from lord.show.pictures import mosaic, sample_tiles
 from lord.show.style import BLUE, CYCLE, MARKERS, VERMILION, caveats, mark, styled, where_planned
 from lord.show.tables import plain_table
-from lord.show.words import NOT_MEASURED, Answer
+from lord.show.words import NOT_MEASURED, Answer, count
 
 AXES = {
     "rate": "poison rate",
@@ -252,7 +252,7 @@ def models_told(records: Sequence[Record]) -> Answer:
     works, clean = suspected[models["works"]], suspected[models["group"] == "clean"]
     right = works.all() and not clean.any()
     verdict = "Yes" if right else "In part" if works.mean() > clean.mean() else "No"
-    number = f"{works.sum()} of {len(works)} found, {clean.sum()} of {len(clean)} falsely"
+    number = f"{works.sum()} of {len(works)} found, {count(clean.sum(), 'false alarm')}"
     return Answer(verdict, number, told(models, "terd").removeprefix("- "))
 
 
@@ -268,4 +268,4 @@ def noises_told(records: Sequence[Record]) -> Answer:
         f"From the published start what is reversed has a cosine of {_range(inputs['cosine'])} "
         f"with the true trigger, and tells all noises right in {right} of {len(inputs)} models."
     )
-    return Answer(verdict, f"all of them in {right} of {len(inputs)} models", text)
+    return Answer(verdict, f"all, in {right} of {len(inputs)} models", text)
