@@ -25,6 +25,7 @@ from lord.show.words import (
     VERDICTS,
     Answer,
     count,
+    folded,
 )
 from lord.study.run import run
 
@@ -174,8 +175,7 @@ def answer(records: Sequence[Record], *questions: str) -> Markdown:
 def _folded(question: str, answer: Answer) -> str:
     """A question with its verdict, and all numbers to unfold."""
     short = f"*{question}* **{answer.short}.**"
-    numbers = f"<details><summary>All numbers</summary>\n\n{answer.text}\n\n</details>"
-    return f"{short}\n\n{numbers}" if answer.text else short
+    return f"{short}\n\n{folded(answer.text)}" if answer.text else short
 
 
 def pages(profile: str) -> dict[str, str]:
