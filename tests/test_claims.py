@@ -238,7 +238,7 @@ def steps() -> pd.DataFrame:
 
 
 @claim(
-    "10_results",
+    "12_rank",
     "In the published study a step of stage 2 costs LoRD at least a tenth more than a LoRA "
     "alone, and wide LoRD at least a quarter more.",
 )
@@ -248,7 +248,7 @@ def _():
 
 
 @claim(
-    "10_results",
+    "12_rank",
     "Merged, the defence costs sampling nothing; dropped, it still costs about a tenth more "
     "than the LoRA itself, presumably for the layers that stay wrapped.",
 )
@@ -259,7 +259,7 @@ def _():
 
 
 @claim(
-    "10_results",
+    "12_rank",
     "DiffPure needs no training, and has cleaned the photographs of a subject in less time than "
     "ten steps of stage 1 take.",
 )
