@@ -21,6 +21,7 @@ from lord.show.style import (
     BLUE,
     GREEN,
     VERMILION,
+    LeftOut,
     caveats,
     higher_is_better,
     mark,
@@ -63,8 +64,13 @@ def of_every_attack(records: Sequence[Record], domain: str) -> dict[str, Record]
 
     Args:
         records: of main and damage.
+
+    Raises:
+        LeftOut: there are none of damage on this domain.
     """
-    first = next(r for r in records if r.kind == "damage" and r.settings["domain"] == domain)
+    damaged = (r for r in records if r.kind == "damage" and r.settings["domain"] == domain)
+    if (first := next(damaged, None)) is None:
+        raise LeftOut
     place = {name: first.settings[name] for name in ("domain", "subject", "seed", "defence")}
     eps = main_eps(records)
     return {
@@ -117,6 +123,7 @@ def damage_matrix(records: Sequence[Record], name: str) -> Figure:
     return mark(figure, records)
 
 
+@where_planned
 def damage_findings(records: Sequence[Record]) -> Markdown:
     """Which attacks do more damage than noise of the same ε, and which one does most of all.
 
@@ -128,6 +135,8 @@ def damage_findings(records: Sequence[Record]) -> Markdown:
     """
     keys, levels = metric_keys(records), round(main_eps(records) * 255, 6)
     margins = tables.noise_margins(records)
+    if margins.empty:
+        raise LeftOut
     judged = margins["metric"].isin(("fid", "clip_iqa"))
     margins = margins[judged & (margins["eps_levels"] == levels)]
     margins = margins.assign(worse=margins["margin_low"].fillna(margins["margin"]) > 0)
@@ -158,6 +167,7 @@ def damage_findings(records: Sequence[Record]) -> Markdown:
     return Markdown("\n".join([basis, "", *lines]))
 
 
+@where_planned
 def damage_table(records: Sequence[Record]) -> Styler:
     """Every attack at the budget of the main table; the most damaging of a domain stands out."""
     table = _at_main_eps(records)
@@ -198,8 +208,7 @@ def _at_main_eps(records: Sequence[Record]) -> pd.DataFrame:
 
 def _damage(records: Sequence[Record]) -> pd.DataFrame:
     """The comparison of attacks, from clean and noise on in the order of the book."""
-    table = tables.attack_table(records)
-    table = table[table["experiment"] == "damage"]
+    table = _compared(records, "damage")
     order = table["attack"].map(list(ATTACK_NAMES).index)
     domains = table["domain"].map(list(table["domain"].unique()).index)
     return table.assign(place=domains, order=order).sort_values(
@@ -240,6 +249,7 @@ def step_curves(records: Sequence[Record]) -> Figure:
     return mark(figure, records)
 
 
+@where_planned
 def step_findings(records: Sequence[Record]) -> Markdown:
     """How soon ACE has done most of its damage, and whether surrogate rounds add to it.
 
@@ -267,8 +277,19 @@ def step_findings(records: Sequence[Record]) -> Markdown:
 
 def _steps(records: Sequence[Record]) -> pd.DataFrame:
     """The comparison of how long ACE runs."""
+    return _compared(records, "steps")
+
+
+def _compared(records: Sequence[Record], experiment: str) -> pd.DataFrame:
+    """One of the comparisons of `tables.attack_table`.
+
+    Raises:
+        LeftOut: the profile has no such experiment.
+    """
+    if all(record.kind != experiment for record in records):
+        raise LeftOut
     table = tables.attack_table(records)
-    return table[table["experiment"] == "steps"]
+    return table[table["experiment"] == experiment]
 
 
 @where_planned

@@ -5,7 +5,6 @@ from itertools import product
 
 import numpy as np
 import pandas as pd
-from IPython.display import HTML
 from matplotlib.figure import Figure
 from pandas.io.formats.style import Styler
 
@@ -19,7 +18,6 @@ from lord.show.style import (
     BLUE,
     CYCLE,
     DEFENCE_NAMES,
-    LEFT_OUT,
     condition_colour,
     condition_name,
     defence_name,
@@ -28,6 +26,7 @@ from lord.show.style import (
     metric_name,
     styled,
     treatment_name,
+    where_planned,
 )
 from lord.show.tables import difference_table, in_book_order, metric_table
 from lord.study.run import run
@@ -105,7 +104,8 @@ def main_table(profile: str) -> Styler:
     return metric_table(table, heads, records, competing, among=["domain", "attack"])
 
 
-def rival_table(profile: str, ours: str = PROPOSED) -> Styler | HTML:
+@where_planned
+def rival_table(profile: str, ours: str = PROPOSED) -> Styler:
     """By how much one defence is ahead of every other one, on the same subjects and seeds.
 
     Above 0 it is better; a lead whose interval is above 0 stands out. Where the profile does not
@@ -114,12 +114,11 @@ def rival_table(profile: str, ours: str = PROPOSED) -> Styler | HTML:
     records = result_records(profile)
     leads = tables.rival_table(records, ours)
     leads = leads[leads["attack"] != "none"]
-    if not len(leads):
-        return HTML(LEFT_OUT)
     ahead = leads["lead_low"].fillna(leads["lead"]) > 0
     return difference_table(leads, "lead", ahead, records)
 
 
+@where_planned
 def harm_table(profile: str) -> Styler:
     """By how much a defence makes LoRAs on clean photographs worse, on the same subjects and seeds.
 

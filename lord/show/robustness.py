@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 import pandas as pd
-from IPython.display import HTML, Markdown
+from IPython.display import Markdown
 
 from lord.experiments.lord import tables
 from lord.experiments.lord.protocol import DEFENCES, PROPOSED, TRAINED, UNCHANGED
@@ -13,11 +13,12 @@ from lord.show.results import JUDGED, facing_many, result_records
 from lord.show.style import (
     ATTACK_NAMES,
     DEFENCE_NAMES,
-    LEFT_OUT,
+    LeftOut,
     defence_name,
     metric_keys,
     metric_name,
     treatment_name,
+    where_planned,
 )
 from lord.show.tables import in_book_order
 from lord.show.words import (
@@ -31,14 +32,15 @@ from lord.show.words import (
 )
 
 
-def stranger_findings(profile: str) -> Markdown | HTML:
+@where_planned
+def stranger_findings(profile: str) -> Markdown:
     """For each defence that faces many attacks, in words: how much it repairs of each but ACE."""
     records = result_records(profile)
     gaps = tables.gaps_closed(records)
     gaps = gaps[gaps["defence"].isin(facing_many(gaps)) & gaps["selected"]]
     gaps = unseen(gaps[gaps["metric"] == "fid"], records).dropna(subset=["closed"])
     if not len(gaps):
-        return HTML(LEFT_OUT)
+        raise LeftOut
     fid = metric_name(metric_keys(records)["fid"])
     seen = attacks_seen(records, gaps["defence"])
     lines = [f"{seen} Of the {fid} gap that an attack opens close, behind", ""]

@@ -115,14 +115,21 @@ LEFT_OUT = (
 )
 
 
+class LeftOut(Exception):
+    """Among the records there are none of what was to be shown."""
+
+
 def where_planned(draw: Callable[..., Any]) -> Callable[..., Any]:
-    """Show a note instead where the profile has no such experiments, and so no records."""
+    """Show a note instead where the profile has no such experiments, and so no records of them."""
 
     @wraps(draw)
     def shown(records: Any, *others: Any, **options: Any) -> Any:
         if isinstance(records, list) and not records:
             return HTML(LEFT_OUT)
-        return draw(records, *others, **options)
+        try:
+            return draw(records, *others, **options)
+        except LeftOut:
+            return HTML(LEFT_OUT)
 
     return shown
 

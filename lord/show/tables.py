@@ -5,7 +5,6 @@ from html import escape
 
 import numpy as np
 import pandas as pd
-from IPython.display import HTML
 from pandas.io.formats.style import Styler
 
 from lord.experiments.lord import tables
@@ -13,7 +12,7 @@ from lord.record import Record
 from lord.show.style import (
     ATTACK_NAMES,
     DEFENCE_NAMES,
-    LEFT_OUT,
+    LeftOut,
     caveats,
     defence_name,
     higher_is_better,
@@ -29,7 +28,13 @@ from lord.show.style import (
 def difference_table(
     table: pd.DataFrame, name: str, stands_out: pd.Series, records: Sequence[Record]
 ) -> Styler:
-    """The column ``name``, paired differences with intervals, under each metric."""
+    """The column ``name``, paired differences with intervals, under each metric.
+
+    Raises:
+        LeftOut: nothing was compared.
+    """
+    if table.empty:
+        raise LeftOut
     keys = metric_keys(records)
     table = in_book_order(
         table.assign(
@@ -57,14 +62,15 @@ def in_book_order(table: pd.DataFrame) -> pd.DataFrame:
     return table.iloc[np.lexsort(keys)].reset_index(drop=True)
 
 
-def cost_table(records: Sequence[Record]) -> Styler | HTML:
+@where_planned
+def cost_table(records: Sequence[Record]) -> Styler:
     """How a step with a defence compares with the same without.
 
     Args:
         records: among them that of cost.
     """
     if all(record.kind != "cost" for record in records):
-        return HTML(LEFT_OUT)
+        raise LeftOut
     table = tables.performance_table(records)
     table = table[(table["experiment"] == "cost") & ~table["step"].isin(DEFENCE_NAMES)]
     shown = pd.DataFrame(
@@ -76,14 +82,15 @@ def cost_table(records: Sequence[Record]) -> Styler | HTML:
     return plain_table(shown, records)
 
 
-def defence_cost_table(records: Sequence[Record]) -> Styler | HTML:
+@where_planned
+def defence_cost_table(records: Sequence[Record]) -> Styler:
     """What each defence takes before a LoRA can learn behind it.
 
     Args:
         records: of cost, performance and stage1.
     """
     if all(record.kind != "cost" for record in records):
-        return HTML(LEFT_OUT)
+        raise LeftOut
     table = tables.defence_costs(records)
     table = table.sort_values("defence", key=lambda names: names.map(list(DEFENCE_NAMES).index))
     shown = pd.DataFrame(

@@ -142,6 +142,12 @@ def _draw(records: Sequence[Record]) -> "Figure":
 
 def findings(records: Sequence[Record]) -> "Markdown":
     """In short: at which norms a known trigger is seen, and at which not."""
+    from lord.show.style import where_planned
+
+    return where_planned(_say)(records)
+
+
+def _say(records: Sequence[Record]) -> "Markdown":
     from IPython.display import Markdown
 
     from lord.show.style import caveats

@@ -1,15 +1,21 @@
 """The example profiles, run with a tiny model on a tiny folder of photographs."""
 
+import ast
+import json
 from pathlib import Path
 
 import pandas as pd
 import pytest
 import torch
+import yaml
 from helpers import SIZE
 
+from lord import show
+from lord.attacks.settings import AttackSettings
 from lord.data.albums import Albums, album_subject, albums_of, checksum, stage1_pictures
 from lord.data.picture import png_bytes
 from lord.data.subjects import Subject
+from lord.experiments.lord.budget import attack_at
 from lord.experiments.lord.chain import demand
 from lord.experiments.lord.chain.photographs import photographs_of
 from lord.experiments.lord.checks import check, check_memory
@@ -19,7 +25,8 @@ from lord.models.counting import CARD
 from lord.models.embedded import TINY, build_pipeline
 from lord.settings_file import read_settings
 from lord.study.context import Context
-from lord.study.profile import PROFILES, read_profile
+from lord.study.notebooks import NOTEBOOKS, notebook_names
+from lord.study.profile import PROFILES, load_profile
 from lord.study.run import run, status
 from lord.study.tables import write_tables
 
@@ -48,11 +55,11 @@ def folder(tmp_path_factory):
 
 
 @pytest.fixture
-def small(pretrained, folder):
-    """An example with little of everything; what is given is changed."""
+def small(pretrained, folder, tmp_path):
+    """An example with little of everything, in a file of its own; what is given is changed."""
 
     def make(name="faces", source=None, **changes):
-        values = read_settings(EXAMPLES / f"{name}.yaml") | {"name": f"small-{name}"}
+        values = read_settings(EXAMPLES / f"{name}.yaml")
         own = values["lord"]
         (albums,) = own["albums"].values()
         albums.update(source or {"folder": str(folder)})
@@ -75,12 +82,44 @@ def small(pretrained, folder):
         for data in ("stage1_data", "adversarial_data"):
             own[data] = {"identities": 4, "attack": QUICK}
         values["main"] = {"conditions": {"none": ["none"], "ace": ["none", "adversarial", "lord"]}}
-        return read_profile(values | {"lord": own | changes})
+        path = tmp_path / f"small-{name}.yaml"
+        path.write_text(yaml.safe_dump(values | {"lord": own | changes}))
+        return load_profile(str(path))
 
     return make
 
 
-def test_the_profile_of_faces_runs_to_its_tables(small, tmp_path):
+def executed(name, profile):
+    """Run the cells of a notebook, and return what each shows, as HTML or text."""
+    names, shown = {}, []
+    for cell in json.loads((NOTEBOOKS / f"{name}.ipynb").read_text())["cells"]:
+        if cell["cell_type"] != "code":
+            continue
+        *lines, last = ast.parse("".join(cell["source"])).body
+        alone = isinstance(last, ast.Expr)
+        exec(compile(ast.Module(lines if alone else [*lines, last], []), name, "exec"), names)
+        value = eval(compile(ast.Expression(last.value), name, "eval"), names) if alone else None
+        shown.append(getattr(value, "_repr_html_", lambda: None)() or repr(value))
+        if "parameters" in cell["metadata"].get("tags", []):
+            names.update(profile=profile, compute=False)
+    return shown
+
+
+@pytest.mark.parametrize("name", ["faces", "landscapes"])
+def test_the_examples_are_at_the_sizes_of_stable_diffusion(name, monkeypatch):
+    monkeypatch.setattr("lord.data.albums._subject_folders", lambda _: [])
+    own = load_profile(str(EXAMPLES / f"{name}.yaml"))["lord"]
+    trained = (own.finetune, own.stage1, own.wide, own.adversarial)
+    assert {settings.learning_rate for settings in trained} == {1e-4}
+    assert {settings.batch_size for settings in trained} == {4} and own.batch_size == 2
+    assert own.size == 512 and own.memory == "low" and own.sampling.guidance_scale == 7.5
+    for method in ("ace", "ace_plus"):
+        assert attack_at(own, method) == AttackSettings(method=method)
+    assert (own.adversarial_data.attack.steps, own.adversarial_data.attack.surrogate) == (2, "none")
+    assert own.stage1_data.attack == AttackSettings(method="ace")
+
+
+def test_the_profile_of_faces_runs_to_its_tables_and_its_book(small, tmp_path, monkeypatch):
     profile = small()
     records = run(profile, results=tmp_path)
     assert {entry.state for entry in status(profile, tmp_path)} == {"finished"}
@@ -96,6 +135,16 @@ def test_the_profile_of_faces_runs_to_its_tables(small, tmp_path):
     assert table["fid"].notna().all() and table["clip_iqa"].notna().all()
     again = run(profile, "main", results=tmp_path, compute=False)
     assert [r.key for r in again] == [r.key for r in records if r.kind == "main"]
+    monkeypatch.setenv("LORD_RESULTS", str(tmp_path))
+    for embedded in ("round_trips", "prompted_samples"):  # they show the embedded model
+        monkeypatch.setattr(show, embedded, lambda _: None)
+    path = str(tmp_path / "small-faces.yaml")
+    chapters = {chapter: executed(chapter, path) for chapter in notebook_names()}
+    left_out = {c for c, shown in chapters.items() if any("leaves these" in s for s in shown)}
+    assert left_out >= {"05_attacks", "06_damage", "07_attack_cost", "21_triggers", "16_adaptive"}
+    assert not left_out & {"04_ace_attack", "08_lord_stage1", "09_lord_stage2"}
+    assert any("faces" in shown and "LoRD" in shown for shown in chapters["10_results"])
+    assert "on faces" in show.pages(path)["summary.md"]
 
 
 def test_a_cell_learns_the_pictures_that_are_to_be_learned(small, tmp_path, folder):
