@@ -12,8 +12,9 @@ BIN       := .venv/bin
 INSTALLED := .venv/installed
 # A package index that cannot be reached costs seconds, not minutes.
 PIP       := $(BIN)/python -m pip --disable-pip-version-check --retries 1 --timeout 20
-# Each job computes on one thread, so that results do not depend on the number of cores.
-SNAKEMAKE := PATH="$$PWD/$(BIN):$$PATH" $(BIN)/snakemake --cores "$$CORES" --scheduler greedy \
+# Each job computes on one thread, so that results do not depend on the number of cores; jobs that
+# need the graphics card take turns.
+SNAKEMAKE := PATH="$$PWD/$(BIN):$$PATH" $(BIN)/snakemake --cores "$$CORES" --resources gpu=1 --scheduler greedy \
              --nolock --rerun-incomplete --rerun-triggers mtime --quiet progress host rules
 
 # Recipes read these from the environment, where blanks and quotes in them mean nothing.

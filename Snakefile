@@ -1,7 +1,8 @@
 """The study as a graph: the experiments with their order, the notebooks, the book.
 
-Local: `make study`, or `snakemake --cores all --config profile=full -- book`. On a cluster add an
-executor plugin, for example `snakemake --executor slurm --jobs 50 --config profile=full -- book`.
+Local: `make study`, or `snakemake --cores all --config profile=full -- book`. On a cluster name an
+executor plugin, for example `snakemake --executor slurm --jobs 50 --retries 3 --config profile=full
+-- book`.
 
 Settings (`--config`): profile (a name or a YAML file, default quick), compute (default True; False
 shows the records that are there and computes nothing), strict (default False; True makes warnings
@@ -12,6 +13,7 @@ import os
 from pathlib import Path
 from shlex import quote
 
+from lord.cli.opening import is_ours
 from lord.study.notebooks import notebook_names, shown_in
 from lord.study.profile import load_profile
 from lord.study.run import results_root, status
@@ -32,6 +34,13 @@ CODE = sorted(str(path) for path in Path("lord").rglob("*.py"))
 STAMPS = f"{RESULTS}/.done"
 # One thread for each job: results do not depend on the number of cores, and jobs run side by side.
 ONE_THREAD = "OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 "
+# What a job takes, for whoever shares machines out. Models of this package need no card, and no job
+# of the published study took 3 GB or three hours; any other model has a card for itself. A job
+# that is stopped for its time goes on, where it is tried again, with the first record it lacks.
+MODELS = {getattr(own, "model", "embedded") for own in load_profile(PROFILE).sections.values()}
+CARDS = 0 if all(map(is_ours, MODELS)) else 1
+MEMORY_MB = 24000 if CARDS else 4000
+MINUTES = 480
 
 
 # A unit is what one process computes: all cells that agree in the coordinates that the profile
@@ -132,6 +141,9 @@ rule notebook:
         lambda wildcards: records_of(wildcards.name),
     output:
         f"book/_executed/{NAME}/{{name}}.ipynb",
+    resources:
+        mem_mb=4000,
+        runtime=60,
     shell:
         ONE_THREAD + "lord study notebook {wildcards.name} --profile {PROFILE:q} -p compute={COMPUTE}"
 
@@ -145,5 +157,9 @@ rule unit:
     params:
         options=lambda wildcards: options_of(wildcards.unit),
     threads: lambda wildcards: threads_of(wildcards.unit)
+    resources:
+        mem_mb=MEMORY_MB,
+        runtime=MINUTES,
+        gpu=CARDS,
     shell:
         ONE_THREAD + "lord study run --profile {PROFILE:q} {params.options}"
