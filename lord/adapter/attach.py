@@ -1,4 +1,7 @@
-"""Adding adapters to a U-Net, switching between them, and taking them off again."""
+"""Adding adapters to a U-Net, switching between them, and taking them off again.
+
+A text encoder, which may have an adapter too, takes the place of the U-Net then.
+"""
 
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
@@ -6,6 +9,7 @@ from contextlib import contextmanager
 
 import torch
 from diffusers import UNet2DConditionModel
+from diffusers.utils import recurse_remove_peft_layers
 from peft import LoraConfig, inject_adapter_in_model
 from peft.functional import cast_adapter_dtype, get_peft_model_state_dict, set_peft_model_state_dict
 from peft.tuners.lora.layer import LoraLayer
@@ -158,7 +162,9 @@ def remove_adapters(unet: UNet2DConditionModel) -> None:
     if not lora_layers(unet):
         return
     unmerge(unet)
-    unet.unload_lora()
+    recurse_remove_peft_layers(unet)
+    del unet.peft_config
+    unet._hf_peft_config_loaded = False
 
 
 def merge(unet: UNet2DConditionModel) -> None:

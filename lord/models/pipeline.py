@@ -161,6 +161,11 @@ def encode_prompts(pipeline: Pipeline, prompts: Sequence[str]) -> Conditioning:
     Raises:
         ValueError: a prompt is no text.
     """
+    return embed_prompts(pipeline, prompts)
+
+
+def embed_prompts(pipeline: Pipeline, prompts: Sequence[str]) -> Conditioning:
+    """The same, differentiable in what a text encoder learns."""
     distinct = sorted(set(prompts))
     for prompt in distinct:
         check_text(prompt)

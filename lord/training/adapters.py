@@ -16,7 +16,7 @@ from lord import adapter as adapters
 from lord.adapter import activate, active_adapters, lora_layers
 from lord.models.conditioning import Conditioning
 from lord.models.diffusion import Pipeline
-from lord.models.memory import BATCH, rest, spares_memory
+from lord.models.memory import BATCH, rest, spares_memory, text_encoders
 from lord.models.pipeline import encode_images, encode_prompts
 from lord.seeding import derive_seed
 from lord.training.loop import train
@@ -50,7 +50,8 @@ def train_adapter(
 ) -> History:
     """Minimise the loss over the weights of a new adapter, which ends frozen.
 
-    A pipeline that spares memory sees one image of a batch at a time, and learns the same.
+    An adapter of that name on a text encoder learns with it. A pipeline that spares memory sees one
+    image of a batch at a time, and learns the same.
 
     Args:
         loss: from the U-Net, a step and slots of its batch, what to minimise, and its parts to
@@ -71,6 +72,10 @@ def train_adapter(
             half-trained adapter is taken off again.
     """
     unet = pipeline.unet
+    encoders = [
+        one for one in text_encoders(pipeline) if adapter in getattr(one, "peft_config", ())
+    ]
+    learners = [unet, *encoders]
     half_on_gpu = unet.dtype == torch.float16 and unet.device.type == "cuda"
     history: History = {}
     if checkpoint:
@@ -82,15 +87,16 @@ def train_adapter(
             with torch.autocast(unet.device.type, enabled=half_on_gpu, cache_enabled=False):
                 watch(step)
 
-    def recorded(unet: nn.Module, step: int) -> Iterator[Tensor]:
+    def recorded(model: nn.Module, step: int) -> Iterator[Tensor]:
         look(step)
+        denoiser = unet if encoders else model
         slots = slots_of_process(settings.batch_size)
         at_once = 1 if spares_memory(pipeline) else len(slots)
-        yield from _in_parts(partial(loss, unet, step), slots, at_once, history)
+        yield from _in_parts(partial(loss, denoiser, step), slots, at_once, history)
 
     try:
         train(
-            unet,
+            nn.ModuleList(learners) if encoders else unet,
             recorded,
             steps=settings.steps,
             learning_rate=settings.learning_rate,
@@ -108,13 +114,16 @@ def train_adapter(
         )
         look(settings.steps)
     except BaseException:
-        adapters.remove_adapter(unet, adapter)
+        for learner in learners:
+            adapters.remove_adapter(learner, adapter)
         raise
     finally:
         # Mixed precision has wrapped the forward pass, which samplers expect in its own precision.
         extract_model_from_parallel(unet, keep_fp32_wrapper=False)
-        unet.eval()
-    activate(unet, active_adapters(unet))
+        for learner in learners:
+            learner.eval()
+    for learner in learners:
+        activate(learner, active_adapters(learner))
     return history
 
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from lord import adapter as adapters
 from lord.adapter import add_adapter
-from lord.models.conditioning import concatenate
+from lord.models.conditioning import Conditioning, concatenate
 from lord.models.diffusion import (
     Pipeline,
     check_supported,
@@ -24,7 +24,9 @@ from lord.models.diffusion import (
     training_schedule,
     training_target,
 )
-from lord.models.pipeline import check_captions, check_images
+from lord.models.memory import spares_memory, text_encoders
+from lord.models.pipeline import check_captions, check_images, embed_prompts
+from lord.processes import processes
 from lord.seeding import derive_seed
 from lord.training.adapters import (
     History,
@@ -36,6 +38,12 @@ from lord.training.adapters import (
     train_adapter,
 )
 from lord.training.settings import FinetuneSettings
+
+KINDS = ("subject", "prior")
+"""What images show, in the order in which a step takes them."""
+
+TEXT_ATTENTION = ["q_proj", "k_proj", "v_proj", "out_proj"]
+"""The layers of a text encoder that learn, where one does."""
 
 
 def finetune(
@@ -56,6 +64,8 @@ def finetune(
     and step. Adapters that are active on the U-Net stay so, frozen: after
     `lord.defences.saved.load_defence` this is Stage 2 of LoRD (arXiv 2602.10319).
 
+    With ``settings.train_text_encoder`` a LoRA of each text encoder learns with it.
+
     Args:
         images: float, shape (N, 3, H, W) in [0, 1].
         captions: one per image.
@@ -69,14 +79,27 @@ def finetune(
 
     Raises:
         ValueError: images, captions or prior are not as above; the adapter's name is taken; or the
-            model is not supported.
+            model is not supported; or text encoders are to learn on a pipeline that spares memory,
+            or in several processes.
         FloatingPointError: the loss is not finite. The new LoRA is then gone again.
     """
     settings = settings or FinetuneSettings()
+    learners = text_encoders(pipeline) if settings.train_text_encoder else []
+    if learners and spares_memory(pipeline):
+        raise ValueError(
+            "train_text_encoder: prompts are encoded once where memory is spared; "
+            "take --memory normal"
+        )
+    if learners and processes() > 1:
+        raise ValueError("train_text_encoder: works in one process, not in several")
     loss, inputs = learning(pipeline, images, captions, settings, prior)
     name = fingerprint(settings, pipeline.unet, *inputs) if checkpoint else ""
-    config = LoraConfig(**settings.low_rank())
+    shape = settings.low_rank()
+    config = LoraConfig(**shape)
     add_adapter(pipeline.unet, config, adapter, derive_seed(settings.seed, "initialisation"))
+    for number, encoder in enumerate(learners):
+        config = LoraConfig(**shape | {"target_modules": TEXT_ATTENTION})
+        add_adapter(encoder, config, adapter, derive_seed(settings.seed, "text encoder", number))
     return train_adapter(pipeline, adapter, loss, settings, checkpoint, name, "fine-tuning", watch)
 
 
@@ -104,19 +127,28 @@ def learning(
     check_captions(captions, images)
     if (prior is not None) != (settings.prior_weight > 0):
         raise ValueError("prior: give class images exactly when prior_weight is above zero")
-    sources = [encode(pipeline, images, captions)]
+    shown = [(images, captions)]
     if prior is not None:
         class_images, class_captions = prior
         check_images(class_images)
         check_captions(class_captions, class_images)
-        sources.append(encode(pipeline, class_images, class_captions))
+        shown.append((class_images, class_captions))
+    sources = [encode(pipeline, *one) for one in shown]
     schedule = training_schedule(pipeline)
+
+    def told(kind: int, rows: list[int]) -> Conditioning:
+        latents, text = sources[kind]
+        if not settings.train_text_encoder:
+            return text[rows]
+        prompts = [shown[kind][1][row] for row in rows]
+        return embed_prompts(pipeline, prompts).to(latents.device, text.dtype)
 
     def loss(unet: nn.Module, step: int, slots: range) -> tuple[Tensor, dict[str, Tensor]]:
         batch = []
-        for kind, (latents, text) in zip(("subject", "prior"), sources, strict=False):
-            rows = rows_of_step(len(latents), settings, step, slots)
-            batch.append((latents[rows], text[rows], seeds_of_step(settings, step, kind, slots)))
+        for number, (latents, _) in enumerate(sources):
+            rows, kind = rows_of_step(len(latents), settings, step, slots), KINDS[number]
+            seeds = seeds_of_step(settings, step, kind, slots)
+            batch.append((latents[rows], told(number, rows), seeds))
         latents, text, seeds = zip(*batch, strict=True)
         clean = torch.cat(latents)
         noisy, times, epsilon = noised(schedule, clean, list(chain(*seeds)))
@@ -133,4 +165,5 @@ def learning(
 
 def remove_adapters(pipeline: Pipeline) -> None:
     """Take every adapter off the pipeline, which is then its base model again, to the last bit."""
-    adapters.remove_adapters(pipeline.unet)
+    for part in (pipeline.unet, *text_encoders(pipeline)):
+        adapters.remove_adapters(part)

@@ -1,6 +1,7 @@
 """The LoRA's file: `pipeline.load_lora_weights(path)` of diffusers reads it too."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,7 @@ import torch
 from diffusers import UNet2DConditionModel
 from diffusers.loaders.lora_base import LORA_ADAPTER_METADATA_KEY
 from safetensors import SafetensorError, safe_open
-from torch import Tensor
+from torch import Tensor, nn
 
 from lord import adapter as adapters
 from lord.adapter import activate, active_adapters, adapter_tensors, load_tensors
@@ -18,10 +19,13 @@ from lord.models.diffusion import Pipeline, predict
 from lord.models.source import check_numbers
 from lord.seeding import derive_seed, noise
 from lord.tensors import save_tensors
-from lord.training.lora_formats import converted, to_kohya
+from lord.training.lora_formats import converted, inside, outside, to_kohya
 
 ADAPTER = "subject"
 """What the adapter of a LoRA is called on the U-Net, unless said otherwise."""
+
+PARTS = ("unet", "text_encoder", "text_encoder_2")
+"""The parts of a pipeline that a LoRA may be of, as its file calls them."""
 
 LORA_FILE = "pytorch_lora_weights.safetensors"
 
@@ -41,22 +45,25 @@ def save_lora(pipeline: Pipeline, path: str | Path, form: str = "diffusers") -> 
         ValueError: the pipeline has none.
         FloatingPointError: a weight is not finite.
     """
-    unet = pipeline.unet
-    config = getattr(unet, "peft_config", {}).get(ADAPTER)
-    if config is None:
+    tensors, settings = {}, {}
+    for part, module in parts_of(pipeline).items():
+        config = getattr(module, "peft_config", {}).get(ADAPTER)
+        if config is not None:
+            weights = adapter_tensors(module, ADAPTER).items()
+            tensors |= {f"{part}.{outside(module, name)}": tensor for name, tensor in weights}
+            settings |= {f"{part}.{key}": value for key, value in config.to_dict().items()}
+    if not tensors:
         raise ValueError(f"the pipeline has no adapter named {ADAPTER!r} to save")
-    tensors = adapter_tensors(unet, ADAPTER)
     for name, tensor in tensors.items():
         if not tensor.isfinite().all():
             raise FloatingPointError(f"{name} of the LoRA is not finite; it was not saved")
     metadata = {"format": "pt"}
     if form == "kohya":
-        tensors = to_kohya(tensors, config)
-        metadata |= {"ss_network_dim": str(config.r), "ss_network_alpha": str(config.lora_alpha)}
+        rank, alpha = settings["unet.r"], settings["unet.lora_alpha"]
+        tensors = to_kohya(tensors, alpha)
+        metadata |= {"ss_network_dim": str(rank), "ss_network_alpha": str(alpha)}
         metadata |= {"ss_network_module": "networks.lora"}
     else:
-        tensors = {f"unet.{name}": tensor for name, tensor in tensors.items()}
-        settings = {f"unet.{key}": value for key, value in config.to_dict().items()}
         settings = json.dumps(settings, sort_keys=True, default=sorted)
         metadata[LORA_ADAPTER_METADATA_KEY] = settings
     path = lora_file(path)
@@ -67,7 +74,7 @@ def save_lora(pipeline: Pipeline, path: str | Path, form: str = "diffusers") -> 
 def load_lora(
     pipeline: Pipeline, path: str | Path, adapter: str = ADAPTER, scale: float = 1.0
 ) -> None:
-    """Put a LoRA of the U-Net on the pipeline, active, frozen and in float32.
+    """Put a LoRA of the U-Net, and of text encoders, on a pipeline, active, frozen, in float32.
 
     It was written here, by diffusers, or by kohya's scripts and their relatives. It is proved to
     have been loaded: every weight in the file has found its place, and the U-Net answers
@@ -83,25 +90,55 @@ def load_lora(
     """
     path = lora_file(path)
     tensors, metadata = read_safetensors(path)
+    known = parts_of(pipeline)
     if LORA_ADAPTER_METADATA_KEY in metadata:
-        if foreign := [key for key in tensors if not key.startswith("unet.")]:
-            raise ValueError(f"{path}: {foreign[0]} is not a weight of the U-Net; none was loaded")
-        settings = _read_metadata(metadata[LORA_ADAPTER_METADATA_KEY], path)
-        tensors = {key.removeprefix("unet."): value for key, value in tensors.items()}
+        settings = _of_parts(_read_metadata(metadata[LORA_ADAPTER_METADATA_KEY], path))
+        found = {part: (settings.get(part), own) for part, own in _of_parts(tensors).items()}
+        if strange := [name for name in tensors if name.partition(".")[0] not in settings]:
+            raise ValueError(f"{path}: {strange[0]} is a weight that its settings do not tell of")
     else:
-        settings, tensors = converted(pipeline, tensors, str(path))
-    config = config_of(settings, tensors, str(path))
-    config.lora_alpha *= scale
-    config.alpha_pattern = {name: alpha * scale for name, alpha in config.alpha_pattern.items()}
-    load_tensors(pipeline.unet, config, tensors, adapter, str(path))
-    check_effect(pipeline.unet, adapter, str(path))
+        found = converted(pipeline, tensors, str(path))
+    if foreign := sorted(found.keys() - known.keys()):
+        raise ValueError(f"{path}: {foreign[0]!r} is no part of this model; none was loaded")
+    if "unet" not in found:
+        raise ValueError(f"{path}: none of its weights is of the U-Net")
+    loaded = []
+    try:
+        for part, (settings, weights) in found.items():
+            weights = {inside(known[part], name): weight for name, weight in weights.items()}
+            config = config_of(settings, weights, str(path))
+            config.lora_alpha *= scale
+            alphas = config.alpha_pattern.items()
+            config.alpha_pattern = {name: alpha * scale for name, alpha in alphas}
+            load_tensors(known[part], config, weights, adapter, str(path))
+            loaded.append(known[part])
+        check_effect(pipeline.unet, adapter, str(path))
+    except ValueError:
+        for module in loaded:
+            if adapter in getattr(module, "peft_config", ()):
+                adapters.remove_adapter(module, adapter)
+        raise
+
+
+def parts_of(pipeline: Pipeline) -> dict[str, nn.Module]:
+    """The networks that a LoRA may be of, as its file calls them."""
+    parts = {part: getattr(pipeline, part, None) for part in PARTS}
+    return {part: module for part, module in parts.items() if module is not None}
+
+
+def _of_parts(named: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """What has names such as ``unet.conv_in``, by the first word."""
+    parts: dict[str, dict[str, Any]] = {}
+    for name, value in named.items():
+        part, _, rest = name.partition(".")
+        parts.setdefault(part, {})[rest] = value
+    return parts
 
 
 def _read_metadata(text: str, path: Path) -> dict[str, Any]:
     try:
-        settings = json.loads(text)
-        return {key.removeprefix("unet."): value for key, value in settings.items()}
-    except (ValueError, AttributeError):
+        return dict(json.loads(text))
+    except (ValueError, TypeError):
         raise ValueError(f"{path}: {LORA_ADAPTER_METADATA_KEY}: no JSON object") from None
 
 

@@ -58,6 +58,9 @@ class FinetuneSettings(AdapterSettings):
     prior_weight: float = Field(
         0.0, ge=0, description="weight of the loss on class images (prior preservation); 0: none"
     )
+    train_text_encoder: bool = Field(
+        False, description="let a LoRA of each text encoder learn, too, of the same rank and alpha"
+    )
 
 
 class ClassifierSettings(BaseModel):

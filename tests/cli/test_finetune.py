@@ -1,10 +1,10 @@
 """What `lord finetune` shows while it trains, and how several processes share it."""
 
-import json
 import os
-import socket
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,6 +15,7 @@ from safetensors.torch import load_file
 
 from lord import progress
 from lord.cli.finetune import curve_of
+from lord.study.notebooks import BOOK
 from lord.training.loop import make_optimizer
 
 FEW = ["--steps", 4, "--batch-size", 2, "--rank", 2, "--target-module", "to_q"]
@@ -109,46 +110,41 @@ def test_without_a_terminal_progress_is_a_line_from_time_to_time(monkeypatch, ca
     assert list(progress.track(range(2), "short")) == [0, 1] and not capsys.readouterr().err
 
 
-BOTH = """
-import json, sys
-from lord.cli import app
-for command in json.loads(sys.argv[1]):
-    app(command, standalone_mode=False)
-"""
+def test_a_lora_of_the_text_encoder_is_learned_and_sampled_with(album, model, tmp_path):
+    out, pictures = tmp_path / "x.safetensors", tmp_path / "samples"
+    run("finetune", album, out, *FEW, *model, "--train-text-encoder")
+    assert {name.partition(".")[0] for name in load_file(out)} == {"unet", "text_encoder"}
+    run("generate", "a portrait", pictures, "--lora", out, "--count", 1, "--steps", 1, *model)
+    assert len(list(pictures.glob("*.png"))) == 1
+    said = error("finetune", album, out, *FEW, *model, "--train-text-encoder", "--memory", "low")
+    assert "take --memory normal" in said
 
 
 @pytest.fixture
-def together():
-    """Runs commands in two processes, as a launcher does; what each of them has said."""
+def together(tmp_path):
+    """Runs a command in two processes, as the book says; what each of them has said."""
+    text = (BOOK / "own_images.md").read_text(encoding="utf-8")
+    (recipe,) = re.findall("^accelerate (launch .*) \\S+/lord finetune ", text, re.MULTILINE)
+    programs = Path(sys.executable).parent
 
-    def launch(*commands):
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            port = free.getsockname()[1]
-        asked = json.dumps([[str(part) for part in command] for command in commands])
-        started = []
-        for rank in range(2):
-            place = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": 2, "LOCAL_WORLD_SIZE": 2}
-            place |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "ACCELERATE_USE_CPU": "true"}
-            started.append(
-                subprocess.Popen(
-                    [sys.executable, "-c", BOTH, asked],
-                    env=os.environ | {name: str(value) for name, value in place.items()},
-                    stdout=subprocess.PIPE,
-                    stderr=subprocess.PIPE,
-                    text=True,
-                )
-            )
-        said = [process.communicate(timeout=200) for process in started]
-        assert [process.returncode for process in started] == [0, 0], said
-        return [out + err for out, err in said]
+    def launch(*words):
+        # Any free port, and the number of the process before each line.
+        here = ["--main_process_port", "0", "--tee", "3", "--log_dir", str(tmp_path / "log")]
+        done = subprocess.run(
+            [programs / "accelerate", *recipe.split(), *here, programs / "lord", *map(str, words)],
+            env=os.environ | {"ACCELERATE_USE_CPU": "true"},
+            capture_output=True,
+            text=True,
+            timeout=400,
+        )
+        said = done.stdout + done.stderr
+        assert done.returncode == 0, said
+        return ["\n".join(re.findall(rf"^\[default{rank}\]:(.*)", said, re.M)) for rank in (0, 1)]
 
     return launch
 
 
-def test_two_processes_learn_what_one_does_and_one_of_them_speaks(
-    album, model, tmp_path, together, few_draws
-):
+def test_two_processes_learn_what_one_does_and_one_of_them_speaks(album, model, tmp_path, together):
     def defend(out):
         few = ["--identities", 4, "--attack-steps", 1]
         return ["defend", out, "--domain", "portraits", *few, *FEW, *model]
@@ -157,9 +153,9 @@ def test_two_processes_learn_what_one_does_and_one_of_them_speaks(
         return ["finetune", album, out, *FEW, *model]
 
     both, alone = tmp_path / "both", tmp_path / "alone"
-    main, other = together(defend(both / "defence"), finetune(both / "lora.safetensors"))
-    assert "The LoRA is in" in main and "The defence is in" in main
-    assert not [line for line in other.splitlines() if "Warning" not in line and "lord" in line]
+    said = [together(*defend(both / "defence")), together(*finetune(both / "lora.safetensors"))]
+    for (main, other), done in zip(said, ("The defence is in", "The LoRA is in"), strict=True):
+        assert done in main and not re.search("The |loss|lord", other)
     run(*finetune(alone / "lora.safetensors"))
     shared, own = (load_file(folder / "lora.safetensors") for folder in (both, alone))
     assert shared.keys() == own.keys()
