@@ -1,7 +1,7 @@
 """The steps that the commands and the five lines of Python share: fine-tune, and evaluate."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from torch import Tensor
@@ -13,7 +13,7 @@ from lord.metrics.features import load_features
 from lord.metrics.fid import inception
 from lord.metrics.measure import Instruments, measure, reference_features
 from lord.models.diffusion import Pipeline
-from lord.training.adapters import History
+from lord.training.adapters import History, Watch
 from lord.training.lora import finetune, remove_adapters
 from lord.training.settings import FinetuneSettings
 
@@ -27,7 +27,7 @@ def fine_tune(
     defence: str | Path | None = None,
     prior: tuple[Tensor, Sequence[str]] | None = None,
     checkpoint: Path | None = None,
-    watch: Callable[[int], None] | None = None,
+    watchers: Sequence[Watch] = (),
 ) -> History:
     """Train a LoRA on images, from the base model on, with or without a defence underneath.
 
@@ -38,7 +38,7 @@ def fine_tune(
         images: float, shape (N, 3, H, W) in [0, 1].
         captions: one per image.
         defence: a folder written by `lord.defences.saved.save_defence`.
-        prior, checkpoint, watch: see `lord.training.lora.finetune`.
+        prior, checkpoint, watchers: see `lord.training.lora.finetune`.
 
     Returns:
         The parts of the loss at every step.
@@ -49,7 +49,7 @@ def fine_tune(
     remove_adapters(pipeline)
     if defence is not None:
         load_defence(pipeline, defence)
-    options = {"prior": prior, "checkpoint": checkpoint, "watch": watch}
+    options = {"prior": prior, "checkpoint": checkpoint, "watchers": watchers}
     return finetune(pipeline, images, captions, settings, **options)
 
 

@@ -1,9 +1,7 @@
 """The command that teaches a model a subject."""
 
-from collections.abc import Callable
-from itertools import count
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -27,6 +25,15 @@ from lord.cli.outputs import require_lora_out, require_losses_out, require_out
 from lord.cli.provenance import name_of, save_with_note
 from lord.cli.samples import Sampling, generate_folder
 from lord.cli.settings import loads_model, options_from
+from lord.cli.watching import (
+    Watching,
+    board,
+    csv_of,
+    curve_of,
+    sample_of,
+    sampler,
+    samples_beside,
+)
 from lord.files import write_bytes, write_text
 from lord.names import LORA_FORMATS
 from lord.processes import is_main, wait
@@ -35,9 +42,6 @@ from lord.training.settings import FinetuneSettings
 
 if TYPE_CHECKING:
     from lord.models.diffusion import Pipeline
-
-SAMPLES = 4
-"""Pictures that show what a training has learned so far."""
 
 
 class ClassImages(BaseModel):
@@ -73,40 +77,6 @@ class ClassImages(BaseModel):
         return self.prior is not None or self.class_prompt is not None
 
 
-class Watching(BaseModel):
-    """What is to be seen of a training."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    losses: Path | None = Field(
-        None, description="write the loss of every step to this CSV file, and draw it beside that"
-    )
-    samples_every: int = Field(
-        0,
-        ge=0,
-        description="after so many steps, again and again, sample four pictures, into a folder "
-        "beside the LoRA, of the same seeds and with the defence in place; 0: never",
-    )
-    sample_prompt: str | None = Field(None, description="what they should show")
-
-    @model_validator(mode="after")
-    def _of_samples(self) -> "Watching":
-        if self.sample_prompt is not None and not self.samples_every:
-            raise ValueError("--sample-prompt: without --samples-every there are no samples")
-        return self
-
-    def steps_of(self, settings: FinetuneSettings) -> range:
-        """The steps after which there are samples.
-
-        Raises:
-            ValueError: there would be none.
-        """
-        if self.samples_every > settings.steps:
-            raise ValueError(f"--samples-every: the training has {settings.steps} steps")
-        every = self.samples_every or settings.steps + 1
-        return range(every, settings.steps + 1, every)
-
-
 @options_from(
     FinetuneSettings, "settings", finer=FinetuneSettings.model_fields.keys() - MAIN, others=OTHERS
 )
@@ -120,7 +90,11 @@ class Watching(BaseModel):
     Watching,
     "watching",
     finer=Watching.model_fields,
-    open_fields={"losses": "", "sample_prompt": "the caption of the first image"},
+    open_fields={
+        "losses": "",
+        "tensorboard": "",
+        "sample_prompt": "the caption of the first image",
+    },
 )
 @loads_model
 def finetune(
@@ -178,18 +152,20 @@ def finetune(
     side = size or native_size(pipeline)
     album = open_album(images, side, caption, upscale)
     say_notes(images, album, pipeline)
-    prior, of_class, watch = classes.prior, None, None
+    prior, of_class = classes.prior, None
     if classes.class_prompt is not None:
         prior = draw_class(pipeline, work, classes, side, loading.model)
     if prior is not None:
         of_class = open_album(prior, side, caption, upscale)
         say_notes(prior, of_class, pipeline)
-    note = name_of(defence)
+    note, watchers = name_of(defence), []
+    if watching.tensorboard is not None and is_main():
+        watchers.append(board(watching.tensorboard))
     if steps and is_main():
         learned = album_requests(album, settings.model_dump() | {"defence": note}, together=False)
         prompt = watching.sample_prompt or album.captions[0]
         asked = {"prompt": prompt, "size": side, "learned": learned}
-        watch = sampler(pipeline, samples_beside(out), steps, asked, loading.model)
+        watchers.append(sampler(pipeline, samples_beside(out), steps, asked, loading.model))
     history = fine_tune(
         pipeline,
         album.images,
@@ -198,7 +174,7 @@ def finetune(
         defence=defence,
         prior=of_class and (of_class.images, of_class.captions),
         checkpoint=work / "checkpoint.safetensors",
-        watch=watch,
+        watchers=watchers,
     )
     if not is_main():
         return
@@ -226,71 +202,3 @@ def draw_class(
     generate_folder(pipeline, out, range(classes.class_count), asked, batch_size, own_share())
     wait()
     return out
-
-
-def samples_beside(lora: Path) -> Path:
-    """The folder for samples of a training."""
-    return lora.with_name(f"{lora.stem}.samples")
-
-
-def sample_of(step: int) -> str:
-    """The name of the picture of samples after so many steps."""
-    return f"step-{step:06d}"
-
-
-def sampler(
-    pipeline: "Pipeline", folder: Path, steps: range, asked: dict[str, Any], model: str
-) -> Callable[[int], None]:
-    """What samples pictures side by side after each of these steps, always of the same seeds.
-
-    Args:
-        asked: what they depend on beside the model, among it ``prompt`` and ``size``.
-
-    Raises:
-        ValueError: the folder holds samples of another training.
-    """
-    from lord.data.picture import png_bytes
-    from lord.models.sample import generate
-
-    manifest = Manifest(folder, identity_of(pipeline) | asked)
-    manifest.require_alone(map(sample_of, steps))
-    prompt, side = asked["prompt"], asked["size"]
-    scale = 3.0 if is_ours(model) else 7.5
-    batch_size = min(SAMPLES, usual_batch(None, model, pipeline))
-
-    def sample(step: int) -> None:
-        if step in steps:
-            images = generate(
-                pipeline, prompt, range(SAMPLES), 25, scale, batch_size=batch_size, size=side
-            )
-            name, row = sample_of(step), images.permute(1, 2, 0, 3).flatten(2)
-            files = {f"{name}.png": png_bytes(row, name=f"{name}.png")}
-            manifest.put([name], [request_of({"step": step})], [files])
-
-    return sample
-
-
-def csv_of(history: dict[str, list[float]]) -> str:
-    """The parts of the loss as CSV, a line for each step from 1 on."""
-    lines = [["step", *history], *zip(count(1), *history.values(), strict=False)]
-    return "".join(",".join(map(str, line)) + "\n" for line in lines)
-
-
-def curve_of(history: dict[str, list[float]]) -> bytes:
-    """The parts of the loss as a PNG: every step, and the mean of twenty around it."""
-    from io import BytesIO
-
-    from matplotlib.figure import Figure
-    from pandas import Series
-
-    figure = Figure(figsize=(7, 3.5), layout="constrained")
-    axes = figure.subplots()
-    for name, values in history.items():
-        line = axes.plot(range(1, len(values) + 1), values, alpha=0.25)[0]
-        means = Series(values).rolling(20, center=True, min_periods=1).mean()
-        axes.plot(range(1, len(values) + 1), means, color=line.get_color(), label=name)
-    axes.set(xlabel="step", ylabel="loss")
-    axes.legend()
-    file = BytesIO()
-    figure.savefig(file, format="png", dpi=120)
-    return file.getvalue()

@@ -25,6 +25,9 @@ from lord.training.settings import AdapterSettings
 History = dict[str, list[float]]
 """The parts of a loss, each with its value at every step."""
 
+Watch = Callable[[int, History], None]
+"""Who looks at a training, see `train_adapter`."""
+
 
 def check_layers(unet: UNet2DConditionModel, settings: AdapterSettings) -> None:
     """Raise ValueError unless a U-Net has layers for every name in ``target_modules``."""
@@ -46,7 +49,7 @@ def train_adapter(
     checkpoint: Path | None,
     run: str,
     description: str,
-    watch: Callable[[int], None] | None = None,
+    watchers: Sequence[Watch] = (),
 ) -> History:
     """Minimise the loss over the weights of a new adapter, which ends frozen.
 
@@ -62,7 +65,8 @@ def train_adapter(
             saved.
         run: a name for everything the result depends on, so that a checkpoint of other settings or
             data is never taken for this run's.
-        watch: is called with the number of steps that are done, before each and at the end.
+        watchers: are called with the number of steps that are done and the parts of the loss so
+            far, before each step and at the end.
 
     Returns:
         Every part of the loss at every step.
@@ -82,10 +86,10 @@ def train_adapter(
         checkpoint = checkpoint.with_stem(f"{checkpoint.stem}-{run}")
 
     def look(step: int) -> None:
-        if watch:
-            # Autocast would keep copies of the weights that have no gradient.
-            with torch.autocast(unet.device.type, enabled=half_on_gpu, cache_enabled=False):
-                watch(step)
+        # Autocast would keep copies of the weights that have no gradient.
+        with torch.autocast(unet.device.type, enabled=half_on_gpu, cache_enabled=False):
+            for watch in watchers:
+                watch(step, history)
 
     def recorded(model: nn.Module, step: int) -> Iterator[Tensor]:
         look(step)

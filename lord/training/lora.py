@@ -30,6 +30,7 @@ from lord.processes import processes
 from lord.seeding import derive_seed
 from lord.training.adapters import (
     History,
+    Watch,
     check_layers,
     encode,
     fingerprint,
@@ -55,7 +56,7 @@ def finetune(
     prior: tuple[Tensor, Sequence[str]] | None = None,
     adapter: str = "subject",
     checkpoint: Path | None = None,
-    watch: Callable[[int], None] | None = None,
+    watchers: Sequence[Watch] = (),
 ) -> History:
     """Train a new LoRA of the U-Net on images of a subject; it ends on the pipeline, active.
 
@@ -72,7 +73,7 @@ def finetune(
         prior: images of the class and their captions, which keep the class as it was (Ruiz et
             al., arXiv 2208.12242). Needed exactly when ``settings.prior_weight`` is above zero.
         adapter: the name of the new LoRA.
-        checkpoint, watch: where work in progress is kept, and who looks at it, see `train_adapter`.
+        checkpoint, watchers: where work in progress is kept, who looks at it, see `train_adapter`.
 
     Returns:
         ``"loss"`` of every step, and ``"prior"`` where there is one.
@@ -100,7 +101,9 @@ def finetune(
     for number, encoder in enumerate(learners):
         config = LoraConfig(**shape | {"target_modules": TEXT_ATTENTION})
         add_adapter(encoder, config, adapter, derive_seed(settings.seed, "text encoder", number))
-    return train_adapter(pipeline, adapter, loss, settings, checkpoint, name, "fine-tuning", watch)
+    return train_adapter(
+        pipeline, adapter, loss, settings, checkpoint, name, "fine-tuning", watchers
+    )
 
 
 def learning(

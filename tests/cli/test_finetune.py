@@ -14,7 +14,7 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from lord import progress
-from lord.cli.finetune import curve_of
+from lord.cli.watching import curve_of
 from lord.study.notebooks import BOOK
 from lord.training.loop import make_optimizer
 
@@ -85,6 +85,33 @@ def test_a_layer_that_is_not_there_is_found_before_the_work(
 
 def test_a_curve_is_drawn_of_one_step_too():
     assert curve_of({"loss": [0.5], "prior": [0.25]}).startswith(b"\x89PNG")
+
+
+def test_tensorboard_is_told_each_loss_as_it_is_made(album, model, tmp_path, monkeypatch):
+    asked = ("finetune", album, tmp_path / "x.safetensors", *FEW, *model)
+    asked = (*asked, "--tensorboard", tmp_path / "runs", "--losses", tmp_path / "losses.csv")
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
+    assert "[tensorboard]" in error(*asked)
+    told = []
+
+    class Writer:
+        def __init__(self, folder):
+            told.append(folder)
+
+        def add_scalar(self, name, value, step):
+            told.append((name, value, step))
+
+        def flush(self):
+            told.append(len(told))
+
+    fake = type(sys)("torch.utils.tensorboard")
+    fake.SummaryWriter = Writer
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", fake)
+    run(*asked)
+    head, *lines = (tmp_path / "losses.csv").read_text().splitlines()
+    written = [entry for entry in told if isinstance(entry, tuple)]
+    assert told[0] == tmp_path / "runs" and head == "step,loss"
+    assert [f"{step},{value}" for _, value, step in written] == lines and len(lines) == 4
 
 
 def test_eight_bits_need_their_library_and_a_card(album, model, tmp_path, monkeypatch):
