@@ -84,13 +84,23 @@ def inception() -> nn.Module:
     """The Inception v3 of the original FID, 2048 features, downloaded on first use.
 
     Raises:
-        ModuleNotFoundError: torch-fidelity (which needs torchvision) is not installed.
+        ModuleNotFoundError: torch-fidelity is not installed, or not a torchvision that goes with
+            the torch that is.
     """
     try:
         metric = FrechetInceptionDistance(feature=2048)
-    except ModuleNotFoundError as error:
+    except (ModuleNotFoundError, RuntimeError) as error:
+        if isinstance(error, RuntimeError) and "torchvision" not in str(error):
+            raise
         raise ModuleNotFoundError(
-            "fid_inception needs torch-fidelity, which comes with the extra hub: "
-            "pip install -e '.[hub]' in the folder of this package"
+            "fid_inception needs torch-fidelity, and the torchvision that was built with "
+            f"torch {torch.__version__}; in the folder of this package: {install_hub()}"
         ) from error
     return _Inception(metric.inception)
+
+
+def install_hub() -> str:
+    """What brings the networks' libraries, torchvision of the same build as torch among them."""
+    build = torch.__version__.partition("+")[2]
+    index = f" --extra-index-url https://download.pytorch.org/whl/{build}" if build else ""
+    return f"pip install -e '.[hub]'{index}"

@@ -67,3 +67,33 @@ def test_inception_says_what_it_needs():
     except ImportError:
         with pytest.raises(ModuleNotFoundError, match="torch-fidelity"):
             inception()
+
+
+@pytest.mark.parametrize(
+    ("build", "index"),
+    [("2.13.0", r"'.\[hub\]'$"), ("2.13.0+cpu", r"'.\[hub\]' --extra-index-url \S+/whl/cpu$")],
+)
+@pytest.mark.parametrize(
+    "problem",
+    [
+        ModuleNotFoundError("no torch-fidelity"),
+        RuntimeError("operator torchvision::nms does not exist"),
+    ],
+)
+def test_what_inception_needs_is_named_with_the_build_of_torch(monkeypatch, problem, build, index):
+    def fail(**_):
+        raise problem
+
+    monkeypatch.setattr("lord.metrics.fid.FrechetInceptionDistance", fail)
+    monkeypatch.setattr(torch, "__version__", build)
+    with pytest.raises(ModuleNotFoundError, match=index):
+        inception()
+
+
+def test_another_failure_of_inception_stays_as_it_is(monkeypatch):
+    def fail(**_):
+        raise RuntimeError("out of memory")
+
+    monkeypatch.setattr("lord.metrics.fid.FrechetInceptionDistance", fail)
+    with pytest.raises(RuntimeError, match="out of memory"):
+        inception()
