@@ -146,9 +146,11 @@ def finetune(
         Manifest(samples_beside(out)).require_own(f"{sample_of(step)}.png" for step in steps)
     from lord.api import fine_tune
     from lord.training.adapters import check_layers
+    from lord.training.lora import check_text_encoders
 
     pipeline = open_pipeline(loading)
     check_layers(pipeline.unet, settings)
+    check_text_encoders(pipeline, settings)
     side = size or native_size(pipeline)
     album = open_album(images, side, caption, upscale)
     say_notes(images, album, pipeline)

@@ -85,25 +85,30 @@ def finetune(
         FloatingPointError: the loss is not finite. The new LoRA is then gone again.
     """
     settings = settings or FinetuneSettings()
-    learners = text_encoders(pipeline) if settings.train_text_encoder else []
-    if learners and spares_memory(pipeline):
-        raise ValueError(
-            "train_text_encoder: prompts are encoded once where memory is spared; "
-            "take --memory normal"
-        )
-    if learners and processes() > 1:
-        raise ValueError("train_text_encoder: works in one process, not in several")
+    check_text_encoders(pipeline, settings)
     loss, inputs = learning(pipeline, images, captions, settings, prior)
     name = fingerprint(settings, pipeline.unet, *inputs) if checkpoint else ""
     shape = settings.low_rank()
     config = LoraConfig(**shape)
     add_adapter(pipeline.unet, config, adapter, derive_seed(settings.seed, "initialisation"))
+    learners = text_encoders(pipeline) if settings.train_text_encoder else []
     for number, encoder in enumerate(learners):
         config = LoraConfig(**shape | {"target_modules": TEXT_ATTENTION})
         add_adapter(encoder, config, adapter, derive_seed(settings.seed, "text encoder", number))
     return train_adapter(
         pipeline, adapter, loss, settings, checkpoint, name, "fine-tuning", watchers
     )
+
+
+def check_text_encoders(pipeline: Pipeline, settings: FinetuneSettings) -> None:
+    """Raise ValueError if text encoders are to learn where they cannot, see `finetune`."""
+    if settings.train_text_encoder and spares_memory(pipeline):
+        raise ValueError(
+            "train_text_encoder: prompts are encoded once where memory is spared; "
+            "take --memory normal"
+        )
+    if settings.train_text_encoder and processes() > 1:
+        raise ValueError("train_text_encoder: works in one process, not in several")
 
 
 def learning(

@@ -205,6 +205,13 @@ class Protocol(Section):
             imagenet_weights()
         return independent
 
+    @field_validator("finetune")
+    @classmethod
+    def _has_room(cls, finetune: FinetuneSettings, info: ValidationInfo) -> FinetuneSettings:
+        if finetune.train_text_encoder and info.data.get("memory") == "low":
+            raise ValueError("train_text_encoder takes memory: normal")
+        return finetune
+
     @field_validator("albums")
     @classmethod
     def _new_names(cls, albums: dict[str, Albums]) -> dict[str, Albums]:

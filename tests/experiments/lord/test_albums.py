@@ -311,6 +311,11 @@ def test_a_mistake_in_a_profile_is_named(small, changes, message):
         small(source=changes)
 
 
+def test_text_encoders_do_not_learn_where_memory_is_spared(small):
+    with pytest.raises(ValueError, match=r"finetune.*train_text_encoder takes memory: normal"):
+        small(finetune=FEW | {"train_text_encoder": True})
+
+
 def test_albums_have_names_of_their_own(small):
     albums = {"prompt": "a", "caption": "b", "folder": "c", "evaluated": ["*"], "choosing": ["*"]}
     with pytest.raises(ValueError, match="portraits is the name of rendered pictures"):
