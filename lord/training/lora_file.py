@@ -137,8 +137,8 @@ def _of_parts(named: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
 
 def _read_metadata(text: str, path: Path) -> dict[str, Any]:
     try:
-        return dict(json.loads(text))
-    except (ValueError, TypeError):
+        return dict(json.loads(text).items())
+    except (ValueError, AttributeError):
         raise ValueError(f"{path}: {LORA_ADAPTER_METADATA_KEY}: no JSON object") from None
 
 
