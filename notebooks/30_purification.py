@@ -36,7 +36,7 @@ compute = True
 # %% tags=["hide-input"]
 from lord import show, study
 from lord.show import purification
-from lord.show.purification_findings import findings
+from lord.show.purification_findings import blind, findings
 
 classifiers = study.run(profile, "classifiers", compute=compute)
 records = study.run(profile, "purification_attacks", compute=compute)
@@ -108,6 +108,19 @@ purification.accuracies(records)
 # %% [markdown]
 # > Share of test pictures that are right in every one of several purifications, before any attack
 # > and after all of them, with exact intervals of 95 %.
+
+# %% [markdown]
+# Purifiers are often judged by cheaper attacks, and by one purification or the vote of several. What that hides:
+
+# %% tags=["hide-input"] mystnb={"figure": {"name": "fig-attack-by-attack"}, "image": {"alt": "Two panels with a falling line for each purifier and a dashed level for adversarial training, which the lines on the right cross at the attack with exact gradients."}}
+purification.attack_by_attack(records)
+
+# %% [markdown]
+# > Share right behind each purifier after each attack and those before it, with exact intervals of 95 %. Dashed: what the best classifier that
+# > was trained adversarially keeps after all its attacks.
+
+# %% tags=["remove-input"]
+blind(records)
 
 # %% tags=["hide-cell"] mystnb={"code_prompt_show": "Show the table", "code_prompt_hide": "Hide the table", "figure": {"name": "fig-steps-table"}}
 purification.steps_table(records)
