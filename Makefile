@@ -19,7 +19,7 @@ SNAKEMAKE := PATH="$$PWD/$(BIN):$$PATH" $(BIN)/snakemake --cores "$$CORES" --sch
 # Recipes read these from the environment, where blanks and quotes in them mean nothing.
 export PYTHON PROFILE CORES STRICT TORCH_INDEX
 
-.PHONY: study book test test-slow campaign bench lint format notebooks clean help
+.PHONY: study book pdf test test-slow campaign bench lint format notebooks clean help
 
 study: $(INSTALLED)  ## run the study at PROFILE (default quick) and build the book
 	$(SNAKEMAKE) --config profile="$$PROFILE" strict="$$STRICT" -- book
@@ -30,6 +30,10 @@ book: $(INSTALLED)  ## rebuild the book from the records that are there; compute
 	@shown=full; $(BIN)/lord study status --profile "$$PROFILE" | grep -q ' 0 missing$$' && shown="$$PROFILE"; \
 	$(SNAKEMAKE) --config profile="$$shown" compute=False strict="$$STRICT" -- book && \
 	echo "The book shows the records of profile $$shown: book/_build/html/index.html"
+
+pdf: $(INSTALLED)  ## print the book into one PDF, by Chromium; builds it if there is none
+	@test -f book/_build/html/index.html || $(MAKE) book
+	$(BIN)/lord study pdf
 
 test: $(INSTALLED)  ## run the tests
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile

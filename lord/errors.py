@@ -2,6 +2,7 @@
 
 import os
 import re
+from errno import ENOSPC
 from reprlib import Repr
 
 from pydantic import ValidationError
@@ -18,6 +19,8 @@ def described(error: Exception) -> str:
     """What an error says in one line; of settings, each field with what is wrong with it."""
     if isinstance(error, OSError) and error.filename is not None and error.strerror:
         return one_line(f"{os.fsdecode(error.filename)}: {error.strerror}")
+    if isinstance(error, OSError) and error.errno == ENOSPC:  # files are written by their names
+        return f"standard output: {error.strerror}"
     if not isinstance(error, ValidationError):
         return one_line(str(error)) or type(error).__name__
     problems = []

@@ -1,10 +1,15 @@
 """Settings in YAML files; one that is a trap, or says one thing twice, is refused."""
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import yaml
+from pydantic import BaseModel, ValidationError
+
+from lord.errors import described
+
+Settings = TypeVar("Settings", bound=BaseModel)
 
 LARGEST = 20_000
 """So many values a file may have, aliases written out; those here have some hundreds."""
@@ -38,6 +43,40 @@ def read_settings(path: Path) -> dict[str, Any]:
     if not isinstance(values, dict) or not all(isinstance(name, str) for name in values):
         raise ValueError(f"{path}: expected a mapping of names to settings")
     return values
+
+
+def settings_of(model: type[Settings], given: Mapping[str, Any], place: str) -> Settings:
+    """A section of such a file, validated.
+
+    Raises:
+        ValueError: a field or value is wrong; the message names it.
+    """
+    try:
+        taken = model.model_validate(given)
+    except ValidationError as error:
+        raise ValueError(f"{place}.{described(error)}") from error
+    require_numbers(given, taken, place)
+    return taken
+
+
+def require_numbers(given: Any, taken: Any, place: str) -> None:
+    """Refuse true and false where numbers are meant, for which pydantic takes them.
+
+    Args:
+        given: settings as a file has them.
+        taken: what a model has made of them.
+
+    Raises:
+        ValueError: there is such a value; the message names it.
+    """
+    if isinstance(given, bool) and not isinstance(taken, bool):
+        raise ValueError(f"{place}: expected a number, not {str(given).lower()}")
+    if isinstance(given, list | tuple) and isinstance(taken, list | tuple):
+        given, taken = dict(enumerate(given)), dict(enumerate(taken))
+    if isinstance(given, Mapping):
+        parts = taken if isinstance(taken, Mapping) else getattr(taken, "__dict__", {})
+        for name in given.keys() & parts.keys():
+            require_numbers(given[name], parts[name], f"{place}.{name}")
 
 
 def _count(node: yaml.Node, counted: dict[int, int]) -> int:

@@ -16,20 +16,13 @@
 #
 # How is damage measured? Three questions are asked of a set of samples. Does it look like clean
 # pictures of the subject (FID)? Do the pictures look good (CLIP-IQA)? Do they show the subject at
-# all (identity match)? Before any number, three things limit what the answers say about other
-# models:
+# all (identity match)?
 #
-# - The model is small: about 8 million parameters, on 64 × 64 drawings.
-# - The metrics know the damage. The network behind the FID has learned tiles and swirls, the textures that
-#   attacks leave, as classes, and the identity match uses the same network. The quality score, called
-#   CLIP-IQA here, was trained on the severity of such damage.
-# - The purifiers that use the model (DiffPure, GrIDPure, IMPRESS and CAT in [Results](10_results.ipynb)) work with one
-#   that was trained on the very distribution of the test pictures, which flatters them.
-#
-# At this size, networks trained on photographs would answer none of them well, so the embedded
-# model is judged by small networks of its own, trained on renders. Their numbers carry their own
-# names, `fid_embedded` and `clip_iqa_embedded`, because they must not be compared with Inception
-# FID or with CLIP-IQA from the OpenAI model. Models from the hub are judged by those.
+# Networks trained on photographs would answer none of them well for drawings of 64 × 64 pixels. So
+# small networks judge here, trained on renders, and on the very damage that attacks do. That makes
+# them sharp, and no independent judges ([Limitations](../book/limitations.md)). Their numbers have
+# names of their own, `fid_embedded` and `clip_iqa_embedded`: do not compare them with Inception FID
+# or with CLIP-IQA from the OpenAI model. Models from the hub are judged by those.
 
 # %% tags=["remove-cell"] jupyter={"source_hidden": true} cellView="form"
 # @title Install the package on Colab; everywhere else this cell does nothing
@@ -50,6 +43,18 @@ from lord import show, study
 records = study.run(profile, "metrics", compute=compute)
 records += study.run(profile, "scale", compute=compute)
 show.run_card(records)
+
+# %% [markdown]
+# ## Do the metrics see what the eye sees?
+#
+# A metric that is to decide between treatments must fall or rise steadily as pictures get worse.
+# Here clean pictures are degraded in five ways, from slight to severe.
+
+# %% tags=["hide-input"] mystnb={"figure": {"name": "fig-monotone"}, "image": {"alt": "Three rows of curves, a column for each domain: embedded FID rises, embedded CLIP-IQA and identity match fall with the severity of blur, noise, JPEG, tiled pattern and texture."}}
+show.metric_curves(records)
+
+# %% [markdown]
+# > Embedded FID, embedded CLIP-IQA and identity match against the severity of five degradations.
 
 # %% [markdown]
 # ## Fréchet distance
@@ -80,27 +85,15 @@ show.source("lord.metrics.fid.fid")
 # small CLIP was trained on these two texts: the score of a render is to equal one minus the severity of what
 # was done to it.
 
-# %% tags=["remove-input"]
+# %% tags=["hide-cell"] mystnb={"code_prompt_show": "Show the code", "code_prompt_hide": "Hide the code"}
 show.source("lord.metrics.clip_iqa.clip_iqa")
-
-# %% [markdown]
-# ## Do the metrics see what the eye sees?
-#
-# A metric that is to decide between treatments must fall or rise steadily as pictures get worse.
-# Here clean pictures are degraded in five ways, from slight to severe.
-
-# %% tags=["hide-input"] mystnb={"figure": {"name": "fig-monotone"}, "image": {"alt": "Three rows of curves, a column for each domain: embedded FID rises, embedded CLIP-IQA and identity match fall with the severity of blur, noise, JPEG, tiled pattern and texture."}}
-show.metric_curves(records)
-
-# %% [markdown]
-# > Embedded FID, embedded CLIP-IQA and identity match against the severity of five degradations.
 
 # %% [markdown]
 # ## Judges that have seen none of the damage
 #
-# Both networks above learned the damage that they measure, so a sceptic may ask for others. A
-# profile that says `independent: true` in its section `lord` measures three more distances in every
-# cell. Two are FID and the kernel distance KID, in the features of a network that learned to name
+# Both networks above learned the damage that they measure, so a sceptic may ask for others. The
+# experiment `confirmation` measures three more distances, on subjects that no other chapter shows.
+# Two are FID and the kernel distance KID, in the features of a network that learned to name
 # photographs (EfficientNet-Lite0, trained on ImageNet). The third was learned by nobody: one minus
 # the multiscale SSIM to the most similar clean picture. `lord study rate` asks people: it makes a
 # page of pairs that does not say which is which, and counts which metrics agree with the answers.

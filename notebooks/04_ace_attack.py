@@ -16,14 +16,13 @@
 #
 # A few photographs and LoRA ([Hu et al., 2022](https://arxiv.org/abs/2106.09685)) are enough to
 # teach a diffusion model a new face ([Ruiz et al., 2023](https://arxiv.org/abs/2208.12242)). Can a
-# small change of the pictures prevent that? Protective perturbations change the published pictures
-# so that a model trained on them fails ([Liang et al., 2023](https://arxiv.org/abs/2302.04578);
+# small change of the pictures prevent that? Protective perturbations do
+# ([Liang et al., 2023](https://arxiv.org/abs/2302.04578);
 # [Salman et al., 2023](https://arxiv.org/abs/2302.06588); [Van Le et al.,
-# 2023](https://arxiv.org/abs/2303.15433); [Liang and Wu, 2023](https://arxiv.org/abs/2305.12683)).
-# ACE ([Zheng et al., 2023](https://arxiv.org/abs/2310.04687)) is among the strongest of them. It is
-# called an attack here because it attacks the training; its users may well be the ones in the
-# right, see [Responsible use](../book/responsible_use.md). Its change is small in every pixel, at
-# most 8 of 255 grey levels at the budget of the main table, but plainly visible as a texture.
+# 2023](https://arxiv.org/abs/2303.15433); [Liang and Wu, 2023](https://arxiv.org/abs/2305.12683)), and
+# ACE ([Zheng et al., 2023](https://arxiv.org/abs/2310.04687)) is among the strongest. It is called an
+# attack here because it attacks the training. Its users may well be the ones in the right, see
+# [Responsible use](../book/responsible_use.md).
 
 # %% tags=["remove-cell"] jupyter={"source_hidden": true} cellView="form"
 # @title Install the package on Colab; everywhere else this cell does nothing
@@ -45,27 +44,18 @@ records = study.run(profile, "ace", compute=compute)
 show.run_card(records)
 
 # %% [markdown]
-# ## The objective
+# ## What it does to a LoRA
 #
-# ACE drives the U-Net's prediction, whatever the noise, to one fixed target: the latent $z_T$ of a
-# high-contrast pattern.
-#
-# $$ L(x) = -\lVert \epsilon_\theta(z_t, t, c) - z_T \rVert^2, \qquad z_t = \sqrt{\bar\alpha_t}\, s\,\mathcal{E}(x) + \sqrt{1 - \bar\alpha_t}\, \epsilon. $$
+# Two LoRAs of the same subject are trained alike, one on clean and one on attacked photographs.
 
-# %% tags=["remove-input"]
-show.source("lord.attacks.objectives.ace")
+# %% tags=["hide-input"] mystnb={"figure": {"name": "fig-ace-samples"}, "image": {"alt": "Three rows: photographs of a drawn person, clean samples of that person, and samples of a LoRA trained on attacked photographs."}}
+results = study.run(profile, "selection", compute=compute)
+results += study.run(profile, "main", compute=compute)
+show.treatment_samples(results, defended=False)
 
 # %% [markdown]
-# ## The loop
-#
-# Projected gradient ascent raises it, inside a box of radius $\varepsilon$ around the original
-# picture $x_0$ and inside the range of pixels. Here it attacks the base model alone; [What an
-# attack costs](07_attack_cost.ipynb) has the surrogate of the published attack.
-#
-# $$ x \leftarrow \Pi_{\lVert x - x_0 \rVert_\infty \le \varepsilon,\; x \in [0, 1]} \bigl( x + a \operatorname{sign} \nabla_x L(x) \bigr). $$
-
-# %% tags=["remove-input"]
-show.source("lord.attacks.pgd.pgd_step")
+# > Photographs of a subject, samples after fine-tuning on the clean photographs, and samples after
+# > fine-tuning on the attacked ones.
 
 # %% [markdown]
 # ## What it looks like
@@ -89,18 +79,27 @@ show.text(
 )
 
 # %% [markdown]
-# ## What it does to a LoRA
+# ## The objective
 #
-# Two LoRAs of the same subject are trained alike, one on clean and one on attacked photographs.
+# ACE drives the U-Net's prediction, whatever the noise, to one fixed target: the latent $z_T$ of a
+# high-contrast pattern.
+#
+# $$ L(x) = -\lVert \epsilon_\theta(z_t, t, c) - z_T \rVert^2, \qquad z_t = \sqrt{\bar\alpha_t}\, s\,\mathcal{E}(x) + \sqrt{1 - \bar\alpha_t}\, \epsilon. $$
 
-# %% tags=["hide-input"] mystnb={"figure": {"name": "fig-ace-samples"}, "image": {"alt": "Three rows: photographs of a drawn person, clean samples of that person, and samples of a LoRA trained on attacked photographs."}}
-results = study.run(profile, "selection", compute=compute)
-results += study.run(profile, "main", compute=compute)
-show.treatment_samples(results, defended=False)
+# %% tags=["remove-input"]
+show.source("lord.attacks.objectives.ace")
 
 # %% [markdown]
-# > Photographs of a subject, samples after fine-tuning on the clean photographs, and samples after
-# > fine-tuning on the attacked ones.
+# ## The loop
+#
+# Projected gradient ascent raises it, inside a box of radius $\varepsilon$ around the original
+# picture $x_0$ and inside the range of pixels. Here it attacks the base model alone; [What an
+# attack costs](07_attack_cost.ipynb) has the surrogate of the published attack.
+#
+# $$ x \leftarrow \Pi_{\lVert x - x_0 \rVert_\infty \le \varepsilon,\; x \in [0, 1]} \bigl( x + a \operatorname{sign} \nabla_x L(x) \bigr). $$
+
+# %% tags=["hide-cell"] mystnb={"code_prompt_show": "Show the code", "code_prompt_hide": "Hide the code"}
+show.source("lord.attacks.pgd.pgd_step")
 
 # %% [markdown]
 # ## In short

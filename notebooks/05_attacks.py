@@ -42,9 +42,8 @@ show.run_card(records)
 # ## Before and after
 #
 # All attacks have the budget of the main table here: the same $\varepsilon$, the same step and as many
-# gradient steps. None has extras that would suit it, such as averaged gradients. Uniform noise within the
-# budget is the control; it has less energy than an attack that drives pixels to their bound. A quick run
-# shows a few of the attacks, the published book all of them.
+# gradient steps. Uniform noise within the budget is the control. It has less energy than an attack that
+# drives pixels to their bound.
 
 # %% tags=["hide-input"] mystnb={"figure": {"name": "fig-before-after"}, "image": {"alt": "Two pictures under a slider, a drawn portrait and a sample, each clean on the left and attacked on the right."}}
 show.before_after(records, "portraits")
@@ -97,25 +96,22 @@ show.source("lord.attacks.objectives.encoder")
 #
 # $$ L_\text{ACE+}(x) = -\lVert \epsilon_\theta(z_t, t, c) - z_T \rVert^2 - \alpha \lVert z - z_T \rVert^2. $$
 
-# %% tags=["remove-input"]
+# %% tags=["hide-cell"] mystnb={"code_prompt_show": "Show the code", "code_prompt_hide": "Hide the code"}
 show.source("lord.attacks.objectives.ace_plus")
 
 # %% [markdown]
-# Here $\alpha = 100$, the weight in mist-v2, the repository of the authors of ACE. Its README names
-# the paper of ACE, ([Zheng et al., 2023](https://arxiv.org/abs/2310.04687)) on arXiv, as its own.
-# At that weight the second term decides: what comes out is almost the encoder attack.
+# Here $\alpha = 100$, as in mist-v2, the code of the authors of ACE. At that weight the second term
+# decides: what comes out is almost the encoder attack.
 #
-# That repository also has a mode called fused, which we call **Mist v2**. It looks like ACE+ and is
-# not. The encoder's term has the opposite sign, so that latents are pushed *away* from the target.
-# The other term has no target at all: it turns the prediction against the sampled noise, summed
-# over the numbers of the latent,
+# That code also has a mode called fused, here **Mist v2**. It looks like ACE+ and is not. The
+# encoder's term has the opposite sign, so that latents are pushed *away* from the target. The other
+# term turns the prediction against the sampled noise, summed over the numbers of the latent,
 #
 # $$ L_\text{Mist v2}(x) = -\sum \epsilon_\theta(z_t, t, c) \cdot \epsilon + \alpha \lVert z - z_T \rVert^2. $$
 #
-# The first term is a sum and the second a mean, so the first weighs the more, the larger the picture is. In
-# an earlier revision of the code the first term was $-\lVert \epsilon_\theta - z_T \rVert^2$, as in ACE.
+# The first term is a sum and the second a mean, so the first weighs the more, the larger the picture is.
 
-# %% tags=["remove-input"]
+# %% tags=["hide-cell"] mystnb={"code_prompt_show": "Show the code", "code_prompt_hide": "Hide the code"}
 show.source("lord.attacks.objectives.mist_v2_fused")
 
 # %% [markdown]
@@ -123,7 +119,7 @@ show.source("lord.attacks.objectives.mist_v2_fused")
 #
 # $$ L_\text{Mist}(x) = w\, L_\text{AdvDM}(x) + L_\text{encoder}(x). $$
 
-# %% tags=["remove-input"]
+# %% tags=["hide-cell"] mystnb={"code_prompt_show": "Show the code", "code_prompt_hide": "Hide the code"}
 show.source("lord.attacks.objectives.mist")
 
 # %% [markdown]
@@ -147,7 +143,7 @@ show.source("lord.attacks.objectives.edit")
 # **SDS+** makes the picture less likely to the model, as AdvDM does. **SDS−** makes it *more*
 # likely, which smooths it in the model's eyes; its authors recommend that one.
 
-# %% tags=["remove-input"]
+# %% tags=["hide-cell"] mystnb={"code_prompt_show": "Show the code", "code_prompt_hide": "Hide the code"}
 show.source("lord.attacks.objectives.sds_plus")
 
 # %% [markdown]

@@ -65,7 +65,7 @@ show.treatment_samples(records)
 #   no $\lambda$;
 # - **dropped**: the stage-1 adapter is removed before sampling, both branches.
 
-# %% tags=["remove-input"]
+# %% tags=["hide-cell"] mystnb={"code_prompt_show": "Show the code", "code_prompt_hide": "Hide the code"}
 show.source("lord.defences.treatments.apply_treatment")
 
 # %% [markdown]
@@ -108,4 +108,4 @@ show.treatment_table(records)
 # ## In short
 
 # %% tags=["remove-input"]
-show.answer(records, "Can its gate be left as trained?")
+show.answer(records, "Does it work as it was trained?")

@@ -14,22 +14,17 @@
 # %% [markdown]
 # # Results
 #
-# Does LoRD repair what attacks do, and does anything else do it as well? LoRAs learn from photographs that nobody
-# attacked and from photographs under several attacks, all at the same budgets; ACE is the one without a surrogate
-# ([The ACE attack](04_ace_attack.ipynb)).
+# Does LoRD repair what attacks do, and does anything else do it as well? LoRAs learn from clean photographs and from
+# attacked ones, all at the same budgets. ACE is the one without a surrogate ([The ACE attack](04_ace_attack.ipynb)).
 #
-# Beside LoRD there are defences that change the photographs before anything learns from them. Three
-# are filters (JPEG, Gaussian blur, total variation). AdverseCleaner is a bilateral filter many
-# times, then a guided one. The embedded model purifies in one pass, DiffPure ([Nie et al.,
-# 2022](https://arxiv.org/abs/2205.07460)), or in many light ones, GrIDPure ([Zhao et al.,
-# 2024](https://arxiv.org/abs/2312.00084)) without its grid. IMPRESS ([Cao et al.,
-# 2023](https://arxiv.org/abs/2310.19248)) and the encoder's half of CAT ([Peng et al.,
-# 2025](https://arxiv.org/abs/2502.07225)) work through its autoencoder. Adversarial training
-# ([Madry et al., 2018](https://arxiv.org/abs/1706.06083)) changes the model, as LoRD does. A quick
-# run tries some of them, the published study all.
-#
-# The comparison flatters the purifiers that use the model, DiffPure, GrIDPure, IMPRESS and CAT: it was trained on the
-# very distribution of the test pictures. Nor are the metrics neutral ([Measuring damage](03_metrics.ipynb)).
+# Most other defences change the photographs before anything learns from them. Three are filters: JPEG, Gaussian blur
+# and total variation. AdverseCleaner is a bilateral filter many times, then a guided one. The embedded model purifies in
+# one pass, DiffPure ([Nie et al., 2022](https://arxiv.org/abs/2205.07460)), or in many light ones, GrIDPure ([Zhao et al.,
+# 2024](https://arxiv.org/abs/2312.00084)) without its grid. IMPRESS ([Cao et al., 2023](https://arxiv.org/abs/2310.19248))
+# and the encoder's half of CAT ([Peng et al., 2025](https://arxiv.org/abs/2502.07225)) work through its autoencoder.
+# Adversarial training ([Madry et al., 2018](https://arxiv.org/abs/1706.06083)) changes the model, as LoRD does. That
+# the metrics and the purifiers know such pictures flatters DiffPure, GrIDPure, IMPRESS and CAT
+# ([Limitations](../book/limitations.md)).
 
 # %% tags=["remove-cell"] jupyter={"source_hidden": true} cellView="form"
 # @title Install the package on Colab; everywhere else this cell does nothing
@@ -50,9 +45,6 @@ from lord import show, study
 records = study.run(profile, "selection", compute=compute)
 records += study.run(profile, "main", compute=compute)
 records += study.run(profile, "scale", compute=compute)
-costs = study.run(profile, "cost", compute=compute)
-costs += study.run(profile, "performance", compute=compute)
-costs += study.run(profile, "stage1", compute=compute)
 show.run_card(records)
 
 # %% [markdown]
@@ -87,11 +79,33 @@ show.text(
 )
 
 # %% [markdown]
+# ## How much of the damage is repaired
+#
+# The gap is the distance between the LoRA on attacked and the LoRA on clean photographs; the share
+# that LoRD closes is
+#
+# $$ \text{gap closed} = \frac{m_\text{ACE} - m_\text{LoRD}}{m_\text{ACE} - m_\text{clean}} $$
+#
+# for a metric $m$: 0 for no repair, 1 for a LoRA as good as one trained on clean photographs.
+
+# %% tags=["hide-input"] mystnb={"figure": {"name": "fig-gap"}, "image": {"alt": "Bars of the share of the gap closed with intervals, on a scale where 0 is no repair and 1 is as good as clean."}}
+show.gap_closed(profile)
+
+# %% [markdown]
+# > Share of the damage of ACE that LoRD repairs, for each domain and metric, at its chosen
+# > test-time treatment, with 95 % intervals over subjects and seeds. There is none where the damage
+# > itself could be chance.
+
+# %% [markdown]
+# The identity match asks only whether the subject's attributes are there, and ACE does less to it. Where its interval
+# leaves almost anything open, LoRD brings back a picture that looks right; whether it brings back the person's
+# attributes is not shown.
+
+# %% [markdown]
 # ## Is it ahead of its rivals?
 #
 # The best defences differ less than subjects do, so they are compared on the same subjects and seeds. A difference
-# is called measurable here if its interval does not contain 0; in so many intervals one or the other is so by chance.
-# Where two defences both bring the LoRA back to what it is on clean photographs, there is no lead left to be had.
+# is called measurable here if its interval does not contain 0. In so many intervals one or the other is so by chance.
 #
 # In the published study no defence is measurably ahead of LoRD under ACE or ACE+ by FID. By the CLIP-IQA of
 # portraits GrIDPure is under both. Under none of the attacks is LoRD measurably ahead of DiffPure, of GrIDPure or of
@@ -119,29 +133,6 @@ show.rival_table(profile, "lord_mixed")
 # > The same for mixed wide LoRD, with LoRD among the others.
 
 # %% [markdown]
-# ## How much of the damage is repaired
-#
-# The gap is the distance between the LoRA on attacked and the LoRA on clean photographs; the share
-# that LoRD closes is
-#
-# $$ \text{gap closed} = \frac{m_\text{ACE} - m_\text{LoRD}}{m_\text{ACE} - m_\text{clean}} $$
-#
-# for a metric $m$: 0 for no repair, 1 for a LoRA as good as one trained on clean photographs.
-
-# %% tags=["hide-input"] mystnb={"figure": {"name": "fig-gap"}, "image": {"alt": "Bars of the share of the gap closed with intervals, on a scale where 0 is no repair and 1 is as good as clean."}}
-show.gap_closed(profile)
-
-# %% [markdown]
-# > Share of the damage of ACE that LoRD repairs, for each domain and metric, at its chosen
-# > test-time treatment, with 95 % intervals over subjects and seeds. There is none where the damage
-# > itself could be chance.
-
-# %% [markdown]
-# The identity match asks only whether the subject's attributes are there, and ACE does less to it. Where its interval
-# leaves almost anything open, LoRD brings back a picture that looks right; whether it brings back the person's
-# attributes is not shown.
-
-# %% [markdown]
 # ## Does it harm clean photographs?
 #
 # Nobody knows beforehand whether photographs are attacked, so a defence must leave clean ones alone. LoRAs on clean
@@ -159,33 +150,6 @@ show.harm_table(profile)
 # > By how much LoRAs on clean photographs are worse behind a defence than without, with the 95 %
 # > interval of paired differences. Below 0 they are better. Highlighted: not inferior, by the
 # > margin of a tenth of the damage of ACE.
-
-# %% [markdown]
-# ## What it costs
-#
-# A purifier takes its time for every set of photographs, stage 1 once for a model and a domain.
-#
-# In the published study a step of stage 2 costs LoRD at least a tenth more than a LoRA alone, and wide LoRD at least a
-# quarter more. Merged, the defence costs sampling nothing; dropped, it still costs about a tenth more than the LoRA
-# itself, presumably for the layers that stay wrapped. DiffPure needs no training, and has cleaned the photographs of a
-# subject in less time than ten steps of stage 1 take.
-
-# %% tags=["hide-cell"] mystnb={"code_prompt_show": "Show what each defence takes", "code_prompt_hide": "Hide what each defence takes", "figure": {"name": "fig-defence-cost-table"}}
-show.defence_cost_table(costs)
-
-# %% [markdown]
-# > What a defence takes before a LoRA can learn behind it. Purifiers were timed on the photographs
-# > of one subject. Trained defences, each for one domain, are counted from the seconds of a
-# > training step and of a gradient step of the attack. Peak memory is that of the whole process,
-# > with the model in it, while purifying, or in a training step.
-
-# %% tags=["hide-cell"] mystnb={"code_prompt_show": "Show the seconds of each step", "code_prompt_hide": "Hide the seconds of each step", "figure": {"name": "fig-cost-table"}}
-show.cost_table(costs)
-
-# %% [markdown]
-# > Seconds of one step with each defence, and of that step without the defence, all measured in one
-# > run. Once merged, adapters are no longer computed, so the distance of that row from one is the
-# > noise of the clock. The rows of sampling are those of wide LoRD, the larger of the two.
 
 # %% [markdown]
 # ## In short

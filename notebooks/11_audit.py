@@ -42,7 +42,7 @@ from lord import show, study
 records = study.run(profile, "audit", compute=compute)
 show.run_card(records)
 
-# %% tags=["remove-input"]
+# %% tags=["hide-cell"] mystnb={"code_prompt_show": "Show the code", "code_prompt_hide": "Hide the code"}
 show.source("lord.defences.audit.gate_scores")
 
 # %% [markdown]

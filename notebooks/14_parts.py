@@ -16,13 +16,11 @@
 #
 # Which part of LoRD repairs the LoRA? It is an adapter that has learned from attacked pictures,
 # with a second branch and a gate ([stage 1](08_lord_stage1.ipynb)). Its loss holds it to the base
-# model on clean pictures,
+# model on clean pictures, with $L_\text{clean} = \lVert \epsilon_\theta(z_t) - \epsilon_\text{base}(z_t) \rVert^2$:
 #
-# $$ \tfrac12 (L_\text{clean} + L_\text{attacked}) + w\, L_\text{gate}, $$
+# $$ \tfrac12 (L_\text{clean} + L_\text{attacked}) + w\, L_\text{gate}. $$
 #
-# where $L_\text{clean} = \lVert \epsilon_\theta(z_t) - \epsilon_\text{base}(z_t) \rVert^2$,
-# $L_\text{attacked}$ is the denoising loss and $L_\text{gate}$ the cross-entropy between $\lambda$
-# and whether the picture is attacked. Each variant goes without something:
+# Each variant goes without something:
 #
 # - **open**: without the gate's opinion: $\lambda = 1$ while stage 2 learns;
 # - **one branch**: without second branch and gate: a plain LoRA of the same rank learns the same in stage 1;
@@ -89,13 +87,12 @@ show.ablation_table(records, compared)
 # %% [markdown]
 # ## Does it have to be an attack?
 #
-# What the variants share could also be that any adapter is in place while stage 2 learns. So stage
-# 1 of LoRD learns once more, from pictures with uniform noise within the same $\epsilon$ in place
-# of ACE (noise). Three more variants ask how good the attack has to be. They learn from AdvDM in
-# place of ACE (advdm), from ACE in two large steps in place of ten (two steps), or from an eighth
-# of the pictures (few).
+# Would any adapter do, if it is in place while stage 2 learns? So stage 1 of LoRD learns once more,
+# from uniform noise within the same $\epsilon$ in place of ACE (noise). Three more variants ask how
+# good the attack has to be: AdvDM in place of ACE (advdm), ACE in two large steps in place of ten
+# (two steps), or an eighth of the pictures (few).
 
-# %% tags=["hide-input"] mystnb={"figure": {"name": "fig-stage1-data"}, "image": {"alt": "Panels for each metric and domain, with a row for every attack and variant."}}
+# %% tags=["hide-cell"] mystnb={"code_prompt_show": "Show the figure", "code_prompt_hide": "Hide the figure", "figure": {"name": "fig-stage1-data"}, "image": {"alt": "Panels for each metric and domain, with a row for every attack and variant."}}
 show.ablation_figure(learned_from, compared)
 
 # %% [markdown]

@@ -47,7 +47,7 @@ compared += study.run(profile, "scale", compute=compute)
 chosen_on = study.run(profile, "selection", compute=compute)
 show.run_card([*records, *compared])
 
-# %% tags=["remove-input"]
+# %% tags=["hide-cell"] mystnb={"code_prompt_show": "Show the code", "code_prompt_hide": "Hide the code"}
 show.source("lord.experiments.lord.chain.scenario.scenario_photographs")
 
 # %% [markdown]
@@ -64,7 +64,7 @@ show.stranger_figure(profile)
 # > (higher is better), means over subjects and seeds with 95 % intervals. The trained defences have
 # > seen ACE alone, mixed wide LoRD, where it is shown, AdvDM as well.
 
-# %% tags=["remove-input"]
+# %% tags=["hide-cell"] mystnb={"code_prompt_show": "Show what each defence repairs", "code_prompt_hide": "Hide what each defence repairs"}
 show.stranger_findings(profile)
 
 # %% [markdown]

@@ -14,9 +14,8 @@
 # %% [markdown]
 # # An attacker who knows
 #
-# Does LoRD hold against someone who knows it? Whoever perturbs photographs may have the weights of the
-# stage-1 adapter, and attack the defended model instead of the base model, through the gates. They may also take on the
-# gates themselves, and raise
+# Does LoRD hold against someone who knows it? Whoever perturbs photographs may have the stage-1 adapter, and attack
+# the defended model through its gates. They may also take on the gates themselves, and raise
 #
 # $$ L(x) + \operatorname{mean}_\text{layers} \log (1 - \lambda(x)), $$
 #
@@ -46,7 +45,7 @@ compared = study.run(profile, "main", compute=compute)
 chosen_on = study.run(profile, "selection", compute=compute)
 show.run_card([*records, *masking, *through])
 
-# %% tags=["remove-input"]
+# %% tags=["hide-cell"] mystnb={"code_prompt_show": "Show the code", "code_prompt_hide": "Hide the code"}
 show.source("lord.attacks.through_gate.attack_and_close")
 
 # %% [markdown]

@@ -58,7 +58,7 @@ show.source("lord.backdoors.reversion.Reversed.loss")
 
 # %% [markdown]
 # The search starts from uniform numbers below 0, as published, and again from their negatives.
-# What comes out stands beside what is there; then the way there.
+# What comes out stands beside what is there.
 
 # %% tags=["hide-input"] mystnb={"figure": {"name": "fig-reversed"}, "image": {"alt": "Pairs of small pictures, each with the cosine between the two below."}}
 terd.triggers(records)
@@ -67,7 +67,7 @@ terd.triggers(records)
 # > For each backdoored model and start (− or +) the reversed trigger on the left and the true one
 # > on the right; grey is no shift.
 
-# %% tags=["hide-input"] mystnb={"figure": {"name": "fig-paths"}, "image": {"alt": "Two panels of lines over the steps: norms fall and level out; cosines rise or stay."}}
+# %% tags=["hide-cell"] mystnb={"code_prompt_show": "Show the way there", "code_prompt_hide": "Hide the way there", "figure": {"name": "fig-paths"}, "image": {"alt": "Two panels of lines over the steps: norms fall and level out; cosines rise or stay."}}
 terd.paths(records)
 
 # %% [markdown]
@@ -105,7 +105,7 @@ terd.verdicts(records)
 # %% [markdown]
 # ## Is a noise triggered?
 #
-# With a reversed trigger, noises are told apart by the likelihood ratio of the chapter before last. Three rivals need
+# With a reversed trigger, noises are told apart by a likelihood ratio ([A command in the noise](21_triggers.ipynb)). Three rivals need
 # no reversion: a noise's energy, the distribution of its values as in DisDet ([Sui et al., 2025](https://arxiv.org/abs/2402.02739)), and how alike
 # samples of perturbed copies are, as in UFID ([Guan et al., 2025](https://arxiv.org/abs/2404.01101)). The table has what share of triggered noises
 # each finds; of the last, which has no published threshold, the share of pairs put in the right order.

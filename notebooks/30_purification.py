@@ -68,7 +68,7 @@ show.source("lord.models.pixel.noise_and_denoise")
 # \tilde\epsilon=\epsilon_\theta(x_t,t)+\sqrt{1-\bar\alpha_t}\;s\,\nabla_{x_t}\Big[D\big(c(x_t),c(y)\big)-\sum_k p(k|y)\log p(k|x_t)\Big]
 # $$
 
-# %% tags=["remove-input"]
+# %% tags=["hide-cell"] mystnb={"code_prompt_show": "Show the code", "code_prompt_hide": "Hide the code"}
 show.source("lord.purifiers.pixel_diffusion._guidance")
 
 # %% [markdown]

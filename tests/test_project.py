@@ -60,6 +60,35 @@ def test_both_environments_install_the_same_exact_versions():
     assert "--editable ." in pip
 
 
+def test_binder_installs_what_notebooks_need_and_no_more():
+    binder = read_yaml(".binder/environment.yml")["dependencies"]
+    pip = next(entry["pip"] for entry in binder if isinstance(entry, dict))
+    ours = pinned([*PROJECT["dependencies"], *PROJECT["optional-dependencies"]["study"]])
+    installed = pinned([entry for entry in pip if not entry.startswith("--")])
+    assert installed.items() <= ours.items()
+    assert set(installed) - set(pinned(PROJECT["dependencies"])) == {"ipykernel", "jinja2"}
+    script = REPOSITORY / ".binder" / "postBuild"
+    assert os.access(script, os.X_OK) and "--no-deps --editable ." in script.read_text()
+
+
+def test_notebooks_import_nothing_that_binder_lacks():
+    cells = [c for name in NAMES for c in jupytext.read(NOTEBOOKS / f"{name}.ipynb").cells]
+    lines = [line for c in cells if c.cell_type == "code" for line in c.source.splitlines()]
+    imports = {line for line in lines if re.match("(from|import) lord", line)}
+    tools = (
+        "bs4",
+        "papermill",
+        "jupytext",
+        "jupyter_book",
+        "snakemake",
+        "nbformat",
+        "pytest",
+        "myst_nb",
+    )
+    blocked = f"import sys\nsys.modules.update(dict.fromkeys({tools}))"
+    subprocess.run([sys.executable, "-c", "\n".join([blocked, *imports])], check=True, timeout=300)
+
+
 def test_conda_python_is_one_that_the_package_accepts():
     python = next(e for e in read_yaml("environment.yml")["dependencies"] if "python=" in str(e))
     minimum = PROJECT["requires-python"].removeprefix(">=")
@@ -310,14 +339,16 @@ def test_a_page_has_its_captions_and_links():
     def cell(kind, source, **metadata):
         return {"cell_type": kind, "source": source.splitlines(True), "metadata": metadata}
 
-    figure = cell("code", "draw()", mystnb={"figure": {"name": "fig-a"}})
+    figure = cell("code", "draw()", mystnb={"figure": {"name": "fig-a"}}, tags=["hide-input"])
     caption, text = cell("markdown", "> Two\n> lines."), cell("markdown", "[Use](../book/use.md)")
     notebook = {"cells": [figure, caption, text], "nbformat": 4}
     page = as_page(notebook)
     drawn, linked = page["cells"]
     assert drawn["metadata"]["mystnb"]["figure"] == {"name": "fig-a", "caption": "Two lines."}
     assert linked["source"] == "[Use](../use.md)" and page["nbformat"] == 4
+    assert drawn["metadata"]["tags"] == ["remove-input"]  # it is one call
     assert "caption" not in figure["metadata"]["mystnb"]["figure"]
+    assert figure["metadata"]["tags"] == ["hide-input"]
     for cells in ([figure, text], [figure]):
         with pytest.raises(ValueError, match="fig-a: the cell below it does not begin with '> '"):
             as_page({"cells": cells})

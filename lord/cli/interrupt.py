@@ -14,7 +14,7 @@ from types import TracebackType
 EXIT_CODE = 130
 """Of what Ctrl-C has ended, by the custom of shells."""
 
-PATIENCE = 1.5
+PATIENCE = 1.0
 """Seconds that a command has to come to its end, before the system ends it."""
 
 

@@ -141,23 +141,41 @@ class Manifest:
         """Further images of the same group, of an earlier run that asked for more or for others."""
         return [name for name in self._others(names) if self._group(name) == self.group]
 
-    def remarks(self, files: Sequence[str]) -> list[str]:
-        """How a folder, in which these pictures are, differs from what was written there."""
+    def require_unchanged(self, files: Iterable[str]) -> None:
+        """Before a folder is read, refuse it if it is not as it was written, but for what is gone.
+
+        Args:
+            files: the pictures that are in it.
+
+        Raises:
+            ValueError: some of them are not listed, or what is listed was changed since.
+        """
         if not self.entries:
-            return []
+            return
         listed = self._listed()
-        gone = [file for file in listed if not (self.folder / file).exists()]
-        changed = [
-            file for file, sums in listed.items() if file not in gone and not self._is(file, sums)
+        strange = {
+            "added": [file for file in files if file not in listed],
+            "changed": [
+                file
+                for file, sums in listed.items()
+                if (self.folder / file).exists() and not self._is(file, sums)
+            ],
+        }
+        told = [f"{what}: {shorten(sorted(names))}" for what, names in strange.items() if names]
+        if told:
+            raise ValueError(
+                f"{self.folder}: since it was written, {'; '.join(told)}. "
+                f"To use the folder as it is now, delete {self.path}"
+            )
+
+    def remarks(self) -> list[str]:
+        """What of the images that were written to a folder may surprise who reads it."""
+        gone = [file for file in self._listed() if not (self.folder / file).exists()]
+        groups = {self._group(name) for name in self.entries}
+        return [
+            *([f"missing since it was written: {shorten(sorted(gone))}"] if gone else []),
+            *([f"images of {len(groups)} different requests"] if len(groups) > 1 else []),
         ]
-        added = [file for file in files if file not in listed]
-        groups = {self._group(name) for name, entry in self.entries.items()}
-        notes = [
-            f"{what} since it was written: {shorten(sorted(names))}"
-            for what, names in (("missing", gone), ("changed", changed), ("added", added))
-            if names
-        ]
-        return notes + ([f"images of {len(groups)} different requests"] if len(groups) > 1 else [])
 
     def missing(
         self, names: Sequence[str], requests: Sequence[str], batch_size: int
@@ -244,7 +262,8 @@ class Manifest:
             found = ENTRIES.validate_json(self.path.read_bytes())
         except ValueError as error:
             raise ValueError(
-                f"{self.path}: damaged, or of another version; give another folder"
+                f"{self.path}: damaged, or of another version. Give another folder, or delete "
+                "this file."
             ) from error
         return {name: entry.model_dump() for name, entry in found.items()}
 

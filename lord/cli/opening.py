@@ -11,7 +11,6 @@ from rich.text import Text
 from lord.cli.manifest import Manifest, Shard, shorten
 from lord.cli.outputs import require_out
 from lord.data.captions import DEFAULT_CAPTION, check_text
-from lord.errors import described
 from lord.names import MEMORIES
 from lord.progress import console, say
 
@@ -64,11 +63,13 @@ def require_album(folder: Path) -> None:
 
     Raises:
         FileNotFoundError: there is no such folder.
-        ValueError: there are no images in it, or two with the same name but for its ending.
+        ValueError: there are no images in it, or two with the same name but for its ending; or
+            it was written by this program, and is not as it was.
+        OSError: what this program noted of it cannot be read.
     """
     from lord.data.folder import list_images
 
-    list_images(folder)
+    Manifest(folder).require_unchanged([path.name for path in list_images(folder)])
 
 
 def open_album(
@@ -103,11 +104,7 @@ def say_notes(
         pipeline: the model that is to read the captions; what it cannot see of them is said, too.
         captions: whether they matter.
     """
-    notes = [*album.notes, *(album.caption_notes if captions else [])]
-    try:
-        notes += Manifest(folder).remarks([path.name for path in album.paths])
-    except (ValueError, OSError) as error:
-        notes.append(described(error))
+    notes = [*album.notes, *(album.caption_notes if captions else []), *Manifest(folder).remarks()]
     if notes:
         say(f"{folder}: {'; '.join(notes)}")
     if pipeline is not None:

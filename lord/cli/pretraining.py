@@ -80,11 +80,12 @@ def pretrain(
     from lord.models.pipeline import load_pipeline
     from lord.models.pretrain import PretrainSettings
     from lord.models.pretrain import pretrain as train_model
+    from lord.settings_file import settings_of
 
     # All three are checked before the first is used.
-    of_model = PretrainSettings(**sections["model"])
-    of_features = FeatureSettings(**sections["features"])
-    of_clip = ClipSettings(**sections["clip"])
+    of_model = settings_of(PretrainSettings, sections["model"], "model")
+    of_features = settings_of(FeatureSettings, sections["features"], "features")
+    of_clip = settings_of(ClipSettings, sections["clip"], "clip")
     filled = [out / name for name in ("embedded", "features", "clip")]
     remember_settings(out, {"model": of_model, "features": of_features, "clip": of_clip}, filled)
     train_model(out / "embedded", of_model)
@@ -101,10 +102,11 @@ def _pretrain_pixel(out: Path, settings: Path | None, size: int | None) -> None:
     """Train an unconditional model in the folder of its domain."""
     section = read_sections(settings, ("pixel",))["pixel"]
     from lord.models.pretrain_pixel import PixelSettings, pretrain_pixel
+    from lord.settings_file import settings_of
 
     if size is not None:
         section = section | {"architecture": section.get("architecture", {}) | {"image_size": size}}
-    of_pixel = PixelSettings(**section)
+    of_pixel = settings_of(PixelSettings, section, "pixel")
     folder = out / of_pixel.domain
     remember_settings(folder, {"pixel": of_pixel}, [folder])
     pretrain_pixel(folder, of_pixel)
@@ -119,8 +121,9 @@ def _adapt(out: Path, settings: Path | None, task: str, model: str) -> None:
     from lord.editing.adaptation import adapt
     from lord.editing.settings import AdaptationSettings
     from lord.models.card import weights_checksum
+    from lord.settings_file import settings_of
 
-    asked = AdaptationSettings(**section)
+    asked = settings_of(AdaptationSettings, section, "editing")
     pipeline = open_pipeline(Loading(model=model, memory="normal"))
     native_size(pipeline)  # that of the pictures it learns from
     folder = out / task

@@ -243,3 +243,11 @@ def book(
     except subprocess.CalledProcessError as error:
         raise ChildProcessError("the book could not be built; see the messages above") from error
     typer.echo(page)
+
+
+@app.command()
+def pdf() -> None:
+    """Print the built book into one PDF, by Chromium or Chrome."""
+    from lord.study.printed import print_book
+
+    typer.echo(print_book())

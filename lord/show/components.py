@@ -13,7 +13,7 @@ from lord.show.panels import grid, interval
 from lord.show.pictures import labelled_rows, sample_tiles
 from lord.show.style import BLUE, caveats, mark, styled, where_planned
 from lord.show.tables import plain_table
-from lord.show.words import NOT_MEASURED, Answer
+from lord.show.words import NOT_MEASURED, Answer, capitalised, listed
 
 EDITS = ("clean", "attacked", "noise of the same energy")
 """What the rows of a sheet are edits of."""
@@ -147,8 +147,8 @@ def weakest(records: Sequence[Record]) -> Answer:
         f"on {part[0].settings['domain']} " + _kinds_said(part) for part in _by_domain(records)
     )
     return Answer(
-        f"`{'`, `'.join(names)}`",
-        f"edits at {worst['psnr_attack']:.0f} dB to clean ones, {worst['psnr_noise']:.0f} by noise",
+        capitalised(listed(names)),
+        f"{_times(worst['lead_psnr'])} the effect of noise",
         f"An attack on this part changes edits most: {said}. Mean leads of kinds of parts of the "
         f"denoiser: {kinds}.",
     )
@@ -171,14 +171,13 @@ def through_the_encoder(records: Sequence[Record]) -> Answer:
     verdict = "In part" if (works & less).any() else "No"
     if (works & less).all() and (without["lead_psnr_low"] <= 0).all():
         verdict = "Yes"
-    numbers = [f"{rows['lead_psnr'].min():.1f}" for rows in ways.values()]
     said = "; ".join(
         f"{row['domain']}, {VARIANTS[row['variant']]} {lead_words(row)}"
         for row in table.to_dict("records")
     )
     return Answer(
         verdict,
-        f"lead of {numbers[0]} dB through it, {numbers[1]} with its gradient cut",
+        f"without it {_times(cut['lead_psnr'].min())} the effect of noise",
         f"Leads over noise of the same energy: {said}.",
     )
 
@@ -203,6 +202,11 @@ def _extreme(records: Sequence[Record]) -> tuple[Record, Record]:
     """The record whose attack is furthest ahead of noise, and that whose is least."""
     ordered = sorted(records, key=lead)
     return ordered[-1], ordered[0]
+
+
+def _times(lead: float) -> str:
+    """How far edits change beside noise, of a lead in dB of PSNR: "20 times"."""
+    return f"{10 ** (lead / 20):.2g} times"
 
 
 def _said(row: pd.Series) -> str:

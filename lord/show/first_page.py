@@ -25,6 +25,7 @@ from lord.show.words import (
     VERDICTS,
     Answer,
     count,
+    folded,
 )
 from lord.study.run import run
 
@@ -99,7 +100,7 @@ class Found:
 QUESTIONS: dict[str, tuple[str, Callable[[Found], Answer]]] = {
     "Does ACE ruin a LoRA?": ("04_ace_attack", lambda f: damage(f.table, f.results)),
     "Does LoRD repair it?": ("10_results", lambda f: repair(f.gaps, f.results)),
-    "Can its gate be left as trained?": (
+    "Does it work as it was trained?": (
         "09_lord_stage2",
         lambda f: gate(f.table, f.gaps, f.results),
     ),
@@ -174,8 +175,7 @@ def answer(records: Sequence[Record], *questions: str) -> Markdown:
 def _folded(question: str, answer: Answer) -> str:
     """A question with its verdict, and all numbers to unfold."""
     short = f"*{question}* **{answer.short}.**"
-    numbers = f"<details><summary>All numbers</summary>\n\n{answer.text}\n\n</details>"
-    return f"{short}\n\n{numbers}" if answer.text else short
+    return f"{short}\n\n{folded(answer.text)}" if answer.text else short
 
 
 def pages(profile: str) -> dict[str, str]:
@@ -206,11 +206,11 @@ def pages(profile: str) -> dict[str, str]:
 
 
 def _in_one_line(found: Mapping[str, tuple[str, Answer]]) -> str:
-    """What became of the question that the study began with."""
+    """What became of the question that the study began with, in one line."""
     chosen = found["Does LoRD repair it?"][1].number
-    trained = found["Can its gate be left as trained?"][1].number
-    text = f"In one line: with its gate chosen on other subjects, LoRD leaves **{chosen}**"
-    return f"{text}; with its gate as trained, **{trained}**." if trained else f"{text}."
+    trained = found["Does it work as it was trained?"][1].number
+    text = f"In one line: with a setting chosen on other subjects, LoRD leaves **{chosen}**"
+    return f"{text}; as it was trained, **{trained}**." if trained else f"{text}."
 
 
 def _warnings(records: Sequence[Record]) -> list[str]:

@@ -133,7 +133,8 @@ def _against(records: Sequence[Record], ours: Sequence[str], theirs: Sequence[st
         verdicts.append(verdict if test["p"] < SIGNIFICANT else "Not told apart")
         rows = defence_table(pair).to_dict("records")
         (mine, kept), (other, left) = zip(map(defence_name, names), rows, strict=True)
-        numbers.append(f"{mine} {kept['robust_worst']:.0%}, {other} {left['robust_worst']:.0%}")
+        gain = round(100 * (kept["robust_worst"] - left["robust_worst"]))
+        numbers.append(f"{abs(gain)} {'fewer' if gain < 0 else 'more'} of 100 pictures right")
         said.append(
             f"{place}, with {mine} {share(kept, 'robust_worst')} of the pictures are right in all "
             f"purifications after all attacks, with {other} {share(left, 'robust_worst')} "
@@ -142,7 +143,7 @@ def _against(records: Sequence[Record], ours: Sequence[str], theirs: Sequence[st
     if not verdicts:
         return NOT_MEASURED
     verdict = verdicts[0] if len(set(verdicts)) == 1 else "In part"
-    return Answer(verdict, f"left right: {numbers[0]}", f"{capitalised('; '.join(said))}.")
+    return Answer(verdict, numbers[0], f"{capitalised('; '.join(said))}.")
 
 
 def _compared(place: str, own: dict, base: dict) -> str:

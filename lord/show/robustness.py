@@ -106,7 +106,7 @@ def strangers(gaps: pd.DataFrame, records: Sequence[Record]) -> Answer:
         said.append(f"{DEFENCE_NAMES[defence]} {listed(ranges)}")
     return Answer(
         verdict(ours["closed"]),
-        f"{ours['closed'].min():z.0%} repaired or more",
+        f"at least {ours['closed'].min():z.0%} repaired",
         f"{attacks_seen(records, who)} Under {listed(attacks)} close, "
         "from the least to the most over attacks and domains: "
         f"{'; '.join(said)}.",
@@ -195,7 +195,7 @@ def branch(parts: Sequence[Record], records: Sequence[Record]) -> Answer:
     treatments = " or ".join(map(treatment_name, lord.index.unique("treatment")))
     return Answer(
         verdict,
-        f"without it {kept.min():.0%} as much, or more",
+        f"{kept.min():.0%} as much without it",
         f"A plain LoRA that stage 1 has trained, {treatments} as LoRD is here, "
         f"closes by {metric_name(metric_keys(records)['fid'])} {'; '.join(said)}.",
     )

@@ -17,7 +17,7 @@ from lord.show.panels import legend, panels, plain
 from lord.show.pictures import mosaic, sample_tiles
 from lord.show.style import BLUE, CYCLE, MARKERS, VERMILION, caveats, mark, styled, where_planned
 from lord.show.tables import plain_table
-from lord.show.words import NOT_MEASURED, Answer
+from lord.show.words import NOT_MEASURED, Answer, count, folded
 
 AXES = {
     "rate": "poison rate",
@@ -196,20 +196,26 @@ def inputs_told(records: Sequence[Record]) -> Styler:
 
 @where_planned
 def detection_findings(records: Sequence[Record]) -> Markdown:
-    """In short: which models and inputs are told right, by whom, with exact intervals of 95 %."""
+    """In short: which models and inputs are told right, with exact intervals of 95 %; rest folded.
+
+    Folded are the other detectors, how close what is reversed comes, and the worst of the inputs.
+    """
     models, inputs = model_table(records), input_table(records)
     inputs = inputs[inputs["group"] == "backdoored"]
-    lines = [*(f"*{text}*" for text in caveats(records))]
-    lines += [told(models, name) for name in DETECTORS if f"{name}_suspected" in models]
-    lines.append(
-        f"- What is reversed has a cosine of {_range(inputs['cosine'])} with the true trigger."
-    )
+    lines = [told(models, name) for name in DETECTORS if f"{name}_suspected" in models]
     right = inputs[["benign", "triggered"]].min(axis=1)
-    lines.append(
-        f"- With what was reversed, all inputs are told right for {(right == 1).sum()} of "
-        f"{len(inputs)} reversions; in the worst, {right.min():.0%} of one kind."
-    )
-    return Markdown("\n".join(lines))
+    short = [
+        *(f"*{text}*" for text in caveats(records)),
+        *(line.removeprefix("- ") for line in lines[:1]),
+        f"With what was reversed, all inputs are told right for {(right == 1).sum()} of "
+        f"{len(inputs)} reversions.",
+    ]
+    further = [
+        *lines[1:],
+        f"- What is reversed has a cosine of {_range(inputs['cosine'])} with the true trigger.",
+        f"- In the worst reversion {right.min():.0%} of one kind of inputs are told right.",
+    ]
+    return Markdown("\n".join([*short, "", folded("\n".join(further))]))
 
 
 @where_planned
@@ -252,7 +258,7 @@ def models_told(records: Sequence[Record]) -> Answer:
     works, clean = suspected[models["works"]], suspected[models["group"] == "clean"]
     right = works.all() and not clean.any()
     verdict = "Yes" if right else "In part" if works.mean() > clean.mean() else "No"
-    number = f"{works.sum()} of {len(works)} found, {clean.sum()} of {len(clean)} falsely"
+    number = f"{works.sum()} of {len(works)} found, {count(clean.sum(), 'false alarm')}"
     return Answer(verdict, number, told(models, "terd").removeprefix("- "))
 
 
@@ -268,4 +274,4 @@ def noises_told(records: Sequence[Record]) -> Answer:
         f"From the published start what is reversed has a cosine of {_range(inputs['cosine'])} "
         f"with the true trigger, and tells all noises right in {right} of {len(inputs)} models."
     )
-    return Answer(verdict, f"all of them in {right} of {len(inputs)} models", text)
+    return Answer(verdict, f"all, in {right} of {len(inputs)} models", text)

@@ -58,7 +58,7 @@ def carried(records: Sequence[Record]) -> Answer:
     most, least = (table.loc[table["share"].agg(end)] for end in ("idxmax", "idxmin"))
     return Answer(
         verdict(table["share"]),
-        f"{least['share']:.0%} of the attack left, or more",
+        f"at least {least['share']:.0%} of the effect left",
         f"With another prompt from {_left(least)} to {_left(most)} of the lead over noise is left "
         "that an attack with the victim's own prompt has.",
     )

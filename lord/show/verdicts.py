@@ -43,7 +43,7 @@ def damage(table: pd.DataFrame, records: Sequence[Record]) -> Answer:
         parts.append(f"{metric_name(keys[name])} goes {listed(changes)}")
     verdict = "Yes" if all(worse) else "In part" if any(worse) else "Not in this run"
     times = min(cells[ATTACKED]["fid"] / cells[CLEAN]["fid"] for cells in domains.values())
-    number = f"FID {times:.1f} times as high, or more"
+    number = f"FID at least {times:.1f} times as high"
     return Answer(verdict, number, f"With it {'; '.join(parts)}.")
 
 
@@ -54,7 +54,7 @@ def repair(gaps: pd.DataFrame, records: Sequence[Record]) -> Answer:
     closed = "; ".join(_closed(rows, records) for _, rows in gaps.groupby("metric", sort=False))
     return Answer(
         verdict(gaps["closed"]),
-        f"{gaps['closed'].min():z.0%} repaired or more",
+        f"at least {gaps['closed'].min():z.0%} repaired",
         f"With the test-time treatment chosen on other identities it closes {closed}.",
     )
 
@@ -108,7 +108,7 @@ def rivals(records: Sequence[Record]) -> Answer:
             text += f" {capitalised(DEFENCE_NAMES[variant])} is {_ahead_and_behind(of_variant)}."
     if leads["lead_low"].notna().any():
         text += " A difference counts if its interval does not contain 0."
-    return Answer(verdict, f"ahead of {ahead.sum()} of {len(against)} everywhere", text)
+    return Answer(verdict, f"surely ahead of {ahead.sum()} of {len(against)}", text)
 
 
 def trained_rival(records: Sequence[Record]) -> Answer:
@@ -183,10 +183,9 @@ def variants(gaps: pd.DataFrame, records: Sequence[Record]) -> Answer:
         ]
         said.append(f"under {ATTACK_NAMES[attack]} {', '.join(shares)}")
     names = listed([f"by {metric_name(metric_keys(records)[name])}" for name in JUDGED])
-    best = closed[variants].min().idxmax()
     return Answer(
         verdict,
-        f"{DEFENCE_NAMES[best]}: {closed[best].min():z.0%} repaired or more",
+        f"at least {closed[variants].min().max():z.0%} repaired",
         f"What closes {names}, each from domain to domain: {'; '.join(said)}.",
     )
 

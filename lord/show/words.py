@@ -55,6 +55,11 @@ def share(gap: Mapping[str, float]) -> str:
     return text
 
 
+def folded(text: str) -> str:
+    """Markdown to unfold: all numbers behind what is said in short."""
+    return f"<details><summary>All numbers</summary>\n\n{text}\n\n</details>"
+
+
 def capitalised(words: str) -> str:
     return f"{words[0].upper()}{words[1:]}"
 

@@ -76,7 +76,8 @@ def as_page(notebook: Mapping[str, Any]) -> dict[str, Any]:
     """A notebook as a page of the book.
 
     Notebooks are plain Markdown, so that they read well anywhere. The quotation below a figure is
-    its caption, and is handed to the figure; pages of the book are one folder closer.
+    its caption, and is handed to the figure. The call that draws a figure is left out, unless the
+    whole cell is folded; pages of the book are one folder closer.
 
     Raises:
         ValueError: below a figure there is no quotation.
@@ -95,6 +96,8 @@ def as_page(notebook: Mapping[str, Any]) -> dict[str, Any]:
             cells.append(cell)
         figure = cell["metadata"].get("mystnb", {}).get("figure", {"caption": ""})
         above = None if "caption" in figure else figure
+        if above is not None and "hide-input" in (tags := cell["metadata"].get("tags", [])):
+            tags[tags.index("hide-input")] = "remove-input"
         if cell["cell_type"] == "markdown":
             cell["source"] = source.replace("](../book/", "](../")
     return {**notebook, "cells": cells[:-1]}

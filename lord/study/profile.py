@@ -14,7 +14,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError
 
 from lord.errors import described
-from lord.settings_file import read_settings
+from lord.settings_file import read_settings, settings_of
 from lord.study.experiment import Cell, Experiment, Name, Section
 from lord.study.registry import experiments, sections
 
@@ -115,10 +115,7 @@ def read_profile(values: Mapping[str, Any]) -> Profile:
         asks = any(field.is_required() for field in model.model_fields.values())
         if given is None or (name not in values and (shared or asks)):
             continue
-        try:
-            found[name] = model.model_validate(given)
-        except ValidationError as error:
-            raise ValueError(f"{name}.{described(error)}") from error
+        found[name] = settings_of(model, given, name)
     own = {key: value for key, value in values.items() if key not in known}
     if "sections" in own:
         raise ValueError("sections: each is there by its own name")

@@ -11,6 +11,7 @@ import yaml
 from helpers import SIZE, noise_images, run
 from safetensors.torch import save_file
 
+from lord.cli.manifest import FILE
 from lord.models.pixel import TINY_PIXEL, build_ddpm
 from lord.study.profile import PROFILES
 
@@ -96,6 +97,7 @@ def build(folder: Path, pretrained: Path, settings: dict) -> None:
     with chdir(folder):
         for name, seed in (("album", 0), ("other", 1)):
             run("render", name, "--subject", seed, "--count", 3, "--size", SIZE)
+            Path(name, FILE).rename(f"{name}.json")  # as if they were somebody's photographs
         run("defend", "defence", *COMMANDS["defend"][2:])
         Path("defence/audit.json").write_text(json.dumps({"slope": 1.0, "intercept": 0.0}))
         run("finetune", "album", "lora.safetensors", *COMMANDS["finetune"][3:])

@@ -1,5 +1,8 @@
 """Errors: one line, exit code 1, before any long work."""
 
+import subprocess
+import sys
+from pathlib import Path
 from unittest import mock
 
 import pytest
@@ -123,3 +126,14 @@ def test_ctrl_c_ends_with_a_line_that_says_how_to_go_on(monkeypatch, tmp_path):
     monkeypatch.setattr("lord.cli.manifest.Manifest.put", mock.Mock(side_effect=KeyboardInterrupt))
     result = run("render", tmp_path / "out", "--count", 1, "--size", SIZE, code=130)
     assert result.stderr == "Stopped. The same command, run again, goes on from what is finished.\n"
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="only Linux has it")
+def test_results_that_nobody_can_take_are_a_line():
+    code = "from lord.cli import app; app(['study', 'experiments'])"
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "-c", code], stdout=full, stderr=subprocess.PIPE, text=True
+        )
+    assert done.returncode == 1
+    assert done.stderr == "Error: standard output: No space left on device\n"

@@ -182,9 +182,10 @@ def held(record, *right):
 
 
 @pytest.mark.parametrize(
-    ("mine", "verdict"), [(32, "Yes"), (16, "Not told apart"), (0, "No")], ids=str
+    ("mine", "verdict", "points"),
+    [(32, "Yes", "50 more"), (16, "Not told apart", "0 more"), (0, "No", "50 fewer")],
 )
-def test_the_first_page_says_whether_guidance_helps(records, mine, verdict):
+def test_the_first_page_says_whether_guidance_helps(records, mine, verdict, points):
     faced = {
         r.settings["defence"]: r
         for r in records
@@ -195,7 +196,8 @@ def test_the_first_page_says_whether_guidance_helps(records, mine, verdict):
     shown = [held(own, *right), held(base, *[0.0, 1.0] * 16), held(trained, *[0.0, 1.0] * 16)]
     for answer in (said.guided(shown), said.without_training([shown[0], shown[2]])):
         assert answer.verdict == verdict
-        assert f"robust process {mine / 32:.0%}" in answer.number and answer.number.endswith("50%")
+        assert answer.number == f"{points} of 100 pictures right"
+        assert f"with robust process {mine / 32:.0%}" in answer.text
     assert "sign test" in answer.text and "with TRADES 50%" in answer.text
 
 
@@ -214,7 +216,8 @@ def test_the_best_purifier_meets_the_best_trained_classifier(records):
     ]
     answer = said.without_training(shown)
     assert answer.verdict == "Not told apart"
-    assert answer.number == f"left right: DiffPure {9 / 32:.0%}, TRADES {8 / 32:.0%}"
+    assert answer.number == "3 more of 100 pictures right"
+    assert f"with DiffPure {9 / 32:.0%}" in answer.text and f"TRADES {8 / 32:.0%}" in answer.text
 
 
 def test_the_first_page_says_so_where_nothing_was_purified(records):

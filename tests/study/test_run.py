@@ -135,6 +135,11 @@ def test_every_profile_is_valid():
         ("lord", {"finetune": {"target_modules": "("}}, r"target_modules: no regular expression"),
         ("lord", {"finetune": {"rank": 5000}}, r"lord\.finetune\.rank"),
         ("lord", {"wide": {"gate_hidden": 5000}}, r"lord\.wide\.gate_hidden"),
+        ("lord", {"photographs": True}, r"lord\.photographs: expected a number, not true"),
+        ("lord", {"subjects": [False]}, r"lord\.subjects\.0: expected a number, not false"),
+        ("lord", {"sampling": {"steps": True}}, r"lord\.sampling\.steps: expected a number"),
+        ("rank", {"variants": {"x": {"finetune": {"rank": True}}}}, r"rank\.variants\.x\.finetune"),
+        ("lord", {"stage1_data": {"attack": {"eps": True}}}, r"lord\.stage1_data\.attack\.eps: "),
     ],
 )
 def test_a_wrong_key_or_value_in_a_profile_is_named(tmp_path, section, change, message):

@@ -30,6 +30,7 @@ from lord.experiments.lord.protocol import (
 from lord.models.card import weights_of
 from lord.names import IN_PIXELS, PROMPTED
 from lord.record import Record
+from lord.settings_file import require_numbers
 from lord.study.context import Context
 from lord.study.experiment import Cell, Experiment, Indices, Name, Outcome, Section, Settings, Table
 from lord.study.profile import Profile
@@ -206,6 +207,7 @@ def variant_cells(
             varied = protocol.varied(changes)
         except ValidationError as error:
             raise ValueError(f"{name}.variants.{variant}.{described(error)}") from error
+        require_numbers(changes, varied, f"{name}.variants.{variant}")
         check_attacker(variant, varied, own)
         cells = product(protocol.domains, own.subjects, own.seeds, conditions)
         for domain, index, seed, (method, defence) in cells:

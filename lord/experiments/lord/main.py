@@ -5,6 +5,7 @@ from itertools import product
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont
 from pydantic import Field, field_validator
 
 from lord.experiments.lord import example
@@ -15,6 +16,14 @@ from lord.record import Record
 from lord.study.experiment import Cell, Experiment, Picture, Section, Table
 from lord.study.profile import Profile
 from lord.study.store import Store
+
+OVERVIEW = (
+    "Photographs",
+    "What a LoRA learns from them",
+    "From attacked photographs",
+    "From attacked photographs, with LoRD",
+)
+"""The rows of the picture of the first page."""
 
 
 class Main(Section):
@@ -75,7 +84,7 @@ def shown(records: Sequence[Record]) -> Sequence[Record]:
 
 
 def overview_records(records: Sequence[Record]) -> Sequence[Record]:
-    """For each domain, the attacked photographs and the samples of every condition.
+    """For each domain the records of what `OVERVIEW` names, photographs as the attack took them.
 
     The first subject and seed: nothing is chosen by its looks.
     """
@@ -97,12 +106,28 @@ def overview_records(records: Sequence[Record]) -> Sequence[Record]:
 
 
 def overview(store: Store, records: Sequence[Record]) -> NDArray[np.uint8]:
-    """The first row of the pictures of each of the `overview_records`, twice as large."""
-    found = overview_records(records)
-    rows = [store.sheet(record)[: record.settings["size"]] for record in found]
+    """Four pictures of each of the `overview_records`, twice as large, below what they are.
+
+    Domains take turns after two pictures, so that the left half, which phones show, has both.
+    """
+    found, rows = overview_records(records), []
+    for place, label in enumerate(OVERVIEW):
+        same = found[place :: len(OVERVIEW)]
+        size = same[0].settings["size"]
+        sheets = [store.sheet(record)[:size] for record in same]
+        pairs = [s[:, k * size : (k + 2) * size] for k in (0, 2) for s in sheets]
+        row = np.concatenate(pairs, axis=1).repeat(2, axis=0).repeat(2, axis=1)
+        rows += [_line(label, row.shape[1]), row]
     width = min(row.shape[1] for row in rows)  # there may be fewer photographs than samples
-    picture = np.concatenate([row[:, :width] for row in rows])
-    return picture.repeat(2, axis=0).repeat(2, axis=1)
+    return np.concatenate([row[:, :width] for row in rows])
+
+
+def _line(text: str, width: int) -> NDArray[np.uint8]:
+    """A line of black text on white."""
+    image = Image.new("RGB", (width, 40), "white")
+    font = ImageFont.load_default(24)
+    ImageDraw.Draw(image).text((4, 32), text, fill="black", font=font, anchor="ls")
+    return np.asarray(image)
 
 
 RESULTS = ("ace", "selection", "main")
@@ -119,7 +144,6 @@ EXPERIMENT = Experiment(
         "main_table": Table(
             RESULTS, tabulated("main_table_with_costs"), also=("performance", "cost", "stage1")
         ),
-        "judges": Table(("main", "scale"), tabulated("judge_table")),
         "rivals": Table(RESULTS, tabulated("rival_table")),
         "clean_harm": Table(RESULTS, tabulated("clean_harm")),
         "treatments": Table(RESULTS, tabulated("treatment_table")),

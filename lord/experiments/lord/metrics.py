@@ -6,6 +6,7 @@ from random import Random
 
 from lord.experiments.lord.cells import single
 from lord.experiments.lord.conditions import INDEPENDENT, MEASURED
+from lord.experiments.lord.confirmation import judged
 from lord.study.context import Context
 from lord.study.experiment import Cell, Experiment, Outcome
 from lord.study.profile import Profile
@@ -13,12 +14,13 @@ from lord.study.profile import Profile
 
 def cells(profile: Profile) -> Iterator[Cell]:
     names = ["subjects", "held_out", "references", "independent"]
-    measured = INDEPENDENT if profile["lord"].independent else ()
-    for domain in profile["lord"].rendered:
+    protocol = judged(profile["lord"]) if "confirmation" in profile else profile["lord"]
+    measured = INDEPENDENT if protocol.independent else ()
+    for domain in protocol.rendered:
         components = ["step:renderer", *MEASURED[:3]]
         yield single(
             "metrics",
-            profile["lord"],
+            protocol,
             names,
             components,
             domain,

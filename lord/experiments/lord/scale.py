@@ -1,10 +1,11 @@
 """What the metrics say of clean pictures: of the same subject, and of another one."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from itertools import product
 from random import Random
 
 from lord.experiments.lord.conditions import INDEPENDENT, MEASURED
-from lord.experiments.lord.protocol import COMMON
+from lord.experiments.lord.protocol import COMMON, Protocol
 from lord.models.card import weights_of
 from lord.study.context import Context
 from lord.study.experiment import Cell, Experiment, Outcome, Settings
@@ -13,15 +14,18 @@ from lord.study.profile import Profile
 
 def cells(profile: Profile) -> Iterator[Cell]:
     """One cell for each rendered domain and subject."""
-    protocol = profile["lord"]
+    yield from scale_cells("scale", profile["lord"], profile["lord"].subjects)
+
+
+def scale_cells(name: str, protocol: Protocol, subjects: Sequence[int]) -> Iterator[Cell]:
+    """The same of some subjects, of an experiment of that name."""
     settings = Settings.of(protocol, *COMMON, "references", "sampling", "independent")
     settings = settings.also(weights=weights_of(protocol.model, True))
-    for domain in protocol.rendered:
-        for subject in protocol.subjects:
-            where = {"domain": domain, "subject": subject}
-            components = ("step:renderer", *MEASURED[:3])
-            measured = INDEPENDENT if protocol.independent else ()
-            yield Cell(f"{domain}-scale-s{subject}", where, settings, components, measured)
+    for domain, subject in product(protocol.rendered, subjects):
+        where = {"domain": domain, "subject": subject}
+        components = ("step:renderer", *MEASURED[:3])
+        measured = INDEPENDENT if protocol.independent else ()
+        yield Cell(f"{domain}-{name}-s{subject}", where, settings, components, measured)
 
 
 def measure(context: Context, cell: Cell) -> Outcome:

@@ -11,6 +11,7 @@ from lord.experiments.purification.outcome import attacked_outcome, made_up_step
 from lord.experiments.purification.protocol import Defence, Protocol, defence_cell
 from lord.experiments.purification.tables import attack_table
 from lord.purifiers.settings import PixelPurifier
+from lord.settings_file import settings_of
 from lord.study.context import Context
 from lord.study.experiment import Cell, Experiment, Name, Outcome, Section, Table
 from lord.study.profile import Profile
@@ -53,15 +54,15 @@ def cells(profile: Profile) -> Iterator[Cell]:
             own.threat,
             own.attacks,
             own.images,
-            changed(protocol, variant),
+            changed(protocol, name, variant),
             name,
         )
 
 
-def changed(protocol: Protocol, variant: Variant) -> PixelPurifier:
+def changed(protocol: Protocol, name: str, variant: Variant) -> PixelPurifier:
     """The purifier of a variant."""
-    base = protocol.purifiers[variant.purifier]
-    return PixelPurifier.model_validate(base.model_dump() | variant.changes)
+    given = protocol.purifiers[variant.purifier].model_dump() | variant.changes
+    return settings_of(PixelPurifier, given, f"purification_parts.variants.{name}.changes")
 
 
 def measure(context: Context, cell: Cell) -> Outcome:

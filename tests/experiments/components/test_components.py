@@ -245,8 +245,9 @@ def test_the_first_page_names_the_part_that_breaks_most(records):
     table = paired_table([r for r in records["component_damage"] if r.settings["task"] == TASKS[0]])
     most = table.loc[table.groupby("domain")["lead_psnr"].idxmax()]
     answer = shown.weakest(records["component_damage"])
-    assert {*answer.verdict.replace("`", "").split(", ")} == {*most["component"]}
-    assert answer.number.startswith(f"edits at {most['psnr_attack'].min():.0f} dB")
+    assert {*answer.verdict.lower().split(" and ")} == {*most["component"]}
+    leads = [f"{10 ** (lead / 20):.2g} times the effect of noise" for lead in most["lead_psnr"]]
+    assert answer.number in leads
     assert answer.text.count("residual blocks") == len(DOMAINS)
     assert shown.weakest([]) == shown.through_the_encoder([]) == NOT_MEASURED
 
@@ -276,7 +277,7 @@ def test_attacks_work_through_the_encoder_if_nothing_works_without(
     ]
     answer = shown.through_the_encoder(ways)
     assert answer.verdict == verdict
-    assert answer.number == f"lead of {encoder:.1f} dB through it, {cut:.1f} with its gradient cut"
+    assert answer.number == f"without it {10 ** (cut / 20):.2g} times the effect of noise"
 
 
 def test_steps_and_samplers_are_named_and_the_weakest_is_said(records):
@@ -298,7 +299,7 @@ def test_what_carries_over_least_and_most_is_said(records):
         assert f"{share:.0%} [" in line
     least = transfer_table(chosen).query("kind == 'prompt' and source != victim")["share"].min()
     answer = carried(chosen)
-    assert answer.number == f"{least:.0%} of the attack left, or more"
+    assert answer.number == f"at least {least:.0%} of the effect left"
     assert carried([]) == NOT_MEASURED
 
 

@@ -1,6 +1,6 @@
 """The cells of the results as rows, and what their means and differences are worth."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from itertools import product
 
 import numpy as np
@@ -66,10 +66,12 @@ def condition_rows(records: Sequence[Record], *experiments: str) -> pd.DataFrame
     return pd.DataFrame(rows)
 
 
-def correlations_of(rows: pd.DataFrame, keys: list[str]) -> dict[str, float]:
+def correlations_of(
+    rows: pd.DataFrame, keys: list[str], metrics: Iterable[str] = METRICS
+) -> dict[str, float]:
     """Of each metric, over the groups of rows that agree in the columns ``keys``."""
     groups = [cells for _, cells in rows.groupby(keys)]
-    return {name: correlation_of((c[name], c["subject"]) for c in groups) for name in METRICS}
+    return {name: correlation_of((c[name], c["subject"]) for c in groups) for name in metrics}
 
 
 def correlation_of(groups: Iterable[tuple[pd.Series, pd.Series]]) -> float:
@@ -122,6 +124,7 @@ def worse(
     own: list[str],
     name: str,
     alike: Mapping[str, float] | None = None,
+    metrics: Collection[str] = METRICS,
 ) -> pd.DataFrame:
     """By how much rows are worse than the reference on the same subject and seed.
 
@@ -132,9 +135,9 @@ def worse(
     Args:
         alike: the intraclass correlation of the differences; None: as estimated from them.
     """
-    pairs, table = differences(rows, reference, shared), []
-    alike = alike or correlations_of(pairs, [*shared, *own])
-    for (key, cells), metric in product(pairs.groupby([*shared, *own], sort=False), METRICS):
+    pairs, table = differences(rows, reference, shared, metrics), []
+    alike = alike or correlations_of(pairs, [*shared, *own], metrics)
+    for (key, cells), metric in product(pairs.groupby([*shared, *own], sort=False), metrics):
         if cells[metric].notna().any():
             head = dict(zip([*shared, *own], key, strict=True)) | {"metric": metric}
             values, subjects = cells[metric], cells["subject"]
@@ -144,10 +147,15 @@ def worse(
     )
 
 
-def differences(rows: pd.DataFrame, reference: pd.DataFrame, shared: list[str]) -> pd.DataFrame:
+def differences(
+    rows: pd.DataFrame,
+    reference: pd.DataFrame,
+    shared: list[str],
+    metrics: Iterable[str] = METRICS,
+) -> pd.DataFrame:
     """Rows with, for each metric, by how much they are worse than the reference beside them."""
     pairs = rows.merge(reference, on=[*shared, "subject", "seed"], suffixes=("", "_reference"))
-    for metric in METRICS:
+    for metric in metrics:
         above = pairs[metric] - pairs[f"{metric}_reference"]
         pairs[metric] = -above if metric.startswith(HIGHER_IS_BETTER) else above
     return pairs

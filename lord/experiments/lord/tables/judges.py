@@ -1,66 +1,93 @@
-"""The main table by judges that have seen none of the damage, on the scale of clean pictures."""
+"""New subjects by several judges, some of which have seen none of the damage."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import combinations
 
 import numpy as np
 import pandas as pd
 
-from lord.experiments.lord.tables.conditions import condition_rows
+from lord.experiments.lord.protocol import PROPOSED, VARIANTS
+from lord.experiments.lord.tables.conditions import METRICS, condition_rows, mean_with_interval
+from lord.experiments.lord.tables.main import CONDITION, shares_repaired
+from lord.experiments.lord.tables.standing import standings
 from lord.record import Record
 
-JUDGES = {
-    "fid": "fid_embedded_round_trip",
-    "fid_imagenet": "fid_imagenet",
-    "kid_imagenet": "kid_imagenet",
-    "ms_ssim_distance": "ms_ssim_distance",
-}
-"""Distances of samples, each with its name in a record; the first judge learned the damage."""
+INDEPENDENT = ("fid_imagenet", "kid_imagenet", "ms_ssim_distance")
+"""Distances by judges that have seen none of the damage; METRICS are by those that learned it."""
+
+JUDGES = (*INDEPENDENT, *METRICS)
 
 ENDS = {"same": "floor", "other": "ceiling"}
-"""What the experiment ``scale`` measures, and what it is to a distance."""
+"""What the experiment ``confirmation_scale`` measures, and what it is to a judge."""
+
+
+def judged_rows(records: Sequence[Record]) -> pd.DataFrame:
+    """One row for every record of ``confirmation``: its condition, and what each judge says."""
+    own = [record for record in records if record.kind == "confirmation"]
+    rows = condition_rows(own, "confirmation")
+    for name in INDEPENDENT:
+        rows[name] = [record.metrics[name] for record in own]
+    return rows.assign(selected=True)
 
 
 def judge_table(records: Sequence[Record]) -> pd.DataFrame:
-    """A row for every condition of the main table: each distance, with its floor and ceiling.
+    """A row for every condition and judge: the mean over subjects, and what it is worth.
 
-    All are means over the same subjects and seeds. The floor is what as many clean pictures of the
-    same subject score, the ceiling what those of another subject do. Empty where the records know
-    no independent judge.
+    With 95 % intervals: the mean ``value``; and of a defended condition the share ``closed`` of the
+    damage that it repairs, see `shares_repaired`. The ``floor`` is what as many clean pictures of
+    the same subjects score, the ``ceiling`` what those of others do.
     """
-    measured = [r for r in records if r.kind == "main" and "fid_imagenet" in r.metrics]
-    if not measured:
-        return pd.DataFrame()
-    rows = condition_rows(measured, "main")
-    ends = {
+    rows = judged_rows(records)
+    scale = {
         (record.settings["domain"], record.settings["subject"]): record.metrics
         for record in records
-        if record.kind == "scale"
+        if record.kind == "confirmation_scale"
     }
-    places = list(zip(rows["domain"], rows["subject"], strict=True))
-    for name, key in JUDGES.items():
-        rows[name] = [record.metrics.get(key, np.nan) for record in measured]
-        for end, column in ENDS.items():
-            values = [ends.get(place, {}).get(f"{end}/{key}", np.nan) for place in places]
-            rows[f"{name}_{column}"] = values
-    columns = [column for name in JUDGES for column in (name, f"{name}_floor", f"{name}_ceiling")]
-    groups = rows.groupby(["domain", "attack", "defence", "treatment"], sort=False)
-    table = groups[columns].mean()
-    table.insert(0, "cells", groups.size())
-    return table.reset_index()
+    table = []
+    for key, cells in rows.groupby(CONDITION, sort=False):
+        head = dict(zip(CONDITION, key, strict=True)) | {"subjects": cells["subject"].nunique()}
+        places = list(zip(cells["domain"], cells["subject"], strict=True))
+        for name in JUDGES:
+            row = head | {"metric": name}
+            row |= mean_with_interval("value", cells[name], cells["subject"], 0.0)
+            for end, column in ENDS.items():
+                row[column] = np.mean([_end(scale.get(place, {}), end, name) for place in places])
+            table.append(row)
+    gaps = shares_repaired(rows, JUDGES)
+    return pd.DataFrame(table).merge(gaps, how="left", on=[*CONDITION, "metric"])
+
+
+def _end(metrics: Mapping[str, float], end: str, name: str) -> float:
+    """What a judge says in a record of the scale, by any networks; NaN where there is none."""
+    head, tail = f"{end}/{name}", METRICS.get(name, "")
+    found = [v for key, v in metrics.items() if key.startswith(head) and key.endswith(tail)]
+    return found[0] if found else float("nan")
+
+
+def judged_standings(records: Sequence[Record]) -> pd.DataFrame:
+    """Each kind of LoRD, ``ours``, beside every rival, by every judge; see `standing_table`."""
+    rows = judged_rows(records)
+    ours = [name for name in (PROPOSED, *VARIANTS) if name in set(rows["defence"])]
+    found = []
+    for name in ours:
+        own = rows["defence"] == name
+        found.append(standings(rows[~own], rows[own], JUDGES).assign(ours=name))
+    return pd.concat(found, ignore_index=True) if found else pd.DataFrame()
 
 
 def agreement(table: pd.DataFrame) -> pd.DataFrame:
     """How alike two judges rank the conditions of a domain: a row for each pair, Spearman's ρ.
+
+    Of two that run against each other, as a distance and a quality do, it is negative.
 
     Args:
         table: from `judge_table`.
     """
     found = []
     for domain, rows in table.groupby("domain", sort=False):
+        values = rows.pivot(index=CONDITION[1:], columns="metric", values="value")
         for first, second in combinations(JUDGES, 2):
-            known = rows[[first, second]].dropna()
-            ranks = known.rank()
-            rank = ranks[first].corr(ranks[second]) if len(known) > 2 else np.nan
+            ranks = values[[first, second]].dropna().rank()
+            rank = ranks[first].corr(ranks[second]) if len(ranks) > 2 else float("nan")
             found.append({"domain": domain, "judge": first, "other": second, "spearman": rank})
     return pd.DataFrame(found)

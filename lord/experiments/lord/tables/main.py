@@ -1,6 +1,6 @@
 """The main table, and what is derived from it: leads, harm, treatments, shares of gaps closed."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from itertools import product
 
 import pandas as pd
@@ -132,14 +132,19 @@ def gaps_closed(records: Sequence[Record]) -> pd.DataFrame:
     and metric: the share ``closed``, NaN where the attack did no damage, with a 95 % interval if
     there are several cells and the damage is surely above 0 (else NaN).
     """
-    rows, places = main_rows(records), ["domain", "subject", "seed"]
+    return shares_repaired(main_rows(records), METRICS)
+
+
+def shares_repaired(rows: pd.DataFrame, metrics: Collection[str]) -> pd.DataFrame:
+    """As `gaps_closed`, of some rows, by the metrics in these columns."""
+    places = ["domain", "subject", "seed"]
     undefended = rows[rows["defence"] == "none"]
     clean = undefended[undefended["attack"] == "none"]
     pairs = rows[(rows["attack"] != "none") & (rows["defence"] != "none")]
-    pairs = pairs.merge(clean[[*places, *METRICS]], on=places, suffixes=("", "_clean"))
+    pairs = pairs.merge(clean[[*places, *metrics]], on=places, suffixes=("", "_clean"))
     places.append("attack")
-    pairs = pairs.merge(undefended[[*places, *METRICS]], on=places, suffixes=("", "_attacked"))
-    for metric in METRICS:
+    pairs = pairs.merge(undefended[[*places, *metrics]], on=places, suffixes=("", "_attacked"))
+    for metric in metrics:
         sign = -1 if metric.startswith(HIGHER_IS_BETTER) else 1
         attacked = sign * pairs[f"{metric}_attacked"]
         pairs[f"{metric}_damage"] = attacked - sign * pairs[f"{metric}_clean"]
@@ -151,10 +156,10 @@ def gaps_closed(records: Sequence[Record]) -> pd.DataFrame:
             (cells[f"{m}_repair"] - _share(cells, m) * cells[f"{m}_damage"], cells["subject"])
             for _, cells in groups
         )
-        for m in METRICS
+        for m in metrics
     }
     table = []
-    for (key, cells), metric in product(groups, METRICS):
+    for (key, cells), metric in product(groups, metrics):
         closed, low, high = _share(cells, metric), float("nan"), float("nan")
         if closed == closed and len(cells) > 1:
             effect = design_effect(cells["subject"], alike[metric])

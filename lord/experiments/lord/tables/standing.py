@@ -1,6 +1,6 @@
 """Where a defence stands against each rival: ahead, behind, as good, or undecided."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from itertools import product
 
 import pandas as pd
@@ -31,14 +31,20 @@ def standing_table(records: Sequence[Record], ours: str = PROPOSED) -> pd.DataFr
     - ``undecided``: neither, or there are too few cells to say.
     """
     rows = main_rows(records)
-    chosen = rows[(rows["defence"] == ours) & rows["selected"]]
+    own = rows["defence"] == ours
+    return standings(rows[~own], rows[own & rows["selected"]], METRICS)
+
+
+def standings(rows: pd.DataFrame, chosen: pd.DataFrame, metrics: Collection[str]) -> pd.DataFrame:
+    """As `standing_table`: chosen rows beside those of rivals, by the metrics in these columns."""
     undefended = rows[rows["defence"] == "none"]
     clean, attacked = (undefended[undefended["attack"] == name] for name in ("none", "ace"))
-    damage = worse(attacked, clean, ["domain"], [], "margin").set_index(["domain", "metric"])
+    damage = worse(attacked, clean, ["domain"], [], "margin", metrics=metrics)
+    damage = damage.set_index(["domain", "metric"])
     keys = ["domain", "attack", "defence", "treatment"]
-    pairs = differences(rows[rows["defence"] != ours], chosen, keys[:2])
-    alike, table = correlations_of(pairs, keys), []
-    for (key, cells), metric in product(pairs.groupby(keys, sort=False), METRICS):
+    pairs = differences(rows, chosen, keys[:2], metrics)
+    alike, table = correlations_of(pairs, keys, metrics), []
+    for (key, cells), metric in product(pairs.groupby(keys, sort=False), metrics):
         if (known := cells.dropna(subset=[metric])).empty:
             continue
         head = dict(zip(keys, key, strict=True)) | {"metric": metric}

@@ -1,0 +1,81 @@
+"""New subjects by independent judges, from made-up records."""
+
+import pytest
+import yaml
+from helpers import NEEDED, fill
+
+from lord.experiments.lord.tables import JUDGES, agreement, judge_table, judged_standings
+from lord.models import card
+from lord.study.profile import PROFILES, load_profile, read_profile
+from lord.study.run import load_records
+
+
+def values_of(**changes):
+    values = yaml.safe_load((PROFILES / "smoke.yaml").read_text())
+    values = {name: values[name] for name in (*NEEDED, "confirmation")} | {"name": "judged"}
+    return values | {"confirmation": values["confirmation"] | changes}
+
+
+@pytest.fixture(scope="module")
+def records(tmp_path_factory):
+    conditions = {"none": ["none", "lord"], "ace": ["none", "diffpure", "adversarial", "lord"]}
+    profile = read_profile(values_of(subjects=[1, 2, 3, 4], conditions=conditions))
+    folder = tmp_path_factory.mktemp("judged")
+    fill(profile, folder)
+    return load_records(profile, folder)
+
+
+def test_every_judge_stands_on_its_scale(records):
+    table = judge_table(records).set_index(["domain", "attack", "defence", "metric"])
+    for name in JUDGES:
+        row = table.loc[("portraits", "ace", "none", name)]
+        assert row["subjects"] == 4 and row["value_low"] <= row["value"] <= row["value_high"]
+        if name.startswith(("fid", "kid")):
+            ends = sorted((row["floor"], row["ceiling"]))
+            assert ends[0] <= row["value"] <= ends[1]
+    repaired = table.loc[("portraits", "ace", "lord", "fid_imagenet"), "closed"]
+    assert repaired == pytest.approx((12 - 3) / (12 - 2))  # see lord.experiments.lord.example
+
+
+def test_each_kind_of_lord_stands_beside_every_rival_by_every_judge(records):
+    table = judged_standings(records)
+    rivals = table[(table["attack"] == "ace") & (table["domain"] == "portraits")]
+    assert set(rivals["ours"]) == {"lord"} and set(rivals["metric"]) == set(JUDGES)
+    assert set(rivals["defence"]) == {"none", "diffpure", "adversarial"}
+    assert (rivals[rivals["defence"] == "none"]["verdict"] == "ahead").all()
+
+
+def test_judges_are_compared_by_how_they_rank(records):
+    found = agreement(judge_table(records)).set_index(["domain", "judge", "other"])["spearman"]
+    assert found["portraits", "fid_imagenet", "kid_imagenet"] > 0.9
+    assert found["portraits", "fid_imagenet", "identity"] < -0.5  # a distance and a quality
+
+
+def test_a_subject_of_the_main_table_is_no_new_one():
+    with pytest.raises(ValueError, match=r"confirmation\.subjects: 0 is one of lord\.subjects"):
+        read_profile(values_of(subjects=[0, 1]))
+
+
+def test_judges_touch_no_record_that_does_not_ask_for_them():
+    """Settings and components of cells are those of a protocol that knows no further judge."""
+    smoke = load_profile("smoke")
+    for name in ("main", "scale", "rank"):
+        for cell in smoke.cells(name):
+            assert "independent" not in cell.settings.asked
+            assert not any("imagenet" in component for component in cell.measured)
+    for name in ("confirmation", "confirmation_scale", "metrics"):
+        for cell in smoke.cells(name):
+            assert cell.settings.independent and "metric:fid_imagenet" in cell.measured
+
+
+@pytest.mark.parametrize("name", ["full", "quick"])
+def test_published_profiles_do_not_ask_for_them(name):
+    assert not load_profile(name)["lord"].independent
+
+
+def test_a_missing_judge_is_named_before_anything_runs(monkeypatch):
+    card.imagenet_weights.cache_clear()
+    monkeypatch.setattr(card, "IMAGENET", "no-such-package==1")
+    with pytest.raises(ValueError, match=r"confirmation: independent: .*no-such-package==1"):
+        read_profile(values_of())
+    card.imagenet_weights.cache_clear()
