@@ -25,6 +25,13 @@ ATTACKS = {
 }
 
 
+STATES = {
+    True: "as where nothing is hidden,",
+    None: "it cannot be told whether",
+    False: "unlike there, it is not so that",
+}
+
+
 @styled
 def signs(records: Sequence[Record]) -> Figure:
     """What each attack leaves right, and how the loss grows in the steps of PGD.
@@ -70,19 +77,23 @@ def signs_table(records: Sequence[Record]) -> Styler:
 
 @where_planned
 def sign_findings(records: Sequence[Record]) -> Markdown:
-    """In short: each sign of hidden gradients, with the numbers that speak for or against it."""
+    """In short: what holds of each defence that holds where no gradients are hidden."""
     lines = [f"*{text}*" for text in caveats(records)]
     for record in records:
         found = _signs(record)
-        shown = [name for name, (_, absent) in found.items() if not absent]
-        told = f"what should not be: {listed(shown)}" if shown else "no sign of hidden gradients"
+        told = [
+            f"{words} {listed(names)}"
+            for state, words in STATES.items()
+            if (names := [name for name, (_, holds) in found.items() if holds is state])
+        ]
         text = "; ".join(words for words, _ in found.values())
-        lines.append(f"- {defence_name(record.settings['defence'])}, {told}. {text}.")
+        lines.append(f"- {defence_name(record.settings['defence'])}: {'; '.join(told)}. {text}.")
     return Markdown("\n".join(lines))
 
 
-def _signs(record: Record) -> dict[str, tuple[str, bool]]:
-    """For each sign its numbers in words, and whether it is surely absent."""
+def _signs(record: Record) -> dict[str, tuple[str, bool | None]]:
+    """What holds where nothing is hidden: its numbers in words, and whether it does; None if that
+    cannot be told."""
     (few, many), series = _ends(record), record.series
     pgd, images = f"pgd x{many}", int(record.metrics["images"])
     blind, more = (
@@ -94,26 +105,31 @@ def _signs(record: Record) -> dict[str, tuple[str, bool]]:
     ever = share_interval(sum(right > 0 for right in series["unbounded/right"]), images)
     after_pgd, after_square = (record.metrics[f"{name}/right"] for name in (pgd, "square"))
     return {
-        "attacks without gradients do as well": (
+        "attacks without gradients do worse": (
             f"PGD leaves {after_pgd:.0%} right and Square {after_square:.0%}, a difference of "
             f"{_said(blind, '{:.0%}')}",
-            blind.low > 0,
+            _above(blind),
         ),
-        "averaging gradients does not help": (
+        "averaging gradients helps": (
             f"{many} purifications in a gradient instead of {few} raise the loss by "
             f"{_said(more, '{:.2f}')}",
-            more.low > 0,
+            _above(more),
         ),
-        "steps do not help": (
+        "steps help": (
             f"the loss goes from {path[0]:.2f} to {path[-1]:.2f} and rises in {rises} of "
             f"{len(path) - 1} steps",
             path[-1] > path[0],
         ),
-        "without a bound something is left": (
+        "an attack without a bound leaves nothing": (
             f"without a bound {_said(ever, '{:.0%}')} of {images} pictures are ever right",
             ever.mean == 0,
         ),
     }
+
+
+def _above(found: Interval) -> bool | None:
+    """Whether a mean is above 0; None if its interval has both sides."""
+    return found.low > 0 if found.low > 0 or found.high < 0 else None
 
 
 def _attacks(record: Record) -> list[str]:

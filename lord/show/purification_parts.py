@@ -1,6 +1,6 @@
 """What the chapter on purification shows of t*, and of what each part of a purifier does."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import pandas as pd
 from IPython.display import Markdown
@@ -8,6 +8,7 @@ from matplotlib.figure import Figure
 from pandas.io.formats.style import Styler
 
 from lord.experiments.purification.tables import (
+    BASELINE,
     SIGNIFICANT,
     attack_table,
     defence_table,
@@ -124,8 +125,7 @@ def part_findings(records: Sequence[Record]) -> Markdown:
 def rivals(records: Sequence[Record]) -> Styler:
     """Each purifier where it keeps most, and what it won and lost beside DiffPure, in pictures."""
     rows = {}
-    for place, faced in by_place(records, PARTS).items():
-        base, *others = _best(faced)
+    for place, faced, base, others in _beside(records):
         rows[place, _titled(base)] = _row(faced[base])
         rows |= {(place, _titled(name)): _row(faced[name], faced[base]) for name in others}
     return plain_table(pd.DataFrame.from_dict(rows, orient="index").fillna(""), records)
@@ -138,8 +138,7 @@ def rival_findings(records: Sequence[Record]) -> Markdown:
     A test among n must have a p below 0.05 / n (Bonferroni).
     """
     lines = []
-    for place, faced in by_place(records, PARTS).items():
-        base, *others = _best(faced)
+    for place, faced, base, others in _beside(records):
         tests = {name: paired(faced[name], faced[base]) for name in others}
         told: dict[str, list[str]] = {}
         for name, test in tests.items():
@@ -153,10 +152,22 @@ def rival_findings(records: Sequence[Record]) -> Markdown:
     return Markdown("\n".join(lines))
 
 
-def _best(faced: Mapping[str, Record]) -> list[str]:
-    """The name of each purifier at the t* that keeps most; DiffPure comes first."""
-    tried = [[n for n in faced if n.startswith(f"{purifier},t=")] for purifier in PURIFIERS]
-    return [most_kept(faced, names) for names in tried if names]
+def _beside(
+    records: Sequence[Record],
+) -> Iterator[tuple[str, Mapping[str, Record], str, list[str]]]:
+    """Of each place its records, the name of DiffPure, and those of other purifiers.
+
+    Each is there at the t* where it keeps most; a place without DiffPure or others is left out.
+    """
+    for place, faced in by_place(records, PARTS).items():
+        tried = {
+            purifier: [name for name in faced if name.startswith(f"{purifier},t=")]
+            for purifier in PURIFIERS
+        }
+        best = {p: most_kept(faced, names) for p, names in tried.items() if names}
+        base = best.pop(BASELINE, None)
+        if base and best:
+            yield place, faced, base, [*best.values()]
 
 
 def _titled(name: str) -> str:
