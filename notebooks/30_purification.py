@@ -112,12 +112,16 @@ purification.accuracies(records)
 # %% [markdown]
 # Purifiers are often judged by cheaper attacks, and by one purification or the vote of several. What that hides:
 
-# %% tags=["hide-input"] mystnb={"figure": {"name": "fig-attack-by-attack"}, "image": {"alt": "Two panels with a falling line for each purifier and a dashed level for adversarial training, which the lines on the right cross at the attack with exact gradients."}}
+# %% tags=["hide-input"] mystnb={"figure": {"name": "fig-attack-by-attack"}, "image": {"alt": "Two panels, each with a falling line for each purifier and a dashed level for adversarial training."}}
 purification.attack_by_attack(records)
 
 # %% [markdown]
-# > Share right behind each purifier after each attack and those before it, with exact intervals of 95 %. Dashed: what the best classifier that
-# > was trained adversarially keeps after all its attacks.
+# > Share right behind each purifier after each attack and those before it, with exact intervals of 95 %. Dashed: what the
+# > best classifier that was trained adversarially keeps after all its attacks.
+
+# %% [markdown]
+# In the published study the robust process keeps more by vote than adversarial training does while attacks take the
+# purifier for the identity, and less once gradients go exactly through it.
 
 # %% tags=["remove-input"]
 blind(records)
