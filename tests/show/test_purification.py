@@ -22,11 +22,7 @@ BESIDE = ("classifiers", "purification_masking", "purification_cost")
 def made(tmp_path_factory):
     values = yaml.safe_load((PROFILES / "smoke.yaml").read_text()) | {"name": "purify"}
     values["purification"]["defences"] += [{"classifier": "pgd"}, {"classifier": "trades"}]
-    values["purification_parts"]["timesteps"] = {
-        "diffpure": [20, 50],
-        "gdmp": [20],
-        "robust": [20, 50, 70],
-    }
+    values["purification_parts"]["timesteps"] = {"diffpure": [20, 50], "robust": [20, 50, 70]}
     profile = read_profile(values)
     results = tmp_path_factory.mktemp("results")
     fill(profile, results)
@@ -74,19 +70,6 @@ def test_a_part_taken_away_is_compared_with_the_whole_on_the_same_pictures(recor
     )
     shown[1] = held(part, *[0.0] * 32)
     assert "without its class term it keeps less (p 0.0078)" in parts.part_findings(shown).data
-
-
-def test_purifiers_meet_diffpure_each_at_its_best_time(records):
-    faced = {r.settings["defence"]: r for r in records if r.kind == NAMES[1]}
-    kept = {"diffpure,t=20": 8, "diffpure,t=50": 16, "gdmp,t=20": 0, "robust,t=50": 17}
-    shown = [held(faced[n], *[1.0] * k, *[0.0] * (32 - k)) for n, k in kept.items()]
-    text = parts.rival_findings(shown).data
-    assert "beside DiffPure at t* 50: GDMP at t* 20 (p 3.1e-05) keeps less than it; robust" in text
-    assert "robust process at t* 50 (p 1) keeps what cannot be told from it." in text
-    table = parts.rivals(shown).data
-    assert [name for _, name in table.index][:2] == ["DiffPure at t* 50", "GDMP at t* 20"]
-    assert [*table.iloc[1][["won", "lost"]]] == ["0", "16"]
-    assert parts.rivals(shown[2:]).data.empty and parts.rival_findings(shown[2:]).data == ""
 
 
 def test_every_purifier_has_its_pictures_and_every_threat_its_panel(records):
@@ -278,5 +261,5 @@ def test_each_sign_of_hidden_gradients_is_seen(made, changes, told):
 
 def test_a_profile_without_these_experiments_says_so():
     draws = (show.pictures, show.steps_table, said.findings, show.converged)
-    for draw in (*draws, parts.parts_table, parts.rivals, hidden.signs):
+    for draw in (*draws, parts.parts_table, hidden.signs):
         assert "leaves these experiments out" in draw([]).data
