@@ -136,4 +136,11 @@ purification.steps_table(records)
 # ## In short
 
 # %% tags=["remove-input"]
+show.answer(
+    records,
+    "Does guided purification keep more than DiffPure?",
+    "Does purification beat adversarial training?",
+)
+
+# %% tags=["hide-cell"] mystnb={"code_prompt_show": "Show what each defence keeps", "code_prompt_hide": "Hide what each defence keeps"}
 findings(records)

@@ -6,6 +6,7 @@ import pandas as pd
 import pytest
 import torch
 from helpers import SIZE
+from PIL import Image
 
 from lord.data.albums import Albums, album_subject, albums_of, checksum, stage1_pictures
 from lord.data.picture import png_bytes
@@ -89,6 +90,8 @@ def test_the_profile_of_faces_runs_to_its_tables(small, tmp_path):
     assert not measured  # no network knows the attributes of photographs
     written = {path.name for path in write_tables(profile, tmp_path)}
     assert {"main_table.csv", "rivals.csv", "overview.png"} <= written
+    with Image.open(tmp_path / "small-faces" / "overview.png") as picture:
+        assert picture.size == (2 * 2 * SIZE, 4 * (40 + 2 * SIZE))  # two pictures, four rows
     table = pd.read_csv(tmp_path / "small-faces" / "main_table.csv")
     assert set(table["domain"]) == {"faces"}
     asked = {(a, d) for a, names in profile["main"].conditions.items() for d in names}
