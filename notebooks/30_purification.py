@@ -102,13 +102,6 @@ purification.classifier_table(classifiers)
 # %% tags=["remove-input"]
 purification.costs(study.run(profile, "purification_cost", compute=compute))
 
-# %% tags=["hide-input"] mystnb={"figure": {"name": "fig-left"}, "image": {"alt": "For each threat a panel with two dots for every defence: an open one near 1, and a filled one far to the left of it."}}
-purification.accuracies(records)
-
-# %% [markdown]
-# > Share of test pictures that are right in every one of several purifications, before any attack
-# > and after all of them, with exact intervals of 95 %.
-
 # %% [markdown]
 # Purifiers are often judged by cheaper attacks, and by one purification or the vote of several. What that hides:
 
@@ -125,6 +118,13 @@ purification.attack_by_attack(records)
 
 # %% tags=["remove-input"]
 blind(records)
+
+# %% tags=["hide-cell"] mystnb={"code_prompt_show": "Show every defence before and after", "code_prompt_hide": "Hide every defence before and after", "figure": {"name": "fig-left"}, "image": {"alt": "For each threat a panel with two dots for every defence: an open one near 1, and a filled one far to the left of it."}}
+purification.accuracies(records)
+
+# %% [markdown]
+# > Share of test pictures that are right in every one of several purifications, before any attack
+# > and after all of them, with exact intervals of 95 %.
 
 # %% tags=["hide-cell"] mystnb={"code_prompt_show": "Show the table", "code_prompt_hide": "Hide the table", "figure": {"name": "fig-steps-table"}}
 purification.steps_table(records)
