@@ -72,6 +72,26 @@ def test_a_part_taken_away_is_compared_with_the_whole_on_the_same_pictures(recor
     assert "without its class term it keeps less (p 0.0078)" in parts.part_findings(shown).data
 
 
+def test_purifiers_are_compared_with_diffpure_where_each_keeps_most(records):
+    named = {r.settings["defence"]: r for r in records if r.kind == NAMES[1]}
+    plain, early, late = (
+        named[f"{name}"] for name in ("diffpure,t=50", "robust,t=20", "robust,t=70")
+    )
+    shown = [
+        held(plain, *[1.0] * 4, *[0.0] * 28),
+        held(early, *[1.0] * 8, *[0.0] * 24),
+        held(late, *[1.0] * 16, *[0.0] * 16),
+    ]
+    table = parts.rivals(shown).data
+    assert [name for _, name in table.index] == ["DiffPure at t* 50", "robust process at t* 70"]
+    assert [*table.iloc[1][["won", "lost"]]] == ["12", "0"]
+    said = parts.rival_findings(shown).data
+    assert "robust process at t* 70 (p 0.00049) keeps more than it" in said
+    shown[2] = held(late, *[1.0] * 5, *[0.0] * 27)
+    assert "keeps what cannot be told from it" in parts.rival_findings(shown[::2]).data
+    assert parts.rivals(shown[:1]).data.empty and not parts.rival_findings(shown[1:]).data
+
+
 def test_every_purifier_has_its_pictures_and_every_threat_its_panel(records):
     titles = [axes.get_title(loc="left") for axes in show.pictures(records).axes]
     assert titles[0] == "clean" and "attack on robust process" in titles
