@@ -16,7 +16,8 @@
 #
 # Which part of LoRD repairs the LoRA? It is an adapter that has learned from attacked pictures,
 # with a second branch and a gate ([stage 1](08_lord_stage1.ipynb)). Its loss holds it to the base
-# model on clean pictures, with $L_\text{clean} = \lVert \epsilon_\theta(z_t) - \epsilon_\text{base}(z_t) \rVert^2$:
+# model on clean pictures, with $L_\text{clean} = \lVert \epsilon_\theta(z_t) - \epsilon_\text{base}(z_t) \rVert^2$.
+# The other terms are the denoising loss on attacked pictures and the cross-entropy of the gate:
 #
 # $$ \tfrac12 (L_\text{clean} + L_\text{attacked}) + w\, L_\text{gate}. $$
 #

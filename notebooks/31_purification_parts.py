@@ -52,6 +52,14 @@ purification_parts.parts_table(records)
 # > The robust process with one part changed, beside the whole on the same pictures: the pictures
 # > that it won and lost, and the p of the sign test.
 
+# %% tags=["hide-cell"] mystnb={"code_prompt_show": "Show other purifiers", "code_prompt_hide": "Hide other purifiers", "figure": {"name": "fig-purifier-rivals-table"}}
+purification_parts.rivals(records)
+
+# %% [markdown]
+# > Purifiers at the $t^*$ where each keeps most, beside DiffPure on the same pictures: the pictures that each won and lost,
+# > and the p of the sign test. GDMP guides by the distance of pixels ([Wang et al., 2022](https://arxiv.org/abs/2205.14969)),
+# > GrIDPure takes small steps again and again ([Zhao et al., 2024](https://arxiv.org/abs/2312.00084)).
+
 # %% [markdown]
 # ## In short
 
@@ -60,3 +68,6 @@ purification_parts.times(records)
 
 # %% tags=["remove-input"]
 purification_parts.part_findings(records)
+
+# %% tags=["remove-input"]
+purification_parts.rival_findings(records)

@@ -1,4 +1,4 @@
-"""Pages of the built book as axe-core sees them; skipped where there is no book or no browser."""
+"""Pages of the built book as axe-core and readers see them; skipped without a book or a browser."""
 
 import json
 import os
@@ -124,6 +124,21 @@ def test_a_page_has_no_serious_finding(browser, page):
     browser.evaluate(UNFOLD)
     browser.evaluate((Path(AXE.origin).parent / "axe.min.js").read_text("utf-8"))
     assert browser.evaluate(SERIOUS) == []
+
+
+@pytest.mark.parametrize(
+    "page", [page for page in PAGES if page.parent.name == "notebooks"], ids=lambda page: page.stem
+)
+def test_a_chapter_has_at_most_five_screens(browser, page):
+    """Of a desktop, 1400 by 900 pixels, with what is folded left so."""
+    desktop = {"width": 1400, "height": 900, "deviceScaleFactor": 1, "mobile": False}
+    browser.ask("Emulation.setDeviceMetricsOverride", **desktop)
+    try:
+        browser.open(page)
+        browser.evaluate("window.MathJax?.startup?.promise")
+        assert browser.evaluate("document.documentElement.scrollHeight") <= 5 * desktop["height"]
+    finally:
+        browser.ask("Emulation.clearDeviceMetricsOverride")
 
 
 def test_the_slider_and_its_attacks_answer_to_the_keyboard(browser):

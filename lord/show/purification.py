@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+import numpy as np
 import pandas as pd
 from IPython.display import Markdown
 from matplotlib.figure import Figure
@@ -13,10 +14,11 @@ from lord.experiments.purification.tables import (
     attack_table,
     defence_table,
 )
+from lord.metrics.interval import Interval, share_interval
 from lord.record import Record
-from lord.show.panels import grid, interval, legend
+from lord.show.panels import band, grid, interval, legend
 from lord.show.pictures import labelled_rows, sample_tiles
-from lord.show.style import BLUE, VERMILION, caveats, mark, styled, where_planned
+from lord.show.style import BLUE, CYCLE, MARKERS, VERMILION, caveats, mark, styled, where_planned
 from lord.show.tables import plain_table
 
 PURIFIERS = {
@@ -47,6 +49,7 @@ ATTACKS = {
     "square": "Square",
     "spatial": "spatial",
 }
+STANDINGS = {"right in all purifications": "worst", "right by their vote": "majority"}
 PROPOSED = "robust"
 
 
@@ -86,6 +89,35 @@ def accuracies(records: Sequence[Record]) -> Figure:
         panel.grid(axis="y", visible=False)
         panel.set_ylim(len(names) - 0.5, -0.5)
         panel.set_yticks(range(len(names)), [defence_name(name) for name in names])
+    legend(figure)
+    return mark(figure, shown)
+
+
+@styled
+def attack_by_attack(records: Sequence[Record]) -> Figure:
+    """What each attack leaves behind each purifier, in all purifications and by their vote; beside
+    it what the best classifier that was trained adversarially keeps after all attacks.
+
+    Defences whose noise is known are left out, as they meet other attacks.
+    """
+    shown = _of(records, "purification_attacks")
+    places = by_place(shown)
+    figure, axes, found = grid([*places], [*STANDINGS], 2.4 * len(places) + 0.6, sharey=True)
+    for panel, place, words in found:
+        faced, standing = places[place], STANDINGS[words]
+        purified = [r for r in faced.values() if r.settings["purifier"] and not r.settings["known"]]
+        for record, colour, marker in zip(purified, CYCLE, MARKERS, strict=False):
+            names = attack_names(record)
+            curve = np.transpose([left_after(record, name, standing) for name in names])
+            label = defence_name(record.settings["defence"])
+            band(panel, range(len(names)), curve, f"{marker}-", colour, label, 0.2)
+            panel.set_xticks(range(len(names)), map(attack_name, names), rotation=40, ha="right")
+        if best := most_kept(faced, CLASSIFIERS):
+            kept = left_after(faced[best], attack_names(faced[best])[-1], standing).mean
+            panel.axhline(kept, color=VERMILION, linestyle="--", label=defence_name(best))
+        panel.set_ylim(-0.03, 1.03)
+    for panel, place in zip(axes[:, 0], places, strict=True):
+        panel.set_ylabel(place)
     legend(figure)
     return mark(figure, shown)
 
@@ -152,32 +184,6 @@ def classifier_table(records: Sequence[Record]) -> Styler:
 
 
 @where_planned
-def masking(records: Sequence[Record]) -> Markdown:
-    """The signs of hidden gradients, each with the numbers that speak for or against it."""
-    lines = [f"*{text}*" for text in caveats(records)]
-    for record in records:
-        few, *_, many = (f"{draws:.0f}" for draws in record.series["draws"])
-        path = record.series[f"loss x{many}"]
-        before, after = (record.metrics[f"pgd x{draws}/loss"] for draws in (few, many))
-        pgd, square, free = (
-            record.metrics[f"{name}/right"] for name in (f"pgd x{many}", "square", "unbounded")
-        )
-        signs = [
-            (f"PGD leaves {pgd:.0%}, Square {square:.0%}", pgd <= square),
-            (
-                f"its loss is {before:.2f} with {few} and {after:.2f} with {many} purifications in "
-                "a gradient",
-                before <= after,
-            ),
-            (f"and goes from {path[0]:.2f} to {path[-1]:.2f} in its steps", path[0] < path[-1]),
-            (f"an unbounded budget leaves {free:.0%}", free == 0),
-        ]
-        text = "; ".join(f"{words} ({'✓' if good else '✗'})" for words, good in signs)
-        lines.append(f"- {defence_name(record.settings['defence'])}: {text}.")
-    return Markdown("\n".join(lines))
-
-
-@where_planned
 def costs(records: Sequence[Record]) -> Markdown:
     """What a gradient takes beside its passes, and how many pictures are purified in a second."""
     lines = [f"*{text}*" for text in caveats(records)]
@@ -236,6 +242,12 @@ def most_kept(faced: dict[str, Record], names: Sequence[str]) -> str | None:
     """Which of some defences holds most pictures, of those that are there."""
     there = [name for name in names if name in faced]
     return max(there, key=lambda name: sum(faced[name].series["robust/worst"]), default=None)
+
+
+def left_after(record: Record, attack: str, standing: str) -> Interval:
+    """The share right after an attack and those before it, with its exact interval."""
+    count = int(record.metrics["images"])
+    return share_interval(round(record.metrics[f"{attack}/{standing}"] * count), count)
 
 
 def share(row: dict, name: str) -> str:

@@ -4,23 +4,35 @@ from collections.abc import Sequence
 
 from IPython.display import Markdown
 
-from lord.experiments.purification.tables import BASELINE, SIGNIFICANT, defence_table, paired
+from lord.experiments.purification.tables import (
+    BASELINE,
+    SIGNIFICANT,
+    attack_names,
+    defence_table,
+    paired,
+)
 from lord.record import Record
 from lord.show.purification import (
     CLASSIFIERS,
     PROPOSED,
     PURIFIERS,
+    STANDINGS,
     USUAL,
+    attack_name,
     by_place,
     defence_name,
+    left_after,
     most_kept,
     share,
 )
 from lord.show.style import caveats, where_planned
-from lord.show.words import NOT_MEASURED, Answer, capitalised
+from lord.show.words import NOT_MEASURED, Answer, capitalised, listed
 
 GUARDED, PLAIN = f"{USUAL}+{PROPOSED}", f"{USUAL}+{BASELINE}"
 """The usual classifier behind the robust process, and behind DiffPure."""
+
+KNOWN = ",known"
+"""Ends the names of defences whose noise the attacker knows."""
 
 
 @where_planned
@@ -45,6 +57,15 @@ def findings(records: Sequence[Record]) -> Markdown:
             lines.append(f"- {place}: the robust process has not been measured in this study.")
         elif PLAIN in named:
             lines.append(_compared(place, named[GUARDED], named[PLAIN]))
+        if known := [row for name, row in named.items() if name.endswith(KNOWN)]:
+            kept = [
+                f"{share(row, 'robust_worst')} behind {defence_name(row['defence'][: -len(KNOWN)])}"
+                for row in known
+            ]
+            lines.append(
+                f"- {place}: an attacker who knows the noise that will be drawn, always the same "
+                f"for a picture, leaves {listed(kept)}."
+            )
         if best := most_kept(faced, CLASSIFIERS):
             row = named[best]
             lines.append(
@@ -52,7 +73,41 @@ def findings(records: Sequence[Record]) -> Markdown:
                 f"{share(row, 'robust_worst')}, and has {share(row, 'standard_worst')} right "
                 "without attack."
             )
+            if GUARDED in faced:
+                lines.append(_turn(place, faced[GUARDED], named[best]["robust_worst"]))
     return Markdown("\n".join([*(f"*{text}*" for text in caveats(records)), *lines]))
+
+
+def _turn(place: str, record: Record, kept: float) -> str:
+    """From which attack on the robust process has no more right than adversarial training keeps."""
+    parts = []
+    for words, standing in STANDINGS.items():
+        left = {name: left_after(record, name, standing) for name in attack_names(record)}
+        name = next((name for name, found in left.items() if found.mean <= kept), None)
+        when = "never" if name is None else f"from {attack_name(name)} on"
+        mean, low, high = left[name or [*left][-1]]
+        parts.append(f"{words} {when}, {mean:.0%} ({low:.0%} to {high:.0%})")
+    return f"- {place}: behind the robust process no more than that are {listed(parts)}."
+
+
+@where_planned
+def blind(records: Sequence[Record]) -> Markdown:
+    """What an attack without gradients, where it comes last, takes of what the others leave."""
+    lines = [f"*{text}*" for text in caveats(records)]
+    for place, faced in by_place(records).items():
+        taken = []
+        for name in [name for name in (PLAIN, GUARDED) if name in faced]:
+            metrics, last = faced[name].metrics, attack_names(faced[name])[-1]
+            if last.startswith("square"):
+                asked = int(metrics[f"{last}/asked"])
+                left = round(metrics[f"{last}/majority"] * metrics["images"])
+                taken.append(f"{asked - left} of {asked} behind {defence_name(name)}")
+        if taken:
+            lines.append(
+                f"- {place}: of the pictures that are still right by vote, Square, which sees no "
+                f"gradient, takes {listed(taken)}."
+            )
+    return Markdown("\n".join(lines))
 
 
 def guided(records: Sequence[Record]) -> Answer:

@@ -1,6 +1,6 @@
 """What the chapter on purification shows of t*, and of what each part of a purifier does."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import pandas as pd
 from IPython.display import Markdown
@@ -8,6 +8,7 @@ from matplotlib.figure import Figure
 from pandas.io.formats.style import Styler
 
 from lord.experiments.purification.tables import (
+    BASELINE,
     SIGNIFICANT,
     attack_table,
     defence_table,
@@ -44,7 +45,7 @@ def frontier(records: Sequence[Record]) -> Figure:
     for name in before.index:
         kinds.setdefault(name.split(",t=")[0] if ",t=" in name else "variants", []).append(name)
     for (kind, names), marker, colour in zip(kinds.items(), MARKERS, CYCLE, strict=False):
-        line = "none" if kind == "variants" else "-"
+        line = "none" if kind == "variants" or len(names) == 1 else "-"
         panel.plot(
             before[names], after[names], marker, linestyle=line, color=colour,
             label=PURIFIERS.get(kind, kind),
@@ -118,6 +119,60 @@ def part_findings(records: Sequence[Record]) -> Markdown:
             purifier = PURIFIERS[faced[whole].settings["purifier"]["method"]]
             lines.append(f"- {place}: of {count(len(tests), 'change')} to {purifier}, {told}.")
     return Markdown("\n".join(lines))
+
+
+@where_planned
+def rivals(records: Sequence[Record]) -> Styler:
+    """Each purifier where it keeps most, and what it won and lost beside DiffPure, in pictures."""
+    rows = {}
+    for place, faced, base, others in _beside(records):
+        rows[place, _titled(base)] = _row(faced[base])
+        rows |= {(place, _titled(name)): _row(faced[name], faced[base]) for name in others}
+    return plain_table(pd.DataFrame.from_dict(rows, orient="index").fillna(""), records)
+
+
+@where_planned
+def rival_findings(records: Sequence[Record]) -> Markdown:
+    """In short: which purifiers keep surely more or less than DiffPure, on the same pictures.
+
+    A test among n must have a p below 0.05 / n (Bonferroni).
+    """
+    lines = []
+    for place, faced, base, others in _beside(records):
+        tests = {name: paired(faced[name], faced[base]) for name in others}
+        told: dict[str, list[str]] = {}
+        for name, test in tests.items():
+            more = "more than it" if test["won"] > test["lost"] else "less than it"
+            found = more if test["p"] < SIGNIFICANT / len(tests) else "what cannot be told from it"
+            told.setdefault(found, []).append(f"{_titled(name)} (p {test['p']:.2g})")
+        said = "; ".join(
+            f"{listed(names)} keep{'s'[len(names) > 1 :]} {how}" for how, names in told.items()
+        )
+        lines.append(f"- {place}, beside {_titled(base)}: {said}.")
+    return Markdown("\n".join(lines))
+
+
+def _beside(
+    records: Sequence[Record],
+) -> Iterator[tuple[str, Mapping[str, Record], str, list[str]]]:
+    """Of each place its records, the name of DiffPure, and those of other purifiers.
+
+    Each is there at the t* where it keeps most; a place without DiffPure or others is left out.
+    """
+    for place, faced in by_place(records, PARTS).items():
+        tried = {
+            purifier: [name for name in faced if name.startswith(f"{purifier},t=")]
+            for purifier in PURIFIERS
+        }
+        best = {p: most_kept(faced, names) for p, names in tried.items() if names}
+        base = best.pop(BASELINE, None)
+        if base and best:
+            yield place, faced, base, [*best.values()]
+
+
+def _titled(name: str) -> str:
+    """A purifier with its t* in words: "GDMP at t* 36"."""
+    return f"{PURIFIERS[name.split(',')[0]]} at t* {_time(name)}"
 
 
 def _compared(faced: Mapping[str, Record]) -> dict[str, list[str]]:

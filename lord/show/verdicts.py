@@ -185,7 +185,7 @@ def variants(gaps: pd.DataFrame, records: Sequence[Record]) -> Answer:
     names = listed([f"by {metric_name(metric_keys(records)[name])}" for name in JUDGED])
     return Answer(
         verdict,
-        f"at least {closed[variants].min().max():z.0%} repaired",
+        f"at least {closed[variants].min().max():z.0%} repaired by its best variant",
         f"What closes {names}, each from domain to domain: {'; '.join(said)}.",
     )
 

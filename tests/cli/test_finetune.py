@@ -160,7 +160,7 @@ for command in json.loads(sys.argv[1]):
 @pytest.fixture
 def together(tmp_path):
     """Runs commands in two processes, as the book says; what each process has said."""
-    text = (BOOK / "own_images.md").read_text(encoding="utf-8")
+    text = (BOOK / "own_models.md").read_text(encoding="utf-8")
     recipes = re.findall(r"^accelerate (.*) \S+/lord (finetune|defend) ", text, re.MULTILINE)
     assert [command for _, command in recipes] == ["finetune", "defend"]
     (recipe,) = {words for words, _ in recipes}

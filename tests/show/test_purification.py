@@ -4,15 +4,17 @@ import pytest
 import yaml
 from helpers import fill
 
-from lord.experiments.purification.tables import defence_table
+from lord.experiments.purification.tables import attack_names, defence_table
 from lord.show import purification as show
 from lord.show import purification_findings as said
+from lord.show import purification_masking as hidden
 from lord.show import purification_parts as parts
 from lord.show.words import NOT_MEASURED
 from lord.study.profile import PROFILES, read_profile
 from lord.study.run import run
 
 NAMES = ("purification_attacks", "purification_parts", "purification_converged")
+GUARDED = ("residual+robust", "linf8")
 BESIDE = ("classifiers", "purification_masking", "purification_cost")
 
 
@@ -34,7 +36,9 @@ def records(made):
     return [record for name in NAMES for record in made[name]]
 
 
-@pytest.mark.parametrize("draw", [show.pictures, show.accuracies, parts.frontier])
+@pytest.mark.parametrize(
+    "draw", [show.pictures, show.accuracies, show.attack_by_attack, parts.frontier]
+)
 def test_figures_are_drawn(draw, records):
     draw(records).draw_without_rendering()
 
@@ -68,6 +72,26 @@ def test_a_part_taken_away_is_compared_with_the_whole_on_the_same_pictures(recor
     assert "without its class term it keeps less (p 0.0078)" in parts.part_findings(shown).data
 
 
+def test_purifiers_are_compared_with_diffpure_where_each_keeps_most(records):
+    named = {r.settings["defence"]: r for r in records if r.kind == NAMES[1]}
+    plain, early, late = (
+        named[f"{name}"] for name in ("diffpure,t=50", "robust,t=20", "robust,t=70")
+    )
+    shown = [
+        held(plain, *[1.0] * 4, *[0.0] * 28),
+        held(early, *[1.0] * 8, *[0.0] * 24),
+        held(late, *[1.0] * 16, *[0.0] * 16),
+    ]
+    table = parts.rivals(shown).data
+    assert [name for _, name in table.index] == ["DiffPure at t* 50", "robust process at t* 70"]
+    assert [*table.iloc[1][["won", "lost"]]] == ["12", "0"]
+    said = parts.rival_findings(shown).data
+    assert "robust process at t* 70 (p 0.00049) keeps more than it" in said
+    shown[2] = held(late, *[1.0] * 5, *[0.0] * 27)
+    assert "keeps what cannot be told from it" in parts.rival_findings(shown[::2]).data
+    assert parts.rivals(shown[:1]).data.empty and not parts.rival_findings(shown[1:]).data
+
+
 def test_every_purifier_has_its_pictures_and_every_threat_its_panel(records):
     titles = [axes.get_title(loc="left") for axes in show.pictures(records).axes]
     assert titles[0] == "clean" and "attack on robust process" in titles
@@ -98,6 +122,62 @@ def test_findings_say_what_was_won_and_lost_and_what_could_have_been_found(recor
     assert "so few pictures show no gain at all" in few
     kept = max(table.loc[(name, "linf8"), "robust_worst"] for name in ("pgd", "trades"))
     assert f"without a purifier keeps {kept:.0%} (" in text
+
+
+def test_what_is_left_where_the_noise_is_known_is_told(records):
+    table = defence_table([r for r in records if r.kind == NAMES[0]])
+    row = table.set_index(["defence", "threat"]).loc["residual+diffpure_ode,known", "linf8"]
+    text = said.findings(records).data
+    assert f"for a picture, leaves {row['robust_worst']:.0%} (" in text
+    assert " behind DiffPure, ODE." in text
+
+
+def after(record, **left):
+    """A record with these shares of its pictures left after its last attack."""
+    name = attack_names(record)[-1]
+    metrics = {f"{name}/{standing}": share for standing, share in left.items()}
+    return record.model_copy(update={"metrics": record.metrics | metrics})
+
+
+def test_what_each_attack_leaves_is_drawn_beside_adversarial_training(records):
+    shown = [r for r in records if r.kind == NAMES[0]]
+    figure = show.attack_by_attack(shown)
+    first = figure.axes[0]
+    lines = {line.get_label(): line.get_ydata() for line in first.lines}
+    assert "robust process" in lines and not any("known" in name for name in lines)
+    (record,) = (r for r in shown if (r.settings["defence"], r.settings["threat_name"]) == GUARDED)
+    names = attack_names(record)
+    assert [*lines["robust process"]] == [record.metrics[f"{name}/worst"] for name in names]
+    trained = [r for r in shown if r.settings["defence"] in ("pgd", "trades")]
+    kept = {sum(r.series["robust/worst"]) / 32 for r in trained}
+    dashed = [lines[name][0] for name in ("PGD-AT", "TRADES") if name in lines]
+    assert len(dashed) == 1 and dashed[0] in kept
+
+
+def test_from_which_attack_on_training_is_ahead_is_told(records):
+    (record,) = (
+        r
+        for r in records
+        if r.kind == NAMES[0] and (r.settings["defence"], r.settings["threat_name"]) == GUARDED
+    )
+    text = said._turn("here", after(record, worst=0.25, majority=0.25), 0.25)
+    assert "right in all purifications from Square 2 on, 25% (11% to 43%)" in text
+    assert "right by their vote from Square 2 on, 25%" in text
+    text = said._turn("here", after(record, worst=0.25, majority=0.5), 0.25)
+    assert "and right by their vote never, 50% (32% to 68%)." in text
+    assert "from no attack on" in said._turn("here", record, 1.0)
+
+
+def test_what_an_attack_without_gradients_still_takes_is_counted(records):
+    (record,) = (
+        r
+        for r in records
+        if r.kind == NAMES[0] and (r.settings["defence"], r.settings["threat_name"]) == GUARDED
+    )
+    asked = int(record.metrics["square-2/asked"])
+    text = said.blind([after(record, majority=(asked - 3) / 32)]).data
+    assert f"takes 3 of {asked} behind robust process." in text
+    assert "Square" not in said.blind([r for r in records if r.settings.get("known")]).data
 
 
 def held(record, *right):
@@ -156,19 +236,50 @@ def test_what_the_whole_protocol_takes_is_counted(records):
     assert f"the table leave {left}, the whole protocol {end}." in text
 
 
-def test_classifiers_signs_of_masking_and_costs_have_a_line_each(made):
+def test_classifiers_and_costs_have_a_line_each(made):
     table = show.classifier_table(made["classifiers"]).data
     assert list(table.index) == ["residual", "attention", "PGD-AT", "TRADES"]
     assert all("%" in right for right in table["right"])
-    text = show.masking(made["purification_masking"]).data
-    assert text.count("✓") + text.count("✗") == 4 and "an unbounded budget leaves 0% (✓)" in text
-    (record,) = made["purification_masking"]
-    hidden = record.model_copy(update={"metrics": record.metrics | {"unbounded/right": 0.5}})
-    assert "an unbounded budget leaves 50% (✗)" in show.masking([hidden]).data
     lines = show.costs(made["purification_cost"]).data
     assert lines.count("1.00 times as long as its passes") == len(made["purification_cost"])
 
 
+def test_signs_of_hidden_gradients_are_drawn_told_and_tabled(made):
+    (record,) = made["purification_masking"]
+    hidden.signs([record]).draw_without_rendering()
+    table = hidden.signs_table([record]).data.loc["robust process"]
+    assert [*table.index[-3:]] == ["PGD × 1", "PGD × 2", "PGD, no bound"]
+    assert table.loc["PGD × 1", "right"].startswith("50% [") and "[" in table.loc["Square", "loss"]
+    text = hidden.sign_findings([record]).data
+    assert "robust process: as where nothing is hidden, attacks without gradients do worse" in text
+    assert "steps help and an attack without a bound leaves nothing. PGD leaves 47% right" in text
+    assert "Square 69%, a difference of 22% [" in text
+    assert "0.00 to 0.50 and rises in 1 of 1 steps" in text
+    assert "without a bound 0% [0%, 11%] of 32 pictures are ever right" in text
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"square/right": [0.0] * 32}, "it is not so that attacks without gradients do worse. PGD"),
+        (
+            {"square/right": [1.0] * 15 + [0.0] * 17},
+            "told whether attacks without gradients do",
+        ),
+        ({"pgd x1/loss": [9.0] * 32}, "unlike there, it is not so that averaging gradients helps."),
+        ({"pgd x1/loss": [9.0, -9.0] * 16}, "it cannot be told whether averaging gradients helps."),
+        ({"loss x2": [0.5, 0.5]}, "unlike there, it is not so that steps help. PGD"),
+        ({"unbounded/right": [0.25] + [0.0] * 31}, "not so that an attack without a bound leaves"),
+    ],
+    ids=range(6),
+)
+def test_each_sign_of_hidden_gradients_is_seen(made, changes, told):
+    (record,) = made["purification_masking"]
+    shown = record.model_copy(update={"series": record.series | changes})
+    assert told in hidden.sign_findings([shown]).data
+
+
 def test_a_profile_without_these_experiments_says_so():
-    for draw in (show.pictures, show.steps_table, said.findings, show.converged, parts.parts_table):
+    draws = (show.pictures, show.steps_table, said.findings, show.converged)
+    for draw in (*draws, parts.parts_table, hidden.signs):
         assert "leaves these experiments out" in draw([]).data

@@ -7,6 +7,7 @@ everything must help them, and an unbounded budget must leave nothing.
 from collections.abc import Iterator
 from itertools import product
 from random import Random
+from statistics import fmean
 
 from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
@@ -59,7 +60,8 @@ def cells(profile: Profile) -> Iterator[Cell]:
 def measure(context: Context, cell: Cell) -> Outcome:
     """Losses and accuracies after each attack, on the same pictures, and the loss in every step.
 
-    ``loss`` is the mean cross-entropy over fresh purifications; ``right`` the mean accuracy.
+    ``loss`` is the mean cross-entropy over fresh purifications; ``right`` the mean accuracy. Their
+    series have one number for each picture.
     """
     import torch
 
@@ -74,20 +76,21 @@ def measure(context: Context, cell: Cell) -> Outcome:
     images, labels, seeds = tested(context, settings)
     threat, batch = settings.threat, 16
     metrics: dict[str, float] = {"images": len(images)}
+    series = {"draws": [float(draws) for draws in settings.draws]}
 
     @torch.no_grad()
     def look(name: str, attacked: torch.Tensor) -> None:
-        losses, hits = [], []
+        losses, hits = torch.zeros(2, len(images), dtype=torch.double)
         for number in range(settings.looks):
             own = victim.seeds(seeds, "look", number)
             for first in range(0, len(images), batch):
                 rows = slice(first, first + batch)
                 logits = victim.logits(attacked[rows], own[rows])
-                losses.append(cross_entropy(logits, labels[rows]).double().sum())
-                hits.append((logits.argmax(1) == labels[rows]).double().sum())
-        count = len(images) * settings.looks
-        metrics[f"{name}/loss"] = (sum(losses) / count).item()
-        metrics[f"{name}/right"] = (sum(hits) / count).item()
+                losses[rows] += cross_entropy(logits, labels[rows]).double().cpu()
+                hits[rows] += (logits.argmax(1) == labels[rows]).cpu()
+        for measured, sums in (("loss", losses), ("right", hits)):
+            series[f"{name}/{measured}"] = (sums / settings.looks).tolist()
+            metrics[f"{name}/{measured}"] = (sums / settings.looks).mean().item()
 
     def climb(draws: int, budget: Threat = threat) -> tuple[torch.Tensor, list[float]]:
         how = Evasion(method="pgd", steps=settings.steps, draws=draws, step_size=0.1)
@@ -107,7 +110,6 @@ def measure(context: Context, cell: Cell) -> Outcome:
     noise = torch.randn(images.shape, generator=torch.Generator().manual_seed(0)).to(images)
     look("clean", images)
     look("noise", (images + threat.eps * noise.sign()).clamp(0, 1))
-    series = {"draws": [float(draws) for draws in settings.draws]}
     for draws in settings.draws:
         attacked, path = climb(draws)
         look(f"pgd x{draws}", attacked)
@@ -121,13 +123,15 @@ def measure(context: Context, cell: Cell) -> Outcome:
 
 def example(cell: Cell) -> Outcome:
     """Made-up numbers: nothing is hidden."""
-    number, settings = Random(cell.name), cell.settings
-    right = {"clean": 0.95, "noise": 0.93, "square": 0.7, "unbounded": 0.0}
-    right |= {f"pgd x{draws}": 0.5 - 0.01 * draws for draws in settings.draws}
-    metrics = {"images": 32.0}
-    for name, value in right.items():
-        metrics |= {f"{name}/right": value, f"{name}/loss": 3 - 3 * value + number.random() / 10}
-    series = {"draws": [float(draws) for draws in settings.draws]}
+    number, settings, count = Random(cell.name), cell.settings, 32
+    right = {"clean": 31, "noise": 30, "square": 22, "unbounded": 0}
+    right |= {f"pgd x{draws}": 16 - place for place, draws in enumerate(settings.draws)}
+    metrics, series = {"images": count}, {"draws": [float(draws) for draws in settings.draws]}
+    for name, hits in right.items():
+        series[f"{name}/right"] = [float(k < hits) for k in range(count)]
+        series[f"{name}/loss"] = [3 - 3 * hits / count + number.random() / 10] * count
+        for measured in ("right", "loss"):
+            metrics[f"{name}/{measured}"] = fmean(series[f"{name}/{measured}"])
     climb = [k / settings.steps for k in range(settings.steps)]
     return Outcome(metrics, series | {f"loss x{draws}": climb for draws in settings.draws})
 

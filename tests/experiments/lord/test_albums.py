@@ -9,6 +9,7 @@ import pytest
 import torch
 import yaml
 from helpers import SIZE
+from PIL import Image
 
 from lord import show
 from lord.attacks.settings import AttackSettings
@@ -128,6 +129,8 @@ def test_the_profile_of_faces_runs_to_its_tables_and_its_book(small, tmp_path, m
     assert not measured  # no network knows the attributes of photographs
     written = {path.name for path in write_tables(profile, tmp_path)}
     assert {"main_table.csv", "rivals.csv", "overview.png"} <= written
+    with Image.open(tmp_path / "small-faces" / "overview.png") as picture:
+        assert picture.size == (2 * 2 * SIZE, 4 * (40 + 2 * SIZE))  # two pictures, four rows
     table = pd.read_csv(tmp_path / "small-faces" / "main_table.csv")
     assert set(table["domain"]) == {"faces"}
     asked = {(a, d) for a, names in profile["main"].conditions.items() for d in names}
