@@ -666,6 +666,16 @@ def _():
     return (models["negative/cosine"] - models["positive/cosine"]).abs().max() > 0.2
 
 
+@claim("limitations", "No published record estimates γ, or has another process or sampler.")
+def _():
+    searched = [record.settings for record in run("full", "reversion", compute=False)]
+    usual = {("baddiffusion", "none"), ("trojdiff_blend", "none"), ("trojdiff_patch", "none")}
+    kinds = {(s["suspect"]["attack"], s["suspect"].get("process") or "none") for s in searched}
+    return not any(s["reversion"]["estimate_gamma"] for s in searched) and (
+        kinds <= usual | {("none", "none")}
+    )
+
+
 @claim("own_images", "left in place as it was trained, it would bring the attack back")
 def _():
     return closed(attack="ace", defence="lord", selected=False)["fid"].max() < 0.1

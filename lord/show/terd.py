@@ -1,6 +1,6 @@
-"""What the chapter on finding backdoors shows: reversed triggers, verdicts, the frontier."""
+"""What the chapter on finding backdoors shows: reversed triggers, verdicts, inputs told apart."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
@@ -8,26 +8,15 @@ from IPython.display import Markdown
 from matplotlib.figure import Figure
 from pandas.io.formats.style import Styler
 
-from lord.backdoors.settings import SUSPECTED
-from lord.experiments.terd.protocol import Suspect, of_group
-from lord.experiments.terd.tables import frontier_table, input_table, model_table
+from lord.experiments.terd.protocol import of_group
+from lord.experiments.terd.tables import input_table, model_table
 from lord.record import Record
 from lord.show.backdoors import DETECTORS, told, words
 from lord.show.panels import legend, panels, plain
 from lord.show.pictures import mosaic, sample_tiles
-from lord.show.style import BLUE, CYCLE, MARKERS, VERMILION, caveats, mark, styled, where_planned
+from lord.show.style import BLUE, VERMILION, caveats, mark, styled, where_planned
 from lord.show.tables import plain_table
 from lord.show.words import NOT_MEASURED, Answer, count, folded
-
-AXES = {
-    "rate": "poison rate",
-    "strength": "strength of the trigger",
-    "width": "width of the box, in pixels",
-    "decoys": "decoys",
-}
-"""What is made harder along the frontier."""
-
-UNLEARNED = {"none": "nothing", "reversed": "what was reversed", "true": "the true trigger"}
 
 TOO_FEW = "This profile has too few clean models to say what they look like."
 
@@ -147,38 +136,6 @@ def _verdicts(table: pd.DataFrame, known: Sequence[str], records: Sequence[Recor
 
 
 @where_planned
-def frontier(records: Sequence[Record]) -> Figure | Markdown:
-    """The p-value of TERD along each way to hide: filled where the backdoor works."""
-    table = frontier_table(records)
-    if "terd_both_p" not in table:
-        return Markdown(TOO_FEW)
-    usual = {name: Suspect.model_fields[name].default for name in AXES}
-    ways = [name for name in AXES if (table[name] != usual[name]).any()]
-    return _frontier(table, {way: usual[way] for way in ways}, records)
-
-
-@styled
-def _frontier(table: pd.DataFrame, ways: Mapping[str, float], records: Sequence[Record]) -> Figure:
-    figure, axes = panels(1, len(ways), 2.3, sharey=True)
-    for panel, (way, usual) in zip(axes[0], ways.items(), strict=True):
-        rows = table[table[way] != usual]
-        kinds = rows.groupby("trigger", sort=False)
-        for (trigger, group), marker, colour in zip(kinds, MARKERS, CYCLE, strict=False):
-            label = "learned" if trigger == "none" else trigger.replace("_", " ")
-            for works, part in group.groupby("works"):
-                fill = "full" if works else "none"
-                panel.plot(
-                    part[way], part["terd_both_p"], marker, color=colour, fillstyle=fill,
-                    label=label,
-                )  # fmt: skip
-        panel.axhline(SUSPECTED, color="#555555", linestyle=":", linewidth=1.2)
-        panel.set(yscale="log", xlabel=AXES[way])
-    axes[0, 0].set_ylabel("p-value")
-    legend(figure, 3)
-    return mark(figure, records)
-
-
-@where_planned
 def inputs_told(records: Sequence[Record]) -> Styler:
     """Shares of triggered noises that are found, for each backdoored model."""
     table = input_table(records)
@@ -232,22 +189,6 @@ def cost_findings(records: Sequence[Record]) -> Markdown:
         f"{memory:.2f} times their memory.",
     ]
     return Markdown("\n".join(lines))
-
-
-@where_planned
-def removal_table(records: Sequence[Record]) -> Styler:
-    """Attack success and FID after a fine-tune that unlearns a trigger, a row for each model."""
-    cells = pd.DataFrame(
-        {
-            "model": [words(record.settings["suspect"]) for record in records],
-            "unlearned": [UNLEARNED[record.settings["unlearned"]] for record in records],
-            "attack success": [f"{record.metrics['success']:.0%}" for record in records],
-            "FID": [f"{record.metrics['fid_pixel']:.1f}" for record in records],
-        }
-    ).pivot(index="model", columns="unlearned")
-    shown = cells.swaplevel(axis=1)[list(UNLEARNED.values())]
-    shown.columns = [f"{unlearned}: {metric}" for unlearned, metric in shown.columns]
-    return plain_table(shown.rename_axis(None), records)
 
 
 def models_told(records: Sequence[Record]) -> Answer:

@@ -7,7 +7,7 @@ from IPython.display import Markdown
 from matplotlib.figure import Figure
 
 from lord.experiments.terd.tables import model_table
-from lord.show import backdoors, terd
+from lord.show import backdoor_frontier, backdoors, removal, terd
 from lord.study.profile import PROFILES, read_profile
 from lord.study.run import run
 
@@ -68,13 +68,39 @@ def test_inputs_have_a_row_for_each_backdoored_model(records):
 
 
 def test_verdicts_need_clean_models(records):
-    for draw in (terd.verdicts, terd.frontier):
+    for draw in (terd.verdicts, backdoor_frontier.frontier):
         found = draw(records)
         assert isinstance(found, Figure if enough(records) else Markdown)
     if enough(records):
         assert len(terd.verdicts(records).axes) == 4
-        labels = [axes.get_xlabel() for axes in terd.frontier(records).axes]
-        assert labels == ["poison rate", "strength of the trigger"]
+
+
+def test_every_way_to_hide_begins_at_a_model_of_the_zoo(records):
+    ways = backdoor_frontier.hidden(records)
+    assert list(ways["strength"]["strength"]) == [1.0, 0.1]
+    assert list(ways["rate"]["rate"]) == [0.1, 0.01]
+    assert set(ways) == {"strength", "rate"}  # a learned trigger differs in more than one
+    shown = backdoor_frontier.models_table(records).data
+    assert list(shown["attack success"]) == ["99%", "99%", "99%", shown["attack success"].iloc[3]]
+    if enough(records):
+        panels = backdoor_frontier.frontier(records).axes
+        assert [panel.get_xlabel() for panel in panels] == [
+            "strength",
+            "poison rate",
+        ]
+        assert [tick.get_text() for tick in panels[0].get_xticklabels()] == ["1", "0.1"]
+
+
+def test_where_detection_fails_is_said(records):
+    text = backdoor_frontier.frontier_findings(records).data
+    assert "- 2 of 3 backdoors that were made harder to find work." in text
+    if enough(records):
+        assert "TERD suspects 1 of 2 (" in text  # the learned one, not the weak one
+        assert "- By strength, TERD from both starts: 1 is found; 0.1 is missed." in text
+        assert "0.01 is found, but does not work." in text
+    easy = [record for record in records if record.settings.get("group") != "frontier"]
+    for draw in ("frontier", "models_table", "frontier_findings"):
+        assert "leaves these experiments out" in getattr(backdoor_frontier, draw)(easy).data
 
 
 def test_findings_count_models_with_exact_intervals(records):
@@ -96,12 +122,19 @@ def test_the_latent_model_is_shown_beside(latent):
     assert ("TERD suspects 1 of 1" in text) == (len(latent) > 4)
 
 
-def test_what_unlearning_does_and_what_a_reversion_costs(made):
-    _, _, removed, cost = made
-    shown = terd.removal_table(removed).data
-    assert list(shown.columns)[:2] == ["nothing: attack success", "nothing: FID"]
-    assert shown.loc["BadDiffusion: box to hat", "what was reversed: attack success"] == "10%"
-    assert "takes 1.00 times as long as the passes" in terd.cost_findings(cost).data
+def test_what_unlearning_does_is_shown_beside_the_model_as_it_was(made):
+    records = [*made[0], *made[2]]
+    assert len(removal.removed(records).axes) == 4
+    shown = removal.removal_table(records).data.loc["BadDiffusion: box to hat"]
+    assert list(shown.index) == ["as it was", *removal.AFTER.values()]
+    assert shown.loc["more clean training", "attack success"] == "100% [16%, 100%]"
+    text = removal.removal_findings(records).data
+    assert "in 0 of 1 models after more clean training, 1 of 1 after unlearning the re" in text
+    assert "- BadDiffusion: box to hat: attack success is 100% (16% to 100%) as it was," in text
+
+
+def test_what_a_reversion_costs(made):
+    assert "takes 1.00 times as long as the passes" in terd.cost_findings(made[3]).data
 
 
 def test_a_profile_without_models_says_so():

@@ -92,5 +92,6 @@ EXPERIMENT = Experiment(
     cells=cells,
     measure=measure,
     example=example,
+    kept=lambda records: [record for record in records if record.kind == "removal"],
     needs=("reversion",),
 )

@@ -25,10 +25,10 @@ class ReversedLoss(Section):
 
 
 def cells(profile: Profile) -> Iterator[Cell]:
-    """One cell for each model with a backdoor."""
+    """One cell for each backdoored model, without those that are hard to find."""
     protocol, own = profile["terd"], profile["reversed_loss"]
     for group, suspect, seed in zoo(protocol):
-        if suspect.infected:
+        if group == "backdoored":
             names = ("reversion", "starts")
             cell = suspect_cell(
                 "reversed_loss", protocol, group, suspect, seed, names, ("detector:reversion",)

@@ -1,0 +1,138 @@
+"""What the chapter on the limits of detection shows: backdoors that are made harder to find."""
+
+from collections.abc import Callable, Sequence
+from functools import wraps
+from typing import Any
+
+import pandas as pd
+from IPython.display import HTML, Markdown
+from matplotlib.figure import Figure
+from pandas.io.formats.style import Styler
+
+from lord.backdoors.settings import SUSPECTED
+from lord.experiments.terd.protocol import Suspect, of_group
+from lord.experiments.terd.tables import frontier_table, model_table
+from lord.record import Record
+from lord.show.backdoors import DETECTORS, told
+from lord.show.panels import legend, panels
+from lord.show.style import (
+    BLUE,
+    LEFT_OUT,
+    ORANGE,
+    VERMILION,
+    caveats,
+    mark,
+    styled,
+    where_planned,
+)
+from lord.show.tables import plain_table
+from lord.show.terd import TOO_FEW
+
+WAYS = {
+    "strength": "strength",
+    "width": "width, in pixels",
+    "rate": "poison rate",
+    "decoys": "false trails",
+}
+"""How a backdoor is made harder to find, one way at a time."""
+
+DRAWN = {"terd": (VERMILION, "s"), "terd_both": (BLUE, "o"), "elijah": (ORANGE, "^")}
+"""The detectors of the figure: the norm alone says what TERD from both starts does."""
+
+
+def hidden(records: Sequence[Record]) -> dict[str, pd.DataFrame]:
+    """For each way to hide, the models that differ in it alone from one of the zoo, and that one.
+
+    From the one that is easiest to find, so that a line of the figure goes from easy to hard. Every
+    way is walked from one model of the zoo, the first from which there is a step.
+    """
+    usual, hard = model_table(records), frontier_table(records)
+    found: dict[str, pd.DataFrame] = {}
+    for start in usual[usual["group"] == "backdoored"].to_dict("records"):
+        for way in WAYS:
+            others = [name for name in Suspect.model_fields if name != way]
+            same = (hard[others] == [start[name] for name in others]).all(axis=1)
+            if way not in found and same.any():
+                rows = pd.concat([pd.DataFrame([start]), hard[same]])
+                found[way] = rows.sort_values(way, ascending=way == "decoys")
+    return found
+
+
+def _where_hidden(draw: Callable[..., Any]) -> Callable[..., Any]:
+    """As `where_planned`, for profiles whose zoo has no models that are hard to find."""
+
+    @where_planned
+    @wraps(draw)
+    def shown(records: Sequence[Record]) -> Any:
+        there = any(of_group(records, "backdoors", "frontier"))
+        return draw(records) if there else HTML(LEFT_OUT)
+
+    return shown
+
+
+@_where_hidden
+def frontier(records: Sequence[Record]) -> Figure | Markdown:
+    """The p-value of each detector along each way to hide: filled where the backdoor works."""
+    if "terd_both_p" not in frontier_table(records):
+        return Markdown(TOO_FEW)
+    return _frontier(hidden(records), records)
+
+
+@styled
+def _frontier(ways: dict[str, pd.DataFrame], records: Sequence[Record]) -> Figure:
+    figure, axes = panels(1, len(ways), 2.4, sharey=True)
+    for panel, (way, rows) in zip(axes[0], ways.items(), strict=True):
+        places = range(len(rows))
+        for name, (colour, marker) in DRAWN.items():
+            if f"{name}_p" not in rows:
+                continue
+            p_values, dots = rows[f"{name}_p"], {"color": colour, "marker": marker}
+            panel.plot(places, p_values, **dots, linewidth=1.0, label=DETECTORS[name])
+            silent = [place for place in places if not rows["works"].iloc[place]]
+            panel.plot(silent, p_values.iloc[silent], "none", **dots, markerfacecolor="white")
+        panel.axhline(SUSPECTED, color="#555555", linestyle=":", linewidth=1.2)
+        panel.set_xticks(places, [f"{value:g}" for value in rows[way]])
+        panel.set(yscale="log", xlabel=WAYS[way], xlim=(-0.4, len(rows) - 0.6))
+    axes[0, 0].set_ylabel("p-value")
+    legend(figure, 3)
+    return mark(figure, records)
+
+
+@_where_hidden
+def models_table(records: Sequence[Record]) -> Styler:
+    """Each model along the ways to hide: its trigger's norm, attack success, and every p-value."""
+    shown = {}
+    for way, rows in hidden(records).items():
+        for row in rows.to_dict("records"):
+            cells = {"norm": f"{row['norm']:.1f}", "attack success": f"{row['success']:.0%}"}
+            cells |= {
+                f"p, {words}": f"{row[f'{name}_p']:.2g}"
+                for name, words in DETECTORS.items()
+                if f"{name}_p" in row
+            }
+            cosines = [value for name, value in row.items() if name.endswith("/cosine")]
+            cells["best cosine"] = f"{max(cosines):.2f}"
+            shown[WAYS[way], f"{row[way]:g}"] = cells
+    return plain_table(pd.DataFrame.from_dict(shown, orient="index"), records)
+
+
+@_where_hidden
+def frontier_findings(records: Sequence[Record]) -> Markdown:
+    """In short: how many of the harder backdoors are found, by whom, and along which way."""
+    models = pd.concat([model_table(records).query("group == 'clean'"), frontier_table(records)])
+    lines = [*(f"*{text}*" for text in caveats(records))]
+    harder = models[models["group"] == "frontier"]
+    lines.append(
+        f"- {harder['works'].sum()} of {len(harder)} backdoors that were made harder to find work. "
+        "Among these:"
+    )
+    known = [name for name in DETECTORS if f"{name}_suspected" in models]
+    lines += [told(models, name) for name in known]
+    for way, rows in hidden(records).items() if "terd_both" in known else ():
+        parts = [
+            f"{row[way]:g} is {'found' if row['terd_both_suspected'] else 'missed'}"
+            + ("" if row["works"] else ", but does not work")
+            for row in rows.to_dict("records")
+        ]
+        lines.append(f"- By {WAYS[way]}, TERD from both starts: {'; '.join(parts)}.")
+    return Markdown("\n".join(lines))
