@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from lord.show.removal import success_of
 from lord.study.notebooks import BOOK, NOTEBOOKS, REPOSITORY, notebook_names
 from lord.study.run import run
 
@@ -647,6 +648,18 @@ def _():
     guarded = left["residual+robust"]
     taken = [guarded[f"{name}/majority"] for name in ("transfer-40", "bpda-10x4", "pgd-20x4")]
     return min(taken[:2]) > trained > taken[2]
+
+
+@claim(
+    "25_removal",
+    "In the published study more clean training takes more of the backdoor out than unlearning "
+    "what was reversed.",
+)
+def _():
+    records = run("full", "removal", compute=False)
+    left = {(r.seed, r.settings["unlearned"]): success_of(r) for r in records}
+    models = {seed for seed, _ in left}
+    return models and all(left[m, "none"].high < left[m, "reversed"].low for m in models)
 
 
 @claim(

@@ -54,7 +54,7 @@ def removed(records: Sequence[Record]) -> Figure:
     for column, (name, found) in zip(axes.T, models.items(), strict=True):
         for panel, label in zip(column, labels, strict=True):
             plain(panel)
-            panel.imshow(mosaic(sample_tiles(found[label], rows=2)[1][:4]))
+            panel.imshow(mosaic(sample_tiles(found[label], rows=2)[1][: max(2, 8 // len(models))]))
         column[0].set_title(name.replace(": ", "\n"), fontsize=8)
     for panel, label in zip(axes[:, 0], labels, strict=True):
         panel.set_ylabel(fill(label, 14), fontsize=8, rotation=0, ha="right", va="center")
