@@ -651,6 +651,24 @@ def _():
 
 
 @claim(
+    "24_frontier",
+    "In the published study false trails hide the backdoor from the Elijah-style detector.",
+    "TERD from both starts finds it more surely than without them, and from the published start "
+    "alone misses it either way.",
+)
+def _():
+    hidden = table("terd_frontier").query("decoys > 0").iloc[0]
+    (plain,) = (
+        row
+        for _, row in table("terd_models", group="backdoored").iterrows()
+        if all(row[name] == hidden[name] for name in ("attack", "trigger", "target", "ground"))
+    )
+    elijah = plain["elijah_suspected"] and not hidden["elijah_suspected"]
+    surer = hidden["terd_both_p"] < plain["terd_both_p"] and plain["terd_both_suspected"]
+    return elijah and surer and not plain["terd_suspected"] and not hidden["terd_suspected"]
+
+
+@claim(
     "25_removal",
     "In the published study more clean training takes more of the backdoor out than unlearning "
     "what was reversed.",

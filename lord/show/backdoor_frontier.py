@@ -1,6 +1,6 @@
 """What the chapter on the limits of detection shows: backdoors that are made harder to find."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import wraps
 from typing import Any
 
@@ -13,7 +13,7 @@ from lord.backdoors.settings import SUSPECTED
 from lord.experiments.terd.protocol import Suspect, of_group
 from lord.experiments.terd.tables import frontier_table, model_table
 from lord.record import Record
-from lord.show.backdoors import DETECTORS, told
+from lord.show.backdoors import DETECTORS, counted
 from lord.show.panels import legend, panels
 from lord.show.style import (
     BLUE,
@@ -27,10 +27,11 @@ from lord.show.style import (
 )
 from lord.show.tables import plain_table
 from lord.show.terd import TOO_FEW
+from lord.show.words import listed
 
 WAYS = {
     "strength": "strength",
-    "width": "width, in pixels",
+    "width": "width in pixels",
     "rate": "poison rate",
     "decoys": "false trails",
 }
@@ -59,13 +60,13 @@ def hidden(records: Sequence[Record]) -> dict[str, pd.DataFrame]:
 
 
 def _where_hidden(draw: Callable[..., Any]) -> Callable[..., Any]:
-    """As `where_planned`, for profiles whose zoo has no models that are hard to find."""
+    """As `where_planned`, for profiles in whose zoo no model is harder to find than another."""
 
     @where_planned
     @wraps(draw)
     def shown(records: Sequence[Record]) -> Any:
         there = any(of_group(records, "backdoors", "frontier"))
-        return draw(records) if there else HTML(LEFT_OUT)
+        return draw(records) if there and hidden(records) else HTML(LEFT_OUT)
 
     return shown
 
@@ -119,20 +120,28 @@ def models_table(records: Sequence[Record]) -> Styler:
 @_where_hidden
 def frontier_findings(records: Sequence[Record]) -> Markdown:
     """In short: how many of the harder backdoors are found, by whom, and along which way."""
-    models = pd.concat([model_table(records).query("group == 'clean'"), frontier_table(records)])
-    lines = [*(f"*{text}*" for text in caveats(records))]
-    harder = models[models["group"] == "frontier"]
-    lines.append(
-        f"- {harder['works'].sum()} of {len(harder)} backdoors that were made harder to find work. "
-        "Among these:"
-    )
-    known = [name for name in DETECTORS if f"{name}_suspected" in models]
-    lines += [told(models, name) for name in known]
-    for way, rows in hidden(records).items() if "terd_both" in known else ():
-        parts = [
-            f"{row[way]:g} is {'found' if row['terd_both_suspected'] else 'missed'}"
-            + ("" if row["works"] else ", but does not work")
+    harder, ways = frontier_table(records), hidden(records)
+    works = harder[harder["works"]]
+    known = [name for name in DETECTORS if f"{name}_suspected" in harder] if len(works) else []
+    found = [f"{DETECTORS[name]} {counted(works[f'{name}_suspected'])}" for name in known]
+    lines = [
+        *(f"*{text}*" for text in caveats(records)),
+        f"- {len(works)} of {len(harder)} backdoors that were made harder to find work."
+        + (f" Of these are found: by {'; by '.join(found)}." if found else ""),
+    ]
+    for way, rows in ways.items() if "terd_both" in known else ():
+        steps = [
+            f"{row[way]:g} is {_found(row)}" + ("" if row["works"] else ", but does not work")
             for row in rows.to_dict("records")
         ]
-        lines.append(f"- By {WAYS[way]}, TERD from both starts: {'; '.join(parts)}.")
+        lines.append(f"- By {WAYS[way]}, for TERD: {'; '.join(steps)}.")
+    if left := [text for way, text in WAYS.items() if way not in ways]:
+        lines.append(f"- Not measured: {listed(left)}.")
     return Markdown("\n".join(lines))
+
+
+def _found(row: Mapping[str, Any]) -> str:
+    """Whether TERD finds a model, and from where."""
+    if row["terd_suspected"]:
+        return "found"
+    return "found, though not from the published start" if row["terd_both_suspected"] else "missed"

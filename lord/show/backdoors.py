@@ -122,12 +122,13 @@ def told(models: pd.DataFrame, name: str) -> str:
     suspected = models[f"{name}_suspected"]
     works, clean = suspected[models["works"]], suspected[models["group"] == "clean"]
     return (
-        f"- {DETECTORS[name]} suspects {_share(works)} models whose backdoor works, and "
-        f"{_share(clean)} clean ones."
+        f"- {DETECTORS[name]} suspects {counted(works)} models whose backdoor works, and "
+        f"{counted(clean)} clean ones."
     )
 
 
-def _share(told: pd.Series) -> str:
+def counted(told: pd.Series) -> str:
+    """How many of some are told, with the exact interval of 95 % of their share."""
     count, total = int(told.sum()), len(told)
     found = share_interval(count, total)
     return f"{count} of {total} ({found.low:.0%} to {found.high:.0%})"

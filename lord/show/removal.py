@@ -16,7 +16,7 @@ from lord.show.panels import panels, plain
 from lord.show.pictures import mosaic, sample_tiles
 from lord.show.style import caveats, mark, styled, where_planned
 from lord.show.tables import plain_table
-from lord.show.words import listed
+from lord.show.words import folded, listed
 
 BEFORE = "as it was"
 AFTER = {
@@ -84,17 +84,14 @@ def success_of(record: Record) -> Interval:
 
 @where_planned
 def removal_findings(records: Sequence[Record]) -> Markdown:
-    """In short: in how many models each fine-tune ends the attack, and what is left in each."""
+    """In short: in how many models each fine-tune ends the attack; folded what is left in each."""
     models = by_model(records)
     ended = [
         f"{sum(found[label].metrics['success'] < WORKS for found in models.values())} of "
         f"{len(models)}{'' if place else ' models'} after {label}"
         for place, label in enumerate(AFTER.values())
     ]
-    lines = [
-        *(f"*{text}*" for text in caveats(records)),
-        f"- The backdoor no longer works in {listed(ended)}.",
-    ]
+    lines = []
     for name, found in models.items():
         success = {label: success_of(record) for label, record in found.items()}
         parts = [
@@ -106,4 +103,8 @@ def removal_findings(records: Sequence[Record]) -> Markdown:
         lines.append(
             f"- {name}: attack success is {listed(parts)}, at embedded FIDs of {listed(fids)}."
         )
-    return Markdown("\n".join(lines))
+    short = [
+        *(f"*{text}*" for text in caveats(records)),
+        f"The backdoor no longer works in {listed(ended)}.",
+    ]
+    return Markdown("\n".join([*short, "", folded("\n".join(lines))]))

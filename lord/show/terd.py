@@ -206,7 +206,8 @@ def models_told(records: Sequence[Record]) -> Answer:
 def noises_told(records: Sequence[Record]) -> Answer:
     """Whether triggered noises are told by what TERD reverses from the published start."""
     inputs = input_table(records) if records else pd.DataFrame()
-    inputs = inputs[inputs["start"] == "negative"] if len(inputs) else inputs
+    if len(inputs):
+        inputs = inputs[(inputs["start"] == "negative") & (inputs["group"] == "backdoored")]
     if not len(inputs):
         return NOT_MEASURED
     right = (inputs[["benign", "triggered"]].min(axis=1) == 1).sum()

@@ -95,9 +95,10 @@ def test_where_detection_fails_is_said(records):
     text = backdoor_frontier.frontier_findings(records).data
     assert "- 2 of 3 backdoors that were made harder to find work." in text
     if enough(records):
-        assert "TERD suspects 1 of 2 (" in text  # the learned one, not the weak one
-        assert "- By strength, TERD from both starts: 1 is found; 0.1 is missed." in text
+        assert "found: by TERD 1 of 2 (1% to 99%); by TERD" in text  # the learned, not the weak
+        assert "- By strength, for TERD: 1 is found; 0.1 is missed." in text
         assert "0.01 is found, but does not work." in text
+    assert "- Not measured: width in pixels and false trails." in text
     easy = [record for record in records if record.settings.get("group") != "frontier"]
     for draw in ("frontier", "models_table", "frontier_findings"):
         assert "leaves these experiments out" in getattr(backdoor_frontier, draw)(easy).data
@@ -113,6 +114,7 @@ def test_findings_count_models_with_exact_intervals(records):
         assert "suspects" not in text
     assert "told right for 4 of 4 reversions" in text
     assert "2 of 2 backdoors work" in backdoors.backdoor_findings(records).data
+    assert terd.noises_told(records).number == "all, in 2 of 2 models"  # none hard to find
 
 
 def test_the_latent_model_is_shown_beside(latent):
