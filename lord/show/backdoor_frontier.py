@@ -131,7 +131,7 @@ def frontier_findings(records: Sequence[Record]) -> Markdown:
     ]
     for way, rows in ways.items() if "terd_both" in known else ():
         steps = [
-            f"{row[way]:g} is {_found(row)}" + ("" if row["works"] else ", but does not work")
+            f"{row[way]:g} is {_found(row)}" + ("" if row["works"] else ", though it does not work")
             for row in rows.to_dict("records")
         ]
         lines.append(f"- By {WAYS[way]}, for TERD: {'; '.join(steps)}.")
@@ -144,4 +144,4 @@ def _found(row: Mapping[str, Any]) -> str:
     """Whether TERD finds a model, and from where."""
     if row["terd_suspected"]:
         return "found"
-    return "found, though not from the published start" if row["terd_both_suspected"] else "missed"
+    return "found with both starts only" if row["terd_both_suspected"] else "missed"

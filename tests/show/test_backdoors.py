@@ -97,7 +97,7 @@ def test_where_detection_fails_is_said(records):
     if enough(records):
         assert "found: by TERD 1 of 2 (1% to 99%); by TERD" in text  # the learned, not the weak
         assert "- By strength, for TERD: 1 is found; 0.1 is missed." in text
-        assert "0.01 is found, but does not work." in text
+        assert "0.01 is found, though it does not work." in text
     assert "- Not measured: width in pixels and false trails." in text
     easy = [record for record in records if record.settings.get("group") != "frontier"]
     for draw in ("frontier", "models_table", "frontier_findings"):
