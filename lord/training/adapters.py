@@ -86,6 +86,8 @@ def train_adapter(
         checkpoint = checkpoint.with_stem(f"{checkpoint.stem}-{run}")
 
     def look(step: int) -> None:
+        if not watchers:
+            return
         # Autocast would keep copies of the weights that have no gradient.
         with torch.autocast(unet.device.type, enabled=half_on_gpu, cache_enabled=False):
             for watch in watchers:

@@ -94,7 +94,8 @@ def test_defaults_follow_the_model(tmp_path):
         assert CliRunner().invoke(small, arguments).exit_code == 0
     own = FinetuneSettings().learning_rate
     assert seen == [own, own, 1e-4, 0.5, 0.5]
-    assert "for Stable" in CliRunner().invoke(small, ["--help"]).output
+    shown = CliRunner().invoke(small, ["--help"], env={"COLUMNS": "200"}).output
+    assert "for Stable Diffusion" in shown
     whole, sparing = (
         SimpleNamespace(unet=SimpleNamespace(is_gradient_checkpointing=spares))
         for spares in (False, True)
