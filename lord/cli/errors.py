@@ -28,6 +28,15 @@ class ReportingGroup(TyperGroup):
     folders that the command has reserved.
     """
 
+    def make_context(self, *args: Any, **kwargs: Any) -> typer.Context:
+        try:
+            return super().make_context(*args, **kwargs)
+        except BrokenPipeError:
+            raise
+        except OSError as error:  # the help or the version, which nobody can take
+            say(f"Error: {described(error)}", style="red")
+            raise typer.Exit(1) from error
+
     def invoke(self, ctx: typer.Context) -> Any:
         with interruptible() as interrupt, HELD:
             try:

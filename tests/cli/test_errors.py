@@ -129,8 +129,9 @@ def test_ctrl_c_ends_with_a_line_that_says_how_to_go_on(monkeypatch, tmp_path):
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="only Linux has it")
-def test_results_that_nobody_can_take_are_a_line():
-    code = "from lord.cli import app; app(['study', 'experiments'])"
+@pytest.mark.parametrize("arguments", [["study", "experiments"], ["--version"], ["--help"]])
+def test_results_that_nobody_can_take_are_a_line(arguments):
+    code = f"from lord.cli import app; app({arguments})"
     with Path("/dev/full").open("w") as full:
         done = subprocess.run(
             [sys.executable, "-c", code], stdout=full, stderr=subprocess.PIPE, text=True
