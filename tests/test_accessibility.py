@@ -20,6 +20,8 @@ PAGES = sorted(
     for page in HTML.rglob("*.html")
     if page.stem not in MADE and "_static" not in page.relative_to(HTML).parts
 )
+STATUS = HTML / "status.html"
+PUBLISHED = STATUS.is_file() and "<p>full</p>" in STATUS.read_text("utf-8")
 BROWSER = shutil.which("chromium") or shutil.which("google-chrome")
 AXE = find_spec("axe_core_python")
 # What is folded counts too, in its full colours: it fades in.
@@ -126,6 +128,7 @@ def test_a_page_has_no_serious_finding(browser, page):
     assert browser.evaluate(SERIOUS) == []
 
 
+@pytest.mark.skipif(not PUBLISHED, reason="figures of other profiles have other shapes")
 @pytest.mark.parametrize(
     "page", [page for page in PAGES if page.parent.name == "notebooks"], ids=lambda page: page.stem
 )
