@@ -35,7 +35,7 @@ STAMPS = f"{RESULTS}/.done"
 # One thread for each job: results do not depend on the number of cores, and jobs run side by side.
 ONE_THREAD = "OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 "
 # What a job takes, for whoever shares machines out. Models of this package need no card, and no job
-# of the published study took 3 GB or three hours; any other model has a card for itself. A job
+# of the published study took 3 GB, or half of the time; any other model has a card for itself. A job
 # that is stopped for its time goes on, where it is tried again, with the first record it lacks.
 MODELS = {getattr(own, "model", "embedded") for own in load_profile(PROFILE).sections.values()}
 CARDS = 0 if all(map(is_ours, MODELS)) else 1

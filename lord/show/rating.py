@@ -22,6 +22,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from PIL import Image
 
+from lord.experiments.lord.tables import INDEPENDENT
 from lord.experiments.lord.tables.conditions import METRICS, metric
 from lord.files import read_rows, read_text, replacing_together, settle, write_text
 from lord.metrics.interval import share_interval
@@ -34,7 +35,6 @@ PAGE, KEY = "rating.html", "key.json"
 """The files of a sheet: what a rater opens, and what says which record is which."""
 
 CHOICES = ("left", "right", "same")
-INDEPENDENT = ("fid_imagenet", "kid_imagenet", "ms_ssim_distance")
 ENLARGED = 2
 PLACE = ("domain", "split", "subject", "seed")
 """Both of a pair show the same subject, whose model was sampled from the same noise."""

@@ -136,10 +136,14 @@ def _of_parts(named: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
 
 
 def _read_metadata(text: str, path: Path) -> dict[str, Any]:
+    problem = ValueError(f"{path}: {LORA_ADAPTER_METADATA_KEY}: no JSON object")
     try:
-        return dict(json.loads(text).items())
-    except (ValueError, AttributeError):
-        raise ValueError(f"{path}: {LORA_ADAPTER_METADATA_KEY}: no JSON object") from None
+        found = json.loads(text)
+    except ValueError:
+        raise problem from None
+    if not isinstance(found, dict):
+        raise problem
+    return found
 
 
 def lora_file(path: str | Path) -> Path:

@@ -5,6 +5,7 @@ import re
 import shlex
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -92,3 +93,14 @@ def test_jobs_run_where_the_generic_executor_sends_them(profile, tmp_path):
     assert log.read_text().split("\n") == ["4000 480 0", ""]
     own = load_profile(str(mine))
     assert stamp.is_file() and {e.state for e in status(own, results)} == {"finished"}
+
+
+def test_jobs_of_the_published_study_take_less_than_is_asked_for():
+    published, seconds = load_profile("full"), Counter()
+    split = [name for name in published.split if name != "experiment"]
+    entries = list(status(published))
+    for entry in entries:
+        job = (entry.experiment.name, *map(entry.cell.coordinates.get, split))
+        seconds[job] += entry.record.seconds
+    assert max(seconds.values()) < 480 * 60 / 2
+    assert max(entry.record.peak_memory_mb for entry in entries) < 3000

@@ -9,7 +9,7 @@ seen none of the damage (`lord.metrics.independent`).
 from collections.abc import Iterator
 from itertools import product
 
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 
 from lord.errors import described
 from lord.experiments.lord import example
@@ -24,8 +24,7 @@ class Confirmation(Section):
     """Which defences are tried once more, and on whom."""
 
     conditions: Conditions
-    subjects: Indices
-    seeds: Indices = (0,)
+    subjects: Indices = Field(description="whom the main table has not seen")
 
 
 def judged(protocol: Protocol) -> Protocol:
@@ -49,7 +48,7 @@ def cells(profile: Profile) -> Iterator[Cell]:
     protocol, own = judged(profile["lord"]), profile["confirmation"]
     if seen := set(own.subjects) & set(protocol.subjects):
         raise ValueError(f"confirmation.subjects: {min(seen)} is one of lord.subjects; take others")
-    for place in product(protocol.domains, ["evaluation"], own.subjects, own.seeds):
+    for place in product(protocol.domains, ["evaluation"], own.subjects, protocol.seeds[:1]):
         for method, defences in own.conditions.items():
             attack = None if method == "none" else attack_at(protocol, method)
             for defence in defences:
@@ -72,5 +71,6 @@ EXPERIMENT = Experiment(
     tables={
         "confirmation": Table(CONFIRMED, tabulated("judge_table")),
         "confirmation_standing": Table(CONFIRMED, tabulated("judged_standings")),
+        "confirmation_agreement": Table(CONFIRMED, tabulated("judges_agreement")),
     },
 )

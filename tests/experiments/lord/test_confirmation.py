@@ -4,7 +4,7 @@ import pytest
 import yaml
 from helpers import NEEDED, fill
 
-from lord.experiments.lord.tables import JUDGES, agreement, judge_table, judged_standings
+from lord.experiments.lord.tables import JUDGES, judge_table, judged_standings, judges_agreement
 from lord.models import card
 from lord.study.profile import PROFILES, load_profile, read_profile
 from lord.study.run import load_records
@@ -46,7 +46,7 @@ def test_each_kind_of_lord_stands_beside_every_rival_by_every_judge(records):
 
 
 def test_judges_are_compared_by_how_they_rank(records):
-    found = agreement(judge_table(records)).set_index(["domain", "judge", "other"])["spearman"]
+    found = judges_agreement(records).set_index(["domain", "judge", "other"])["spearman"]
     assert found["portraits", "fid_imagenet", "kid_imagenet"] > 0.9
     assert found["portraits", "fid_imagenet", "identity"] < -0.5  # a distance and a quality
 

@@ -22,7 +22,10 @@ ENDS = {"same": "floor", "other": "ceiling"}
 
 
 def judged_rows(records: Sequence[Record]) -> pd.DataFrame:
-    """One row for every record of ``confirmation``: its condition, and what each judge says."""
+    """One row for every record of ``confirmation``: its condition, and what each judge says.
+
+    Each subject has one seed, so that cells are independent.
+    """
     own = [record for record in records if record.kind == "confirmation"]
     rows = condition_rows(own, "confirmation")
     for name in INDEPENDENT:
@@ -75,16 +78,13 @@ def judged_standings(records: Sequence[Record]) -> pd.DataFrame:
     return pd.concat(found, ignore_index=True) if found else pd.DataFrame()
 
 
-def agreement(table: pd.DataFrame) -> pd.DataFrame:
+def judges_agreement(records: Sequence[Record]) -> pd.DataFrame:
     """How alike two judges rank the conditions of a domain: a row for each pair, Spearman's ρ.
 
     Of two that run against each other, as a distance and a quality do, it is negative.
-
-    Args:
-        table: from `judge_table`.
     """
     found = []
-    for domain, rows in table.groupby("domain", sort=False):
+    for domain, rows in judge_table(records).groupby("domain", sort=False):
         values = rows.pivot(index=CONDITION[1:], columns="metric", values="value")
         for first, second in combinations(JUDGES, 2):
             ranks = values[[first, second]].dropna().rank()
