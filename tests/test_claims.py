@@ -96,8 +96,8 @@ def repaired(selected: bool) -> pd.DataFrame:
 
 @claim(
     "README",
-    "Yes, with a setting chosen on other subjects: LoRD then repairs at least three quarters of "
-    "the damage.",
+    "Yes, with a setting chosen on other subjects: by FID and by a score of quality, LoRD then "
+    "repairs at least three quarters of the damage.",
 )
 def _():
     shares = repaired(True)
@@ -107,7 +107,7 @@ def _():
 @claim("README", "As it was trained, it repairs nothing.")
 def _():
     shares = repaired(False)
-    return set(shares["domain"]) == set(DOMAINS) and shares["fid"].max() < 0.01
+    return set(shares["domain"]) == set(DOMAINS) and shares[JUDGED].max().max() < 0.01
 
 
 @claim("intro", "The attack breaks the third row; LoRD mends the fourth.")
