@@ -56,6 +56,22 @@ def test_a_subject_of_the_main_table_is_no_new_one():
         read_profile(values_of(subjects=[0, 1]))
 
 
+def test_subjects_take_turns_at_the_trainings_of_stage_1():
+    profile = read_profile(values_of(subjects=[1, 2, 3, 4], trainings=3))
+    seeds = {
+        (cell["subject"], cell.settings.stage1.seed)
+        for cell in profile.cells("confirmation")
+        if cell["defence"] == "lord"
+    }
+    assert seeds == {(1, 1), (2, 2), (3, 0), (4, 1)}
+    alone = {
+        cell["subject"]: cell.settings.asked
+        for cell in profile.cells("confirmation")
+        if cell["defence"] == "none" and cell["domain"] == "portraits"
+    }
+    assert len({str(asked) for asked in alone.values()}) == 1  # without a defence, no training
+
+
 def test_judges_touch_no_record_that_does_not_ask_for_them():
     """Settings and components of cells are those of a protocol that knows no further judge."""
     smoke = load_profile("smoke")
