@@ -4,7 +4,9 @@ import pytest
 import yaml
 from helpers import NEEDED, fill
 
+from lord.experiments.lord.protocol import TRAINED
 from lord.experiments.lord.tables import JUDGES, judge_table, judged_standings, judges_agreement
+from lord.metrics.interval import mean_interval
 from lord.models import card
 from lord.study.profile import PROFILES, load_profile, read_profile
 from lord.study.run import load_records
@@ -35,6 +37,31 @@ def test_every_judge_stands_on_its_scale(records):
             assert ends[0] <= row["value"] <= ends[1]
     repaired = table.loc[("portraits", "ace", "lord", "fid_imagenet"), "closed"]
     assert repaired == pytest.approx((12 - 3) / (12 - 2))  # see lord.experiments.lord.example
+
+
+def test_what_one_training_shares_widens_the_intervals(records):
+    """Two subjects are of a training each, and its luck moves what a judge says."""
+
+    def moved(record):
+        luck, turn = record.settings["subject"] % 2, record.settings["subject"] // 2
+        trained = TRAINED[record.settings["defence"]][0]
+        changes = {
+            "settings": record.settings | {trained: {"seed": luck}},
+            "metrics": record.metrics | {"fid_imagenet": 3 + 5 * luck + 0.1 * turn},
+        }
+        return record.model_copy(update=changes)
+
+    own = [r for r in records if r.kind == "confirmation" and r.settings["defence"] in TRAINED]
+    lucky = [moved(r) if r in own else r for r in records]
+    found = {}
+    for name, given in {"lucky": lucky, "alike": records}.items():
+        table = judge_table(given).set_index(["domain", "attack", "defence", "metric"])
+        found[name] = table.loc[("portraits", "ace", "lord", "fid_imagenet")]
+    assert found["alike"]["luck"] == 0  # of one training nothing is known
+    assert found["lucky"]["luck"] > 0.95
+    low, high = found["lucky"][["value_low", "value_high"]]
+    alone = mean_interval([8.0, 3.1, 8.1, 3.2])
+    assert high - low > 1.3 * (alone.high - alone.low)
 
 
 def test_each_kind_of_lord_stands_beside_every_rival_by_every_judge(records):

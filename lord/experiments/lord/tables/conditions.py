@@ -41,7 +41,10 @@ def selected_treatment(records: Sequence[Record], domain: str, defence: str = PR
 
 
 def condition_rows(records: Sequence[Record], *experiments: str) -> pd.DataFrame:
-    """One row for every record of some experiments: its condition, and the metrics."""
+    """One row for every record of some experiments: its condition, and the metrics.
+
+    Rows of one ``cluster`` may come out alike: those of a subject, whatever the seed.
+    """
     names = ("domain", "split", "subject", "seed", "defence", "treatment", "candidate")
     rows = []
     for record in records:
@@ -52,6 +55,7 @@ def condition_rows(records: Sequence[Record], *experiments: str) -> pd.DataFrame
         scenario = record.settings.get("scenario", {})
         row |= {
             "kind": record.kind,
+            "cluster": record.settings["subject"],
             "attack": record.settings["attack_name"],
             "eps_levels": round(attack["eps"] * 255, 6),
             "steps": attack["steps"] * attack["rounds"],
@@ -71,15 +75,15 @@ def correlations_of(
 ) -> dict[str, float]:
     """Of each metric, over the groups of rows that agree in the columns ``keys``."""
     groups = [cells for _, cells in rows.groupby(keys)]
-    return {name: correlation_of((c[name], c["subject"]) for c in groups) for name in metrics}
+    return {name: correlation_of((c[name], c["cluster"]) for c in groups) for name in metrics}
 
 
 def correlation_of(groups: Iterable[tuple[pd.Series, pd.Series]]) -> float:
-    """How alike the values of one subject are, of groups of values with their subjects."""
-    pairs = ((values.to_numpy(), subjects.to_numpy()) for values, subjects in groups)
+    """How alike the values of one cluster are, of groups of values with their clusters."""
+    pairs = ((values.to_numpy(), clusters.to_numpy()) for values, clusters in groups)
     return intraclass_correlation(
-        (values[known], subjects[known])
-        for values, subjects in pairs
+        (values[known], clusters[known])
+        for values, clusters in pairs
         for known in [~np.isnan(values)]
     )
 
@@ -95,25 +99,25 @@ def summaries(
     for key, cells in rows.groupby(keys, sort=False):
         row = dict(zip(keys, key, strict=True))
         for name in METRICS:
-            row |= mean_with_interval(name, cells[name], cells["subject"], correlation[name])
+            row |= mean_with_interval(name, cells[name], cells["cluster"], correlation[name])
         counts = {f"{name}s": cells[name].nunique() for name in ("subject", "seed")}
         table.append(row | counts)
     return pd.DataFrame(table)
 
 
 def mean_with_interval(
-    name: str, values: pd.Series, subjects: pd.Series, correlation: float
+    name: str, values: pd.Series, clusters: pd.Series, correlation: float
 ) -> dict[str, float]:
     """The mean and the ends of its 95 % interval, NaN for one value alone; all NaN for none.
 
     Args:
-        subjects: whom each value is of.
-        correlation: of the values of one subject.
+        clusters: which cluster each value is of.
+        correlation: of the values of one cluster.
     """
-    subjects, values = subjects[values.notna()], values.dropna()
+    clusters, values = clusters[values.notna()], values.dropna()
     low = high = float("nan")
     if len(values) > 1:
-        _, low, high = mean_interval(values, design_effect(subjects, correlation))
+        _, low, high = mean_interval(values, design_effect(clusters, correlation))
     return {name: values.mean(), f"{name}_low": low, f"{name}_high": high}
 
 
@@ -140,8 +144,8 @@ def worse(
     for (key, cells), metric in product(pairs.groupby([*shared, *own], sort=False), metrics):
         if cells[metric].notna().any():
             head = dict(zip([*shared, *own], key, strict=True)) | {"metric": metric}
-            values, subjects = cells[metric], cells["subject"]
-            table.append(head | mean_with_interval(name, values, subjects, alike[metric]))
+            values, clusters = cells[metric], cells["cluster"]
+            table.append(head | mean_with_interval(name, values, clusters, alike[metric]))
     return pd.DataFrame(
         table, columns=[*shared, *own, "metric", name, f"{name}_low", f"{name}_high"]
     )

@@ -6,8 +6,13 @@ from itertools import combinations
 import numpy as np
 import pandas as pd
 
-from lord.experiments.lord.protocol import PROPOSED, VARIANTS
-from lord.experiments.lord.tables.conditions import METRICS, condition_rows, mean_with_interval
+from lord.experiments.lord.protocol import PROPOSED, TRAINED, VARIANTS
+from lord.experiments.lord.tables.conditions import (
+    METRICS,
+    condition_rows,
+    correlations_of,
+    mean_with_interval,
+)
 from lord.experiments.lord.tables.main import CONDITION, shares_repaired
 from lord.experiments.lord.tables.standing import standings
 from lord.record import Record
@@ -24,23 +29,31 @@ ENDS = {"same": "floor", "other": "ceiling"}
 def judged_rows(records: Sequence[Record]) -> pd.DataFrame:
     """One row for every record of ``confirmation``: its condition, and what each judge says.
 
-    Each subject has one seed, so that cells are independent.
+    Each subject has one seed, so that its cells are its own; those with one training of stage 1
+    are a cluster.
     """
     own = [record for record in records if record.kind == "confirmation"]
+    trainings = {
+        record.settings["subject"]: record.settings[TRAINED[defence][0]]["seed"]
+        for record in own
+        if (defence := record.settings["defence"]) in TRAINED
+    }
     rows = condition_rows(own, "confirmation")
     for name in INDEPENDENT:
         rows[name] = [record.metrics[name] for record in own]
-    return rows.assign(selected=True)
+    return rows.assign(selected=True, cluster=rows["subject"].replace(trainings))
 
 
 def judge_table(records: Sequence[Record]) -> pd.DataFrame:
     """A row for every condition and judge: the mean over subjects, and what it is worth.
 
     With 95 % intervals: the mean ``value``; and of a defended condition the share ``closed`` of the
-    damage that it repairs, see `shares_repaired`. The ``floor`` is what as many clean pictures of
-    the same subjects score, the ``ceiling`` what those of others do.
+    damage that it repairs, see `shares_repaired`. The ``luck`` of a trained defence is the share of
+    the variance, over all of them, that lies between trainings of stage 1. The ``floor`` is what as
+    many clean pictures of the same subjects score, the ``ceiling`` what those of others do.
     """
     rows = judged_rows(records)
+    luck = correlations_of(rows[rows["defence"].isin(TRAINED)], CONDITION, JUDGES)
     scale = {
         (record.settings["domain"], record.settings["subject"]): record.metrics
         for record in records
@@ -51,8 +64,9 @@ def judge_table(records: Sequence[Record]) -> pd.DataFrame:
         head = dict(zip(CONDITION, key, strict=True)) | {"subjects": cells["subject"].nunique()}
         places = list(zip(cells["domain"], cells["subject"], strict=True))
         for name in JUDGES:
-            row = head | {"metric": name}
-            row |= mean_with_interval("value", cells[name], cells["subject"], 0.0)
+            alike = luck[name] if head["defence"] in TRAINED else 0.0
+            row = head | {"metric": name, "luck": alike}
+            row |= mean_with_interval("value", cells[name], cells["cluster"], alike)
             for end, column in ENDS.items():
                 row[column] = np.mean([_end(scale.get(place, {}), end, name) for place in places])
             table.append(row)

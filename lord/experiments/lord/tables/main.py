@@ -153,7 +153,7 @@ def shares_repaired(rows: pd.DataFrame, metrics: Collection[str]) -> pd.DataFram
     # The interval of a ratio comes from what the share of the means leaves of each cell's repair.
     alike = {
         m: correlation_of(
-            (cells[f"{m}_repair"] - _share(cells, m) * cells[f"{m}_damage"], cells["subject"])
+            (cells[f"{m}_repair"] - _share(cells, m) * cells[f"{m}_damage"], cells["cluster"])
             for _, cells in groups
         )
         for m in metrics
@@ -162,7 +162,7 @@ def shares_repaired(rows: pd.DataFrame, metrics: Collection[str]) -> pd.DataFram
     for (key, cells), metric in product(groups, metrics):
         closed, low, high = _share(cells, metric), float("nan"), float("nan")
         if closed == closed and len(cells) > 1:
-            effect = design_effect(cells["subject"], alike[metric])
+            effect = design_effect(cells["cluster"], alike[metric])
             means = cells[f"{metric}_repair"], cells[f"{metric}_damage"]
             _, low, high = ratio_interval(*means, effect)
         head = dict(zip(CONDITION, key, strict=True)) | {"metric": metric}

@@ -49,10 +49,10 @@ def standings(rows: pd.DataFrame, chosen: pd.DataFrame, metrics: Collection[str]
             continue
         head = dict(zip(keys, key, strict=True)) | {"metric": metric}
         # Worse than ours is what the difference says of a rival, and so what ours leads by.
-        lead = mean_with_interval("lead", known[metric], known["subject"], alike[metric])
+        lead = mean_with_interval("lead", known[metric], known["cluster"], alike[metric])
         margin = TOLERATED * damage["margin"].get((head["domain"], metric), float("nan"))
         p_value = float("nan")
-        effect = design_effect(known["subject"], alike[metric])
+        effect = design_effect(known["cluster"], alike[metric])
         if margin > 0 and len(known) / effect > 1:
             p_value = equivalence_p_value(known[metric], margin, effect)
         found = {"margin": margin, "equivalent_p": p_value}
