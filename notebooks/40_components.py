@@ -96,6 +96,15 @@ components.variants(ways)
 components.variant_findings(ways)
 
 # %% [markdown]
+# ## What it takes
+#
+# A step goes through the model as far as the component, for every step of the sampler, and back. The clean run is not
+# computed again.
+
+# %% tags=["remove-input"]
+components.cost_findings(study.run(profile, "component_cost", compute=compute))
+
+# %% [markdown]
 # ## In short
 
 # %% tags=["remove-input"]

@@ -7,13 +7,14 @@ from IPython.display import Markdown
 from matplotlib.figure import Figure
 from pandas.io.formats.style import Styler
 
+from lord.experiments.components.component_cost import table as component_costs
 from lord.experiments.components.tables import lead, paired_table
 from lord.record import Record
 from lord.show.panels import grid, interval
 from lord.show.pictures import labelled_rows, sample_tiles
 from lord.show.style import BLUE, caveats, mark, styled, where_planned
 from lord.show.tables import plain_table
-from lord.show.words import NOT_MEASURED, Answer, capitalised, listed
+from lord.show.words import NOT_MEASURED, Answer, capitalised, count, listed
 
 EDITS = ("clean", "attacked", "noise of the same energy")
 """What the rows of a sheet are edits of."""
@@ -130,6 +131,23 @@ def variant_findings(records: Sequence[Record]) -> Markdown:
             "as by noise."
             for place, row in table.iterrows()
         ),
+    ]
+    return Markdown("\n".join(lines))
+
+
+@where_planned
+def cost_findings(records: Sequence[Record]) -> Markdown:
+    """What a step of an attack on each component takes, beside the passes that it has to make."""
+    (record,) = records
+    rows = component_costs(records).to_dict("records")
+    said = [
+        f"on {row['component']} {row['seconds']:.2f} seconds, {row['times_its_passes']:.2f} times "
+        "its passes"
+        for row in rows
+    ]
+    lines = [
+        *(f"*{text}*" for text in caveats(records)),
+        f"A step with {count(record.settings['images'], 'picture')} takes {listed(said)}.",
     ]
     return Markdown("\n".join(lines))
 
