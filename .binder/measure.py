@@ -31,7 +31,8 @@ def build(folder: Path) -> Path:
     packages = next(entry["pip"] for entry in listed["dependencies"] if isinstance(entry, dict))
     lines = folder / "requirements.txt"
     lines.write_text("\n".join(packages) + "\n", encoding="utf-8")
-    install = [str(python), "-m", "pip", "install", "--quiet", "--no-cache-dir"]
+    # An index that cannot be reached costs no retries, as in the Makefile.
+    install = [str(python), "-m", "pip", "install", "--quiet", "--no-cache-dir", "--retries", "0"]
     subprocess.run([*install, "--requirement", str(lines)], check=True)
     path = {"PATH": f"{python.parent}{os.pathsep}{os.environ['PATH']}"}
     subprocess.run([".binder/postBuild"], check=True, cwd=clone, env=os.environ | path)
