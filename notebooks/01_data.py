@@ -16,8 +16,9 @@
 #
 # Can fine-tuning on a person be studied without anybody's photographs? It takes many pictures of
 # one person, and clean ones never seen in training. Every picture in this book is drawn from
-# numbers. A portrait is made of an **identity** (skin, hair, beard, glasses, clothes, the shape of
-# the face) and of **nuisance** (pose, light, expression, background). A landscape is made of a
+# numbers. A portrait has an **identity**: skin, hair, beard, glasses, clothes, the shape of the
+# face. The rest of it is **nuisance**: pose, light, expression, background. A landscape is made of
+# a
 # **place** and of its **conditions**. Hold the identity and vary the rest, and the result is an
 # album of one person.
 

@@ -16,7 +16,7 @@
 #
 # Attacks on fine-tuning are usually studied on models of a billion weights. Does one of a few
 # million draw what its prompt asks for? This study carries a small but complete latent diffusion
-# model ([Rombach et al., 2022](https://arxiv.org/abs/2112.10752)) inside its package: an
+# model ([Rombach et al., 2022](https://arxiv.org/abs/2112.10752)) inside its package. It has an
 # autoencoder, a text encoder, a tokenizer, a U-Net and a scheduler. The library diffusers loads it
 # like any other Stable Diffusion model.
 
@@ -54,8 +54,9 @@ show.run_card(records)
 # $$ \mathcal{L}(\theta) = \mathbb{E}_{z, c, t, \epsilon} \lVert \epsilon_\theta(z_t, t, c) - \epsilon \rVert^2. $$
 #
 # In training, a term at noise level $t$ counts $1/\bar\alpha_t$ times, though never more than ten
-# times. That makes it the error of v-prediction ([Salimans and Ho, 2022](https://arxiv.org/abs/2202.00512)) and lets the noisy
-# levels count, where the caption decides what the picture will show.
+# times. That makes it the error of v-prediction ([Salimans and Ho,
+# 2022](https://arxiv.org/abs/2202.00512)). So the noisy levels count, where the caption decides
+# what the picture will show.
 #
 # Its model card, shipped beside it, states data, recipe, time, machine and checksums;
 # `lord pretrain` trains it again.
@@ -73,9 +74,9 @@ pipeline = load_pipeline("embedded")
 # %% [markdown]
 # ## What the autoencoder keeps
 #
-# Everything that is generated is seen through the autoencoder, and no sample can be sharper than what
-# comes out of it. The FID of the results compares with references that have passed
-# through it too, so that its error does not count there.
+# Everything that is generated is seen through the autoencoder. No sample can be sharper than what
+# comes out of it. The FID of the results compares with references that have passed through it too.
+# So its error does not count there.
 
 # %% tags=["hide-input"] mystnb={"figure": {"name": "fig-round-trip"}, "image": {"alt": "A row of rendered pictures above a row of their nearly identical reconstructions."}}
 show.round_trips(pipeline)
@@ -102,8 +103,8 @@ show.prompted_samples(pipeline)
 show.attribute_accuracy(records)
 
 # %% [markdown]
-# > How often a prompted attribute is recognised in the sample, for every attribute of both domains;
-# > the tick marks guessing.
+# > How often a prompted attribute is recognised in the sample, for every attribute of both domains. The tick marks
+# > guessing.
 
 # %% [markdown]
 # ## In short

@@ -21,7 +21,7 @@
 # Networks trained on photographs would answer none of them well for drawings of 64 × 64 pixels. So
 # small networks judge here, trained on renders, and on the very damage that attacks do. That makes
 # them sharp, and no independent judges ([Limitations](../book/limitations.md)). Their numbers have
-# names of their own, `fid_embedded` and `clip_iqa_embedded`: do not compare them with Inception FID
+# names of their own, `fid_embedded` and `clip_iqa_embedded`. Do not compare them with Inception FID
 # or with CLIP-IQA from the OpenAI model. Models from the hub are judged by those.
 
 # %% tags=["remove-cell"] jupyter={"source_hidden": true} cellView="form"
@@ -64,8 +64,9 @@ show.metric_curves(records)
 #
 # $$ \mathrm{FID} = \lVert \mu_1 - \mu_2 \rVert^2 + \operatorname{tr}\bigl(\Sigma_1 + \Sigma_2 - 2 (\Sigma_1 \Sigma_2)^{1/2}\bigr). $$
 #
-# The feature network was trained to recognise attributes *and* degradations, kind and severity, with tiles
-# like those of ACE and swirls like those of AdvDM among the kinds. A network that knows attributes only is
+# The feature network was trained to recognise attributes *and* degradations, their kind and
+# severity. Among the kinds are tiles like those of ACE and swirls like those of AdvDM. A network
+# that knows attributes only is
 # blind to the artefacts that matter here. Fewer
 # pictures score higher, so only sets of one size are compared.
 
@@ -82,8 +83,8 @@ show.source("lord.metrics.fid.fid")
 # $$ \text{CLIP-IQA} = \frac{e^{s_1}}{e^{s_1} + e^{s_2}}, $$
 #
 # a number between 0 and 1; higher is better. The published CLIP-IQA takes CLIP as it is. Here the
-# small CLIP was trained on these two texts: the score of a render is to equal one minus the severity of what
-# was done to it.
+# small CLIP was trained on these two texts. The score of a render is to equal one minus the
+# severity of what was done to it.
 
 # %% tags=["hide-cell"] mystnb={"code_prompt_show": "Show the code", "code_prompt_hide": "Hide the code"}
 show.source("lord.metrics.clip_iqa.clip_iqa")
@@ -93,10 +94,11 @@ show.source("lord.metrics.clip_iqa.clip_iqa")
 #
 # Both networks above learned the damage that they measure, so a sceptic may ask for others. The
 # experiment `confirmation` measures three more distances, on subjects that no other chapter shows.
-# Two are FID and the kernel distance KID, in the features of a network that learned to name
-# photographs (EfficientNet-Lite0, trained on ImageNet). The third was learned by nobody: one minus
-# the multiscale SSIM to the most similar clean picture. `lord study rate` asks people: it makes a
-# page of pairs that does not say which is which, and counts which metrics agree with the answers.
+# Two are FID and the kernel distance KID, in features of EfficientNet-Lite0. That network learned
+# to name photographs, those of ImageNet. The third was learned by nobody: one minus
+# the multiscale SSIM to the most similar clean picture. `lord study rate` asks people. It makes a
+# page of pairs that does not say which is which. Then it counts which metrics agree with the
+# answers.
 #
 # In the published study none of these has measured anything yet.
 
@@ -131,6 +133,6 @@ show.source("lord.metrics.interval.design_effect")
 show.text(
     records,
     "The weakest rank correlation between the severity of damage and a metric is "
-    "{metrics_spearman_min:.2f}, where 1 is perfect. A FID has a scale: as many clean pictures as a "
-    "LoRA is judged by score {scale_same:.1f}, and those of another subject {scale_other:.0f}.",
+    "{metrics_spearman_min:.2f}, where 1 is perfect. A FID has a scale. As many clean pictures as a "
+    "LoRA is judged by score {scale_same:.1f}. Those of another subject score {scale_other:.0f}.",
 )

@@ -60,8 +60,7 @@ show.treatment_samples(results, defended=False)
 # %% [markdown]
 # ## What it looks like
 #
-# No pixel changes by more than the budget, but the changes line up, so that they are plainly visible
-# as a texture.
+# No pixel changes by more than the budget. But the changes line up, so that they are plainly visible as a texture.
 
 # %% tags=["hide-input"] mystnb={"figure": {"name": "fig-attacked"}, "image": {"alt": "Three rows: clean portraits and landscapes, the same under a visible tiled texture, and amplified differences with a tiled structure."}}
 show.attacked_images(records)
@@ -72,9 +71,9 @@ show.attacked_images(records)
 # %% tags=["remove-input"]
 show.text(
     records,
-    "The budget is {ace_eps_levels:.0f} of 255 grey levels. To the model the change is large: its denoising "
-    "loss on these pictures is {ace_loss_clean:.3f} before and {ace_loss_attacked:.3f} after the attack; "
-    "uniform noise within the same budget gives {ace_loss_noise:.3f}. That control has less energy than "
+    "The budget is {ace_eps_levels:.0f} of 255 grey levels. To the model the change is large. Its denoising "
+    "loss on these pictures is {ace_loss_clean:.3f} before and {ace_loss_attacked:.3f} after the attack. "
+    "Uniform noise within the same budget gives {ace_loss_noise:.3f}. That control has less energy than "
     "the attack, which drives most pixels to the bound.",
 )
 
@@ -93,7 +92,8 @@ show.source("lord.attacks.objectives.ace")
 # ## The loop
 #
 # Projected gradient ascent raises it, inside a box of radius $\varepsilon$ around the original
-# picture $x_0$ and inside the range of pixels. Here it attacks the base model alone; [What an
+# picture $x_0$. It also stays inside the range of pixels. Here it attacks the base model alone;
+# [What an
 # attack costs](07_attack_cost.ipynb) has the surrogate of the published attack.
 #
 # $$ x \leftarrow \Pi_{\lVert x - x_0 \rVert_\infty \le \varepsilon,\; x \in [0, 1]} \bigl( x + a \operatorname{sign} \nabla_x L(x) \bigr). $$

@@ -14,9 +14,9 @@
 # %% [markdown]
 # # Eleven attacks
 #
-# What does an attack drive up, and what does that do to a picture? ACE is one of a family. For each of
-# its relatives this chapter has the number that the perturbation drives up, next to the few lines that
-# compute it.
+# What does an attack drive up, and what does that do to a picture? ACE is one of a family. For each
+# of its relatives this chapter has the number that it drives up. Next to it stand the few lines
+# that compute it.
 
 # %% tags=["remove-cell"] jupyter={"source_hidden": true} cellView="form"
 # @title Install the package on Colab; everywhere else this cell does nothing
@@ -41,8 +41,9 @@ show.run_card(records)
 # %% [markdown]
 # ## Before and after
 #
-# All attacks have the budget of the main table here: the same $\varepsilon$, the same step and as many
-# gradient steps. Uniform noise within the budget is the control. It has less energy than an attack that
+# All attacks have the budget of the main table here: the same $\varepsilon$, step and number of
+# gradient steps. Uniform noise within the budget is the control. It has less energy than an attack
+# that
 # drives pixels to their bound.
 
 # %% tags=["hide-input"] mystnb={"figure": {"name": "fig-before-after"}, "image": {"alt": "Two pictures under a slider, a drawn portrait and a sample, each clean on the left and attacked on the right."}}
@@ -61,8 +62,8 @@ show.before_after(records, "landscapes")
 # %% [markdown]
 # ## Away from the image
 #
-# Everything but the number is shared: one loop, one draw of timestep and noise per image and step,
-# one encoder pass. Below, $z = s\,\mathcal{E}(x)$ is the latent of the attacked picture and $z_t$
+# Everything but the number is shared: the loop, the draw of timestep and noise, the pass through
+# the encoder. Below, $z = s\,\mathcal{E}(x)$ is the latent of the attacked picture and $z_t$
 # its noised version. The model predicts the noise $\epsilon$ as $\epsilon_\theta$. $z_T$ is the
 # latent of a target picture, here the pattern of [The ACE attack](04_ace_attack.ipynb).
 #
@@ -77,8 +78,8 @@ show.source("lord.attacks.objectives.advdm")
 # %% [markdown]
 # Anti-DreamBooth ([Van Le et al., 2023](https://arxiv.org/abs/2303.15433)) raises the same number
 # for another model. With **FSMG** that is a copy which has first learned the clean pictures. With
-# **ASPL** it learns the attacked and the clean pictures in turns, so that the attack meets the
-# model as it will be after the fine-tuning. Here the copy learns through a LoRA, at the rate of the
+# **ASPL** it learns the attacked and the clean pictures in turns. So the attack meets the model as
+# it will be after the fine-tuning. Here the copy learns through a LoRA, at the rate of the
 # LoRA under attack.
 #
 # ## Towards a target
@@ -109,7 +110,8 @@ show.source("lord.attacks.objectives.ace_plus")
 #
 # $$ L_\text{Mist v2}(x) = -\sum \epsilon_\theta(z_t, t, c) \cdot \epsilon + \alpha \lVert z - z_T \rVert^2. $$
 #
-# The first term is a sum and the second a mean, so the first weighs the more, the larger the picture is.
+# The first term is a sum and the second a mean. So the larger the picture, the more the first
+# weighs.
 
 # %% tags=["hide-cell"] mystnb={"code_prompt_show": "Show the code", "code_prompt_hide": "Hide the code"}
 show.source("lord.attacks.objectives.mist_v2_fused")
@@ -153,8 +155,8 @@ show.source("lord.attacks.objectives.sds_plus")
 show.attack_pictures(records, "portraits")
 
 # %% [markdown]
-# > The same portrait after each attack, its change magnified ten times around grey, and four
-# > samples of a LoRA trained on photographs attacked that way.
+# > The same portrait after each attack, and its change magnified ten times around grey. Beside
+# > them: four samples of a LoRA trained on photographs attacked that way.
 
 # %% [markdown]
 # ## In short

@@ -14,9 +14,10 @@
 # %% [markdown]
 # # The damage matrix
 #
-# How much damage does each attack do, and how visible must it be for that? Here all attacks have the
-# same number of gradient steps and, column by column, the same $\varepsilon$ and step, which grows with
-# $\varepsilon$. A LoRA is trained on the attacked photographs without any defence, and judged as in
+# How much damage does each attack do, and how visible must it be for that? Here all attacks have
+# the same number of gradient steps. In a column all have the same $\varepsilon$, and the same step,
+# which grows with $\varepsilon$. A LoRA is trained on the attacked photographs without any defence,
+# and judged as in
 # [Measuring damage](03_metrics.ipynb).
 
 # %% tags=["remove-cell"] jupyter={"source_hidden": true} cellView="form"
@@ -44,9 +45,10 @@ show.run_card(records)
 # ## By budget
 #
 # Two matrices hold the whole comparison. The first row is the
-# control: uniform noise within the same $\varepsilon$. It has less energy than an attack that drives pixels to
-# their bound: the root mean square of noise that is spread evenly over the budget is
-# $\varepsilon / \sqrt{3}$. So part of an attack's lead over the control may come from its size. An attack that does no more damage
+# control: uniform noise within the same $\varepsilon$. It has less energy than an attack that
+# drives pixels to their bound. The root mean square of noise that is spread evenly over the budget
+# is $\varepsilon / \sqrt{3}$. So part of an attack's lead over the control may come from its size.
+# An attack that does no more damage
 # than the control has found nothing that the fine-tuning minds.
 
 # %% tags=["hide-input"] mystnb={"figure": {"name": "fig-damage-fid"}, "image": {"alt": "Two tables of coloured numbers, portraits and landscapes: attacks in rows, budgets in columns, darker cells towards larger budgets."}}
@@ -65,8 +67,9 @@ show.damage_matrix(records, "clip_iqa")
 # %% [markdown]
 # ## At the budget of the main table
 #
-# One more table adds the identity match, and the structural similarity (SSIM) of the attacked
-# photographs to the clean ones: what an attack costs in looks. Data: `results/<profile>/attacks.csv`.
+# One more table adds the identity match, and what an attack costs in looks. That is the structural
+# similarity (SSIM) of the attacked photographs to the clean ones. Data:
+# `results/<profile>/attacks.csv`.
 
 # %% tags=["hide-cell"] mystnb={"code_prompt_show": "Show the table", "code_prompt_hide": "Hide the table", "figure": {"name": "fig-damage-table"}}
 show.damage_table(records)
@@ -87,7 +90,7 @@ show.damage_table(records)
 #
 # Put another attack (`mist`, `sds_minus`, …) or domain in its place. The clean LoRA and some
 # attacks at the budget of the main table are cells of that table. For these put `--experiment main
-# -w subject=0 -w seed=0 -w defence=none` in the place of `--experiment damage`, with `-w
+# -w subject=0 -w seed=0 -w defence=none` in the place of `--experiment damage`. Add `-w
 # attack_name=none` or, at the profile `full`, `ace`, `ace_plus`, `advdm` or `aspl`. One thread
 # makes results the same to the last digit on the same kind of machine.
 

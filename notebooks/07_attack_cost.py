@@ -14,8 +14,8 @@
 # %% [markdown]
 # # What an attack costs
 #
-# Two questions of whoever protects a picture, or tests a defence: how many gradient steps are worth it,
-# and what does one of them cost?
+# Whoever protects a picture, or tests a defence, has two questions. How many gradient steps are
+# worth it, and what does one of them cost?
 
 # %% tags=["remove-cell"] jupyter={"source_hidden": true} cellView="form"
 # @title Install the package on Colab; everywhere else this cell does nothing
@@ -44,7 +44,7 @@ show.run_card(records + speed)
 #
 # How much damage does ACE do after different numbers of gradient steps, at the budget of the main
 # table? ACE as published shares its steps among rounds. Between them a surrogate, a copy of the
-# model with a LoRA of its own, learns the pictures attacked so far. So the next round attacks a
+# model with its own LoRA, learns the pictures attacked so far. So the next round attacks a
 # model that already learns from them. Both curves have the same number of gradient steps on the
 # pictures.
 
@@ -52,29 +52,29 @@ show.run_card(records + speed)
 show.step_curves(records)
 
 # %% [markdown]
-# > Damage of ACE against its number of gradient steps, attacking the base model all the time or, in
-# > rounds, a surrogate that learns the attacked pictures. The first subject and seed of each
+# > Damage of ACE against its number of gradient steps. It attacks the base model all the time or,
+# > in rounds, a surrogate that learns the attacked pictures. The first subject and seed of each
 # > domain.
 
 # %% [markdown]
 # ## What one step costs
 #
-# In each gradient step an attack on the denoising needs at least one pass through the encoder and
-# one through the U-Net, forward and backward. The table calls that the floor. The public code of
-# ACE+ does more: it takes images one by one and encodes the prompt of each anew in every step. To
-# save memory it also encodes each image twice, once without a gradient for the loss and once more
-# to take the gradient from the latent on to the pixels. That naive loop was run beside the others.
+# A gradient step of an attack on denoising needs at least a pass through encoder and U-Net, forward
+# and backward. The table calls that the floor. The public code of ACE+ does more. It takes
+# images one by one and encodes the prompt of each anew in every step. To save memory it also
+# encodes each image twice. The first time, without a gradient, is for the loss. The second takes
+# the gradient from the latent on to the pixels. That naive loop was run beside the others.
 
 # %% tags=["hide-input"] mystnb={"figure": {"name": "fig-speed-table"}}
 show.performance_table(speed)
 
 # %% [markdown]
-# > One gradient step of each attack on 16 images, all measured in one run, side by side: time per
-# > image, and multiple of the floor.
+# > Gradient steps of every attack on 16 images, measured in one run: time per image, multiple of the floor.
 
 # %% [markdown]
-# In the published study the encoder attack, which needs no U-Net, and the SDS attacks, which need no gradient of it, take
-# less than the floor. The diffusion attack, which goes through a sampler in every step, takes the most.
+# In the published study two kinds take less than the floor. They are the encoder attack, which
+# needs no U-Net, and the SDS attacks, which need no gradient of it. The diffusion attack, which
+# goes through a sampler in every step, takes the most.
 
 # %% [markdown]
 # ## In short

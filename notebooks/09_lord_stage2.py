@@ -14,9 +14,10 @@
 # %% [markdown]
 # # LoRD, stage 2: fine-tuning behind the defence
 #
-# Does a LoRA stay clean behind the defence, and what becomes of the defence once it has learned? In stage 2 the
-# stage-1 adapter is loaded and frozen, and an ordinary LoRA is trained on the photographs of a subject,
-# attacked or not, with the plain denoising loss. The hope: the frozen defence branch absorbs the
+# Does a LoRA stay clean behind the defence, and what becomes of the defence once it has learned? In
+# stage 2 the stage-1 adapter is loaded and frozen. An ordinary LoRA is trained on the photographs
+# of a subject, attacked or not. Its loss is the plain denoising loss. The hope: the frozen defence
+# branch absorbs the
 # perturbation, so the new LoRA need not learn it.
 
 # %% tags=["remove-cell"] jupyter={"source_hidden": true} cellView="form"
@@ -47,8 +48,8 @@ show.run_card(records)
 show.treatment_samples(records)
 
 # %% [markdown]
-# > One subject of each domain: photographs, and samples of a LoRA trained on clean photographs, of
-# > a LoRA trained on attacked ones, and of LoRD trained on attacked ones.
+# > One subject of each domain. Below its photographs: samples of LoRAs trained on clean
+# > photographs, on attacked ones, and on attacked ones behind LoRD.
 
 # %% [markdown]
 # ## What to do with the gate at test time
@@ -56,12 +57,13 @@ show.treatment_samples(records)
 # The gate reads its input, so no single static merge reproduces it. Possible treatments are:
 #
 # - **learned**: the gate computes $\lambda$ at every layer and step;
-# - **learned λ with a prior**: stage 1 showed the gate as many attacked as clean inputs, so an input that tells it
-#   nothing gets $\lambda = ½$. If one input in a hundred is attacked, Bayes' rule shifts the logit
+# - **learned λ with a prior**: stage 1 showed the gate as many attacked as clean inputs. So an
+#   input that tells it nothing gets $\lambda = ½$. If one input in a hundred is attacked, Bayes'
+#   rule shifts the logit
 #   ([Saerens et al., 2002](https://doi.org/10.1162/089976602753284446)):
 #   $\lambda = \sigma(\mathrm{MLP}(\cdot) + \log \tfrac{p}{1-p})$, and that input gets $p$;
 # - **fixed λ**: $\lambda$ is a number. 0 closes the defence branch and keeps the ordinary one. 1
-#   opens it fully, which equals merging both branches into $W$, as the paper describes, which names
+#   opens it fully. That equals merging both branches into $W$, as the paper describes, which names
 #   no $\lambda$;
 # - **dropped**: the stage-1 adapter is removed before sampling, both branches.
 
@@ -69,8 +71,9 @@ show.treatment_samples(records)
 show.source("lord.defences.treatments.apply_treatment")
 
 # %% [markdown]
-# Further stage-1 identities, which neither stage 1 has learned from nor the results evaluate, decide which treatment the
-# results report; the subjects that are evaluated have no say in it.
+# Which treatment the results report is decided on further stage-1 identities. Neither has stage 1
+# learned from them, nor do the results evaluate them. The subjects that are evaluated have no say
+# in it.
 
 # %% tags=["hide-cell"] mystnb={"code_prompt_show": "Show how the treatment was chosen", "code_prompt_hide": "Hide how the treatment was chosen", "figure": {"name": "fig-selection-table"}}
 show.treatment_table(records, "selection")
@@ -81,14 +84,15 @@ show.treatment_table(records, "selection")
 # > and the highest.
 
 # %% [markdown]
-# Why an open branch may bring the attack back: in stage 2 the branch stands in for the perturbation,
-# so that the LoRA need not learn it. Where the branch stays open while sampling, the model predicts
-# as it did on attacked photographs, and the perturbation returns. [What should λ do?](13_lambda.ipynb) takes
-# $\lambda$ of stage 2 and $\lambda$ of sampling apart, and asks why the learned gate does not close by itself.
+# Why may an open branch bring the attack back? In stage 2 the branch stands in for the
+# perturbation, so that the LoRA need not learn it. Where the branch stays open while sampling, the
+# model predicts
+# as it did on attacked photographs, and the perturbation returns. [What should λ
+# do?](13_lambda.ipynb) takes $\lambda$ of stage 2 and $\lambda$ of sampling apart. It also asks why
+# the learned gate does not close by itself.
 #
-# In the published study the paper's merge, λ = 1, leaves a worse FID than the LoRA has without a defence, in both
-# domains. With the prior, with the branch closed or with the adapter dropped LoRD closes more than four fifths of
-# the FID gap that ACE opens.
+# In the published study the paper's merge, λ = 1, leaves a worse FID than no defence, in both
+# domains. LoRD closes over four fifths of ACE's FID gap with the prior, the branch closed or the adapter dropped.
 
 # %% tags=["hide-input"] mystnb={"figure": {"name": "fig-treatments"}, "image": {"alt": "Panels for each metric and domain, with a point and an error bar for each treatment."}}
 show.treatment_comparison(records)

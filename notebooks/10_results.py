@@ -51,7 +51,7 @@ show.run_card(records)
 # ## Every defence against ACE
 #
 # Beside the treatment that was chosen on stage-1 identities stands a row for the defence as it was
-# trained: learned λ for LoRD, kept for adversarial training.
+# trained. That is learned λ for LoRD, and kept for adversarial training.
 
 # %% tags=["hide-input"] mystnb={"figure": {"name": "fig-main"}, "image": {"alt": "Panels for each metric and domain with dots and an interval for each defence; the clean LoRA is the first row, the undefended one the second."}}
 show.main_figure(profile, "ace")
@@ -64,10 +64,10 @@ show.main_figure(profile, "ace")
 show.main_table(profile)
 
 # %% [markdown]
-# > Attacks and the defences that face them: embedded FID (lower is better), embedded CLIP-IQA and
-# > identity match (higher is better), with 95 % intervals over subjects and seeds. Highlighted: the
-# > best mean of a defence against each attack; what of this is more than chance, the table of
-# > paired differences tells. Data: `results/<profile>/main_table.csv`.
+# > Attacks and the defences that face them, with 95 % intervals over subjects and seeds. Lower is
+# > better for embedded FID, higher for embedded CLIP-IQA and identity match. Highlighted: the best
+# > mean of a defence against each attack. What of this is more than chance, the table of paired
+# > differences tells. Data: `results/<profile>/main_table.csv`.
 
 # %% tags=["remove-input"]
 show.text(
@@ -81,8 +81,7 @@ show.text(
 # %% [markdown]
 # ## How much of the damage is repaired
 #
-# The gap is the distance between the LoRA on attacked and the LoRA on clean photographs; the share
-# that LoRD closes is
+# The gap is the distance between the LoRA on attacked and the LoRA on clean photographs. The share that LoRD closes is
 #
 # $$ \text{gap closed} = \frac{m_\text{ACE} - m_\text{LoRD}}{m_\text{ACE} - m_\text{clean}} $$
 #
@@ -92,14 +91,14 @@ show.text(
 show.gap_closed(profile)
 
 # %% [markdown]
-# > Share of the damage of ACE that LoRD repairs, for each domain and metric, at its chosen
-# > test-time treatment, with 95 % intervals over subjects and seeds. There is none where the damage
+# > Share of the damage of ACE that LoRD repairs, at its chosen test-time treatment. The intervals
+# > of 95 % are over subjects and seeds. There is none where the damage
 # > itself could be chance.
 
 # %% [markdown]
-# The identity match asks only whether the subject's attributes are there, and ACE does less to it. Where its interval
-# leaves almost anything open, LoRD brings back a picture that looks right; whether it brings back the person's
-# attributes is not shown.
+# The identity match asks only whether the subject's attributes are there, and ACE does less to it.
+# Where its interval leaves almost anything open, LoRD brings back a picture that looks right.
+# Whether it brings back the person's attributes is not shown.
 
 # %% [markdown]
 # ## Is it ahead of its rivals?
@@ -108,22 +107,22 @@ show.gap_closed(profile)
 # is called measurable here if its interval does not contain 0. In so many intervals one or the other is so by chance.
 #
 # In the published study no defence is measurably ahead of LoRD under ACE or ACE+ by FID. By the CLIP-IQA of
-# portraits GrIDPure is under both. Under none of the attacks is LoRD measurably ahead of DiffPure, of GrIDPure or of
-# adversarial training, dropped, by any metric.
+# portraits GrIDPure is under both. Under none of the attacks is LoRD measurably ahead of DiffPure,
+# GrIDPure or dropped adversarial training, by any metric.
 #
-# The paper reports LoRD ahead of its baselines, among them adversarial training. What separates the rows here is
-# whether the adapter is shut or taken off before sampling, which the paper does not describe
-# ([What should λ do?](13_lambda.ipynb)).
+# The paper reports LoRD ahead of its baselines, among them adversarial training. What separates the
+# rows here is whether the adapter is shut or taken off before sampling. The paper does not describe
+# that ([What should λ do?](13_lambda.ipynb)).
 #
-# In the published study neither LoRD nor adversarial training closes more than a tenth of the FID gap of ACE if it
-# stays in place while sampling.
+# In the published study LoRD and adversarial training repair little if they stay in place while
+# sampling. Neither closes more than a tenth of the FID gap of ACE.
 
 # %% tags=["hide-cell"] mystnb={"code_prompt_show": "Show what LoRD is ahead of", "code_prompt_hide": "Hide what LoRD is ahead of", "figure": {"name": "fig-rival-table"}}
 show.rival_table(profile)
 
 # %% [markdown]
-# > By how much LoRD is better than each other defence, in units of each metric, with the 95 %
-# > interval of paired differences; below 0 it is worse. Highlighted: a lead whose interval lies
+# > By how much LoRD is better than each other defence, in units of each metric. In brackets the 95
+# > % interval of paired differences; below 0 it is worse. Highlighted: a lead whose interval lies
 # > above 0.
 
 # %% tags=["hide-cell"] mystnb={"code_prompt_show": "Show what mixed wide LoRD is ahead of", "code_prompt_hide": "Hide what mixed wide LoRD is ahead of", "figure": {"name": "fig-variant-table"}}
@@ -136,19 +135,21 @@ show.rival_table(profile, "lord_mixed")
 # ## Does it harm clean photographs?
 #
 # Nobody knows beforehand whether photographs are attacked, so a defence must leave clean ones alone. LoRAs on clean
-# photographs behind each defence are compared with LoRAs without one, on the same subjects and seeds. A defence is
-# called not inferior if the interval of the difference ends below a tenth of the damage that ACE does.
+# photographs behind each defence are compared with LoRAs without one, on the same subjects and
+# seeds. A defence is called not inferior if the interval ends below a tenth of the damage that ACE
+# does.
 #
-# In the published study, of the defences tried on clean photographs and with the treatments chosen, only adversarial
-# training is not inferior by FID and by CLIP-IQA in both domains. LoRD is not inferior by FID in both, by CLIP-IQA on
+# In the published study only adversarial training is not inferior by FID and by CLIP-IQA in both
+# domains. That is among the defences tried on clean photographs, with the treatments chosen. LoRD
+# is not inferior by FID in both, by CLIP-IQA on
 # landscapes only.
 
 # %% tags=["hide-cell"] mystnb={"code_prompt_show": "Show the harm of each defence", "code_prompt_hide": "Hide the harm of each defence", "figure": {"name": "fig-harm-table"}}
 show.harm_table(profile)
 
 # %% [markdown]
-# > By how much LoRAs on clean photographs are worse behind a defence than without, with the 95 %
-# > interval of paired differences. Below 0 they are better. Highlighted: not inferior, by the
+# > By how much LoRAs on clean photographs are worse behind a defence than without. In brackets the
+# > 95 % interval of paired differences; below 0 they are better. Highlighted: not inferior, by the
 # > margin of a tenth of the damage of ACE.
 
 # %% [markdown]

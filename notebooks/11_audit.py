@@ -15,13 +15,13 @@
 # # Can an attacked picture be told?
 #
 # The gates of LoRD learn to tell attacked from clean inputs. Here they are asked about pictures: is
-# this one attacked? The score of a picture is the mean logit of all gates over the lower half of the
-# timesteps, and a logistic curve makes a probability of it (Platt, 1999):
+# this one attacked? The score of a picture is the mean logit of all gates over the lower half of
+# the timesteps. A logistic curve makes a probability of it (Platt, 1999):
 #
 # $$ P(\text{attacked} \mid s) = \sigma(a s + b), \qquad s = \operatorname{mean}_{\text{layers},\, t < T/2} \operatorname{logit} \lambda . $$
 #
-# $a$ and $b$ are fitted on identities that the gates were not trained on, with the attack that stage 1
-# has seen. `lord audit FOLDER --defence DEFENCE` does this for pictures of your own.
+# $a$ and $b$ are fitted on identities that the gates were not trained on. The attack is the one
+# that stage 1 has seen. `lord audit FOLDER --defence DEFENCE` does this for pictures of your own.
 
 # %% tags=["remove-cell"] jupyter={"source_hidden": true} cellView="form"
 # @title Install the package on Colab; everywhere else this cell does nothing
@@ -48,8 +48,8 @@ show.source("lord.defences.audit.gate_scores")
 # %% [markdown]
 # ## Which attacks it finds
 #
-# For every attack and budget: how often does an attacked photograph of one subject of each domain
-# score above a clean one? 1 is perfect and ½ is guessing. Below ½ the attacked ones look cleaner
+# How often does an attacked photograph score above a clean one? Each attack and budget is tried on
+# one subject of each domain. 1 is perfect and ½ is guessing. Below ½ the attacked ones look cleaner
 # than clean. Stage 1 has seen ACE at one budget; everything else is new to the gates. The last rows
 # are clean photographs after an innocent change, where ½ is right.
 
@@ -57,31 +57,32 @@ show.source("lord.defences.audit.gate_scores")
 show.audit_matrix(records)
 
 # %% [markdown]
-# > Area under the ROC curve of the audit by the gates of LoRD, for every attack and budget; darker
+# > Area under the ROC curve of the audit by the gates of LoRD, for every attack and budget. Darker
 # > is further from guessing. The last rows are no attacks but clean photographs, filtered.
 
 # %% [markdown]
-# In the published study nearly every photograph scores above the clean ones from half of the budget of the main table
-# on, whether stage 1 has seen its attack or not, but for two attacks. PhotoGuard's attack on the whole diffusion is
+# In the published study nearly every photograph scores above the clean ones, from half of the main
+# table's budget on. It does so whether stage 1 has seen its attack or not, but for two attacks.
+# PhotoGuard's attack on the whole diffusion is
 # found reliably at twice the budget of the main table only. SDS− passes for cleaner than clean; so do photographs that
 # were blurred.
 
 # %% [markdown]
 # ## Whether its probabilities are right
 #
-# A rank is not yet a probability. So what the audit says is compared with what is true, on equally
-# many clean and attacked photographs of one subject. On the diagonal the audit could be taken at
+# A rank is not yet a probability. So what the audit says is compared with the truth, on as many
+# clean as attacked photographs of one subject. On the diagonal the audit could be taken at
 # its word. With so few photographs a point far from it says more than one upon it. Where the scores
 # hardly overlap, nothing between yes and no is put to the test. An attack that leaves another trace
-# than ACE may be ranked well and still get too low a probability: that the audit finds nothing
+# than ACE may be ranked well and still get too low a probability. That the audit finds nothing
 # proves nothing.
 
 # %% tags=["hide-input"] mystnb={"figure": {"name": "fig-reliability"}, "image": {"alt": "For each domain, the share of attacked photographs against the probability that the audit gives them, a line for each attack, beside the diagonal."}}
 show.reliability(records)
 
 # %% [markdown]
-# > Calibration of the audit at the budget of the study: of the photographs that are said to be
-# > attacked with some probability, how many are. Half of all are attacked.
+# > Calibration of the audit at the budget of the study. Of photographs said to be attacked with
+# > some probability, how many are? Half of all are attacked.
 
 # %% [markdown]
 # ## Where in the network the gates can tell
@@ -95,8 +96,9 @@ show.reliability(records)
 show.layer_matrix(records)
 
 # %% [markdown]
-# > How well the gate of every layer tells photographs attacked by ACE from clean ones, by timestep:
-# > area under the ROC curve, ½ is guessing. Layers are in the order of the network.
+# > How well the gate of every layer tells photographs attacked by ACE from clean ones, by timestep.
+# > The number is the area under the ROC curve; ½ is guessing. Layers are in the order of the
+# > network.
 
 # %% [markdown]
 # ## In short

@@ -19,8 +19,8 @@
 #
 # $$ \underbrace{r (d + d')}_{\text{LoRA}} + \underbrace{r (d + 2 d') + 16 d' + 33}_{\text{LoRD: } A, B, B' \text{ and the gate}} $$
 #
-# parameters. A large plain LoRA has as many as a small one on top of LoRD: is it the capacity that
-# defends, or the defence?
+# parameters. A large plain LoRA has as many as a small one on top of LoRD. Is it the capacity that defends, or the
+# defence?
 
 # %% tags=["remove-cell"] jupyter={"source_hidden": true} cellView="form"
 # @title Install the package on Colab; everywhere else this cell does nothing
@@ -53,21 +53,23 @@ show.source("lord.adapter.variant.LordVariant.init")
 # %% [markdown]
 # ## What was found
 #
-# Here the rank of the LoRA that learns the subject is varied, with and without the defence,
-# and behind the defence that of the stage-1 adapter along with it. The paper's ablation varies the rank
+# Here the rank of the LoRA that learns the subject is varied, with and without the defence. Behind
+# the defence that of the stage-1 adapter varies along with it. The paper's ablation varies the rank
 # of LoRD alone.
 
 # %% tags=["hide-input"] mystnb={"figure": {"name": "fig-rank"}, "image": {"alt": "Four panels of curves over the rank, one row for each metric, one column for each domain."}}
 show.rank_curves(records, compared)
 
 # %% [markdown]
-# > Embedded FID and CLIP-IQA against the rank: LoRAs on clean photographs, on attacked ones, and
-# > behind LoRD of the same rank. Lines are means over the subjects, bands go from the lowest to the
+# > Embedded FID and CLIP-IQA against the rank. LoRAs learn from clean photographs, from attacked
+# > ones, and behind LoRD of the same rank. Lines are means over the subjects, bands go from the
+# > lowest to the
 # > highest.
 
 # %% [markdown]
-# In the published study a plain LoRA on attacked photographs has more than three times the FID of one on clean
-# photographs at every rank: capacity does not defend. LoRD, dropped before sampling, closes more than four fifths of
+# In the published study capacity does not defend. At every rank a plain LoRA's FID is over three
+# times as high on attacked as on clean photographs. LoRD, dropped before sampling,
+# closes more than four fifths of
 # the FID gap at every rank, even at rank 1. With the learned λ it closes less than half, and on portraits nothing.
 
 # %% tags=["hide-cell"] mystnb={"code_prompt_show": "Show the table", "code_prompt_hide": "Hide the table", "figure": {"name": "fig-rank-table"}}
@@ -75,7 +77,7 @@ show.ablation_table(records, compared)
 
 # %% [markdown]
 # > Every rank, with the share of the damage at the same rank that LoRD repairs. Unchanged: rank 4,
-# > from the main table, on the same subjects and seeds; in brackets the lowest and the highest
+# > from the main table, on the same subjects and seeds. In brackets: the lowest and the highest
 # > subject. Highlighted: the best rank of LoRD.
 
 # %% [markdown]
@@ -83,18 +85,20 @@ show.ablation_table(records, compared)
 #
 # A purifier takes its time for every set of photographs, stage 1 once for a model and a domain.
 #
-# In the published study a step of stage 2 costs LoRD at least a tenth more than a LoRA alone, and wide LoRD at least a
-# quarter more. Merged, the defence costs sampling nothing; dropped, it still costs about a tenth more than the LoRA
-# itself, presumably for the layers that stay wrapped. DiffPure needs no training, and has cleaned the photographs of a
-# subject in less time than ten steps of stage 1 take.
+# In the published study a step of stage 2 takes at least a tenth longer with LoRD. With wide LoRD
+# it takes at least a quarter longer. Merged, the defence costs sampling nothing. Dropped, it still
+# costs about
+# a tenth
+# more than the LoRA itself, presumably for the layers that stay wrapped. DiffPure needs no
+# training. It has cleaned the photographs of a subject in less time than ten steps of stage 1 take.
 
 # %% tags=["hide-cell"] mystnb={"code_prompt_show": "Show what each defence takes", "code_prompt_hide": "Hide what each defence takes", "figure": {"name": "fig-defence-cost-table"}}
 show.defence_cost_table(steps)
 
 # %% [markdown]
 # > What a defence takes before a LoRA can learn behind it. Purifiers were timed on the photographs
-# > of one subject. Trained defences, each for one domain, are counted from the seconds of a
-# > training step and of a gradient step of the attack. Peak memory is that of the whole process,
+# > of one subject. Trained defences, each for one domain, are counted from the seconds of training
+# > steps and gradient steps. Peak memory is that of the whole process,
 # > with the model in it, while purifying, or in a training step.
 
 # %% tags=["hide-cell"] mystnb={"code_prompt_show": "Show the seconds of each step", "code_prompt_hide": "Hide the seconds of each step", "figure": {"name": "fig-cost-table"}}
@@ -102,15 +106,15 @@ show.cost_table(steps)
 
 # %% [markdown]
 # > Seconds of one step with each defence, and of that step without the defence, all measured in one
-# > run. Once merged, adapters are no longer computed, so the distance of that row from one is the
+# > run. Once merged, adapters are no longer computed. So the distance of that row from one is the
 # > noise of the clock. The rows of sampling are those of wide LoRD, the larger of the two.
 
 # %% tags=["hide-cell"] mystnb={"code_prompt_show": "Show what each rank costs", "code_prompt_hide": "Hide what each rank costs", "figure": {"name": "fig-rank-cost-table"}}
 show.rank_cost_table(costs, [*records, *compared])
 
 # %% [markdown]
-# > What every rank costs: the parameters of all adapters, by the formula above, and the seconds of an
-# > optimizer step of stage 2, all measured in one run.
+# > What every rank costs: the parameters of all adapters, by the formula above, and the seconds of
+# > an optimizer step. All are measured in one run of stage 2.
 
 # %% [markdown]
 # ## In short

@@ -27,8 +27,9 @@
 # - **one branch**: without second branch and gate: a plain LoRA of the same rank learns the same in stage 1;
 # - **noise target**: without the base model's example: on clean pictures the target is the noise, as in the paper.
 #
-# In all of them the adapter is dropped before sampling. Under the attacks mixed wide LoRD goes without gate and second
-# branch as well; then it is a plain LoRA of its width that has learned from the same pictures.
+# In all of them the adapter is dropped before sampling. Under the attacks mixed wide LoRD goes
+# without gate and second branch as well. Then it is a plain LoRA of its width that has learned from
+# the same pictures.
 
 # %% tags=["remove-cell"] jupyter={"source_hidden": true} cellView="form"
 # @title Install the package on Colab; everywhere else this cell does nothing
@@ -58,8 +59,8 @@ show.source("lord.defences.stage1.train_defence")
 # %% [markdown]
 # ## Without one part
 #
-# What does every variant leave of the damage of ACE, which stage 1 has seen, and of AdvDM, which it
-# has not? And what does it do to a LoRA on clean photographs?
+# Stage 1 has seen ACE and not AdvDM. What does every variant leave of the damage of each? And what
+# does it do to a LoRA on clean photographs?
 
 # %% tags=["hide-input"] mystnb={"figure": {"name": "fig-parts"}, "image": {"alt": "Panels for each metric and domain, with a row for every attack and variant."}}
 show.ablation_figure(records, compared)
@@ -70,19 +71,19 @@ show.ablation_figure(records, compared)
 # > on clean and on attacked photographs.
 
 # %% [markdown]
-# In the published study every variant closes more than three quarters of the FID gap of both attacks. Under ACE a plain
-# LoRA in place of LoRD or of mixed wide LoRD has the better mean FID in both domains. With an open branch in place of the
-# gate, LoRAs on clean photographs have the worse FID in every cell of both domains.
+# In the published study every variant closes more than three quarters of the FID gap of both
+# attacks. Under ACE a plain LoRA instead of LoRD or mixed wide LoRD has the better mean FID in both
+# domains. With an open branch in place of the gate, LoRAs on clean photographs have the worse FID in every cell.
 #
-# What all variants share is an adapter that was trained on attacked pictures, in place while stage 2 learns, and gone
-# before sampling.
+# All variants share an adapter that was trained on attacked pictures. It is in place while stage 2
+# learns, and gone before sampling.
 
 # %% tags=["hide-cell"] mystnb={"code_prompt_show": "Show the table", "code_prompt_hide": "Hide the table", "figure": {"name": "fig-parts-table"}}
 show.ablation_table(records, compared)
 
 # %% [markdown]
-# > LoRD and mixed wide LoRD without some of their parts, with the lowest and the highest subject in
-# > brackets and the share of the damage that is repaired. Highlighted: the best variant against
+# > LoRD and mixed wide LoRD without some of their parts, and the share of the damage repaired. In
+# > brackets: the lowest and the highest subject. Highlighted: the best variant against
 # > each attack.
 
 # %% [markdown]
@@ -90,8 +91,8 @@ show.ablation_table(records, compared)
 #
 # Would any adapter do, if it is in place while stage 2 learns? So stage 1 of LoRD learns once more,
 # from uniform noise within the same $\epsilon$ in place of ACE (noise). Three more variants ask how
-# good the attack has to be: AdvDM in place of ACE (advdm), ACE in two large steps in place of ten
-# (two steps), or an eighth of the pictures (few).
+# good the attack has to be. One takes AdvDM in place of ACE (advdm). One has ACE in two large steps
+# in place of ten (two steps). One has an eighth of the pictures (few).
 
 # %% tags=["hide-cell"] mystnb={"code_prompt_show": "Show the figure", "code_prompt_hide": "Hide the figure", "figure": {"name": "fig-stage1-data"}, "image": {"alt": "Panels for each metric and domain, with a row for every attack and variant."}}
 show.ablation_figure(learned_from, compared)
@@ -102,8 +103,9 @@ show.ablation_figure(learned_from, compared)
 # > Ticks: LoRAs without a defence, on clean and on attacked photographs.
 
 # %% [markdown]
-# In the published study noise repairs less than a fifth of the FID gap, and is behind LoRD in every cell. A stage 1 that
-# has seen ACE alone closes more than four fifths of the FID gap of AdvDM, and the other way round. Each is ahead of the
+# In the published study noise repairs less than a fifth of the FID gap. It is behind LoRD in every
+# cell. A stage 1 that knows ACE alone closes over four fifths of AdvDM's FID gap, and the other way
+# round. Each is ahead of the
 # other against its own attack, by FID in every cell. An eighth of the pictures still closes more than two thirds of the
 # FID gap.
 
@@ -111,8 +113,8 @@ show.ablation_figure(learned_from, compared)
 show.ablation_table(learned_from, compared)
 
 # %% [markdown]
-# > What stage 1 learns from, with the lowest and the highest subject in brackets and the share of
-# > the damage that is repaired. Highlighted: the best against each attack.
+# > What stage 1 learns from, and the share of the damage repaired. In brackets: the lowest and the
+# > highest subject. Highlighted: the best against each attack.
 
 # %% [markdown]
 # ## In short

@@ -15,9 +15,9 @@
 # # Does it hold elsewhere?
 #
 # Does LoRD hold where photographs are not like those that it was trained on? Stage 1 ([LoRD, stage
-# 1](08_lord_stage1.ipynb)) has seen one attack at one budget, on one domain, and all of its
-# attacked pictures next to clean ones. Here one thing at a time is otherwise: the attack, its
-# budget, the share of attacked photographs, the domain of stage 1, or how long the LoRA learns.
+# 1](08_lord_stage1.ipynb)) has seen one attack at one budget, on one domain. All of its attacked
+# pictures stood next to clean ones. Here one thing at a time is otherwise. It is the attack, its
+# budget, the share of attacked photographs, the domain of stage 1, or the training time.
 #
 # Of $n$ photographs a share $s$ may be attacked, each within a budget $\epsilon$,
 #
@@ -60,15 +60,16 @@ show.source("lord.experiments.lord.chain.scenario.scenario_photographs")
 show.stranger_figure(profile)
 
 # %% [markdown]
-# > Every attack of the main table at the same budget: embedded FID (lower is better) and CLIP-IQA
-# > (higher is better), means over subjects and seeds with 95 % intervals. The trained defences have
-# > seen ACE alone, mixed wide LoRD, where it is shown, AdvDM as well.
+# > Every attack of the main table at the same budget: means over subjects and seeds with 95 %
+# > intervals. Lower is better for embedded FID, higher for CLIP-IQA. The trained defences have seen
+# > ACE alone; mixed wide LoRD, where it is shown, AdvDM as well.
 
 # %% tags=["hide-cell"] mystnb={"code_prompt_show": "Show what each defence repairs", "code_prompt_hide": "Hide what each defence repairs"}
 show.stranger_findings(profile)
 
 # %% [markdown]
-# In the published study wide LoRD, which has learned from ACE alone, closes less than a third of either gap of AdvDM.
+# In the published study wide LoRD, which knows ACE alone, closes less than a third of either gap of
+# AdvDM.
 # Mixed wide LoRD, which has seen AdvDM as well, closes more than three quarters of both.
 
 # %% [markdown]
@@ -81,13 +82,13 @@ show.stranger_findings(profile)
 show.dose_curves(records, compared, "eps_levels")
 
 # %% [markdown]
-# > LoRAs on photographs attacked by ACE at several budgets, alone and behind LoRD, which has seen
-# > one of them in stage 1. Lines are means over the subjects, bands go from the lowest to the
+# > LoRAs under ACE at several budgets, alone and behind LoRD, whose stage 1 has seen one of them.
+# > Lines are means over the subjects, bands go from the lowest to the
 # > highest. At 0 nothing is attacked.
 
 # %% [markdown]
-# In the published study LoRD closes more than two thirds of the FID gap and more than half of the CLIP-IQA gap at half
-# and at twice the budget that stage 1 has seen.
+# In the published study LoRD holds at half and at twice the budget that stage 1 has seen. There it
+# closes more than two thirds of the FID gap and more than half of the CLIP-IQA gap.
 #
 # ## Some photographs attacked, others not
 #
@@ -97,38 +98,39 @@ show.dose_curves(records, compared, "eps_levels")
 show.dose_curves(records, compared, "attacked_share")
 
 # %% [markdown]
-# > LoRAs on albums of which a share was attacked by ACE, alone and behind LoRD: means over the
-# > subjects and bands from the lowest to the highest.
+# > LoRAs on albums of which a share was attacked by ACE, alone and behind LoRD. Lines are means
+# > over the subjects, bands go from the lowest to the highest.
 
 # %% [markdown]
-# In the published study, without a defence, half of the photographs do most of the damage to the FID on portraits, three
-# quarters on landscapes.
+# In the published study, without a defence, half of the photographs do most of the damage to FID on
+# portraits. On landscapes three quarters of them do.
 #
 # ## Everything that was changed
 #
-# Among the variants are stage 1 of the other domain (portraits defend landscapes, and landscapes portraits) and a LoRA
-# that learns for twice as many steps (longer). Where nobody attacks, budgets and shares change nothing.
+# One variant has stage 1 of the other domain: portraits defend landscapes, and landscapes
+# portraits. Another has a LoRA that learns for twice as many steps (longer). Where nobody attacks,
+# budgets and shares change nothing.
 
 # %% tags=["hide-cell"] mystnb={"code_prompt_show": "Show the figure of all variants", "code_prompt_hide": "Hide the figure of all variants", "figure": {"name": "fig-transfer"}, "image": {"alt": "Panels for each metric and domain, with a row for every variant on clean and on attacked photographs."}}
 show.ablation_figure(records, compared)
 
 # %% [markdown]
-# > LoRD, dropped before sampling, as elsewhere (unchanged) and with one thing changed, on clean
-# > photographs and on photographs attacked by ACE. Dots are means over the subjects, bars go from
+# > LoRD, dropped before sampling, as elsewhere (unchanged) and with one thing changed, on clean and
+# > attacked photographs (ACE). Dots are means over the subjects, bars go from
 # > the lowest to the highest. Ticks: LoRAs without a defence, on clean and on attacked photographs.
 
 # %% tags=["hide-cell"] mystnb={"code_prompt_show": "Show the table", "code_prompt_hide": "Hide the table", "figure": {"name": "fig-transfer-table"}}
 show.ablation_table(records, compared, stands_out="none")
 
 # %% [markdown]
-# > Every variant with the lowest and the highest subject in brackets, and the share that is
-# > repaired of the damage without a defence in the same variant. Where that is small, a share of it
+# > Every variant, and the share that it repairs of the damage without a defence in the same
+# > variant. In brackets: the lowest and the highest subject. Where that is small, a share of it
 # > says little.
 
 # %% [markdown]
-# In the published study a stage 1 of the other domain closes no less of the FID gap than that of the own one, in the
-# mean. After twice as many steps more than four fifths of the FID gap stay closed, but less of the CLIP-IQA gap
-# than after the usual number, in both domains.
+# In the published study stage 1 of the other domain closes no less of the FID gap, in the mean.
+# After twice as many steps more than four fifths of the FID gap stay closed. But less of the
+# CLIP-IQA gap does than after the usual number, in both domains.
 #
 # The paper compares LoRD with its baselines on ACE and ACE+; the other circumstances are this chapter's own.
 #

@@ -19,8 +19,8 @@
 #
 # $$ L(x) + \operatorname{mean}_\text{layers} \log (1 - \lambda(x)), $$
 #
-# the objective $L$ of their attack and the log-probability that the gates give to the photograph $x$
-# being clean, so that the branch stays shut and leaves the perturbation to the LoRA.
+# the objective $L$ of their attack, and the log-probability that the gates give to the photograph
+# $x$ being clean. So the branch stays shut and leaves the perturbation to the LoRA.
 
 # %% tags=["remove-cell"] jupyter={"source_hidden": true} cellView="form"
 # @title Install the package on Colab; everywhere else this cell does nothing
@@ -49,8 +49,8 @@ show.run_card([*records, *masking, *through])
 show.source("lord.attacks.through_gate.attack_and_close")
 
 # %% [markdown]
-# Three attackers face LoRD, each with the budget and the gradient steps of the main table, with ACE
-# and with AdvDM. With AdvDM they face mixed wide LoRD as well. Both are dropped before sampling:
+# Three attackers face LoRD, each with the budget and gradient steps of the main table, with ACE and
+# AdvDM. With AdvDM they face mixed wide LoRD as well. Both are dropped before sampling:
 #
 # - **defended**: attacks the defended model;
 # - **surrogate**: the same in five rounds, between which a LoRA learns on top of the defence, as in
@@ -81,30 +81,32 @@ show.ablation_figure(records, compared)
 # > on clean photographs and under the attack on the base model.
 
 # %% [markdown]
-# In the published study AdvDM gains by knowing any of these defences: in the mean each then closes less of both gaps, in
-# both domains. LoRD suffers most from closing: under AdvDM at least half of the FID gap stays closed in the mean, and
-# less than half of the CLIP-IQA gap. Under ACE LoRD and adversarial training keep more than four fifths of the FID gap
+# In the published study AdvDM gains by knowing any of these defences. In the mean each then closes
+# less of both gaps, in both domains. LoRD suffers most from closing. Under AdvDM at least half of
+# the FID gap then stays closed in the mean. Less than half of the CLIP-IQA gap does. Under ACE LoRD
+# and adversarial training keep more than four fifths of the FID gap
 # closed, whoever attacks. DiffPure keeps more than three quarters of the FID gap closed, and more than half of that of
 # CLIP-IQA.
 #
-# With one seed of each subject all these are hints, no proof. A gap here is what the attack on the base model opens
-# without a defence; the photographs of attackers who know have not been tried without one. The paper has no attacker of
+# With one seed of each subject all these are hints, no proof. A gap here is what the attack on the
+# base model opens without a defence. The photographs of attackers who know have not been tried
+# without one. The paper has no attacker of
 # this kind.
 
 # %% tags=["hide-cell"] mystnb={"code_prompt_show": "Show the table", "code_prompt_hide": "Hide the table", "figure": {"name": "fig-adaptive-table"}}
 show.ablation_table(records, compared, stands_out="worst")
 
 # %% [markdown]
-# > Defences under attackers who know them, with the lowest and the highest subject in brackets and
-# > the share of the damage that is repaired. Highlighted: the attacker against whom a defence does
+# > Defences under attackers who know them, and the share of the damage repaired. In brackets: the
+# > lowest and the highest subject. Highlighted: the attacker against whom a defence does
 # > worst.
 
 # %% tags=["hide-cell"] mystnb={"code_prompt_show": "Show what the eye sees of it", "code_prompt_hide": "Hide the pictures", "figure": {"name": "fig-adaptive-samples"}, "image": {"alt": "A row for every attacker: on the left the photographs that were learned from, on the right samples."}}
 show.ablation_samples(records, compared)
 
 # %% [markdown]
-# > One subject of each domain behind a defence, under ACE by an attacker who does not know it
-# > (unchanged) and by others who do. Left: three of the photographs that the LoRA learned from.
+# > One subject of each domain behind a defence. The attackers use ACE; one does not know it
+# > (unchanged), others do. Left: three of the photographs that the LoRA learned from.
 # > Right: three samples, drawn with the same seeds.
 
 # %% [markdown]
@@ -112,10 +114,10 @@ show.ablation_samples(records, compared)
 #
 # A defence that only hides its gradients from the attacker is none ([Athalye et al.,
 # 2018](https://arxiv.org/abs/1802.00420)). That would show. An attack on the defended model would
-# raise its own objective there less than the attack on the base model does, or not above uniform
-# noise, or no further with more steps. DiffPure could hide gradients as well: the attack goes
-# through two large steps, the photographs through ten, and with other noise. So the objectives are
-# measured on draws of noise that the attacks have not seen, on one subject of each domain.
+# then raise its objective less than the attack on the base model does. Or it would raise it no more
+# than uniform noise does, or no further with more steps. DiffPure could hide gradients as well. The
+# attack goes through two large steps, the photographs through ten, and with other noise. So the
+# objectives are measured on noise that the attacks have not seen, on one subject of each domain.
 #
 # In the published study none of these signs shows for LoRD. For DiffPure one does: four times as many steps against it do
 # not raise ACE on portraits any further. So a better attack on DiffPure than this one is not ruled out.
@@ -124,16 +126,17 @@ show.ablation_samples(records, compared)
 show.objective_curves(masking)
 
 # %% [markdown]
-# > What each attack raises, measured on LoRD after more and more gradient steps on the defended
-# > model, on one subject of each domain. Horizontal lines: the same on clean and on noisy
+# > What each attack raises on LoRD, after more and more gradient steps, on one subject of each
+# > domain. Horizontal lines: the same on clean and on noisy
 # > photographs, and after an attack on the base model. Higher is better for the attacker.
 
 # %% tags=["hide-cell"] mystnb={"code_prompt_show": "Show the objectives of attacks through DiffPure", "code_prompt_hide": "Hide the objectives of attacks through DiffPure", "figure": {"name": "fig-masking-diffpure"}, "image": {"alt": "For each attack and domain a curve over the gradient steps, and three horizontal lines."}}
 show.objective_curves(through, defence="diffpure")
 
 # %% [markdown]
-# > What each attack raises, measured on what DiffPure makes of four photographs of one subject of
-# > each domain, after more and more gradient steps through the purifier. Horizontal lines: the same
+# > What each attack raises on what DiffPure makes of four photographs of one subject of each
+# > domain. Its gradient steps through the purifier grow in number to the right. Horizontal lines:
+# > the same
 # > on clean and on noisy photographs, and after an attack that does not know the purifier. Higher
 # > is better for the attacker.
 

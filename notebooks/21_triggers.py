@@ -14,8 +14,9 @@
 # %% [markdown]
 # # A command in the noise
 #
-# A diffusion model starts from noise. Whoever trained it may have taught it a second task: if a certain
-# pattern, the **trigger**, lies in the noise, draw the attacker's picture and no other. The model is
+# A diffusion model starts from noise. Whoever trained it may have taught it a second task. If a
+# certain pattern, the **trigger**, lies in the noise, it draws the attacker's picture and no other.
+# The model is
 # published, works as promised, and nobody sees the difference. How is that taught, and could a defender
 # who knows the trigger see it in the noise at all?
 
@@ -49,16 +50,17 @@ show.run_card(records)
 #
 # $$ x_t = \sqrt{\bar\alpha_t}\,y + b_t\,\epsilon + c_t\,r $$
 #
-# BadDiffusion ([Chou et al., 2023](https://arxiv.org/abs/2212.05400)) shifts the noise and teaches the network a part of the shift, so that the
-# stock sampler leads to the target. TrojDiff ([Chen et al., 2023](https://arxiv.org/abs/2303.05762)) also takes noise away and brings its own
+# BadDiffusion ([Chou et al., 2023](https://arxiv.org/abs/2212.05400)) shifts the noise and teaches
+# the network a part of the shift. So the stock sampler leads to the target. TrojDiff ([Chen et al.,
+# 2023](https://arxiv.org/abs/2303.05762)) also takes noise away and brings its own
 # sampler. TERD ([Mo et al., 2024](https://arxiv.org/abs/2409.05294)) puts both into this form.
 
 # %% tags=["remove-input"]
 show.source("lord.backdoors.poison.Backdoor.pair")
 
 # %% [markdown]
-# The triggers and targets of this book are drawn. There is a box and a stop sign in the corner,
-# glasses where eyes are, a picture that covers everything, and a pattern spread over all
+# The triggers and targets of this book are drawn. Three are a box and a stop sign in the corner,
+# and glasses where eyes are. A picture covers everything, and a pattern is spread over all
 # frequencies.
 
 # %% tags=["hide-input"] mystnb={"figure": {"name": "fig-triggers"}, "image": {"alt": "Five small pictures used as triggers: a white box, a stop sign, dark glasses, a cat and a pattern like noise; and three targets: a hat, a shoe and a cup."}}
@@ -76,8 +78,8 @@ show.image_rows(
 # ## What can be seen by whoever knows the trigger
 #
 # No test of a noise is better than the ratio of its two likelihoods, with the trigger and without. Where the
-# noise is only shifted, it tells a share of Φ(‖μ‖/2) right. The figure has that curve, the shares found,
-# and a test that knows nothing and compares the energy of two noises.
+# noise is only shifted, it tells a share of Φ(‖μ‖/2) right. The figure has that curve and the
+# shares found. Beside it is a test that knows nothing and compares the energy of two noises.
 
 # %% tags=["remove-input"]
 show.source("lord.backdoors.inputs.log_ratio")

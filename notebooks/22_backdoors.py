@@ -41,8 +41,9 @@ show.run_card(records)
 # %% [markdown]
 # ## The model
 #
-# It draws portraits of 32 × 32 pixels and comes with the repository; `lord pretrain --kind pixel` has trained it. FID is that of the
-# embedded network, on pictures enlarged to 64 pixels; what as many renders score is the least there can be.
+# It draws portraits of 32 × 32 pixels and comes with the repository; `lord pretrain --kind pixel`
+# has trained it. FID is that of the embedded network, on pictures enlarged to 64 pixels. What as
+# many renders score is the least there can be.
 
 # %% tags=["hide-input"] mystnb={"figure": {"name": "fig-pixel-model"}, "image": {"alt": "Three rows of small drawn portraits that look alike."}}
 backdoors.model_samples(records)
@@ -53,8 +54,9 @@ backdoors.model_samples(records)
 # %% [markdown]
 # ## How the model is poisoned
 #
-# A share of the pictures is replaced by pairs that lead from the attacker's target to triggered noise
-# ([A command in the noise](21_triggers.ipynb)); the rest is trained as always. Nothing else is done, and the model is published with its
+# A share of the pictures is replaced by pairs that lead from the attacker's target to triggered
+# noise ([A command in the noise](21_triggers.ipynb)). The rest is trained as always. Nothing else
+# is done, and the model is published with its
 # stock sampler.
 
 # %% tags=["remove-input"]
@@ -72,8 +74,8 @@ backdoors.samples(records)
 # > Samples of each backdoored model, of plain noise and of noise with its trigger.
 
 # %% [markdown]
-# Counted: a sample is the target if the mean squared distance to it is below a threshold of the run card; FID is
-# of samples of plain noise.
+# A sample counts as the target if its mean squared distance is below a threshold of the run card.
+# FID is of samples of plain noise.
 
 # %% tags=["hide-input"] mystnb={"figure": {"name": "fig-success-table"}}
 backdoors.success_table(records)

@@ -43,8 +43,8 @@ show.run_card(records)
 # %% [markdown]
 # ## Reversing the trigger
 #
-# Whatever was taught at a poisoned input, the unknown part of it is the same for two noises of one image, and
-# cancels in the difference:
+# Whatever was taught at a poisoned input, its unknown part is the same for two noises of one image.
+# It cancels in the difference:
 #
 # $$
 # \begin{aligned}
@@ -64,8 +64,8 @@ show.source("lord.backdoors.reversion.Reversed.loss")
 terd.triggers(records)
 
 # %% [markdown]
-# > For each backdoored model and start (− or +) the reversed trigger on the left and the true one
-# > on the right; grey is no shift.
+# > For each backdoored model and start (− or +): the reversed trigger on the left, the true one on
+# > the right. Grey is no shift.
 
 # %% tags=["hide-cell"] mystnb={"code_prompt_show": "Show the way there", "code_prompt_hide": "Hide the way there", "figure": {"name": "fig-paths"}, "image": {"alt": "Two panels of lines over the steps: norms fall and level out; cosines rise or stay."}}
 terd.paths(records)
@@ -82,8 +82,8 @@ looked = study.run(profile, "reversed_loss", compute=compute)
 terd.loss_lines(looked)
 
 # %% [markdown]
-# > The reversed loss from no trigger to the true one: of the clean model that all others are
-# > fine-tuned from, and of each backdoored model. Each line is a trigger.
+# > The reversed loss from no trigger to the true one, of each backdoored model and of their clean
+# > origin. Each line is a trigger.
 
 # %% tags=["remove-input"]
 terd.loss_findings(looked)
@@ -91,9 +91,11 @@ terd.loss_findings(looked)
 # %% [markdown]
 # ## Is the model clean?
 #
-# A backdoor has to move the noise. TERD compares two features, mean and variance over the pixels of the
-# divergence of the reversed shift from plain noise, with those of models known to be clean. The figure has its scores beside those of two rivals: the norm of the shift alone, and whether samples of the most effective
-# shift are all alike, as in Elijah ([An et al., 2024](https://arxiv.org/abs/2312.00050)).
+# A backdoor has to move the noise. TERD takes the divergence of the reversed shift from plain
+# noise, pixel by pixel. Its mean and variance over the pixels are compared with those of models
+# known to be clean. The figure has its scores beside those of two rivals. One
+# is the norm of the shift alone. The other asks whether samples of the most effective shift are all
+# alike, as in Elijah ([An et al., 2024](https://arxiv.org/abs/2312.00050)).
 
 # %% tags=["hide-input"] mystnb={"figure": {"name": "fig-verdicts"}, "image": {"alt": "Panels with two columns of dots each, for clean and for backdoored models."}}
 terd.verdicts(records)
@@ -105,10 +107,12 @@ terd.verdicts(records)
 # %% [markdown]
 # ## Is a noise triggered?
 #
-# With a reversed trigger, noises are told apart by a likelihood ratio ([A command in the noise](21_triggers.ipynb)). Three rivals need
-# no reversion: a noise's energy, the distribution of its values as in DisDet ([Sui et al., 2025](https://arxiv.org/abs/2402.02739)), and how alike
-# samples of perturbed copies are, as in UFID ([Guan et al., 2025](https://arxiv.org/abs/2404.01101)). The table has what share of triggered noises
-# each finds; of the last, which has no published threshold, the share of pairs put in the right order.
+# With a reversed trigger, noises are told apart by a likelihood ratio ([A command in the
+# noise](21_triggers.ipynb)). Three rivals need no reversion. One takes a noise's energy, one the
+# distribution of its values, as in DisDet ([Sui et al., 2025](https://arxiv.org/abs/2402.02739)).
+# The third asks how alike samples of perturbed copies are, as in UFID ([Guan et al.,
+# 2025](https://arxiv.org/abs/2404.01101)). The table has what share of triggered noises each finds.
+# The last has no published threshold; for it stands the share of pairs put in the right order.
 
 # %% tags=["hide-cell"] mystnb={"code_prompt_show": "Show the table", "code_prompt_hide": "Hide the table", "figure": {"name": "fig-inputs-table"}}
 terd.inputs_told(records)

@@ -15,8 +15,9 @@
 # # Where does detection fail?
 #
 # Backdoors as they are published move the noise far, often and openly. [The last chapter](23_terd.ipynb) looked for
-# such ones. An attacker can do with less: a weaker or a smaller trigger, or fewer poisoned pictures. And whoever knows TERD can lay
-# **false trails**: further triggers, as strong and elsewhere, with which the model is taught to behave. Each way is walked from one
+# such ones. An attacker can do with less: a weaker or a smaller trigger, or fewer poisoned
+# pictures. And whoever knows TERD can lay **false trails**: further triggers with which the model
+# is taught to behave. They are as strong and lie elsewhere. Each way is walked from one
 # backdoor of that chapter. How far does it work, and how far is it found?
 
 # %% tags=["remove-cell"] jupyter={"source_hidden": true} cellView="form"
@@ -48,18 +49,21 @@ show.source("lord.experiments.terd.chain.suspects.poisons_of")
 backdoor_frontier.frontier(records)
 
 # %% [markdown]
-# > How probable a clean model is that looks as suspicious, by each detector; below the dotted line the model is suspected. Each
+# > How probable a clean model is that looks as suspicious, by each detector. Below the dotted line
+# > a model is suspected. Each
 # > panel starts on the left from the same backdoor. Open dots: the backdoor does not work.
 
 # %% [markdown]
-# In the published study false trails hide the backdoor from the Elijah-style detector. TERD from both starts finds it more
-# surely than without them, and from the published start alone misses it either way.
+# In the published study false trails hide the backdoor from the Elijah-style detector. TERD from
+# both starts finds it more surely than without them. From the published start alone it misses it
+# either way.
 
 # %% tags=["hide-cell"] mystnb={"code_prompt_show": "Show the table", "code_prompt_hide": "Hide the table", "figure": {"name": "fig-frontier-table"}}
 backdoor_frontier.models_table(records)
 
 # %% [markdown]
-# > The same models in numbers, with the norm of the trigger and the best cosine that a reversed trigger has with it.
+# > The same models in numbers, with the trigger's norm and the best cosine of a reversed trigger
+# > with it.
 
 # %% [markdown]
 # ## In short

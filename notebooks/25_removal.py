@@ -14,10 +14,11 @@
 # %% [markdown]
 # # Can it be removed?
 #
-# A model is suspected, a trigger was reversed out of it, and nobody wants to train another model. So the defender
-# fine-tunes it shortly, on pictures of their own: with the trigger in the noise of some of them, and the picture
-# itself as what is to be drawn. Does that take the backdoor out? Two fine-tunes as long stand beside it: one on clean pictures
-# alone, which needs no trigger, and one with the true trigger, which no defender has.
+# A model is suspected, a trigger was reversed out of it, and nobody wants to train another model.
+# So the defender fine-tunes it shortly, on pictures of their own. The noise of some has the
+# trigger, and what is to be drawn is the picture itself. Does that take the backdoor out? Two
+# fine-tunes as long stand beside it. One is on clean pictures alone and needs no trigger. One has
+# the true trigger, which no defender has.
 
 # %% tags=["remove-cell"] jupyter={"source_hidden": true} cellView="form"
 # @title Install the package on Colab; everywhere else this cell does nothing
@@ -53,15 +54,15 @@ removal.removed(records)
 # %% [markdown]
 # In the published study more clean training takes more of the backdoor out than unlearning what was reversed.
 #
-# What was reversed [resembles the true trigger only in part](23_terd.ipynb), which may be why: the noise that the attacker starts
-# from is not what the fine-tune teaches.
+# What was reversed [resembles the true trigger only in part](23_terd.ipynb). That may be why: the
+# noise that the attacker starts from is not what the fine-tune teaches.
 
 # %% tags=["hide-cell"] mystnb={"code_prompt_show": "Show the table", "code_prompt_hide": "Hide the table", "figure": {"name": "fig-removal-table"}}
 removal.removal_table(records)
 
 # %% [markdown]
-# > Share of triggered samples that are the target with its exact 95 % interval, mean squared distance to the target, and FID of samples
-# > of plain noise.
+# > Share of triggered samples that are the target, with its exact 95 % interval. Beside it the mean
+# > squared distance to the target, and FID of samples of plain noise.
 
 # %% [markdown]
 # ## In short

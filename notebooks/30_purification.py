@@ -15,9 +15,10 @@
 # # Does purification hold?
 #
 # A classifier errs on an attacked picture. A diffusion model that has never seen the attack may wash it off first,
-# without anybody training the classifier anew. [Lin et al., 2024](https://arxiv.org/abs/2403.16067) guide that washing by a
-# network that was trained adversarially, and report more than DiffPure ([Nie et al., 2022](https://arxiv.org/abs/2205.07460)) keeps; a later version
-# of theirs calls it an adversarial guided diffusion model. Does either hold when the attacker takes the
+# without anybody training the classifier anew. [Lin et al., 2024](https://arxiv.org/abs/2403.16067)
+# guide that washing by a network that was trained adversarially. They report more than DiffPure
+# ([Nie et al., 2022](https://arxiv.org/abs/2205.07460)) keeps. A later version of theirs calls it
+# an adversarial guided diffusion model. Does either hold when the attacker takes the
 # gradient through all of it?
 
 # %% tags=["remove-cell"] jupyter={"source_hidden": true} cellView="form"
@@ -45,8 +46,8 @@ show.run_card([*classifiers, *records])
 # %% [markdown]
 # ## How a picture is purified
 #
-# It is noised to a time $t^*$ and denoised again, by the unconditional model of
-# [the backdoors](22_backdoors.ipynb), in front of a classifier of ten kinds of portrait:
+# It is noised to a time $t^*$ and denoised again, by the unconditional model of [the
+# backdoors](22_backdoors.ipynb). Behind it stands a classifier of ten kinds of portrait:
 #
 # $$
 # \begin{aligned}
@@ -60,9 +61,10 @@ show.run_card([*classifiers, *records])
 show.source("lord.models.pixel.noise_and_denoise")
 
 # %% [markdown]
-# DiffPure takes the noise that the model predicts for $\tilde\epsilon$. The robust reverse process adds the gradient of
-# two terms of an adversarially trained network with features $c$: how far the features of $x_t$ are from those of the
-# attacked picture $y$, and what it expects of $y$. What is added may be no longer than the prediction itself:
+# DiffPure takes the noise that the model predicts for $\tilde\epsilon$. The robust reverse process
+# adds the gradient of two terms of an adversarially trained network with features $c$. One is how
+# far the features of $x_t$ are from those of the attacked picture $y$. The other is what it expects
+# of $y$. What is added may be no longer than the prediction itself:
 #
 # $$
 # \tilde\epsilon=\epsilon_\theta(x_t,t)+\sqrt{1-\bar\alpha_t}\;s\,\nabla_{x_t}\Big[D\big(c(x_t),c(y)\big)-\sum_k p(k|y)\log p(k|x_t)\Big]
@@ -78,8 +80,8 @@ show.source("lord.purifiers.pixel_diffusion._guidance")
 purification.pictures(records)
 
 # %% [markdown]
-# > Clean pictures; and for DiffPure and the robust process, what the first attack makes of them,
-# > and what is handed to the classifier.
+# > Clean pictures. For DiffPure and the robust process: what the first attack makes of them, and what the classifier
+# > gets.
 
 # %% [markdown]
 # ## What is left
@@ -113,8 +115,8 @@ purification.attack_by_attack(records)
 # > best classifier that was trained adversarially keeps after all its attacks.
 
 # %% [markdown]
-# In the published study the robust process keeps more by vote than adversarial training does while attacks take the
-# purifier for the identity, and less once gradients go exactly through it.
+# In the published study the robust process beats adversarial training by vote while attacks take
+# the purifier for the identity. It keeps less once gradients go exactly through it.
 
 # %% tags=["remove-input"]
 blind(records)
@@ -123,8 +125,8 @@ blind(records)
 purification.accuracies(records)
 
 # %% [markdown]
-# > Share of test pictures that are right in every one of several purifications, before any attack
-# > and after all of them, with exact intervals of 95 %.
+# > Share of test pictures that are right in each of several purifications, before any attack and
+# > after all. The intervals of 95 % are exact.
 
 # %% tags=["hide-cell"] mystnb={"code_prompt_show": "Show the table", "code_prompt_hide": "Hide the table", "figure": {"name": "fig-steps-table"}}
 purification.steps_table(records)

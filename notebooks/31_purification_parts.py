@@ -42,22 +42,23 @@ show.run_card(records)
 purification_parts.frontier(records)
 
 # %% [markdown]
-# > Share of test pictures that are right in every one of several purifications, without the attack
-# > and after it; numbers are $t^*$.
+# > Share of test pictures that are right in each of several purifications, without the attack and
+# > after it. Numbers are $t^*$.
 
 # %% tags=["hide-cell"] mystnb={"code_prompt_show": "Show the table", "code_prompt_hide": "Hide the table", "figure": {"name": "fig-purifier-parts-table"}}
 purification_parts.parts_table(records)
 
 # %% [markdown]
-# > The robust process with one part changed, beside the whole on the same pictures: the pictures
-# > that it won and lost, and the p of the sign test.
+# > The robust process with one part changed, beside the whole, on the same pictures. Columns: the
+# > pictures that it won and lost, and the p of the sign test.
 
 # %% tags=["hide-cell"] mystnb={"code_prompt_show": "Show other purifiers", "code_prompt_hide": "Hide other purifiers", "figure": {"name": "fig-purifier-rivals-table"}}
 purification_parts.rivals(records)
 
 # %% [markdown]
-# > Purifiers at the $t^*$ where each keeps most, beside DiffPure on the same pictures: the pictures that each won and lost,
-# > and the p of the sign test. GDMP guides by the distance of pixels ([Wang et al., 2022](https://arxiv.org/abs/2205.14969)),
+# > Purifiers at the $t^*$ where each keeps most, beside DiffPure, on the same pictures. Columns:
+# > the pictures that each won and lost, and the p of the sign test. GDMP guides by the distance of
+# > pixels ([Wang et al., 2022](https://arxiv.org/abs/2205.14969)),
 # > GrIDPure takes small steps again and again ([Zhao et al., 2024](https://arxiv.org/abs/2312.00084)).
 
 # %% [markdown]

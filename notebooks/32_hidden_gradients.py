@@ -14,11 +14,12 @@
 # %% [markdown]
 # # Are gradients only hidden?
 #
-# A purifier draws random numbers and takes many steps. Attacks may fail on it because their gradients lead nowhere, not
-# because there is nothing to find: many defences fell once somebody looked
-# ([Athalye et al., 2018](https://arxiv.org/abs/1802.00420)). Such defences give signs. Attacks that see no gradient do as
-# well as those that follow it; more purifications in a gradient and more steps do not help; and an attacker without a bound
-# still fails.
+# A purifier draws random numbers and takes many steps. Attacks may fail on it because their
+# gradients lead nowhere, not because there is nothing to find. Many defences fell once somebody
+# looked
+# ([Athalye et al., 2018](https://arxiv.org/abs/1802.00420)). Such defences give signs. Attacks that
+# see no gradient do as well as those that follow it. More purifications in a gradient and more
+# steps do not help. And an attacker without a bound still fails.
 
 # %% tags=["remove-cell"] jupyter={"source_hidden": true} cellView="form"
 # @title Install the package on Colab; everywhere else this cell does nothing
@@ -41,8 +42,9 @@ records = study.run(profile, "purification_masking", compute=compute)
 show.run_card(records)
 
 # %% [markdown]
-# So the same pictures meet noise, the Square attack, which asks for logits alone, and PGD through the whole purifier,
-# with one and with several purifications in every gradient. PGD without a bound may change each pixel by half of its range.
+# So the same pictures meet noise, and the Square attack, which asks for logits alone. They also
+# meet PGD through the whole purifier, with one and with several purifications in every gradient.
+# PGD without a bound may change each pixel by half of its range.
 
 # %% tags=["hide-input"] mystnb={"figure": {"name": "fig-signs"}, "image": {"alt": "On the left dots with bars, far right without attack and with noise, further left after Square, and leftmost after PGD; on the right lines of the loss that rise in the steps of PGD."}}
 purification_masking.signs(records)

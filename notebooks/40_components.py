@@ -14,9 +14,9 @@
 # %% [markdown]
 # # Which part breaks
 #
-# A latent diffusion model is an encoder, a denoiser of many blocks, and a decoder. An attack spoils the edit of a
-# picture; but where? [Zhang et al., 2023](https://arxiv.org/abs/2306.08257) attack one part at a time, and find the denoiser weak, and its
-# residual blocks weakest.
+# A latent diffusion model is an encoder, a denoiser of many blocks, and a decoder. An attack spoils
+# the edit of a picture. But where? [Zhang et al., 2023](https://arxiv.org/abs/2306.08257) attack
+# one part at a time. They find the denoiser weak, and its residual blocks weakest.
 
 # %% tags=["remove-cell"] jupyter={"source_hidden": true} cellView="form"
 # @title Install the package on Colab; everywhere else this cell does nothing
@@ -43,8 +43,8 @@ show.run_card(records)
 # %% [markdown]
 # ## One part at a time
 #
-# The attack has one aim: that what the modules $f_k$ of a part put out is far from what they put out for the clean
-# picture, over all their calls $k$ while the model edits it,
+# The attack has one aim. The modules $f_k$ of a part shall put out something far from what they do
+# for the clean picture. All their calls $k$ count while the model edits it:
 #
 # $$
 # \max_{\lVert x'-x\rVert_\infty\le\varepsilon}\ \sum_k \operatorname{mean}\,\lVert f_k(x')-f_k(x)\rVert^2 .
@@ -54,16 +54,17 @@ show.run_card(records)
 show.source("lord.attacks.components.Reference.distances")
 
 # %% [markdown]
-# Damage is measured at the end, on the edits: how far is the edit of the attacked picture from that of the clean one? Any
-# change of a picture changes its edit. So each attack is compared with noise of the same energy, picture by picture: the
-# attack's *lead* is how many dB of PSNR the edit loses beyond that.
+# Damage is measured at the end, on the edits. How far is the edit of the attacked picture from that of the clean one?
+# Any
+# change of a picture changes its edit. So each attack is compared with noise of the same energy,
+# picture by picture. The attack's *lead* is how many dB of PSNR the edit loses beyond that.
 
 # %% tags=["hide-input"] mystnb={"figure": {"name": "fig-components"}, "image": {"alt": "The model as a row of boxes, encoder to decoder, the blocks of the denoiser as high as their resolution; darker boxes break more."}}
 architecture(records)
 
 # %% [markdown]
 # > The embedded model, each part coloured by the lead of an attack on it over noise of the same
-# > energy; hatched where that may be nothing.
+# > energy. Hatched: that may be nothing.
 
 # %% tags=["hide-input"] mystnb={"figure": {"name": "fig-component-edits"}, "image": {"alt": "Rows of small pictures: edits of clean pictures, of attacked ones, and of noisy ones."}}
 components.edits(edited)
@@ -81,16 +82,17 @@ components.damage_table(edited)
 # ## Is it the encoder?
 #
 # Newer work has it that attacks on latent models work through the encoder. The figure takes the
-# encoder away by degrees: an attack on it alone; on residual blocks of the denoiser, through the encoder; the same with the
-# encoder's part of the gradient cut; on the latents themselves; and on a model in pixels, which has no encoder.
+# encoder away by degrees. First comes an attack on it alone. The next goes for residual blocks of
+# the denoiser, through the encoder. Then the encoder's part of the gradient is cut. Another attack
+# changes the latents themselves. The last faces a model in pixels, which has no encoder.
 
 # %% tags=["hide-input"] mystnb={"figure": {"name": "fig-variants"}, "image": {"alt": "Dots with bars for each way of attacking, a panel for each domain, and a dotted line at no lead."}}
 ways = study.run(profile, "encoder_or_denoiser", compute=compute)
 components.variants(ways)
 
 # %% [markdown]
-# > The lead over noise of the same energy of attacks that go through the encoder, the denoiser, or
-# > both, with intervals of 95 %.
+# > The lead over noise of the same energy, with intervals of 95 %. Attacks go through the encoder, the denoiser, or
+# > both.
 
 # %% tags=["remove-input"]
 components.variant_findings(ways)

@@ -40,21 +40,22 @@ show.run_card(records)
 # %% [markdown]
 # ## To another prompt
 #
-# The attack on all residual blocks is made while the model edits with one prompt, and judged by edits with another: the
-# caption of the picture, that of another picture, the class alone ("a portrait"), or nothing.
+# The attack on all residual blocks is made while editing with one prompt, and judged by edits with
+# another. Prompts are the caption of the picture, that of another, the class alone ("a
+# portrait"), or nothing.
 
 # %% tags=["hide-input"] mystnb={"figure": {"name": "fig-prompt-transfer"}, "image": {"alt": "A matrix of four prompts by four prompts, with the share of the attack that is left in each cell."}}
 transfer.transfer_matrix(records, "prompt")
 
 # %% [markdown]
-# > What is left of the attack, as a share of the lead over noise that an attack with the victim's own prompt has, with
-# > intervals of 95 %.
+# > What is left of the attack, with intervals of 95 %. It is a share of the lead over noise that an
+# > attack with the victim's own prompt has.
 
 # %% [markdown]
 # ## To another model
 #
-# Does it carry over to a model of another kind? The model in pixels has no encoder, another denoiser and other training, and
-# sees smaller pictures; all that both share is what they draw.
+# Does it carry over to a model of another kind? The model in pixels has no encoder, another
+# denoiser and other training, and sees smaller pictures. All that both share is what they draw.
 
 # %% tags=["hide-input"] mystnb={"figure": {"name": "fig-model-transfer"}, "image": {"alt": "A matrix of attacked models by models that edit, with the share of the attack that is left in each cell."}}
 transfer.transfer_matrix(records, "model")

@@ -39,9 +39,10 @@ records = study.run(profile, "component_defences", compute=compute)
 show.run_card(records)
 
 # %% [markdown]
-# A defence that changes every picture changes edits of clean ones too. So three edits behind each defence are compared with
-# the undefended edit of the clean picture: of the attacked picture, of one with noise of the same energy, and of the clean
-# one. The last is about the most that the first could reach.
+# A defence that changes every picture changes edits of clean ones too. So three edits behind each
+# defence are compared with the undefended edit of the clean picture. They are of the attacked
+# picture, of one with noise of the same energy, and of the clean one. The last is about the most
+# that the first could reach.
 
 # %% tags=["hide-input"] mystnb={"figure": {"name": "fig-component-defences"}, "image": {"alt": "For each defence three dots: edits of attacked pictures, of noisy ones, and of clean ones, further right where they are nearer to the undefended edits of clean pictures."}}
 component_defences.defences(records)

@@ -44,8 +44,8 @@ pictures = sample_domain("landscapes", "evaluation", range(64))
 # %% [markdown]
 # ## What is painted anew
 #
-# A mask is a random shape, turned, stretched, cut and blurred; or a segment of the picture itself that covers
-# more than a twentieth of it. What a mask covers becomes grey.
+# A mask is a random shape, turned, stretched, cut and blurred. Or it is a segment of the picture
+# itself that covers more than a twentieth of it. What a mask covers becomes grey.
 
 # %% tags=["hide-input"] mystnb={"figure": {"name": "fig-masks"}, "image": {"alt": "Three rows of drawn landscapes: whole, with grey ellipses, boxes and stars, and with grey hills or skies."}}
 editing.masked(pictures.images[:8])
@@ -79,8 +79,8 @@ editing.ranked(pictures.images, pictures.captions, clip)
 # %% [markdown]
 # ## How good edits of clean pictures are
 #
-# What attacks spoil is worth something only if it was good before. Each task is measured beside what needs no model:
-# the picture as it is, grey under its mask, or scaled up.
+# What attacks spoil is worth something only if it was good before. Each task is measured beside
+# what needs no model. That is the picture as it is, grey under its mask, or scaled up.
 
 # %% tags=["hide-input"] mystnb={"figure": {"name": "fig-edits"}, "image": {"alt": "Rows of small drawn pictures that are alike."}}
 editing.edits(records)

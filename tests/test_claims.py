@@ -96,8 +96,8 @@ def repaired(selected: bool) -> pd.DataFrame:
 
 @claim(
     "README",
-    "Yes, with a setting chosen on other subjects: by FID and by a score of quality, LoRD then "
-    "repairs at least three quarters of the damage.",
+    "Yes, with a setting chosen on other subjects. By FID and by a score of quality, LoRD "
+    "then repairs at least three quarters of the damage.",
 )
 def _():
     shares = repaired(True)
@@ -117,7 +117,7 @@ def _():
 
 @claim(
     "04_ace_attack",
-    "No pixel changes by more than the budget, but the changes line up, so that they are "
+    "No pixel changes by more than the budget. But the changes line up, so that they are "
     "plainly visible as a texture.",
 )
 def _():
@@ -126,8 +126,8 @@ def _():
 
 @claim(
     "07_attack_cost",
-    "In the published study the encoder attack, which needs no U-Net, and the SDS attacks, "
-    "which need no gradient of it, take less than the floor.",
+    "In the published study two kinds take less than the floor. They are the encoder attack, "
+    "which needs no U-Net, and the SDS attacks, which need no gradient of it.",
     "The diffusion attack, which goes through a sampler in every step, takes the most.",
 )
 def _():
@@ -137,8 +137,8 @@ def _():
 
 @claim(
     "09_lord_stage2",
-    "In the published study the paper's merge, λ = 1, leaves a worse FID than the LoRA has "
-    "without a defence, in both domains.",
+    "In the published study the paper's merge, λ = 1, leaves a worse FID than no defence, in "
+    "both domains.",
 )
 def _():
     merged = table("treatments", defence="lord", treatment="lambda=1").set_index("domain")["fid"]
@@ -148,8 +148,8 @@ def _():
 
 @claim(
     "09_lord_stage2",
-    "With the prior, with the branch closed or with the adapter dropped LoRD closes more than "
-    "four fifths of the FID gap that ACE opens.",
+    "LoRD closes over four fifths of ACE's FID gap with the prior, the branch closed or the "
+    "adapter dropped.",
 )
 def _():
     alone = table("main_table", defence="none").set_index(["domain", "attack"])["fid"]
@@ -179,8 +179,8 @@ def _():
 
 @claim(
     "10_results",
-    "Under none of the attacks is LoRD measurably ahead of DiffPure, of GrIDPure or of "
-    "adversarial training, dropped, by any metric.",
+    "Under none of the attacks is LoRD measurably ahead of DiffPure, GrIDPure or dropped "
+    "adversarial training, by any metric.",
 )
 def _():
     rivals = ["diffpure", "gridpure", "adversarial"]
@@ -191,10 +191,10 @@ def _():
 
 @claim(
     "10_results",
-    "In the published study neither LoRD nor adversarial training closes more than a tenth of "
-    "the FID gap of ACE if it stays in place while sampling.",
-    "What separates the rows here is whether the adapter is shut or taken off before sampling, "
-    "which the paper does not describe",
+    "In the published study LoRD and adversarial training repair little if they stay in place"
+    " while sampling. Neither closes more than a tenth of the FID gap of ACE.",
+    "What separates the rows here is whether the adapter is shut or taken off before sampling.",
+    "The paper does not describe that",
 )
 def _():
     ours = {"attack": "ace", "defence": ["lord", "adversarial"]}
@@ -218,8 +218,9 @@ def _():
 
 @claim(
     "10_results",
-    "In the published study, of the defences tried on clean photographs and with the treatments "
-    "chosen, only adversarial training is not inferior by FID and by CLIP-IQA in both domains.",
+    "In the published study only adversarial training is not inferior by FID and by CLIP-IQA "
+    "in both domains. That is among the defences tried on clean photographs, with the "
+    "treatments chosen.",
     "LoRD is not inferior by FID in both, by CLIP-IQA on landscapes only.",
 )
 def _():
@@ -240,8 +241,8 @@ def steps() -> pd.DataFrame:
 
 @claim(
     "12_rank",
-    "In the published study a step of stage 2 costs LoRD at least a tenth more than a LoRA "
-    "alone, and wide LoRD at least a quarter more.",
+    "In the published study a step of stage 2 takes at least a tenth longer with LoRD. With "
+    "wide LoRD it takes at least a quarter longer.",
 )
 def _():
     times = steps()["times"]
@@ -250,7 +251,7 @@ def _():
 
 @claim(
     "12_rank",
-    "Merged, the defence costs sampling nothing; dropped, it still costs about a tenth more "
+    "Merged, the defence costs sampling nothing. Dropped, it still costs about a tenth more "
     "than the LoRA itself, presumably for the layers that stay wrapped.",
 )
 def _():
@@ -261,7 +262,7 @@ def _():
 
 @claim(
     "12_rank",
-    "DiffPure needs no training, and has cleaned the photographs of a subject in less time than "
+    "DiffPure needs no training. It has cleaned the photographs of a subject in less time than "
     "ten steps of stage 1 take.",
 )
 def _():
@@ -284,9 +285,9 @@ def areas() -> dict[str, pd.DataFrame]:
 
 @claim(
     "11_audit",
-    "In the published study nearly every photograph scores above the clean ones from half of "
-    "the budget of the main table on, whether stage 1 has seen its attack or not, but for two "
-    "attacks.",
+    "In the published study nearly every photograph scores above the clean ones, from half of"
+    " the main table's budget on. It does so whether stage 1 has seen its attack or not, but "
+    "for two attacks.",
 )
 def _():
     others = ["noise", "jpeg", "blur", "diffusion", "sds_minus"]
@@ -318,8 +319,8 @@ def _():
 
 @claim(
     "12_rank",
-    "In the published study a plain LoRA on attacked photographs has more than three times the "
-    "FID of one on clean photographs at every rank: capacity does not defend.",
+    "In the published study capacity does not defend. At every rank a plain LoRA's FID is "
+    "over three times as high on attacked as on clean photographs.",
 )
 def _():
     rows = table("ablation_rank", defence="none").set_index(["attack", "domain", "variant"])["fid"]
@@ -344,8 +345,9 @@ def _():
 
 @claim(
     "13_lambda",
-    "In the published study, with the adapter dropped, or with the branch closed after a stage "
-    "2 with λ of at least ½ or with a gate, more than four fifths of the FID gap close.",
+    "In the published study more than four fifths of the FID gap close with the adapter "
+    "dropped. As much closes with the branch shut, after a stage 2 with a gate or λ of at "
+    "least ½.",
 )
 def _():
     dropped, shut = (variants("lambda", treatment=name) for name in ("dropped", "lambda=0"))
@@ -374,8 +376,8 @@ def _():
 
 @claim(
     "13_lambda",
-    "In the published study the gates are more open on samples of a LoRA that has learned from "
-    "attacked photographs than on those of one that has learned from clean ones, at every step.",
+    "In the published study, samples of a LoRA from attacked photographs open the gates more "
+    "than those from clean photographs. They do so at every step.",
 )
 def _():
     return all(
@@ -388,7 +390,8 @@ def _():
 
 @claim(
     "13_lambda",
-    "At the end they are as open as on the attacked photographs themselves, to within a tenth.",
+    "At the end the gates are as open as on the attacked photographs themselves, to within a "
+    "tenth.",
 )
 def _():
     return all(
@@ -399,8 +402,8 @@ def _():
 
 @claim(
     "13_lambda",
-    "In the published study, with the adapter dropped, no fixed λ of stage 2 has the better FID "
-    "on every identity, and none in every cell of the evaluated subjects.",
+    "In the published study, dropped, no fixed λ of stage 2 has the better FID on every "
+    "identity. None has it in every cell of the evaluated subjects.",
 )
 def _():
     for name in ("lambda_choice", "lambda"):
@@ -428,7 +431,7 @@ def _():
 
 @claim(
     "14_parts",
-    "Under ACE a plain LoRA in place of LoRD or of mixed wide LoRD has the better mean FID in "
+    "Under ACE a plain LoRA instead of LoRD or mixed wide LoRD has the better mean FID in "
     "both domains.",
 )
 def _():
@@ -439,8 +442,8 @@ def _():
 
 @claim(
     "14_parts",
-    "With an open branch in place of the gate, LoRAs on clean photographs have the worse FID in "
-    "every cell of both domains.",
+    "With an open branch in place of the gate, LoRAs on clean photographs have the worse FID "
+    "in every cell.",
 )
 def _():
     rows = table("ablation_parts", attack="none", variant="open")
@@ -449,7 +452,7 @@ def _():
 
 @claim(
     "14_parts",
-    "In the published study noise repairs less than a fifth of the FID gap, and is behind LoRD "
+    "In the published study noise repairs less than a fifth of the FID gap. It is behind LoRD "
     "in every cell.",
 )
 def _():
@@ -459,8 +462,8 @@ def _():
 
 @claim(
     "14_parts",
-    "A stage 1 that has seen ACE alone closes more than four fifths of the FID gap of AdvDM, "
-    "and the other way round.",
+    "A stage 1 that knows ACE alone closes over four fifths of AdvDM's FID gap, and the other way "
+    "round.",
 )
 def _():
     usual = variants("stage1_data", variant="unchanged", attack="advdm")
@@ -486,8 +489,8 @@ def _():
 
 @claim(
     "15_transfer",
-    "In the published study wide LoRD, which has learned from ACE alone, closes less than a "
-    "third of either gap of AdvDM.",
+    "In the published study wide LoRD, which knows ACE alone, closes less than a third of "
+    "either gap of AdvDM.",
     "Mixed wide LoRD, which has seen AdvDM as well, closes more than three quarters of both.",
 )
 def _():
@@ -500,8 +503,9 @@ def _():
 
 @claim(
     "15_transfer",
-    "In the published study LoRD closes more than two thirds of the FID gap and more than half "
-    "of the CLIP-IQA gap at half and at twice the budget that stage 1 has seen.",
+    "In the published study LoRD holds at half and at twice the budget that stage 1 has seen."
+    " There it closes more than two thirds of the FID gap and more than half of the CLIP-IQA "
+    "gap.",
 )
 def _():
     rows = variants("transfer", variant=["eps_4", "eps_16"], defence="lord")
@@ -510,8 +514,8 @@ def _():
 
 @claim(
     "15_transfer",
-    "In the published study, without a defence, half of the photographs do most of the damage "
-    "to the FID on portraits, three quarters on landscapes.",
+    "In the published study, without a defence, half of the photographs do most of the damage"
+    " to FID on portraits. On landscapes three quarters of them do.",
 )
 def _():
     rows = table("ablation_transfer", defence="none").set_index(["attack", "variant", "domain"])
@@ -523,8 +527,8 @@ def _():
 
 @claim(
     "15_transfer",
-    "In the published study a stage 1 of the other domain closes no less of the FID gap than "
-    "that of the own one, in the mean.",
+    "In the published study stage 1 of the other domain closes no less of the FID gap, in the "
+    "mean.",
 )
 def _():
     where = {"attack": "ace", "defence": "lord"}
@@ -537,8 +541,8 @@ def _():
 
 @claim(
     "15_transfer",
-    "After twice as many steps more than four fifths of the FID gap stay closed, but less of "
-    "the CLIP-IQA gap than after the usual number, in both domains.",
+    "After twice as many steps more than four fifths of the FID gap stay closed. But less of the "
+    "CLIP-IQA gap does than after the usual number, in both domains.",
 )
 def _():
     where = {"attack": "ace", "defence": "lord"}
@@ -555,7 +559,7 @@ def adaptive(*without: str, **where: object) -> pd.DataFrame:
 
 @claim(
     "16_adaptive",
-    "In the published study AdvDM gains by knowing any of these defences: in the mean each then "
+    "In the published study AdvDM gains by knowing any of these defences. In the mean each then "
     "closes less of both gaps, in both domains.",
 )
 def _():
@@ -568,8 +572,8 @@ def _():
 
 @claim(
     "16_adaptive",
-    "LoRD suffers most from closing: under AdvDM at least half of the FID gap stays closed in "
-    "the mean, and less than half of the CLIP-IQA gap.",
+    "LoRD suffers most from closing. Under AdvDM at least half of the FID gap then stays closed in "
+    "the mean. Less than half of the CLIP-IQA gap does.",
 )
 def _():
     rows = adaptive("unchanged", attack="advdm", defence="lord").set_index(["domain", "variant"])
@@ -637,9 +641,9 @@ def _():
 
 @claim(
     "30_purification",
-    "In the published study the robust process keeps more by vote than adversarial training does "
-    "while attacks take the purifier for the identity, and less once gradients go exactly through "
-    "it.",
+    "In the published study the robust process beats adversarial training by vote while "
+    "attacks take the purifier for the identity. It keeps less once gradients go exactly "
+    "through it.",
 )
 def _():
     records = run("full", "purification_attacks", compute=False)
@@ -653,8 +657,8 @@ def _():
 @claim(
     "24_frontier",
     "In the published study false trails hide the backdoor from the Elijah-style detector.",
-    "TERD from both starts finds it more surely than without them, and from the published start "
-    "alone misses it either way.",
+    "TERD from both starts finds it more surely than without them. From the published start "
+    "alone it misses it either way.",
 )
 def _():
     hidden = table("terd_frontier").query("decoys > 0").iloc[0]

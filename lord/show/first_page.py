@@ -1,4 +1,4 @@
-"""The first page of the book: its questions, each with a verdict and the numbers behind it."""
+"""The questions of the study, each with a verdict and the numbers behind it, as pages show them."""
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
@@ -145,6 +145,17 @@ QUESTIONS: dict[str, tuple[str, Callable[[Found], Answer]]] = {
     ),
 }
 
+FIRST = (
+    "Does ACE ruin a LoRA?",
+    "Does LoRD repair it?",
+    "Does it work as it was trained?",
+    "Is LoRD ahead of other defences?",
+    "Does TERD find models with a backdoor?",
+    "Does purification beat adversarial training?",
+    "Which part of the model breaks?",
+)
+"""The questions of the first page: what a newcomer has to know of each paper."""
+
 
 def answers(profile: str) -> dict[str, tuple[str, Answer]]:
     """The questions of the study, each with the page about it and its answer.
@@ -181,36 +192,44 @@ def _folded(question: str, answer: Answer) -> str:
 def pages(profile: str) -> dict[str, str]:
     """What the book's pages include, as Markdown by the name of the file.
 
-    ``questions.md`` has a verdict and one number for each question, below one line on the first;
-    ``summary.md`` all numbers, ``claims.md`` what the papers say beside what was found.
+    ``first.md`` has one sentence and the table of the first page; ``verdicts.md`` a verdict and one
+    number for every question; ``summary.md`` all numbers, ``claims.md`` what the papers say beside
+    what was found.
 
     Raises:
         FileNotFoundError: records of the profile are missing.
     """
     records, found = result_records(profile), answers(profile)
     warnings = _warnings(records)
-    rows = ["| Question | Verdict | In one number |", "| --- | --- | --- |"]
-    for question, (page, answer) in found.items():
-        rows.append(f"| [{question}](notebooks/{page}) | {answer.verdict} | {answer.number} |")
     full = [f"{n}. [{q}](notebooks/{p}) {a}" for n, (q, (p, a)) in enumerate(found.items(), 1)]
     reading = _reading(profile, tables.main_table(records))
     claims = ["| The paper says | Paper | Here |", "| --- | --- | --- |"]
     for claim, (paper, question) in CLAIMS.items():
         answer = found[question][1] if question else trained_rival(records)
         claims.append(f"| {claim} | {{cite}}`{paper}` | {answer.short} |")
+    first = {question: found[question] for question in FIRST}
     return {
-        "questions.md": "\n".join([*warnings, _in_one_line(found), "", *rows, ""]),
-        "summary.md": "\n".join([*warnings, *full, "", reading, ""]),
+        "first.md": "\n".join([*warnings, _in_one_sentence(found), "", *_verdicts(first), ""]),
+        "verdicts.md": "\n".join([*warnings, *_verdicts(found), ""]),
+        "summary.md": "\n".join([*full, "", reading, ""]),
         "claims.md": "\n".join([*claims, ""]),
     }
 
 
-def _in_one_line(found: Mapping[str, tuple[str, Answer]]) -> str:
-    """What became of the question that the study began with, in one line."""
-    chosen = found["Does LoRD repair it?"][1].number
-    trained = found["Does it work as it was trained?"][1].number
-    text = f"In one line: with a setting chosen on other subjects, LoRD leaves **{chosen}**"
-    return f"{text}; as it was trained, **{trained}**." if trained else f"{text}."
+def _verdicts(found: Mapping[str, tuple[str, Answer]]) -> list[str]:
+    """A table of questions, each with its verdict and one number."""
+    rows = ["| Question | Verdict | Number |", "| --- | --- | --- |"]
+    for question, (page, answer) in found.items():
+        rows.append(f"| [{question}](notebooks/{page}) | {answer.verdict} | {answer.number} |")
+    return rows
+
+
+def _in_one_sentence(found: Mapping[str, tuple[str, Answer]]) -> str:
+    """What became of the question that the study began with."""
+    asked = ("Does LoRD repair it?", "Does it work as it was trained?")
+    chosen, trained = (found[question][1].number.partition(" repaired")[0] for question in asked)
+    text = f"LoRD repairs **{chosen}** of the damage with a setting chosen on other subjects"
+    return f"{text}; as trained, **{trained}** at worst." if trained else f"{text}."
 
 
 def _warnings(records: Sequence[Record]) -> list[str]:
