@@ -2,6 +2,7 @@
 
 Called by ``make binder``, with the environment of the study. A clone of the last commit gets the
 packages of ``environment.yml`` and ``postBuild``; each notebook then runs as a visitor finds it.
+Seconds are those of a processor, so that what else the machine does is not counted.
 """
 
 import csv
@@ -11,7 +12,6 @@ import resource
 import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 
 import papermill
@@ -45,35 +45,38 @@ def build(folder: Path) -> Path:
 
 def run(notebook: Path) -> None:
     """Run a notebook alone; print its seconds, and the MiB that it held at its peak, as JSON."""
-    start = time.monotonic()
     target = str(notebook.with_suffix(".run.ipynb"))
     papermill.execute_notebook(
         str(notebook), target, kernel_name="binder", cwd=str(notebook.parent), progress_bar=False
     )
     peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024  # Linux counts in KiB
-    print(json.dumps([time.monotonic() - start, peak / MIB]))
+    print(json.dumps([seconds(), peak / MIB]))
+
+
+def seconds() -> float:
+    """Seconds that a processor has worked for the processes that this one has started and ended."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def measure(folder: Path) -> list[dict[str, object]]:
     """The rows of the table: the environment, then each notebook in its order."""
-    start = time.monotonic()
     clone = build(folder)
-    seconds = time.monotonic() - start
     size = sum(path.lstat().st_size for path in folder.rglob("*") if path.is_file())
-    rows = [row("the environment and the clone", seconds, "", size / MIB)]
+    rows = [row("the environment and the clone", seconds(), "", size / MIB)]
     for notebook in sorted((clone / "notebooks").glob("[0-9]*.ipynb")):
         command = [sys.executable, __file__, str(notebook)]
-        share = os.environ | {"JUPYTER_PATH": str(folder / "share")}
+        share = os.environ | {"JUPYTER_PATH": str(folder / "share"), "OMP_NUM_THREADS": "1"}
         answer = subprocess.run(command, check=True, capture_output=True, text=True, env=share)
         rows.append(row(notebook.stem, *json.loads(answer.stdout.splitlines()[-1]), ""))
         print(*rows[-1].values(), flush=True)
     return rows
 
 
-def row(what: str, seconds: float, memory: object, disk: object) -> dict[str, object]:
+def row(what: str, spent: float, memory: object, disk: object) -> dict[str, object]:
     megabytes = {"MiB in memory": memory, "MiB on disk": disk}
     rounded = {key: round(value) if value else "" for key, value in megabytes.items()}
-    return {"": what, "seconds": round(seconds), **rounded}
+    return {"": what, "seconds": round(spent), **rounded}
 
 
 if __name__ == "__main__":
