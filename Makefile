@@ -20,7 +20,7 @@ SNAKEMAKE := PATH="$$PWD/$(BIN):$$PATH" $(BIN)/snakemake --cores "$$CORES" --res
 # Recipes read these from the environment, where blanks and quotes in them mean nothing.
 export PYTHON PROFILE CORES STRICT TORCH_INDEX
 
-.PHONY: study book pdf test test-slow campaign bench lint format notebooks clean help
+.PHONY: study book pdf test test-slow campaign bench binder lint format notebooks clean help
 
 study: $(INSTALLED)  ## run the study at PROFILE (default quick) and build the book
 	$(SNAKEMAKE) --config profile="$$PROFILE" strict="$$STRICT" -- book
@@ -49,6 +49,9 @@ bench: $(INSTALLED)  ## time attacks and defences again, into results/PROFILE/pe
 	OMP_NUM_THREADS=1 $(BIN)/lord study run --again --profile "$$PROFILE" --experiment performance
 	OMP_NUM_THREADS=1 $(BIN)/lord study run --again --profile "$$PROFILE" --experiment cost
 	$(BIN)/lord study tables --profile "$$PROFILE"
+
+binder: $(INSTALLED)  ## build what Binder builds and run each notebook in it, into book/binder.csv
+	$(BIN)/python .binder/measure.py
 
 lint: $(INSTALLED)  ## check format, lint and notebook pairs
 	$(BIN)/ruff format --check .

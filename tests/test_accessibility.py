@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 from importlib.util import find_spec
@@ -112,6 +113,13 @@ def browser(tmp_path_factory):
     yield browser
     browser.process.terminate()
     browser.process.wait(timeout=30)
+
+
+@pytest.mark.skipif(not PUBLISHED, reason="needs the published book")
+def test_the_first_page_is_read_in_two_minutes(browser):
+    browser.open(HTML / "intro.html")
+    said = browser.evaluate("document.querySelector('article').innerText")
+    assert 0 < len(re.findall(r"\w\S*", said)) <= 250
 
 
 def test_the_book_is_light():

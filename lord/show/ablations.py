@@ -36,7 +36,7 @@ from lord.show.style import (
     where_planned,
 )
 from lord.show.tables import in_book_order, metric_table
-from lord.show.words import listed
+from lord.show.words import capitalised, listed
 
 DROPPED = ("none", "dropped")
 """The treatments that leave nothing of a defence in the model that is sampled."""
@@ -228,10 +228,10 @@ def _share(value: float) -> str:
 def choice_findings(records: Sequence[Record], compared: Sequence[Record]) -> Markdown:
     """The FID of every variant, in words, as the mean over domains of the mean over cells."""
     means = _in_order(table_of(records, compared)).groupby("variant", sort=False)["fid"].mean()
-    values = "; ".join(f"{_words(variant)} {number(value)}" for variant, value in means.items())
+    values = [f"- {_words(variant)}: {number(value)}" for variant, value in means.items()]
     name = metric_name(metric_keys(compared)["fid"])
-    best = _words(means.idxmin())
-    return Markdown(f"The mean {name} over domains and identities: {values}. Lowest: {best}.")
+    basis = f"The mean {name} over domains and identities, lowest for {_words(means.idxmin())}:"
+    return Markdown("\n".join([basis, "", *values]))
 
 
 @where_planned
@@ -256,7 +256,9 @@ def ablation_findings(records: Sequence[Record], compared: Sequence[Record]) -> 
         if len(worse := others.index[others["fid_worse"] == others["cells"]]):
             parts.append(f"worse in every cell: {listed([_words(name) for name in worse])}")
         who = f", {DEFENCE_NAMES[defence]}" * several
-        lines.append(f"- {domain}, {ATTACK_NAMES[attack]}{who}: {'; '.join(parts)}")
+        lines.append(
+            f"- {domain}, {ATTACK_NAMES[attack]}{who}: {'. '.join(map(capitalised, parts))}"
+        )
     name = metric_name(metric_keys(compared)["fid"])
-    basis = f"How much of the gap that the attack opens in the {name} closes, with the defence "
-    return Markdown("\n".join([f"{basis}dropped where it can be:", "", *lines]))
+    basis = f"How much of the attack's gap in {name} closes, with the defence dropped if it can be:"
+    return Markdown("\n".join([basis, "", *lines]))

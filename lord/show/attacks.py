@@ -313,5 +313,5 @@ def performance_findings(records: Sequence[Record]) -> Markdown:
     """How much faster ACE+ takes a gradient step in a batch than in its public loop, in words."""
     (record,) = records
     times = record.metrics["ace_plus/faster_than_naive"]
-    text = f"In a batch with one encoder pass a gradient step of ACE+ is {times:.1f} times as fast"
+    text = f"In a batch with one encoder pass, a step of ACE+ is {times:.1f} times as fast"
     return Markdown(" ".join([f"{text} as in its public loop.", *caveats(records)]))

@@ -27,7 +27,7 @@ from lord.show.style import (
 )
 from lord.show.tables import plain_table
 from lord.show.terd import TOO_FEW
-from lord.show.words import listed
+from lord.show.words import capitalised, listed
 
 WAYS = {
     "strength": "strength",
@@ -127,14 +127,14 @@ def frontier_findings(records: Sequence[Record]) -> Markdown:
     lines = [
         *(f"*{text}*" for text in caveats(records)),
         f"- {len(works)} of {len(harder)} backdoors that were made harder to find work."
-        + (f" Of these are found: by {'; by '.join(found)}." if found else ""),
+        + (f" Of these are found by {'. Found by '.join(found)}." if found else ""),
     ]
     for way, rows in ways.items() if "terd_both" in known else ():
         steps = [
             f"{row[way]:g} is {_found(row)}" + ("" if row["works"] else ", though it does not work")
             for row in rows.to_dict("records")
         ]
-        lines.append(f"- By {WAYS[way]}, for TERD: {'; '.join(steps)}.")
+        lines.append(f"- By {WAYS[way]}, for TERD: {'. '.join(map(capitalised, steps))}.")
     if left := [text for way, text in WAYS.items() if way not in ways]:
         lines.append(f"- Not measured: {listed(left)}.")
     return Markdown("\n".join(lines))

@@ -86,7 +86,8 @@ def backdoor_findings(records: Sequence[Record]) -> Markdown:
         f"- {bad['works'].sum()} of {len(bad)} backdoors work: at least {WORKS:.0%} of triggered "
         f"samples are the target.",
         f"- Plain samples of backdoored models score an FID of {bad['fid_pixel'].mean():.1f} on "
-        f"average, those of models fine-tuned on clean pictures {clean['fid_pixel'].mean():.1f}.",
+        f"average. Those of models fine-tuned on clean pictures score "
+        f"{clean['fid_pixel'].mean():.1f}.",
     ]
     return Markdown("\n".join(lines))
 
@@ -122,8 +123,8 @@ def told(models: pd.DataFrame, name: str) -> str:
     suspected = models[f"{name}_suspected"]
     works, clean = suspected[models["works"]], suspected[models["group"] == "clean"]
     return (
-        f"- {DETECTORS[name]} suspects {counted(works)} models whose backdoor works, and "
-        f"{counted(clean)} clean ones."
+        f"- {DETECTORS[name]} suspects {counted(works)} models whose backdoor works. Of clean ones "
+        f"it suspects {counted(clean)}."
     )
 
 

@@ -77,7 +77,7 @@ def defence_findings(records: Sequence[Record]) -> Markdown:
         helped = listed([NAMES[name] for name in helpful]) or "none of them"
         lines += [
             f"- {domain.capitalize()}: without a defence, edits of attacked pictures have a PSNR "
-            f"of {_said(none)} to those of clean ones; best with {NAMES[most.name]}, "
+            f"of {_said(none)} to those of clean ones. It is best with {NAMES[most.name]}, "
             f"{_said(most)}. Edits of clean pictures behind it are at "
             f"{most['defended_psnr']:.1f} dB, about the most that it could reach.",
             f"- {domain.capitalize()}: surely above no defence: {helped}.",

@@ -36,7 +36,7 @@ def time_findings(records: Sequence[Record]) -> Markdown:
             most, least = (some.loc[some["lead_psnr"].agg(end)] for end in ("idxmax", "idxmin"))
             lines.append(
                 f"- {domain.capitalize()}: an attack on the {most['name']} alone leads noise by "
-                f"{lead_words(most)}, one on the {least['name']} by {lead_words(least)}."
+                f"{lead_words(most)}. One on the {least['name']} leads by {lead_words(least)}."
             )
         ways = "; ".join(f"{row['sampler']} {lead_words(row)}" for _, row in whole.iterrows())
         lines.append(f"- {domain.capitalize()}, on all steps: {ways}.")

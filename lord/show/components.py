@@ -76,7 +76,7 @@ def damage_findings(records: Sequence[Record]) -> Markdown:
         surely = (table["lead_psnr_low"] > 0).sum()
         lines.append(
             f"- {most['domain'].capitalize()}: an attack on {_said(most)} breaks most, one on "
-            f"{_said(least)} least; {surely} of {len(table)} parts break surely more than by noise."
+            f"{_said(least)} least. Surely more than by noise break {surely} of {len(table)} parts."
         )
         lines.append(
             f"  Edits under the first have a PSNR of {most['psnr_attack']:.1f} dB to those of "
@@ -127,7 +127,7 @@ def variant_findings(records: Sequence[Record]) -> Markdown:
         *(f"*{text}*" for text in caveats(records)),
         *(
             f"- {row['domain'].capitalize()}, {VARIANTS[row['variant']]}: lead of "
-            f"{lead_words(row)}; what the denoiser works on moves {moved[place]:.1f} times as far "
+            f"{lead_words(row)}. What the denoiser works on moves {moved[place]:.1f} times as far "
             "as by noise."
             for place, row in table.iterrows()
         ),

@@ -64,7 +64,7 @@ def ranking_findings(images: "Tensor", prompts: Sequence[str], encoder: "ClipEnc
     own = sum(k == best for k, best in enumerate(_best(images, prompts, encoder)))
     return Markdown(
         f"- Of {len(prompts)} pictures, {own} have their own prompt ranked first among the prompts "
-        f"of all; by chance it would be {1 / len(prompts):.0%} of them."
+        f"of all. By chance it would be {1 / len(prompts):.0%} of them."
     )
 
 

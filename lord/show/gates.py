@@ -131,8 +131,8 @@ def audit_findings(records: Sequence[Record]) -> Markdown:
     missed = [name for name in tried if min(cells[name, levels] for cells in areas) < FOUND]
     said = fmean(record.metrics["probability/clean/0"] for record in records)
     text = f"At {levels:g} of 255 grey levels the audit finds {len(tried) - len(missed)} of "
-    text += f"{count(len(tried), 'attack')}: in every domain an attacked photograph outscores a "
-    text += f"clean one in at least {FOUND:.0%} of pairs."
+    text += f"{count(len(tried), 'attack')}. That is, in every domain an attacked photograph "
+    text += f"outscores a clean one in at least {FOUND:.0%} of pairs."
     if missed:
         text += f" It misses {listed([ATTACK_NAMES[name] for name in missed])}."
     return Markdown(f"{text} A clean photograph is given a probability of {said:.0%}, on average.")
@@ -225,7 +225,6 @@ def gate_findings(records: Sequence[Record], compared: Sequence[Record]) -> Mark
         cells = cells[cells["treatment"] != "dropped"]
         stage2 = cells["stage2_gate"] == "learned"
         sampling = cells["treatment"] == "learned"
-        texts = []
         for words, part in (
             ("with the learned λ in both places", cells[stage2 & sampling]),
             ("at best", cells),
@@ -235,8 +234,7 @@ def gate_findings(records: Sequence[Record], compared: Sequence[Record]) -> Mark
             if len(part):
                 best = part.loc[part["fid"].idxmin()]
                 pair = (_gate_name(best["stage2_gate"]), treatment_name(best["treatment"]))
-                texts.append(f"{words} {number(best['fid'])} ({', then '.join(pair)})")
-        lines.append(f"- {domain}: {'; '.join(texts)}")
+                lines.append(f"- {domain}, {words}: {number(best['fid'])} ({', then '.join(pair)})")
     rows = tables.condition_rows([*records, *compared], records[0].kind)
     cells = rows.pivot(
         index=["domain", "variant", "subject", "seed"], columns="treatment", values="fid"

@@ -189,8 +189,8 @@ def costs(records: Sequence[Record]) -> Markdown:
     lines = [f"*{text}*" for text in caveats(records)]
     lines += [
         f"- {defence_name(r.settings['defence'])}: a gradient takes "
-        f"{r.metrics['gradient/times_its_passes']:.2f} times as long as its passes, purifying "
-        f"{r.metrics['purify/times_the_sampler']:.2f} times as long as the sampler alone, "
+        f"{r.metrics['gradient/times_its_passes']:.2f} times as long as its passes. Purifying "
+        f"takes {r.metrics['purify/times_the_sampler']:.2f} times as long as the sampler alone, at "
         f"{r.metrics['purify/pictures_per_second']:.1f} pictures a second."
         for r in records
     ]

@@ -48,10 +48,10 @@ def findings(records: Sequence[Record]) -> Markdown:
         if PLAIN in named:
             row = named[PLAIN]
             lines.append(
-                f"- {place}: of pictures behind DiffPure {share(row, 'standard_worst')} are right "
-                f"in all purifications before any attack, and {share(row, 'robust_worst')} after "
-                f"all attacks; by their vote {share(row, 'standard_majority')} and "
-                f"{share(row, 'robust_majority')}."
+                f"- {place}: behind DiffPure {share(row, 'standard_worst')} of pictures are right "
+                f"in all purifications before any attack. After all attacks "
+                f"{share(row, 'robust_worst')} are. By their vote it is "
+                f"{share(row, 'standard_majority')} and {share(row, 'robust_majority')}."
             )
         if GUARDED not in named:
             lines.append(f"- {place}: the robust process has not been measured in this study.")
@@ -63,15 +63,15 @@ def findings(records: Sequence[Record]) -> Markdown:
                 for row in known
             ]
             lines.append(
-                f"- {place}: an attacker who knows the noise that will be drawn, always the same "
-                f"for a picture, leaves {listed(kept)}."
+                f"- {place}: one attacker knows the noise that will be drawn, always the same for "
+                f"a picture. That leaves {listed(kept)}."
             )
         if best := most_kept(faced, CLASSIFIERS):
             row = named[best]
             lines.append(
                 f"- {place}: {defence_name(best)} without a purifier keeps "
-                f"{share(row, 'robust_worst')}, and has {share(row, 'standard_worst')} right "
-                "without attack."
+                f"{share(row, 'robust_worst')}. Without attack it has "
+                f"{share(row, 'standard_worst')} right."
             )
             if GUARDED in faced:
                 lines.append(_turn(place, faced[GUARDED], named[best]["robust_worst"]))
@@ -87,7 +87,8 @@ def _turn(place: str, record: Record, kept: float) -> str:
         when = "never" if name is None else f"from {attack_name(name)} on"
         mean, low, high = left[name or [*left][-1]]
         parts.append(f"{words} {when}, {mean:.0%} ({low:.0%} to {high:.0%})")
-    return f"- {place}: behind the robust process no more than that are {listed(parts)}."
+    said = ". ".join(map(capitalised, parts))
+    return f"- {place}: when are no more than that right behind the robust process? {said}."
 
 
 @where_planned
@@ -104,8 +105,8 @@ def blind(records: Sequence[Record]) -> Markdown:
                 taken.append(f"{asked - left} of {asked} behind {defence_name(name)}")
         if taken:
             lines.append(
-                f"- {place}: of the pictures that are still right by vote, Square, which sees no "
-                f"gradient, takes {listed(taken)}."
+                f"- {place}: Square sees no gradient. Of the pictures that are still right by vote "
+                f"it takes {listed(taken)}."
             )
     return Markdown("\n".join(lines))
 
@@ -136,14 +137,14 @@ def _against(records: Sequence[Record], ours: Sequence[str], theirs: Sequence[st
         gain = round(100 * (kept["robust_worst"] - left["robust_worst"]))
         numbers.append(f"{abs(gain)} {'fewer' if gain < 0 else 'more'} of 100 pictures right")
         said.append(
-            f"{place}, with {mine} {share(kept, 'robust_worst')} of the pictures are right in all "
-            f"purifications after all attacks, with {other} {share(left, 'robust_worst')} "
-            f"(p {test['p']:.2g}, sign test)"
+            f"{place}: {share(kept, 'robust_worst')} of pictures are right after all attacks with "
+            f"{mine}, {share(left, 'robust_worst')} with {other} (p {test['p']:.2g}, sign test)."
         )
     if not verdicts:
         return NOT_MEASURED
     verdict = verdicts[0] if len(set(verdicts)) == 1 else "In part"
-    return Answer(verdict, numbers[0], f"{capitalised('; '.join(said))}.")
+    right = "A picture counts as right if it is so in all purifications."
+    return Answer(verdict, numbers[0], " ".join([right, *map(capitalised, said)]))
 
 
 def _compared(place: str, own: dict, base: dict) -> str:
@@ -153,16 +154,16 @@ def _compared(place: str, own: dict, base: dict) -> str:
     if own["p"] >= SIGNIFICANT:
         told = "cannot be told from"
     return (
-        f"- {place}: the robust process, with {share(own, 'robust_worst')} right in "
-        f"all purifications after all attacks, {told} DiffPure with "
-        f"{share(base, 'robust_worst')} (won {own['won']:.0f}, lost {own['lost']:.0f}, "
-        f"p {own['p']:.2g}; {_power(own['least_gain'])}). Without attack "
-        f"they have {share(own, 'standard_worst')} and {share(base, 'standard_worst')}."
+        f"- {place}: the robust process {told} DiffPure (won {own['won']:.0f}, lost "
+        f"{own['lost']:.0f}, p {own['p']:.2g}). {_power(own['least_gain'])}. After all attacks "
+        f"they have {share(own, 'robust_worst')} and {share(base, 'robust_worst')} right in all "
+        f"purifications. Without attack they have {share(own, 'standard_worst')} and "
+        f"{share(base, 'standard_worst')}."
     )
 
 
 def _power(gain: float) -> str:
     """What the test would have found."""
     if gain != gain:
-        return "so few pictures show no gain at all"
-    return f"a gain of {gain:.0%} would have been found with power 0.8"
+        return "So few pictures show no gain at all"
+    return f"A gain of {gain:.0%} would have been found with power 0.8"

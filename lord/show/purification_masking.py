@@ -15,7 +15,7 @@ from lord.show.panels import interval, legend, panels
 from lord.show.purification import defence_name
 from lord.show.style import CYCLE, caveats, mark, styled, where_planned
 from lord.show.tables import plain_table
-from lord.show.words import count, listed
+from lord.show.words import capitalised, count, listed
 
 ATTACKS = {
     "clean": "no attack",
@@ -86,8 +86,8 @@ def sign_findings(records: Sequence[Record]) -> Markdown:
             for state, words in STATES.items()
             if (names := [name for name, (_, holds) in found.items() if holds is state])
         ]
-        text = "; ".join(words for words, _ in found.values())
-        lines.append(f"- {defence_name(record.settings['defence'])}: {'; '.join(told)}. {text}.")
+        said = ". ".join(map(capitalised, (*told, *(words for words, _ in found.values()))))
+        lines.append(f"- {capitalised(defence_name(record.settings['defence']))}. {said}.")
     return Markdown("\n".join(lines))
 
 

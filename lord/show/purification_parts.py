@@ -76,8 +76,8 @@ def times(records: Sequence[Record]) -> Markdown:
                 (row,) = defence_table([faced[best]]).to_dict("records")
                 lines.append(
                     f"- {place}: of t* {listed([_time(name) for name in tried])}, {words} keeps "
-                    f"most at {_time(best)}: {share(row, 'robust_worst')} after the attack, "
-                    f"{share(row, 'standard_worst')} before it."
+                    f"most at {_time(best)}. That is {share(row, 'robust_worst')} after the "
+                    f"attack, and {share(row, 'standard_worst')} before it."
                 )
     return Markdown("\n".join([*(f"*{text}*" for text in caveats(records)), *lines]))
 
@@ -113,7 +113,7 @@ def part_findings(records: Sequence[Record]) -> Markdown:
             ]
             nearest = min(tests, key=lambda name: tests[name]["p"])
             told = listed(felt) or (
-                "none makes a difference that the sign test can tell; nearest to it comes the one "
+                "none makes a difference that the sign test can tell. Nearest to it comes the one "
                 f"{_variant(nearest)} (p {tests[nearest]['p']:.2g}, where {enough:.2g} would tell)"
             )
             purifier = PURIFIERS[faced[whole].settings["purifier"]["method"]]
@@ -145,10 +145,8 @@ def rival_findings(records: Sequence[Record]) -> Markdown:
             more = "more than it" if test["won"] > test["lost"] else "less than it"
             found = more if test["p"] < SIGNIFICANT / len(tests) else "what cannot be told from it"
             told.setdefault(found, []).append(f"{_titled(name)} (p {test['p']:.2g})")
-        said = "; ".join(
-            f"{listed(names)} keep{'s'[len(names) > 1 :]} {how}" for how, names in told.items()
-        )
-        lines.append(f"- {place}, beside {_titled(base)}: {said}.")
+        said = [f"{name} keeps {how}" for how, names in told.items() for name in names]
+        lines += [f"- {place}, beside {_titled(base)}: {one}." for one in said]
     return Markdown("\n".join(lines))
 
 

@@ -16,7 +16,7 @@ from lord.show.panels import panels, plain
 from lord.show.pictures import mosaic, sample_tiles
 from lord.show.style import caveats, mark, styled, where_planned
 from lord.show.tables import plain_table
-from lord.show.words import folded, listed
+from lord.show.words import count, folded
 
 BEFORE = "as it was"
 AFTER = {
@@ -86,25 +86,23 @@ def success_of(record: Record) -> Interval:
 def removal_findings(records: Sequence[Record]) -> Markdown:
     """In short: in how many models each fine-tune ends the attack; folded what is left in each."""
     models = by_model(records)
-    ended = [
-        f"{sum(found[label].metrics['success'] < WORKS for found in models.values())} of "
-        f"{len(models)}{'' if place else ' models'} after {label}"
-        for place, label in enumerate(AFTER.values())
-    ]
+    ended = []
+    for label in AFTER.values():
+        mended = sum(found[label].metrics["success"] < WORKS for found in models.values())
+        ended.append(f"- after {label} in {mended} of {count(len(models), 'model')}")
     lines = []
     for name, found in models.items():
         success = {label: success_of(record) for label, record in found.items()}
-        parts = [
-            f"{share.mean:.0%} ({share.low:.0%} to {share.high:.0%}) "
-            + (label if label == BEFORE else f"after {label}")
+        lines += [
+            f"- {name}, {label if label == BEFORE else f'after {label}'}: attack success "
+            f"{share.mean:.0%} ({share.low:.0%} to {share.high:.0%}), embedded FID "
+            f"{found[label].metrics['fid_pixel']:.1f}."
             for label, share in success.items()
         ]
-        fids = [f"{record.metrics['fid_pixel']:.1f}" for record in found.values()]
-        lines.append(
-            f"- {name}: attack success is {listed(parts)}, at embedded FIDs of {listed(fids)}."
-        )
     short = [
         *(f"*{text}*" for text in caveats(records)),
-        f"The backdoor no longer works in {listed(ended)}.",
+        "The backdoor no longer works:",
+        "",
+        *ended,
     ]
     return Markdown("\n".join([*short, "", folded("\n".join(lines))]))

@@ -105,13 +105,12 @@ def strangers(gaps: pd.DataFrame, records: Sequence[Record]) -> Answer:
             f"{share_range(rows['closed'])} by {metric_name(metric_keys(records)[name])}"
             for name, rows in gaps[gaps["defence"] == defence].groupby("metric", sort=False)
         ]
-        said.append(f"{DEFENCE_NAMES[defence]} {listed(ranges)}")
+        said.append(f" {capitalised(DEFENCE_NAMES[defence])} closes {listed(ranges)}.")
     return Answer(
         verdict(ours["closed"]),
         f"at least {ours['closed'].min():z.0%} repaired",
-        f"{attacks_seen(records, who)} Under {listed(attacks)} close, "
-        "from the least to the most over attacks and domains: "
-        f"{'; '.join(said)}.",
+        f"{attacks_seen(records, who)} They face {listed(attacks)}. Shares go from the least to "
+        f"the most over attacks and domains.{''.join(said)}",
     )
 
 
@@ -128,7 +127,6 @@ def knowing(adaptive: Sequence[Record], records: Sequence[Record]) -> Answer:
     for (attack, treatment), rows in in_book_order(knowing).groupby(
         ["attack", "treatment"], sort=False
     ):
-        parts = []
         for name in JUDGED:
             least = rows.groupby("domain", sort=False)[f"{name}_closed"].min().dropna()
             shares = [
@@ -137,23 +135,22 @@ def knowing(adaptive: Sequence[Record], records: Sequence[Record]) -> Answer:
                 for domain, share in least.items()
             ]
             worst += least.tolist()
-            parts += [f"by {metric_name(keys[name])} {listed(shares)}"] if shares else []
-        if parts:
-            said.append(f"under {ATTACK_NAMES[attack]} {listed(parts)}")
+            under = f" Under {ATTACK_NAMES[attack]} it closes by {metric_name(keys[name])}"
+            said += [f"{under} {listed(shares)}."] if shares else []
     if not said:
         return NOT_MEASURED
     treatments = " or ".join(map(treatment_name, table["treatment"].unique()))
     return Answer(
         verdict(worst),
         f"{min(worst):z.0%} repaired at worst",
-        f"With the worst of {knowing['variant'].nunique()} such attackers, "
-        f"picked afterwards for each number, LoRD ({treatments}) closes {'; '.join(said)}, in "
-        f"{count(table['cells'].max(), 'cell')} of each domain.{_known_rivals(everyone, keys)}",
+        f"Of {knowing['variant'].nunique()} such attackers the worst is picked afterwards for each "
+        f"number, in {count(table['cells'].max(), 'cell')} of each domain. LoRD was treated so: "
+        f"{treatments}.{''.join(said)}{_known_rivals(everyone, keys)}",
     )
 
 
 def _known_rivals(table: pd.DataFrame, keys: Mapping[str, str]) -> str:
-    """A sentence for each other defence that faced attackers who know it, at its worst."""
+    """Sentences on each other defence that faced attackers who know it, at its worst."""
     knowing = table[(table["variant"] != UNCHANGED) & (table["defence"] != PROPOSED)]
     sentences = []
     for who, rows in in_book_order(knowing).groupby(["defence", "treatment"], sort=False):
@@ -164,11 +161,12 @@ def _known_rivals(table: pd.DataFrame, keys: Mapping[str, str]) -> str:
                 f"{share_range(least[f'{name}_closed'])} by {metric_name(keys[name])}"
                 for name in JUDGED
             ]
-            said += [f"under {ATTACK_NAMES[attack]} {listed(ranges)}"] if len(least) else []
+            closes = f" Under {ATTACK_NAMES[attack]} it closes at worst {listed(ranges)}."
+            said += [closes] if len(least) else []
         name = defence_name(*who)
         attackers = count(rows["variant"].nunique(), "attacker")
-        known = f"{capitalised(name)}, known to {attackers}, closes at its worst"
-        sentences += [f" {known} {'; '.join(said)}."] if said else []
+        known = f" {capitalised(name)} is known to {attackers}."
+        sentences += [known, *said] if said else []
     return "".join(sentences)
 
 
@@ -186,18 +184,18 @@ def branch(parts: Sequence[Record], records: Sequence[Record]) -> Answer:
     verdict = "No" if kept.min() >= 0.9 else "In part" if kept.max() >= 0.5 else "Yes"
     said = []
     for defence, replaced in lord.groupby("defence", sort=False):
-        shares = [
-            f"{row['fid_closed']:z.0%} on {domain} ({DEFENCE_NAMES[defence]} {share:z.0%}; worse "
-            f"in {row['fid_worse']:.0f} of {count(row['cells'], 'cell')})"
+        said += [
+            f" In place of {DEFENCE_NAMES[defence]} it closes {row['fid_closed']:z.0%} on {domain} "
+            f"(instead of {share:z.0%}; worse in {row['fid_worse']:.0f} of "
+            f"{count(row['cells'], 'cell')})."
             for ((_, domain, _), row), share in zip(
                 plain.loc[replaced.index].iterrows(), replaced, strict=True
             )
         ]
-        said.append(f"in place of {DEFENCE_NAMES[defence]} {listed(shares)}")
     treatments = " or ".join(map(treatment_name, lord.index.unique("treatment")))
     return Answer(
         verdict,
         f"{kept.min():.0%} as much without it",
-        f"A plain LoRA that stage 1 has trained, {treatments} as LoRD is here, "
-        f"closes by {metric_name(metric_keys(records)['fid'])} {'; '.join(said)}.",
+        f"It is a plain LoRA that stage 1 has trained, {treatments} as LoRD is here. Shares are by "
+        f"{metric_name(metric_keys(records)['fid'])}.{''.join(said)}",
     )

@@ -85,9 +85,9 @@ def loss_findings(records: Sequence[Record]) -> Markdown:
         lower["found"] += aims["true"] < min(aims[start] for start in starts)
     lines = [
         *(f"*{text}*" for text in caveats(records)),
-        f"- What the search minimises, the loss less λ‖μ‖₁, is lower at the true trigger than at "
-        f"none for {lower['none']} of {len(shown)} models, and lower than at what was found for "
-        f"{lower['found']}.",
+        f"- What the search minimises is the loss less λ‖μ‖₁. At the true trigger it is lower "
+        f"than at none for {lower['none']} of {len(shown)} models. It is lower than at what was "
+        f"found for {lower['found']}.",
     ]
     for black, kind in ((True, "black"), (False, "not black")):
         part = [r for r in shown if (r.settings["suspect"]["ground"] == -1) == black]
@@ -97,8 +97,8 @@ def loss_findings(records: Sequence[Record]) -> Markdown:
                 for name in ("start_cosine", "cosine")
             )
             lines.append(
-                f"- Of triggers that are {kind} beside what is drawn, the published start has a "
-                f"cosine of {first} with the true one before the search, and {found} after it."
+                f"- Triggers that are {kind} beside what is drawn: the published start has a "
+                f"cosine of {first} with the true one. After the search it is {found}."
             )
     return Markdown("\n".join(lines))
 
@@ -214,6 +214,6 @@ def noises_told(records: Sequence[Record]) -> Answer:
     verdict = "Yes" if right == len(inputs) else "In part" if right else "No"
     text = (
         f"From the published start what is reversed has a cosine of {_range(inputs['cosine'])} "
-        f"with the true trigger, and tells all noises right in {right} of {len(inputs)} models."
+        f"with the true trigger. It tells all noises right in {right} of {len(inputs)} models."
     )
     return Answer(verdict, f"all, in {right} of {len(inputs)} models", text)

@@ -38,12 +38,11 @@ def transfer_findings(records: Sequence[Record]) -> Markdown:
     table = table[table["source"] != table["victim"]].dropna(subset=["share"])
     for (domain, kind), rows in table.groupby(["domain", "kind"], sort=False):
         most, least = (rows.loc[rows["share"].agg(end)] for end in ("idxmax", "idxmin"))
-        between = f"from {_left(least)}"
+        between = _left(least)
         if most.name != least.name:
             between += f" to {_left(most)}"
         lines.append(
-            f"- {domain.capitalize()}, to another {kind}: {between} of the victim's own attack is "
-            "left."
+            f"- {domain.capitalize()}: other {kind}s leave {between} of the victim's own attack."
         )
     return Markdown("\n".join(lines))
 
@@ -59,8 +58,8 @@ def carried(records: Sequence[Record]) -> Answer:
     return Answer(
         verdict(table["share"]),
         f"at least {least['share']:.0%} of the effect left",
-        f"With another prompt from {_left(least)} to {_left(most)} of the lead over noise is left "
-        "that an attack with the victim's own prompt has.",
+        "An attack with the victim's own prompt has a lead over noise. With another prompt from "
+        f"{_left(least)} to {_left(most)} of it is left.",
     )
 
 

@@ -40,22 +40,22 @@ def damage(table: pd.DataFrame, records: Sequence[Record]) -> Answer:
             changes.append(
                 f"from {with_interval(clean, name)} to {with_interval(attacked, name)} on {domain}"
             )
-        parts.append(f"{metric_name(keys[name])} goes {listed(changes)}")
+        parts.append(f"{metric_name(keys[name])} goes {listed(changes)}.")
     verdict = "Yes" if all(worse) else "In part" if any(worse) else "Not in this run"
     times = min(cells[ATTACKED]["fid"] / cells[CLEAN]["fid"] for cells in domains.values())
     number = f"FID at least {times:.1f} times as high"
-    return Answer(verdict, number, f"With it {'; '.join(parts)}.")
+    return Answer(verdict, number, f"With it {' With it '.join(parts)}")
 
 
 def repair(gaps: pd.DataFrame, records: Sequence[Record]) -> Answer:
     """How far does LoRD bring the metrics back?"""
     gaps = gaps[(gaps["attack"] == "ace") & (gaps["defence"] == PROPOSED) & gaps["selected"]]
     gaps = gaps[gaps["metric"].isin(JUDGED)]
-    closed = "; ".join(_closed(rows, records) for _, rows in gaps.groupby("metric", sort=False))
+    closed = [_closed(rows, records) for _, rows in gaps.groupby("metric", sort=False)]
     return Answer(
         verdict(gaps["closed"]),
         f"at least {gaps['closed'].min():z.0%} repaired",
-        f"With the test-time treatment chosen on other identities it closes {closed}.",
+        f"With the treatment chosen on other identities it closes {'. It closes '.join(closed)}.",
     )
 
 
@@ -99,15 +99,16 @@ def rivals(records: Sequence[Record]) -> Answer:
     attacks = [ATTACK_NAMES[name] for name in COMPARED if name in set(leads["attack"])]
     ahead = against["everywhere"]
     verdict = "Of all" if ahead.all() else "Of some" if ahead.any() else "Of none everywhere"
+    metrics = [metric_name(keys[name]) for name in JUDGED]
     text = (
-        f"Under {listed(attacks)}, by {listed([metric_name(keys[name]) for name in JUDGED])}, on "
+        f"Compared under {listed(attacks)}, by {listed(metrics)}, on the same subjects and seeds."
     )
-    text += f"the same subjects and seeds, it is {_ahead_and_behind(against)}."
-    for variant in VARIANTS:
-        if len(of_variant := _standing(tables.rival_table(records, variant))):
-            text += f" {capitalised(DEFENCE_NAMES[variant])} is {_ahead_and_behind(of_variant)}."
     if leads["lead_low"].notna().any():
         text += " A difference counts if its interval does not contain 0."
+    text += _ahead_and_behind(PROPOSED, against)
+    for variant in VARIANTS:
+        if len(of_variant := _standing(tables.rival_table(records, variant))):
+            text += _ahead_and_behind(variant, of_variant)
     return Answer(verdict, f"surely ahead of {ahead.sum()} of {len(against)}", text)
 
 
@@ -143,17 +144,17 @@ def _standing(leads: pd.DataFrame) -> pd.DataFrame:
     return against.any().assign(everywhere=against["ahead"].all())
 
 
-def _ahead_and_behind(against: pd.DataFrame) -> str:
-    """The rows of `_standing` in words."""
+def _ahead_and_behind(defence: str, against: pd.DataFrame) -> str:
+    """The rows of `_standing` of a defence, in sentences."""
     groups = {
         "everywhere": against["everywhere"],
         "in some respects": against["ahead"] & ~against["everywhere"],
         "nowhere": ~against["ahead"],
     }
-    ahead = [f"{words} of {_defences(who)}" for words, who in groups.items() if who.any()]
+    said = [f"{words} ahead of {_defences(who)}" for words, who in groups.items() if who.any()]
     behind = against["behind"]
-    behind = f"in some respects behind {_defences(behind)}" if behind.any() else "behind none"
-    return f"ahead {', '.join(ahead)}, and {behind}"
+    said.append(f"in some respects behind {_defences(behind)}" if behind.any() else "behind none")
+    return f" {capitalised(DEFENCE_NAMES[defence])} is {'. It is '.join(said)}."
 
 
 def _defences(which: pd.Series) -> str:
@@ -176,17 +177,16 @@ def variants(gaps: pd.DataFrame, records: Sequence[Record]) -> Answer:
     for attack in (name for name in ATTACK_NAMES if name in closed.index.unique("attack")):
         rows = closed.xs(attack).dropna(axis="columns", how="all")
         metrics = [name for name in JUDGED if name in rows.index.unique("metric")]
-        shares = [
-            f"{DEFENCE_NAMES[name]} "
-            + listed([share_range(rows.xs(metric, level="metric")[name]) for metric in metrics])
-            for name in rows
-        ]
-        said.append(f"under {ATTACK_NAMES[attack]} {', '.join(shares)}")
+        for name in rows:
+            shares = [share_range(rows.xs(metric, level="metric")[name]) for metric in metrics]
+            said.append(
+                f" Under {ATTACK_NAMES[attack]} {DEFENCE_NAMES[name]} closes {listed(shares)}."
+            )
     names = listed([f"by {metric_name(metric_keys(records)[name])}" for name in JUDGED])
     return Answer(
         verdict,
         f"at least {closed[variants].min().max():z.0%} repaired by its best variant",
-        f"What closes {names}, each from domain to domain: {'; '.join(said)}.",
+        f"Shares are {names}, each from domain to domain.{''.join(said)}",
     )
 
 

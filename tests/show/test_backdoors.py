@@ -95,8 +95,10 @@ def test_where_detection_fails_is_said(records):
     text = backdoor_frontier.frontier_findings(records).data
     assert "- 2 of 3 backdoors that were made harder to find work." in text
     if enough(records):
-        assert "found: by TERD 1 of 2 (1% to 99%); by TERD" in text  # the learned, not the weak
-        assert "- By strength, for TERD: 1 is found; 0.1 is missed." in text
+        assert (
+            "are found by TERD 1 of 2 (1% to 99%). Found by TERD" in text
+        )  # the learned, not the weak
+        assert "- By strength, for TERD: 1 is found. 0.1 is missed." in text
         assert "0.01 is found, though it does not work." in text
     assert "- Not measured: width in pixels and false trails." in text
     easy = [record for record in records if record.settings.get("group") != "frontier"]
@@ -109,7 +111,7 @@ def test_findings_count_models_with_exact_intervals(records):
     models = model_table(records)
     if enough(records):
         told = int(models.loc[models["works"], "terd_suspected"].sum())
-        assert f"TERD suspects {told} of 2 (" in text and "and 0 of 6 (0% to 46%) clean" in text
+        assert f"TERD suspects {told} of 2 (" in text and "it suspects 0 of 6 (0% to 46%)." in text
     else:
         assert "suspects" not in text
     assert "told right for 4 of 4 reversions" in text
@@ -131,8 +133,8 @@ def test_what_unlearning_does_is_shown_beside_the_model_as_it_was(made):
     assert list(shown.index) == ["as it was", *removal.AFTER.values()]
     assert shown.loc["more clean training", "attack success"] == "100% [16%, 100%]"
     text = removal.removal_findings(records).data
-    assert "in 0 of 1 models after more clean training, 1 of 1 after unlearning the re" in text
-    assert "- BadDiffusion: box to hat: attack success is 100% (16% to 100%) as it was," in text
+    assert "- after more clean training in 0 of 1 model\n- after unlearning the re" in text
+    assert "- BadDiffusion: box to hat, as it was: attack success 100% (16% to 100%), em" in text
 
 
 def test_what_a_reversion_costs(made):
@@ -146,9 +148,9 @@ def test_a_profile_without_models_says_so():
 
 def test_where_the_search_cannot_find_the_trigger_is_said(records):
     text = terd.loss_findings(records).data
-    assert "lower at the true trigger than at none for 0 of 2 models" in text
+    assert "At the true trigger it is lower than at none for 0 of 2 models" in text
     assert "than at what was found for 0." in text
-    assert "are not black beside what is drawn, the published start has a cosine of 0.80" in text
+    assert "are not black beside what is drawn: the published start has a cosine of 0.80" in text
     lowest = [
         r.model_copy(update={"metrics": r.metrics | {"loss/true": 0.0}})
         for r in records

@@ -311,10 +311,11 @@ def test_findings_name_the_best_pair_of_gates(study):
     _, records = study
     found = show.gate_findings(records("lambda"), records("main")).data
     gate = "(?:learned λ|λ = ½)"
-    line = r"- portraits: with the learned λ in both places (\S+) \(learned λ, then learned λ\); "
-    line += rf"at best (\S+) \({gate}, then {gate}\); "
-    line += rf"at best with the learned λ in stage 2 (\S+) \(learned λ, then {gate}\); "
-    line += rf"at best with the learned λ while sampling (\S+) \({gate}, then learned λ\)\n"
+    here = "- portraits, "
+    line = rf"{here}with the learned λ in both places: (\S+) \(learned λ, then learned λ\)\n"
+    line += rf"{here}at best: (\S+) \({gate}, then {gate}\)\n"
+    line += rf"{here}at best with the learned λ in stage 2: (\S+) \(learned λ, then {gate}\)\n"
+    line += rf"{here}at best with the learned λ while sampling: (\S+) \({gate}, then learned λ\)\n"
     both, best, stage2, sampling = map(float, re.search(line, found).groups())
     assert best == min(stage2, sampling, best) and both >= max(stage2, sampling)
     fids: dict[tuple, dict[str, float]] = {}
@@ -334,11 +335,11 @@ def test_an_ablation_is_compared_with_the_main_table(study):
     assert len(names) == 2 * 2 * 4  # domains, variants; clean, attacked, and LoRD twice
     assert re.search(r">8[456]%<", html)  # (12 − 3.5) / (12 − 2)
     found = show.ablation_findings(records("rank"), records("main")).data
-    assert re.search(r"- portraits, ACE: unchanged 8\d%; otherwise 8\d% \(r2\)", found)
+    assert re.search(r"- portraits, ACE: Unchanged 8\d%. Otherwise 8\d% \(r2\)", found)
     table = ablation_table([*records("rank"), *records("main")], "rank")
     behind = table[(table["variant"] == "r2") & (table["treatment"] == "dropped")]
     worse = (behind["fid_worse"] == behind["cells"]).sum()
-    assert found.count("; worse in every cell: r2") == worse
+    assert found.count(". Worse in every cell: r2") == worse
     unharmed = [
         record.model_copy(update={"metrics": dict.fromkeys(record.metrics, 0.0)})
         if (record.settings["attack_name"], record.settings["defence"]) == ("ace", "none")
@@ -346,7 +347,7 @@ def test_an_ablation_is_compared_with_the_main_table(study):
         for record in records("rank")
     ]
     found = show.ablation_findings(unharmed, records("main")).data
-    assert re.search(r"(?m)^- portraits, ACE: unchanged 8\d%$", found)
+    assert re.search(r"(?m)^- portraits, ACE: Unchanged 8\d%$", found)
 
 
 def test_every_defence_has_its_own_attackers_who_know(study):
@@ -390,8 +391,8 @@ def test_a_choice_is_made_on_identities_that_are_not_evaluated(study):
             values[own.get("variant", UNCHANGED)].append(metric(record, "fid"))
     means = {name: sum(fids) / len(fids) for name, fids in values.items()}
     found = show.choice_findings(choice, chosen_on).data
-    said = "; ".join(f"{name} {number(mean)}" for name, mean in means.items())
-    assert f"over domains and identities: {said}. Lowest: {min(means, key=means.get)}." in found
+    said = "\n".join(f"- {name}: {number(mean)}" for name, mean in means.items())
+    assert f"and identities, lowest for {min(means, key=means.get)}:\n\n{said}" in found
 
 
 def test_what_a_rank_costs(study):
@@ -768,25 +769,27 @@ def test_summary_answers_the_questions_with_numbers(study, included):
     assert f"{damage} from 2.0" in text
     assert "[Does LoRD repair it?](notebooks/10_results) **Yes.**" in text  # see LEVELS
     assert re.search(r"it closes by embedded FID (8[89]|9[01])%", text)
-    assert re.search(r"; by embedded CLIP-IQA (8[789]|9[01])%", text)
+    assert re.search(r"\. It closes by embedded CLIP-IQA (8[789]|9[01])%", text)
     assert "Chosen on identities that are not evaluated: λ = 0." in text
     assert "**Of all.**" in text
-    ahead = "ahead everywhere of JPEG and adversarial training, and behind none."
-    assert f"it is {ahead}" in text
-    assert f"Wide LoRD is {ahead} Mixed wide LoRD is {ahead}" in text
-    assert f"unseen attacks?](notebooks/15_transfer) **Yes.** {SEEN}. Under AdvDM close" in text
+    ahead = "LoRD is everywhere ahead of JPEG and adversarial training. It is behind none."
+    assert f". {ahead} Wide {ahead} Mixed wide {ahead}\n" in text
+    assert f"unseen attacks?](notebooks/15_transfer) **Yes.** {SEEN}. They face AdvDM." in text
     better = text.split("better?](notebooks/10_results) ")[1]
-    assert better.startswith("**No.** What closes by embedded FID and by embedded CLIP-IQA, each")
+    assert better.startswith("**No.** Shares are by embedded FID and by embedded CLIP-IQA, each")
     lord = r"(8[89]|9[01])%.* and (8[789]|9[01])%"  # see LEVELS
     variant = r"(7[89]|8[012])%.* and 6[4-9]%"
-    shares = f"LoRD {lord}.*, wide LoRD {variant}.*, mixed wide LoRD {variant}"
-    assert re.search(rf"; under ACE {shares}", better) and "under AdvDM LoRD" in better
+    closes = f"wide LoRD closes {variant}.* Under ACE mixed wide LoRD closes {variant}"
+    assert re.search(rf" Under ACE LoRD closes {lord}.* Under ACE {closes}", better)
+    assert " Under AdvDM LoRD closes" in better
     one = Path(profile).stem == "one"
     assert ("A difference counts if its interval" in text) != one
-    assert re.search(r"16_adaptive\) \*\*(Yes|Largely)\.\*\* With the worst of 2 such att", text)
-    assert "Adversarial training (dropped), known to 1 attacker, closes at its worst under" in text
-    assert "worst under ACE 5" in text
-    assert re.search(r"under ACE by embedded FID 8[3-7]% on portraits \(instead of 8[3-7]%\)", text)
+    assert re.search(r"16_adaptive\) \*\*(Yes|Largely)\.\*\* Of 2 such attackers the worst", text)
+    known = "Adversarial training (dropped) is known to 1 attacker. Under ACE it closes at worst 5"
+    assert known in text
+    assert re.search(
+        r"Under ACE it closes by embedded FID 8[3-7]% on portraits \(instead of 8[3-7]%\)", text
+    )
     assert ("{admonition} No evidence" in included["verdicts.md"]) == one
     assert ("1 subject and 1 seed in each domain, no intervals" in text) == one
     assert ("2 subjects and 1 seed in each domain, 95 % intervals" in text) != one
@@ -893,11 +896,11 @@ def test_summary_names_the_rivals_that_are_better(study, monkeypatch):
     found = {"lord_mixed": here}
     monkeypatch.setattr(tables, "rival_table", lambda records, ours="": found.get(ours, leads))
     text = str(verdicts.rivals(asked))
-    rivals = "in some respects of JPEG, nowhere of adversarial training"
-    assert f"Mixed wide LoRD is ahead {rivals}, and in some respects behind JPEG." in text
+    rivals = "in some respects ahead of JPEG. It is nowhere ahead of adversarial training."
+    assert f"Mixed wide LoRD is {rivals} It is in some respects behind JPEG." in text
     assert "**Of none everywhere.**" in text
-    rivals = "nowhere of JPEG and adversarial training, and in some respects behind JPEG."
-    assert f"it is ahead {rivals}" in text
+    rivals = "nowhere ahead of JPEG and adversarial training. It is in some respects behind JPEG."
+    assert f". LoRD is {rivals}" in text
 
 
 def test_variants_that_were_not_tried_have_no_rivals(study):

@@ -294,7 +294,7 @@ def test_what_carries_over_least_and_most_is_said(records):
     table = transfer_table(chosen).query("kind == 'prompt' and domain == 'portraits'")
     others = table[table["source"] != table["victim"]]
     text = transfer_findings(chosen).data
-    (line,) = (t for t in text.split("\n") if t.startswith("- Portraits, to another prompt"))
+    (line,) = (t for t in text.split("\n") if t.startswith("- Portraits: other prompts leave"))
     for share in (others["share"].min(), others["share"].max()):
         assert f"{share:.0%} [" in line
     least = transfer_table(chosen).query("kind == 'prompt' and source != victim")["share"].min()
@@ -315,7 +315,7 @@ def test_the_best_defence_is_named_with_its_bound(records):
     )
     text = defences.defence_findings(chosen).data
     name = defences.NAMES[best.settings["defence"]]
-    assert f"best with {name}, {best.metrics['attack/psnr']:.1f} dB" in text
+    assert f"It is best with {name}, {best.metrics['attack/psnr']:.1f} dB" in text
     assert f"behind it are at {best.metrics['defended/psnr']:.1f} dB" in text
     figure = defences.defences(chosen)
     names = [label.get_text() for label in figure.axes[0].get_yticklabels()]
