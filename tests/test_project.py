@@ -1,5 +1,6 @@
 """The project's own promises: pins, pairs, notebooks, book, citation."""
 
+import csv
 import os
 import re
 import shlex
@@ -69,6 +70,27 @@ def test_binder_installs_what_notebooks_need_and_no_more():
     assert set(installed) - set(pinned(PROJECT["dependencies"])) == {"ipykernel", "jinja2"}
     script = REPOSITORY / ".binder" / "postBuild"
     assert os.access(script, os.X_OK) and "--no-deps --editable ." in script.read_text()
+
+
+def test_on_binder_every_notebook_shows_the_published_records(tmp_path):
+    shutil.copytree(NOTEBOOKS, tmp_path / "notebooks")
+    last = (REPOSITORY / ".binder" / "postBuild").read_text().splitlines()[-1]
+    subprocess.run(["bash", "-c", last], check=True, cwd=tmp_path)
+    for name in NAMES:
+        parameters = next(
+            cell.source
+            for cell in jupytext.read(tmp_path / "notebooks" / f"{name}.ipynb").cells
+            if "parameters" in cell.metadata.get("tags", [])
+        )
+        assert parameters == 'profile = "full"\ncompute = False', name
+
+
+def test_what_binder_takes_was_measured_of_every_notebook_and_is_little():
+    with (REPOSITORY / "book" / "binder.csv").open(encoding="utf-8") as file:
+        environment, *rows = csv.DictReader(file)
+    assert [row[""] for row in rows] == NAMES and int(environment["MiB on disk"]) > 0
+    for row in rows:
+        assert 0 < int(row["seconds"]) <= 20 * 60 and 0 < int(row["MiB in memory"]) <= 1536, row
 
 
 def test_notebooks_import_nothing_that_binder_lacks():

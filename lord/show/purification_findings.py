@@ -105,8 +105,8 @@ def blind(records: Sequence[Record]) -> Markdown:
                 taken.append(f"{asked - left} of {asked} behind {defence_name(name)}")
         if taken:
             lines.append(
-                f"- {place}: Square sees no gradient. Of the pictures that are still right by vote "
-                f"it takes {listed(taken)}."
+                f"- {place}: Square sees no gradient. Of those still right by vote it takes "
+                f"{listed(taken)}."
             )
     return Markdown("\n".join(lines))
 
@@ -138,7 +138,8 @@ def _against(records: Sequence[Record], ours: Sequence[str], theirs: Sequence[st
         numbers.append(f"{abs(gain)} {'fewer' if gain < 0 else 'more'} of 100 pictures right")
         said.append(
             f"{place}: {share(kept, 'robust_worst')} of pictures are right after all attacks with "
-            f"{mine}, {share(left, 'robust_worst')} with {other} (p {test['p']:.2g}, sign test)."
+            f"{mine}, {share(left, 'robust_worst')} with {other}. The sign test has p "
+            f"{test['p']:.2g}."
         )
     if not verdicts:
         return NOT_MEASURED

@@ -97,8 +97,8 @@ def loss_findings(records: Sequence[Record]) -> Markdown:
                 for name in ("start_cosine", "cosine")
             )
             lines.append(
-                f"- Triggers that are {kind} beside what is drawn: the published start has a "
-                f"cosine of {first} with the true one. After the search it is {found}."
+                f"- Triggers {kind} beside what is drawn: the published start has a cosine of "
+                f"{first} with them. After the search it is {found}."
             )
     return Markdown("\n".join(lines))
 

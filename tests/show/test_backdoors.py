@@ -150,7 +150,10 @@ def test_where_the_search_cannot_find_the_trigger_is_said(records):
     text = terd.loss_findings(records).data
     assert "At the true trigger it is lower than at none for 0 of 2 models" in text
     assert "than at what was found for 0." in text
-    assert "are not black beside what is drawn: the published start has a cosine of 0.80" in text
+    assert (
+        "- Triggers not black beside what is drawn: the published start has a cosine of 0.80"
+        in text
+    )
     lowest = [
         r.model_copy(update={"metrics": r.metrics | {"loss/true": 0.0}})
         for r in records
