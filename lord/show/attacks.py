@@ -161,8 +161,8 @@ def damage_findings(records: Sequence[Record]) -> Markdown:
     basis = f"At {levels:g} of 255 grey levels, on {len(cells)} pairs of subject and seed:"
     if len(cells) == 1:
         basis = (
-            f"At {levels:g} of 255 grey levels, on one subject and seed of each domain, so that "
-            "there are no intervals and only large differences mean something:"
+            f"At {levels:g} of 255 grey levels, on one subject and seed of each domain. "
+            "There are no intervals, and only large differences mean something:"
         )
     return Markdown("\n".join([basis, "", *lines]))
 
@@ -314,4 +314,4 @@ def performance_findings(records: Sequence[Record]) -> Markdown:
     (record,) = records
     times = record.metrics["ace_plus/faster_than_naive"]
     text = f"In a batch with one encoder pass, a step of ACE+ is {times:.1f} times as fast"
-    return Markdown(" ".join([f"{text} as in its public loop.", *caveats(records)]))
+    return Markdown(" ".join([f"{text} as its public loop.", *caveats(records)]))

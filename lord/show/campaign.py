@@ -55,9 +55,9 @@ def reliability(path: Path) -> str:
         ]
         if pairs["chains"]:
             text += [
-                f"{pairs['chains']} commands were begun twice at the same moment; of "
-                f"{pairs['equal']} the second was refused or made the same, and the end was that "
-                "of one."
+                f"{pairs['chains']} commands were begun twice at the same moment. "
+                f"Of {pairs['equal']} the second was refused or made the same, and the end was "
+                "that of one."
             ]
     faults = [fault for part in found.values() for fault in part["faults"]]
     return "\n\n".join([*text, "## What was at fault", _faults(faults)]) + "\n"

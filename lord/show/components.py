@@ -82,7 +82,7 @@ def damage_findings(records: Sequence[Record]) -> Markdown:
             f"  Edits under the first have a PSNR of {most['psnr_attack']:.1f} dB to those of "
             f"clean pictures, under noise {most['psnr_noise']:.1f} dB."
         )
-        lines.append(f"  Mean lead of parts of the denoiser: {_kinds_said(part)}.")
+        lines.append(f"  Mean leads in the denoiser: {_kinds_said(part)}.")
     return Markdown("\n".join(lines))
 
 
@@ -161,14 +161,14 @@ def weakest(records: Sequence[Record]) -> Answer:
     names = list(dict.fromkeys(row["component"] for row in most))
     worst = min(most, key=lambda row: row["psnr_attack"])
     said = "; ".join(f"on {row['domain']} {_said(row)}" for row in most)
-    kinds = "; ".join(
-        f"on {part[0].settings['domain']} " + _kinds_said(part) for part in _by_domain(records)
+    kinds = "".join(
+        f" Mean leads in the denoiser, {part[0].settings['domain']}: {_kinds_said(part)}."
+        for part in _by_domain(records)
     )
     return Answer(
         capitalised(listed(names)),
         f"{_times(worst['lead_psnr'])} the effect of noise",
-        f"An attack on this part changes edits most: {said}. Mean leads of kinds of parts of the "
-        f"denoiser: {kinds}.",
+        f"An attack on this part changes edits most: {said}.{kinds}",
     )
 
 
@@ -189,14 +189,14 @@ def through_the_encoder(records: Sequence[Record]) -> Answer:
     verdict = "In part" if (works & less).any() else "No"
     if (works & less).all() and (without["lead_psnr_low"] <= 0).all():
         verdict = "Yes"
-    said = "; ".join(
-        f"{row['domain']}, {VARIANTS[row['variant']]} {lead_words(row)}"
+    said = "".join(
+        f" {row['domain'].capitalize()}, {VARIANTS[row['variant']]}: {lead_words(row)}."
         for row in table.to_dict("records")
     )
     return Answer(
         verdict,
         f"without it {_times(cut['lead_psnr'].min())} the effect of noise",
-        f"Leads over noise of the same energy: {said}.",
+        f"Leads are over noise of the same energy.{said}",
     )
 
 

@@ -247,9 +247,9 @@ def _reading(profile: str, table: pd.DataFrame) -> str:
     text += f"{count(seeds, 'seed')} in each domain, "
     text += "no intervals" if subjects * seeds == 1 else "95 % intervals in brackets"
     if seeds > 1:
-        text += ", in which seeds of a subject, alike as they are, count for fewer"
+        text += ". Seeds of a subject are alike and count for fewer"
     shares = ", ".join(f"“{word}” at least {share:.0%}" for word, share in VERDICTS.items())
     return (
         f"{text}. What is closed is a share of the gap between LoRAs on attacked and on clean "
-        f"photographs; by the least share of an answer, {shares}."
+        f"photographs. Verdicts go by the least share of an answer: {shares}."
     )

@@ -26,7 +26,7 @@ ATTACKS = {
 
 
 STATES = {
-    True: "as where nothing is hidden,",
+    True: "as with nothing hidden,",
     None: "it cannot be told whether",
     False: "unlike there, it is not so that",
 }
@@ -120,7 +120,7 @@ def _signs(record: Record) -> dict[str, tuple[str, bool | None]]:
             f"{len(path) - 1} steps",
             path[-1] > path[0],
         ),
-        "an attack without a bound leaves nothing": (
+        "an unbounded attack leaves nothing": (
             f"without a bound {_said(ever, '{:.0%}')} of {images} pictures are ever right",
             ever.mean == 0,
         ),

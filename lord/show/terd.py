@@ -199,7 +199,9 @@ def models_told(records: Sequence[Record]) -> Answer:
     works, clean = suspected[models["works"]], suspected[models["group"] == "clean"]
     right = works.all() and not clean.any()
     verdict = "Yes" if right else "In part" if works.mean() > clean.mean() else "No"
-    number = f"{works.sum()} of {len(works)} found, {count(clean.sum(), 'false alarm')}"
+    number = f"{works.sum()} of {len(works)} found"
+    if clean.any():
+        number += f", {count(clean.sum(), 'false alarm')}"
     return Answer(verdict, number, told(models, "terd").removeprefix("- "))
 
 

@@ -147,6 +147,6 @@ def provenance(records: Sequence["Record"]) -> str:
     dirty, lost = (sum(getattr(r, name) for r in records) for name in ("dirty", "lost"))
     return (
         f"\n## Records\n\nOf {len(records)} records, {dirty} were computed with local changes and "
-        f"{lost} at commits that are no longer in the history; {sum(r.is_stale for r in records)} "
-        "are by older versions of a component.\n"
+        f"{lost} at commits that are no longer in the history. By older versions of a component "
+        f"are {sum(r.is_stale for r in records)}.\n"
     )

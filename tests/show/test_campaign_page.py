@@ -49,7 +49,7 @@ def test_counts_come_from_the_file_and_add_up(tmp_path):
     assert "commit `0123456789ab`, on cpu (x86_64), in 10 minutes" in text
     assert "`0123456789ab` with local changes, on cpu" in text
     assert "stopped 9 commands; 8 of them" in text
-    assert "7 commands were begun twice at the same moment; of 6 the second" in text
+    assert "7 commands were begun twice at the same moment. Of 6 the second" in text
     assert text.count("```") == 2 and "\x1b" not in text and "names, lost: render" in text
     path.write_text(json.dumps({"kills": CAMPAIGN["kills"]}))
     text = reliability(path)

@@ -257,8 +257,8 @@ def test_signs_of_hidden_gradients_are_drawn_told_and_tabled(made):
     assert [*table.index[-3:]] == ["PGD × 1", "PGD × 2", "PGD, no bound"]
     assert table.loc["PGD × 1", "right"].startswith("50% [") and "[" in table.loc["Square", "loss"]
     text = hidden.sign_findings([record]).data
-    assert "Robust process. As where nothing is hidden, attacks without gradients do worse" in text
-    assert "steps help and an attack without a bound leaves nothing. PGD leaves 47% right" in text
+    assert "Robust process. As with nothing hidden, attacks without gradients do worse" in text
+    assert "steps help and an unbounded attack leaves nothing. PGD leaves 47% right" in text
     assert "Square 69%, a difference of 22% [" in text
     assert "0.00 to 0.50 and rises in 1 of 1 steps" in text
     assert "Without a bound 0% [0%, 11%] of 32 pictures are ever right" in text
@@ -275,7 +275,7 @@ def test_signs_of_hidden_gradients_are_drawn_told_and_tabled(made):
         ({"pgd x1/loss": [9.0] * 32}, "Unlike there, it is not so that averaging gradients helps."),
         ({"pgd x1/loss": [9.0, -9.0] * 16}, "It cannot be told whether averaging gradients helps."),
         ({"loss x2": [0.5, 0.5]}, "Unlike there, it is not so that steps help. PGD"),
-        ({"unbounded/right": [0.25] + [0.0] * 31}, "not so that an attack without a bound leaves"),
+        ({"unbounded/right": [0.25] + [0.0] * 31}, "not so that an unbounded attack leaves"),
     ],
     ids=range(6),
 )

@@ -163,7 +163,7 @@ def _say(records: Sequence[Record]) -> "Markdown":
         f"- At full strength the drawn triggers have norms of {strong.min():.0f} to "
         f"{strong.max():.0f}. Whoever knows them told "
         f"{_all(told[bad['strength'] == 1].min(), noises)}.",
-        f"- Above a norm of {unseen:.1f} there was no error; below 1 the share told right is "
+        f"- Above a norm of {unseen:.1f} there was no error. Below 1 the share told right is "
         f"{told[weak.index].min():.0%} to {told[weak.index].max():.0%}, where 50% is a guess.",
         f"- TrojDiff also scales the noise, which alone gives it away: at least "
         f"{scaled.min().min():.1%} were told right, however weak the trigger.",
