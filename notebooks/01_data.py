@@ -18,8 +18,7 @@
 # one person, and clean ones never seen in training. Every picture in this book is drawn from
 # numbers. A portrait has an **identity**: skin, hair, beard, glasses, clothes, the shape of the
 # face. The rest of it is **nuisance**: pose, light, expression, background. A landscape is made of
-# a
-# **place** and of its **conditions**. Hold the identity and vary the rest, and the result is an
+# a **place** and of its **conditions**. Hold the identity and vary the rest, and the result is an
 # album of one person.
 
 # %% tags=["remove-cell"] jupyter={"source_hidden": true} cellView="form"

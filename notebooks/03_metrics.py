@@ -66,9 +66,8 @@ show.metric_curves(records)
 #
 # The feature network was trained to recognise attributes *and* degradations, their kind and
 # severity. Among the kinds are tiles like those of ACE and swirls like those of AdvDM. A network
-# that knows attributes only is
-# blind to the artefacts that matter here. Fewer
-# pictures score higher, so only sets of one size are compared.
+# that knows attributes only is blind to the artefacts that matter here. Fewer pictures score
+# higher, so only sets of one size are compared.
 
 # %% tags=["remove-input"]
 show.source("lord.metrics.fid.fid")
@@ -95,10 +94,9 @@ show.source("lord.metrics.clip_iqa.clip_iqa")
 # Both networks above learned the damage that they measure, so a sceptic may ask for others. The
 # experiment `confirmation` measures three more distances, on subjects that no other chapter shows.
 # Two are FID and the kernel distance KID, in features of EfficientNet-Lite0. That network learned
-# to name photographs, those of ImageNet. The third was learned by nobody: one minus
-# the multiscale SSIM to the most similar clean picture. `lord study rate` asks people. It makes a
-# page of pairs that does not say which is which. Then it counts which metrics agree with the
-# answers.
+# to name photographs, those of ImageNet. The third was learned by nobody: one minus the multiscale
+# SSIM to the most similar clean picture. `lord study rate` asks people. It makes a page of pairs
+# that does not say which is which. Then it counts which metrics agree with the answers.
 #
 # In the published study none of these has measured anything yet.
 

@@ -93,8 +93,7 @@ show.source("lord.attacks.objectives.ace")
 #
 # Projected gradient ascent raises it, inside a box of radius $\varepsilon$ around the original
 # picture $x_0$. It also stays inside the range of pixels. Here it attacks the base model alone;
-# [What an
-# attack costs](07_attack_cost.ipynb) has the surrogate of the published attack.
+# [What an attack costs](07_attack_cost.ipynb) has the surrogate of the published attack.
 #
 # $$ x \leftarrow \Pi_{\lVert x - x_0 \rVert_\infty \le \varepsilon,\; x \in [0, 1]} \bigl( x + a \operatorname{sign} \nabla_x L(x) \bigr). $$
 

@@ -43,8 +43,7 @@ show.run_card(records)
 #
 # All attacks have the budget of the main table here: the same $\varepsilon$, step and number of
 # gradient steps. Uniform noise within the budget is the control. It has less energy than an attack
-# that
-# drives pixels to their bound.
+# that drives pixels to their bound.
 
 # %% tags=["hide-input"] mystnb={"figure": {"name": "fig-before-after"}, "image": {"alt": "Two pictures under a slider, a drawn portrait and a sample, each clean on the left and attacked on the right."}}
 show.before_after(records, "portraits")
@@ -63,9 +62,9 @@ show.before_after(records, "landscapes")
 # ## Away from the image
 #
 # Everything but the number is shared: the loop, the draw of timestep and noise, the pass through
-# the encoder. Below, $z = s\,\mathcal{E}(x)$ is the latent of the attacked picture and $z_t$
-# its noised version. The model predicts the noise $\epsilon$ as $\epsilon_\theta$. $z_T$ is the
-# latent of a target picture, here the pattern of [The ACE attack](04_ace_attack.ipynb).
+# the encoder. Below, $z = s\,\mathcal{E}(x)$ is the latent of the attacked picture and $z_t$ its
+# noised version. The model predicts the noise $\epsilon$ as $\epsilon_\theta$. $z_T$ is the latent
+# of a target picture, here the pattern of [The ACE attack](04_ace_attack.ipynb).
 #
 # The plainest goal is that the picture no longer fits the model. **AdvDM** ([Liang et al., 2023](https://arxiv.org/abs/2302.04578)) raises
 # the denoising loss itself, the very loss that fine-tuning lowers:
@@ -79,8 +78,8 @@ show.source("lord.attacks.objectives.advdm")
 # Anti-DreamBooth ([Van Le et al., 2023](https://arxiv.org/abs/2303.15433)) raises the same number
 # for another model. With **FSMG** that is a copy which has first learned the clean pictures. With
 # **ASPL** it learns the attacked and the clean pictures in turns. So the attack meets the model as
-# it will be after the fine-tuning. Here the copy learns through a LoRA, at the rate of the
-# LoRA under attack.
+# it will be after the fine-tuning. Here the copy learns through a LoRA, at the rate of the LoRA
+# under attack.
 #
 # ## Towards a target
 #

@@ -17,8 +17,7 @@
 # How much damage does each attack do, and how visible must it be for that? Here all attacks have
 # the same number of gradient steps. In a column all have the same $\varepsilon$, and the same step,
 # which grows with $\varepsilon$. A LoRA is trained on the attacked photographs without any defence,
-# and judged as in
-# [Measuring damage](03_metrics.ipynb).
+# and judged as in [Measuring damage](03_metrics.ipynb).
 
 # %% tags=["remove-cell"] jupyter={"source_hidden": true} cellView="form"
 # @title Install the package on Colab; everywhere else this cell does nothing
@@ -44,12 +43,11 @@ show.run_card(records)
 # %% [markdown]
 # ## By budget
 #
-# Two matrices hold the whole comparison. The first row is the
-# control: uniform noise within the same $\varepsilon$. It has less energy than an attack that
-# drives pixels to their bound. The root mean square of noise that is spread evenly over the budget
-# is $\varepsilon / \sqrt{3}$. So part of an attack's lead over the control may come from its size.
-# An attack that does no more damage
-# than the control has found nothing that the fine-tuning minds.
+# Two matrices hold the whole comparison. The first row is the control: uniform noise within the
+# same $\varepsilon$. It has less energy than an attack that drives pixels to their bound. The root
+# mean square of noise that is spread evenly over the budget is $\varepsilon / \sqrt{3}$. So part of
+# an attack's lead over the control may come from its size. An attack that does no more damage than
+# the control has found nothing that the fine-tuning minds.
 
 # %% tags=["hide-input"] mystnb={"figure": {"name": "fig-damage-fid"}, "image": {"alt": "Two tables of coloured numbers, portraits and landscapes: attacks in rows, budgets in columns, darker cells towards larger budgets."}}
 show.damage_matrix(records, "fid")

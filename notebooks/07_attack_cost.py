@@ -44,9 +44,8 @@ show.run_card(records + speed)
 #
 # How much damage does ACE do after different numbers of gradient steps, at the budget of the main
 # table? ACE as published shares its steps among rounds. Between them a surrogate, a copy of the
-# model with its own LoRA, learns the pictures attacked so far. So the next round attacks a
-# model that already learns from them. Both curves have the same number of gradient steps on the
-# pictures.
+# model with its own LoRA, learns the pictures attacked so far. So the next round attacks a model
+# that already learns from them. Both curves have the same number of gradient steps on the pictures.
 
 # %% tags=["hide-input"] mystnb={"figure": {"name": "fig-steps"}, "image": {"alt": "Curves of embedded FID and CLIP-IQA over the number of gradient steps for both domains, with and without surrogate rounds, and a dotted line for the clean LoRA."}}
 show.step_curves(records)
@@ -60,10 +59,10 @@ show.step_curves(records)
 # ## What one step costs
 #
 # A gradient step of an attack on denoising needs at least a pass through encoder and U-Net, forward
-# and backward. The table calls that the floor. The public code of ACE+ does more. It takes
-# images one by one and encodes the prompt of each anew in every step. To save memory it also
-# encodes each image twice. The first time, without a gradient, is for the loss. The second takes
-# the gradient from the latent on to the pixels. That naive loop was run beside the others.
+# and backward. The table calls that the floor. The public code of ACE+ does more. It takes images
+# one by one and encodes the prompt of each anew in every step. To save memory it also encodes each
+# image twice. The first time, without a gradient, is for the loss. The second takes the gradient
+# from the latent on to the pixels. That naive loop was run beside the others.
 
 # %% tags=["hide-input"] mystnb={"figure": {"name": "fig-speed-table"}}
 show.performance_table(speed)

@@ -52,8 +52,7 @@ show.source("lord.adapter.variant.LordVariant.forward")
 # loss is denoising, as in [The embedded model](02_embedded_model.ipynb). The other is a binary
 # cross-entropy that pulls $\lambda$ to 0 on clean and to 1 on attacked pictures. On clean latents
 # the denoising target is what the base model itself predicts. That is meant to keep the adapter
-# from drifting. [What
-# does what?](14_parts.ipynb) tries the paper's plain noise target instead.
+# from drifting. [What does what?](14_parts.ipynb) tries the paper's plain noise target instead.
 #
 # Four defences are trained:
 #
@@ -65,8 +64,8 @@ show.source("lord.adapter.variant.LordVariant.forward")
 #   measure whether it does;
 # - **mixed wide LoRD**: the same, but with every other picture attacked with AdvDM ([Eleven attacks](05_attacks.ipynb)) instead;
 # - **adversarial training**, the rival: a plain LoRA of LoRD's rank and layers, without second
-#   branch and gate. It learns to denoise clean pictures and pictures attacked in two large
-#   steps of PGD ([Madry et al., 2018](https://arxiv.org/abs/1706.06083)) on the objective of ACE.
+#   branch and gate. It learns to denoise clean pictures and pictures attacked in two large steps of
+#   PGD ([Madry et al., 2018](https://arxiv.org/abs/1706.06083)) on the objective of ACE.
 #
 # The lower the solid line in the next figure, the more the adapter explains of the attacked
 # pictures.

@@ -17,8 +17,7 @@
 # Does a LoRA stay clean behind the defence, and what becomes of the defence once it has learned? In
 # stage 2 the stage-1 adapter is loaded and frozen. An ordinary LoRA is trained on the photographs
 # of a subject, attacked or not. Its loss is the plain denoising loss. The hope: the frozen defence
-# branch absorbs the
-# perturbation, so the new LoRA need not learn it.
+# branch absorbs the perturbation, so the new LoRA need not learn it.
 
 # %% tags=["remove-cell"] jupyter={"source_hidden": true} cellView="form"
 # @title Install the package on Colab; everywhere else this cell does nothing
@@ -59,8 +58,7 @@ show.treatment_samples(records)
 # - **learned**: the gate computes $\lambda$ at every layer and step;
 # - **learned λ with a prior**: stage 1 showed the gate as many attacked as clean inputs. So an
 #   input that tells it nothing gets $\lambda = ½$. If one input in a hundred is attacked, Bayes'
-#   rule shifts the logit
-#   ([Saerens et al., 2002](https://doi.org/10.1162/089976602753284446)):
+#   rule shifts the logit ([Saerens et al., 2002](https://doi.org/10.1162/089976602753284446)):
 #   $\lambda = \sigma(\mathrm{MLP}(\cdot) + \log \tfrac{p}{1-p})$, and that input gets $p$;
 # - **fixed λ**: $\lambda$ is a number. 0 closes the defence branch and keeps the ordinary one. 1
 #   opens it fully. That equals merging both branches into $W$, as the paper describes, which names
@@ -86,13 +84,12 @@ show.treatment_table(records, "selection")
 # %% [markdown]
 # Why may an open branch bring the attack back? In stage 2 the branch stands in for the
 # perturbation, so that the LoRA need not learn it. Where the branch stays open while sampling, the
-# model predicts
-# as it did on attacked photographs, and the perturbation returns. [What should λ
+# model predicts as it did on attacked photographs, and the perturbation returns. [What should λ
 # do?](13_lambda.ipynb) takes $\lambda$ of stage 2 and $\lambda$ of sampling apart. It also asks why
 # the learned gate does not close by itself.
 #
-# In the published study the paper's merge, λ = 1, leaves a worse FID than no defence, in both
-# domains. LoRD closes over four fifths of ACE's FID gap with the prior, the branch closed or the adapter dropped.
+# In the published study the paper's merge, λ = 1, leaves a worse FID than no defence, in both domains. LoRD closes over
+# four fifths of ACE's FID gap with the prior, the branch closed or the adapter dropped.
 
 # %% tags=["hide-input"] mystnb={"figure": {"name": "fig-treatments"}, "image": {"alt": "Panels for each metric and domain, with a point and an error bar for each treatment."}}
 show.treatment_comparison(records)

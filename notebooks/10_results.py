@@ -92,8 +92,7 @@ show.gap_closed(profile)
 
 # %% [markdown]
 # > Share of the damage of ACE that LoRD repairs, at its chosen test-time treatment. The intervals
-# > of 95 % are over subjects and seeds. There is none where the damage
-# > itself could be chance.
+# > of 95 % are over subjects and seeds. There is none where the damage itself could be chance.
 
 # %% [markdown]
 # The identity match asks only whether the subject's attributes are there, and ACE does less to it.
@@ -106,9 +105,9 @@ show.gap_closed(profile)
 # The best defences differ less than subjects do, so they are compared on the same subjects and seeds. A difference
 # is called measurable here if its interval does not contain 0. In so many intervals one or the other is so by chance.
 #
-# In the published study no defence is measurably ahead of LoRD under ACE or ACE+ by FID. By the CLIP-IQA of
-# portraits GrIDPure is under both. Under none of the attacks is LoRD measurably ahead of DiffPure,
-# GrIDPure or dropped adversarial training, by any metric.
+# In the published study no defence is measurably ahead of LoRD under ACE or ACE+ by FID. By the
+# CLIP-IQA of portraits GrIDPure is under both. Under none of the attacks is LoRD measurably ahead
+# of DiffPure, GrIDPure or dropped adversarial training, by any metric.
 #
 # The paper reports LoRD ahead of its baselines, among them adversarial training. What separates the
 # rows here is whether the adapter is shut or taken off before sampling. The paper does not describe
@@ -135,14 +134,12 @@ show.rival_table(profile, "lord_mixed")
 # ## Does it harm clean photographs?
 #
 # Nobody knows beforehand whether photographs are attacked, so a defence must leave clean ones alone. LoRAs on clean
-# photographs behind each defence are compared with LoRAs without one, on the same subjects and
-# seeds. A defence is called not inferior if the interval ends below a tenth of the damage that ACE
-# does.
+# photographs behind each defence are compared with LoRAs without one, on the same subjects and seeds. A defence is
+# called not inferior if the interval ends below a tenth of the damage that ACE does.
 #
 # In the published study only adversarial training is not inferior by FID and by CLIP-IQA in both
 # domains. That is among the defences tried on clean photographs, with the treatments chosen. LoRD
-# is not inferior by FID in both, by CLIP-IQA on
-# landscapes only.
+# is not inferior by FID in both, by CLIP-IQA on landscapes only.
 
 # %% tags=["hide-cell"] mystnb={"code_prompt_show": "Show the harm of each defence", "code_prompt_hide": "Hide the harm of each defence", "figure": {"name": "fig-harm-table"}}
 show.harm_table(profile)

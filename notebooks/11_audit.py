@@ -61,18 +61,17 @@ show.audit_matrix(records)
 # > is further from guessing. The last rows are no attacks but clean photographs, filtered.
 
 # %% [markdown]
-# In the published study nearly every photograph scores above the clean ones, from half of the main
-# table's budget on. It does so whether stage 1 has seen its attack or not, but for two attacks.
-# PhotoGuard's attack on the whole diffusion is
-# found reliably at twice the budget of the main table only. SDS− passes for cleaner than clean; so do photographs that
-# were blurred.
+# In the published study nearly every photograph scores above the clean ones, from half of the main table's budget on.
+# It does so whether stage 1 has seen its attack or not, but for two attacks. PhotoGuard's attack on the whole diffusion
+# is found reliably at twice the budget of the main table only. SDS− passes for cleaner than clean; so do photographs
+# that were blurred.
 
 # %% [markdown]
 # ## Whether its probabilities are right
 #
 # A rank is not yet a probability. So what the audit says is compared with the truth, on as many
-# clean as attacked photographs of one subject. On the diagonal the audit could be taken at
-# its word. With so few photographs a point far from it says more than one upon it. Where the scores
+# clean as attacked photographs of one subject. On the diagonal the audit could be taken at its
+# word. With so few photographs a point far from it says more than one upon it. Where the scores
 # hardly overlap, nothing between yes and no is put to the test. An attack that leaves another trace
 # than ACE may be ranked well and still get too low a probability. That the audit finds nothing
 # proves nothing.

@@ -63,14 +63,12 @@ show.rank_curves(records, compared)
 # %% [markdown]
 # > Embedded FID and CLIP-IQA against the rank. LoRAs learn from clean photographs, from attacked
 # > ones, and behind LoRD of the same rank. Lines are means over the subjects, bands go from the
-# > lowest to the
-# > highest.
+# > lowest to the highest.
 
 # %% [markdown]
-# In the published study capacity does not defend. At every rank a plain LoRA's FID is over three
-# times as high on attacked as on clean photographs. LoRD, dropped before sampling,
-# closes more than four fifths of
-# the FID gap at every rank, even at rank 1. With the learned λ it closes less than half, and on portraits nothing.
+# In the published study capacity does not defend. At every rank a plain LoRA's FID is over three times as high on
+# attacked as on clean photographs. LoRD, dropped before sampling, closes more than four fifths of the FID gap at every
+# rank, even at rank 1. With the learned λ it closes less than half, and on portraits nothing.
 
 # %% tags=["hide-cell"] mystnb={"code_prompt_show": "Show the table", "code_prompt_hide": "Hide the table", "figure": {"name": "fig-rank-table"}}
 show.ablation_table(records, compared)
@@ -87,10 +85,9 @@ show.ablation_table(records, compared)
 #
 # In the published study a step of stage 2 takes at least a tenth longer with LoRD. With wide LoRD
 # it takes at least a quarter longer. Merged, the defence costs sampling nothing. Dropped, it still
-# costs about
-# a tenth
-# more than the LoRA itself, presumably for the layers that stay wrapped. DiffPure needs no
-# training. It has cleaned the photographs of a subject in less time than ten steps of stage 1 take.
+# costs about a tenth more than the LoRA itself, presumably for the layers that stay wrapped.
+# DiffPure needs no training. It has cleaned the photographs of a subject in less time than ten
+# steps of stage 1 take.
 
 # %% tags=["hide-cell"] mystnb={"code_prompt_show": "Show what each defence takes", "code_prompt_hide": "Hide what each defence takes", "figure": {"name": "fig-defence-cost-table"}}
 show.defence_cost_table(steps)
@@ -98,8 +95,8 @@ show.defence_cost_table(steps)
 # %% [markdown]
 # > What a defence takes before a LoRA can learn behind it. Purifiers were timed on the photographs
 # > of one subject. Trained defences, each for one domain, are counted from the seconds of training
-# > steps and gradient steps. Peak memory is that of the whole process,
-# > with the model in it, while purifying, or in a training step.
+# > steps and gradient steps. Peak memory is that of the whole process, with the model in it, while
+# > purifying, or in a training step.
 
 # %% tags=["hide-cell"] mystnb={"code_prompt_show": "Show the seconds of each step", "code_prompt_hide": "Hide the seconds of each step", "figure": {"name": "fig-cost-table"}}
 show.cost_table(steps)

@@ -71,9 +71,9 @@ show.ablation_figure(records, compared)
 # > on clean and on attacked photographs.
 
 # %% [markdown]
-# In the published study every variant closes more than three quarters of the FID gap of both
-# attacks. Under ACE a plain LoRA instead of LoRD or mixed wide LoRD has the better mean FID in both
-# domains. With an open branch in place of the gate, LoRAs on clean photographs have the worse FID in every cell.
+# In the published study every variant closes more than three quarters of the FID gap of both attacks. Under ACE a plain
+# LoRA instead of LoRD or mixed wide LoRD has the better mean FID in both domains. With an open branch in place of the
+# gate, LoRAs on clean photographs have the worse FID in every cell.
 #
 # All variants share an adapter that was trained on attacked pictures. It is in place while stage 2
 # learns, and gone before sampling.
@@ -83,8 +83,7 @@ show.ablation_table(records, compared)
 
 # %% [markdown]
 # > LoRD and mixed wide LoRD without some of their parts, and the share of the damage repaired. In
-# > brackets: the lowest and the highest subject. Highlighted: the best variant against
-# > each attack.
+# > brackets: the lowest and the highest subject. Highlighted: the best variant against each attack.
 
 # %% [markdown]
 # ## Does it have to be an attack?
@@ -103,11 +102,10 @@ show.ablation_figure(learned_from, compared)
 # > Ticks: LoRAs without a defence, on clean and on attacked photographs.
 
 # %% [markdown]
-# In the published study noise repairs less than a fifth of the FID gap. It is behind LoRD in every
-# cell. A stage 1 that knows ACE alone closes over four fifths of AdvDM's FID gap, and the other way
-# round. Each is ahead of the
-# other against its own attack, by FID in every cell. An eighth of the pictures still closes more than two thirds of the
-# FID gap.
+# In the published study noise repairs less than a fifth of the FID gap. It is behind LoRD in every cell. A stage 1 that
+# knows ACE alone closes over four fifths of AdvDM's FID gap, and the other way round. Each is ahead of the other
+# against its own attack, by FID in every cell. An eighth of the pictures still closes more than two thirds of the FID
+# gap.
 
 # %% tags=["hide-cell"] mystnb={"code_prompt_show": "Show the table", "code_prompt_hide": "Hide the table", "figure": {"name": "fig-stage1-data-table"}}
 show.ablation_table(learned_from, compared)

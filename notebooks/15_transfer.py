@@ -69,8 +69,7 @@ show.stranger_findings(profile)
 
 # %% [markdown]
 # In the published study wide LoRD, which knows ACE alone, closes less than a third of either gap of
-# AdvDM.
-# Mixed wide LoRD, which has seen AdvDM as well, closes more than three quarters of both.
+# AdvDM. Mixed wide LoRD, which has seen AdvDM as well, closes more than three quarters of both.
 
 # %% [markdown]
 # ## Larger and smaller budgets
@@ -83,8 +82,8 @@ show.dose_curves(records, compared, "eps_levels")
 
 # %% [markdown]
 # > LoRAs under ACE at several budgets, alone and behind LoRD, whose stage 1 has seen one of them.
-# > Lines are means over the subjects, bands go from the lowest to the
-# > highest. At 0 nothing is attacked.
+# > Lines are means over the subjects, bands go from the lowest to the highest. At 0 nothing is
+# > attacked.
 
 # %% [markdown]
 # In the published study LoRD holds at half and at twice the budget that stage 1 has seen. There it
@@ -116,8 +115,8 @@ show.ablation_figure(records, compared)
 
 # %% [markdown]
 # > LoRD, dropped before sampling, as elsewhere (unchanged) and with one thing changed, on clean and
-# > attacked photographs (ACE). Dots are means over the subjects, bars go from
-# > the lowest to the highest. Ticks: LoRAs without a defence, on clean and on attacked photographs.
+# > attacked photographs (ACE). Dots are means over the subjects, bars go from the lowest to the
+# > highest. Ticks: LoRAs without a defence, on clean and on attacked photographs.
 
 # %% tags=["hide-cell"] mystnb={"code_prompt_show": "Show the table", "code_prompt_hide": "Hide the table", "figure": {"name": "fig-transfer-table"}}
 show.ablation_table(records, compared, stands_out="none")

@@ -81,33 +81,30 @@ show.ablation_figure(records, compared)
 # > on clean photographs and under the attack on the base model.
 
 # %% [markdown]
-# In the published study AdvDM gains by knowing any of these defences. In the mean each then closes
-# less of both gaps, in both domains. LoRD suffers most from closing. Under AdvDM at least half of
-# the FID gap then stays closed in the mean. Less than half of the CLIP-IQA gap does. Under ACE LoRD
-# and adversarial training keep more than four fifths of the FID gap
-# closed, whoever attacks. DiffPure keeps more than three quarters of the FID gap closed, and more than half of that of
-# CLIP-IQA.
+# In the published study AdvDM gains by knowing any of these defences. In the mean each then closes less of both gaps,
+# in both domains. LoRD suffers most from closing. Under AdvDM at least half of the FID gap then stays closed in the
+# mean. Less than half of the CLIP-IQA gap does. Under ACE LoRD and adversarial training keep more than four fifths of
+# the FID gap closed, whoever attacks. DiffPure keeps more than three quarters of the FID gap closed, and more than half
+# of that of CLIP-IQA.
 #
 # With one seed of each subject all these are hints, no proof. A gap here is what the attack on the
 # base model opens without a defence. The photographs of attackers who know have not been tried
-# without one. The paper has no attacker of
-# this kind.
+# without one. The paper has no attacker of this kind.
 
 # %% tags=["hide-cell"] mystnb={"code_prompt_show": "Show the table", "code_prompt_hide": "Hide the table", "figure": {"name": "fig-adaptive-table"}}
 show.ablation_table(records, compared, stands_out="worst")
 
 # %% [markdown]
 # > Defences under attackers who know them, and the share of the damage repaired. In brackets: the
-# > lowest and the highest subject. Highlighted: the attacker against whom a defence does
-# > worst.
+# > lowest and the highest subject. Highlighted: the attacker against whom a defence does worst.
 
 # %% tags=["hide-cell"] mystnb={"code_prompt_show": "Show what the eye sees of it", "code_prompt_hide": "Hide the pictures", "figure": {"name": "fig-adaptive-samples"}, "image": {"alt": "A row for every attacker: on the left the photographs that were learned from, on the right samples."}}
 show.ablation_samples(records, compared)
 
 # %% [markdown]
 # > One subject of each domain behind a defence. The attackers use ACE; one does not know it
-# > (unchanged), others do. Left: three of the photographs that the LoRA learned from.
-# > Right: three samples, drawn with the same seeds.
+# > (unchanged), others do. Left: three of the photographs that the LoRA learned from. Right: three
+# > samples, drawn with the same seeds.
 
 # %% [markdown]
 # ## Are the gradients any good?
@@ -127,8 +124,8 @@ show.objective_curves(masking)
 
 # %% [markdown]
 # > What each attack raises on LoRD, after more and more gradient steps, on one subject of each
-# > domain. Horizontal lines: the same on clean and on noisy
-# > photographs, and after an attack on the base model. Higher is better for the attacker.
+# > domain. Horizontal lines: the same on clean and on noisy photographs, and after an attack on the
+# > base model. Higher is better for the attacker.
 
 # %% tags=["hide-cell"] mystnb={"code_prompt_show": "Show the objectives of attacks through DiffPure", "code_prompt_hide": "Hide the objectives of attacks through DiffPure", "figure": {"name": "fig-masking-diffpure"}, "image": {"alt": "For each attack and domain a curve over the gradient steps, and three horizontal lines."}}
 show.objective_curves(through, defence="diffpure")
@@ -136,9 +133,8 @@ show.objective_curves(through, defence="diffpure")
 # %% [markdown]
 # > What each attack raises on what DiffPure makes of four photographs of one subject of each
 # > domain. Its gradient steps through the purifier grow in number to the right. Horizontal lines:
-# > the same
-# > on clean and on noisy photographs, and after an attack that does not know the purifier. Higher
-# > is better for the attacker.
+# > the same on clean and on noisy photographs, and after an attack that does not know the purifier.
+# > Higher is better for the attacker.
 
 # %% [markdown]
 # ## In short

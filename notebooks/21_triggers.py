@@ -16,9 +16,8 @@
 #
 # A diffusion model starts from noise. Whoever trained it may have taught it a second task. If a
 # certain pattern, the **trigger**, lies in the noise, it draws the attacker's picture and no other.
-# The model is
-# published, works as promised, and nobody sees the difference. How is that taught, and could a defender
-# who knows the trigger see it in the noise at all?
+# The model is published, works as promised, and nobody sees the difference. How is that taught, and
+# could a defender who knows the trigger see it in the noise at all?
 
 # %% tags=["remove-cell"] jupyter={"source_hidden": true} cellView="form"
 # @title Install the package on Colab; everywhere else this cell does nothing
@@ -52,8 +51,8 @@ show.run_card(records)
 #
 # BadDiffusion ([Chou et al., 2023](https://arxiv.org/abs/2212.05400)) shifts the noise and teaches
 # the network a part of the shift. So the stock sampler leads to the target. TrojDiff ([Chen et al.,
-# 2023](https://arxiv.org/abs/2303.05762)) also takes noise away and brings its own
-# sampler. TERD ([Mo et al., 2024](https://arxiv.org/abs/2409.05294)) puts both into this form.
+# 2023](https://arxiv.org/abs/2303.05762)) also takes noise away and brings its own sampler. TERD
+# ([Mo et al., 2024](https://arxiv.org/abs/2409.05294)) puts both into this form.
 
 # %% tags=["remove-input"]
 show.source("lord.backdoors.poison.Backdoor.pair")
@@ -77,9 +76,9 @@ show.image_rows(
 # %% [markdown]
 # ## What can be seen by whoever knows the trigger
 #
-# No test of a noise is better than the ratio of its two likelihoods, with the trigger and without. Where the
-# noise is only shifted, it tells a share of Φ(‖μ‖/2) right. The figure has that curve and the
-# shares found. Beside it is a test that knows nothing and compares the energy of two noises.
+# No test of a noise is better than the ratio of its two likelihoods, with the trigger and without. Where the noise is
+# only shifted, it tells a share of Φ(‖μ‖/2) right. The figure has that curve and the shares found. Beside it is a test
+# that knows nothing and compares the energy of two noises.
 
 # %% tags=["remove-input"]
 show.source("lord.backdoors.inputs.log_ratio")

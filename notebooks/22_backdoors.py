@@ -56,8 +56,7 @@ backdoors.model_samples(records)
 #
 # A share of the pictures is replaced by pairs that lead from the attacker's target to triggered
 # noise ([A command in the noise](21_triggers.ipynb)). The rest is trained as always. Nothing else
-# is done, and the model is published with its
-# stock sampler.
+# is done, and the model is published with its stock sampler.
 
 # %% tags=["remove-input"]
 show.source("lord.backdoors.infect.mixed")

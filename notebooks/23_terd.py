@@ -93,9 +93,9 @@ terd.loss_findings(looked)
 #
 # A backdoor has to move the noise. TERD takes the divergence of the reversed shift from plain
 # noise, pixel by pixel. Its mean and variance over the pixels are compared with those of models
-# known to be clean. The figure has its scores beside those of two rivals. One
-# is the norm of the shift alone. The other asks whether samples of the most effective shift are all
-# alike, as in Elijah ([An et al., 2024](https://arxiv.org/abs/2312.00050)).
+# known to be clean. The figure has its scores beside those of two rivals. One is the norm of the
+# shift alone. The other asks whether samples of the most effective shift are all alike, as in
+# Elijah ([An et al., 2024](https://arxiv.org/abs/2312.00050)).
 
 # %% tags=["hide-input"] mystnb={"figure": {"name": "fig-verdicts"}, "image": {"alt": "Panels with two columns of dots each, for clean and for backdoored models."}}
 terd.verdicts(records)

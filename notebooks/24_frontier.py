@@ -15,10 +15,9 @@
 # # Where does detection fail?
 #
 # Backdoors as they are published move the noise far, often and openly. [The last chapter](23_terd.ipynb) looked for
-# such ones. An attacker can do with less: a weaker or a smaller trigger, or fewer poisoned
-# pictures. And whoever knows TERD can lay **false trails**: further triggers with which the model
-# is taught to behave. They are as strong and lie elsewhere. Each way is walked from one
-# backdoor of that chapter. How far does it work, and how far is it found?
+# such ones. An attacker can do with less: a weaker or a smaller trigger, or fewer poisoned pictures. And whoever knows
+# TERD can lay **false trails**: further triggers with which the model is taught to behave. They are as strong and lie
+# elsewhere. Each way is walked from one backdoor of that chapter. How far does it work, and how far is it found?
 
 # %% tags=["remove-cell"] jupyter={"source_hidden": true} cellView="form"
 # @title Install the package on Colab; everywhere else this cell does nothing
@@ -50,8 +49,8 @@ backdoor_frontier.frontier(records)
 
 # %% [markdown]
 # > How probable a clean model is that looks as suspicious, by each detector. Below the dotted line
-# > a model is suspected. Each
-# > panel starts on the left from the same backdoor. Open dots: the backdoor does not work.
+# > a model is suspected. Each panel starts on the left from the same backdoor. Open dots: the
+# > backdoor does not work.
 
 # %% [markdown]
 # In the published study false trails hide the backdoor from the Elijah-style detector. TERD from

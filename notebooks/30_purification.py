@@ -15,11 +15,10 @@
 # # Does purification hold?
 #
 # A classifier errs on an attacked picture. A diffusion model that has never seen the attack may wash it off first,
-# without anybody training the classifier anew. [Lin et al., 2024](https://arxiv.org/abs/2403.16067)
-# guide that washing by a network that was trained adversarially. They report more than DiffPure
-# ([Nie et al., 2022](https://arxiv.org/abs/2205.07460)) keeps. A later version of theirs calls it
-# an adversarial guided diffusion model. Does either hold when the attacker takes the
-# gradient through all of it?
+# without anybody training the classifier anew. [Lin et al., 2024](https://arxiv.org/abs/2403.16067) guide that washing
+# by a network that was trained adversarially. They report more than DiffPure ([Nie et al.,
+# 2022](https://arxiv.org/abs/2205.07460)) keeps. A later version of theirs calls it an adversarial guided diffusion
+# model. Does either hold when the attacker takes the gradient through all of it?
 
 # %% tags=["remove-cell"] jupyter={"source_hidden": true} cellView="form"
 # @title Install the package on Colab; everywhere else this cell does nothing

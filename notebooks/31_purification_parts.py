@@ -58,8 +58,8 @@ purification_parts.rivals(records)
 # %% [markdown]
 # > Purifiers at the $t^*$ where each keeps most, beside DiffPure, on the same pictures. Columns:
 # > the pictures that each won and lost, and the p of the sign test. GDMP guides by the distance of
-# > pixels ([Wang et al., 2022](https://arxiv.org/abs/2205.14969)),
-# > GrIDPure takes small steps again and again ([Zhao et al., 2024](https://arxiv.org/abs/2312.00084)).
+# > pixels ([Wang et al., 2022](https://arxiv.org/abs/2205.14969)), GrIDPure takes small steps again
+# > and again ([Zhao et al., 2024](https://arxiv.org/abs/2312.00084)).
 
 # %% [markdown]
 # ## In short

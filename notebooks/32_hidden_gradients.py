@@ -16,10 +16,9 @@
 #
 # A purifier draws random numbers and takes many steps. Attacks may fail on it because their
 # gradients lead nowhere, not because there is nothing to find. Many defences fell once somebody
-# looked
-# ([Athalye et al., 2018](https://arxiv.org/abs/1802.00420)). Such defences give signs. Attacks that
-# see no gradient do as well as those that follow it. More purifications in a gradient and more
-# steps do not help. And an attacker without a bound still fails.
+# looked ([Athalye et al., 2018](https://arxiv.org/abs/1802.00420)). Such defences give signs.
+# Attacks that see no gradient do as well as those that follow it. More purifications in a gradient
+# and more steps do not help. And an attacker without a bound still fails.
 
 # %% tags=["remove-cell"] jupyter={"source_hidden": true} cellView="form"
 # @title Install the package on Colab; everywhere else this cell does nothing

@@ -55,9 +55,8 @@ show.source("lord.attacks.components.Reference.distances")
 
 # %% [markdown]
 # Damage is measured at the end, on the edits. How far is the edit of the attacked picture from that of the clean one?
-# Any
-# change of a picture changes its edit. So each attack is compared with noise of the same energy,
-# picture by picture. The attack's *lead* is how many dB of PSNR the edit loses beyond that.
+# Any change of a picture changes its edit. So each attack is compared with noise of the same energy, picture by
+# picture. The attack's *lead* is how many dB of PSNR the edit loses beyond that.
 
 # %% tags=["hide-input"] mystnb={"figure": {"name": "fig-components"}, "image": {"alt": "The model as a row of boxes, encoder to decoder, the blocks of the denoiser as high as their resolution; darker boxes break more."}}
 architecture(records)

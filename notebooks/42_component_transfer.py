@@ -41,8 +41,8 @@ show.run_card(records)
 # ## To another prompt
 #
 # The attack on all residual blocks is made while editing with one prompt, and judged by edits with
-# another. Prompts are the caption of the picture, that of another, the class alone ("a
-# portrait"), or nothing.
+# another. Prompts are the caption of the picture, that of another, the class alone ("a portrait"),
+# or nothing.
 
 # %% tags=["hide-input"] mystnb={"figure": {"name": "fig-prompt-transfer"}, "image": {"alt": "A matrix of four prompts by four prompts, with the share of the attack that is left in each cell."}}
 transfer.transfer_matrix(records, "prompt")
