@@ -144,7 +144,7 @@ def knowing(adaptive: Sequence[Record], records: Sequence[Record]) -> Answer:
         verdict(worst),
         f"{min(worst):z.0%} repaired at worst",
         f"Of {knowing['variant'].nunique()} such attackers the worst is picked afterwards for each "
-        f"number, in {count(table['cells'].max(), 'cell')} of each domain. LoRD was treated so: "
+        f"number, in {count(table['cells'].max(), 'cell')} of each domain. LoRD's treatment: "
         f"{treatments}.{''.join(said)}{_known_rivals(everyone, keys)}",
     )
 
