@@ -370,10 +370,10 @@ def test_every_defence_has_its_own_attackers_who_know(study):
     assert len(worst) == 2 * 4 * 3  # domains, defences, metrics
     found = show.ablation_findings(*asked).data
     assert re.search(
-        r"ACE, adversarial training: unchanged \d+%; otherwise \d+% \(defended\)", found
+        r"ACE, adversarial training: Unchanged \d+%. Otherwise \d+% \(defended\)", found
     )
     ends = r"\d+% \((?:defended|closing)\) to \d+% \((?:defended|closing)\)"
-    assert re.search(f"ACE, LoRD: unchanged \\d+%; otherwise {ends}", found)
+    assert re.search(f"ACE, LoRD: Unchanged \\d+%. Otherwise {ends}", found)
 
 
 def test_a_choice_is_made_on_identities_that_are_not_evaluated(study):
