@@ -293,7 +293,7 @@ def evaluate(
     from lord.metrics.resemblance import load_encoder
 
     require_device(loading.device)
-    encoder = identity_model and load_encoder(identity_model)
+    encoder = None if identity_model is None else load_encoder(identity_model)
     network = load_lpips() if lpips else None
     pipeline = open_pipeline(loading)
     side = size or native_size(pipeline)

@@ -1,4 +1,5 @@
 import json
+import sys
 
 import pytest
 import torch
@@ -103,12 +104,13 @@ def test_the_output_of_a_network_of_timm_is_the_embedding(tmp_path):
     own = {"patch_size": 8, "class_token": False, "global_pool": "avg", "depth": 2}
     network = timm.create_model("vit_tiny_patch16_224", img_size=16, num_classes=12, **own).eval()
     statistics = {"mean": [0.5] * 3, "std": [0.5] * 3, "interpolation": "bicubic"}
+    sizes = {"input_size": [3, 16, 16], "fixed_input_size": True, "crop_pct": 1.0}
     config = {
         "architecture": "vit_tiny_patch16_224",
         "num_classes": 12,
         "global_pool": "avg",
-        "pretrained_cfg": statistics | {"input_size": [3, 16, 16], "crop_pct": 1.0},
-        "model_args": own | {"img_size": 16},
+        "pretrained_cfg": statistics | sizes,
+        "model_args": own,
     }
     (tmp_path / "config.json").write_text(json.dumps(config))
     save_file(network.state_dict(), tmp_path / "model.safetensors")
@@ -120,7 +122,7 @@ def test_the_output_of_a_network_of_timm_is_the_embedding(tmp_path):
 
 
 def test_timm_is_named_where_it_is_not_installed(tmp_path, monkeypatch):
-    monkeypatch.setattr("transformers.utils.import_utils.is_timm_available", lambda: False)
+    monkeypatch.setitem(sys.modules, "timm", None)
     config = {"architecture": "vit_tiny_patch16_224", "num_classes": 512, "pretrained_cfg": {}}
     (tmp_path / "config.json").write_text(json.dumps(config))
     with pytest.raises(ModuleNotFoundError, match=r"needs timm; .* pip install -e '.\[hub\]'"):
@@ -200,6 +202,12 @@ def test_what_is_no_encoder_is_named(tmp_path, network, spoil, message):
     with pytest.raises((OSError, ValueError), match=message) as caught:
         load_encoder(folder)
     assert str(caught.value).startswith(folder)
+
+
+@pytest.mark.parametrize("name", ["", "two words", "-1"])
+def test_what_can_be_no_name_is_named(name):
+    with pytest.raises(OSError, match=f"^{name}: no image encoder"):
+        load_encoder(name)
 
 
 def test_a_folder_that_is_not_there_is_no_id_of_the_hub(tmp_path):
