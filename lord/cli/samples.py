@@ -302,9 +302,11 @@ def evaluate(
     say_notes(reference, clean, captions=False)
     with console.status("Measuring …"):
         device = pipeline.unet.device
-        metrics = measure(pipeline, judged.images, clean.images, encoder and encoder.to(device))
+        pairs = {}
         if network:
-            metrics["lpips_vgg"] = distance_by_name(network.to(device), judged, clean)
+            pairs["lpips_vgg"] = distance_by_name(network.to(device), judged, clean)
+        metrics = measure(pipeline, judged.images, clean.images, encoder and encoder.to(device))
+        metrics |= pairs
     if as_json:
         result = {"samples": len(judged), "references": len(clean), "metrics": metrics}
         typer.echo(json.dumps(result, indent=2))

@@ -58,6 +58,13 @@ def test_identity_by_an_encoder_and_distances_of_pairs(model, album, tmp_path, m
     assert all(name in table for name in result)
 
 
+def test_pictures_too_small_to_be_compared_are_named_first(model, album, monkeypatch):
+    monkeypatch.setattr("lord.metrics.lpips.load_lpips", Lpips)
+    monkeypatch.setattr("lord.api.evaluate", lambda *_: pytest.fail("has measured before"))
+    said = error("evaluate", album, "--reference", album, "--lpips", "--size", 8, *model)
+    assert "LPIPS" in said and "16 pixels" in said
+
+
 def test_what_evaluate_lacks_is_said_before_a_model_is_loaded(album, tmp_path, monkeypatch):
     monkeypatch.delattr("lord.cli.samples.open_pipeline")
     (tmp_path / "other").mkdir()
