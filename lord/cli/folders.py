@@ -32,7 +32,7 @@ MEASURED = ("eps", "ssim", "seconds")
 LOSSES = ("loss_before", "loss_after")
 """What is noted of an attacked image, see `attack_folder`; the losses on request."""
 
-DRAWS = 4
+DRAWS = 8
 """Noises that a loss is the mean of, the same ones before and after."""
 
 

@@ -182,7 +182,7 @@ def test_losses_are_shown_where_they_were_measured():
 
 
 def test_what_is_measured_of_an_attack_takes_a_fraction_of_it(model, album, tmp_path, monkeypatch):
-    """The surrogate and the steps of ACE take hundreds of passes an image; the table, eight."""
+    """The surrogate and the steps of ACE take hundreds of passes an image; the table, sixteen."""
     pipeline, passes = load_pipeline(model[1]), []
     monkeypatch.setattr("lord.cli.images.open_pipeline", lambda _: pipeline)
     pipeline.unet.register_forward_pre_hook(lambda _, given: passes.append(len(given[0])))
