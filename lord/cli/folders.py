@@ -265,5 +265,8 @@ def scores_of(
 
     batches = [slice(start, start + batch_size) for start in range(0, len(images), batch_size)]
     return torch.cat(
-        [gate_scores(pipeline, images[b], captions[b]) for b in track(batches, "images")]
+        [
+            gate_scores(pipeline, images[b], captions[b])
+            for b in track(batches, f"batches of {batch_size} images")
+        ]
     )
