@@ -152,6 +152,17 @@ def test_the_profile_of_faces_runs_to_its_tables_and_its_book(small, tmp_path, m
     assert "on faces" in show.pages(path)["summary.md"]
 
 
+def test_a_cell_depends_on_the_weights_of_its_encoder(small, tmp_path):
+    encoder = save_encoder(tmp_path / "encoder")
+    with_it, without = (
+        next(iter(small(identity_model=model).cells("main"))) for model in (encoder, None)
+    )
+    assert len(with_it.settings.asked["identity_weights"]) == 12
+    assert "metric:identity_similarity" in with_it.measured
+    assert not {"identity_model", "identity_weights"} & set(without.settings.values)
+    assert "metric:identity_similarity" not in without.measured
+
+
 def test_an_encoder_that_is_not_there_is_found_before_anything_is_computed(small, tmp_path):
     with pytest.raises(FileNotFoundError, match="nowhere: no such folder"):
         check(small(identity_model="./nowhere"), tmp_path)
