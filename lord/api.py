@@ -10,8 +10,9 @@ from lord.defences.saved import load_defence
 from lord.metrics.clip import load_clip
 from lord.metrics.clip_iqa import openai_clip
 from lord.metrics.features import load_features
-from lord.metrics.fid import inception
+from lord.metrics.fid import extract, inception
 from lord.metrics.measure import Instruments, measure, reference_features
+from lord.metrics.resemblance import Encoder, ceiling, resemblance
 from lord.models.diffusion import Pipeline
 from lord.training.adapters import History, Watch
 from lord.training.lora import finetune, remove_adapters
@@ -53,14 +54,18 @@ def fine_tune(
     return finetune(pipeline, images, captions, settings, **options)
 
 
-def evaluate(pipeline: Pipeline, samples: Tensor, references: Tensor) -> dict[str, float]:
+def evaluate(
+    pipeline: Pipeline, samples: Tensor, references: Tensor, encoder: Encoder | None = None
+) -> dict[str, float]:
     """Fréchet distance of samples to clean images, raw and after the VAE, and CLIP-IQA.
 
-    The names in the result tell which networks measured, see `lord.metrics.measure`.
+    The names in the result tell which networks measured, see `lord.metrics.measure`. With an
+    encoder there are also ``identity_similarity`` and its ceiling, see `lord.metrics.resemblance`.
 
     Args:
         samples, references: float, shapes (N, 3, H, W) and (M, 3, H, W) in [0, 1], at least two of
             each; the more references, the less biased the distance.
+        encoder: from `lord.metrics.resemblance.load_encoder`.
 
     Raises:
         ValueError: too few images.
@@ -72,6 +77,10 @@ def evaluate(pipeline: Pipeline, samples: Tensor, references: Tensor) -> dict[st
             raise ValueError(f"{name}: at least two images are needed, not {len(images)}")
     instruments = instruments_for(pipeline)
     found = measure(instruments, samples, reference_features(instruments, pipeline, references))
+    if encoder is not None:
+        shown, clean = extract(encoder, samples), extract(encoder, references)
+        found["identity_similarity"] = resemblance(shown, clean).mean().item()
+        found["identity_ceiling"] = ceiling(clean)
     if broken := [name for name, value in found.items() if not math.isfinite(value)]:
         raise FloatingPointError(f"{broken[0]} is not finite; --dtype float32 may help")
     return found

@@ -78,6 +78,7 @@ METRICS = {
     "fid": 1,
     "clip_iqa": 1,
     "identity": 1,
+    "identity_similarity": 1,
     "ssim": 1,
     "denoising_loss": 1,
     "psnr": 1,

@@ -145,18 +145,10 @@ def album(tmp_path_factory):
     return folder
 
 
-def one_draw(patch):
-    from functools import partial
-
-    from lord.attacks import pgd
-
-    patch.setattr(pgd, "denoising_loss", partial(pgd.denoising_loss, draws=1))
-
-
 @pytest.fixture
 def few_draws(monkeypatch):
     """The losses in the table of `lord attack` are of one draw, where nobody looks at them."""
-    one_draw(monkeypatch)
+    monkeypatch.setattr("lord.cli.folders.DRAWS", 1)
 
 
 @pytest.fixture(scope="session")
@@ -166,7 +158,5 @@ def defence(model, tmp_path_factory):
 
     folder = tmp_path_factory.mktemp("defence")
     size = ["--identities", 3, "--attack-steps", 1, "--steps", 3, "--batch-size", 2, "--rank", 2]
-    with pytest.MonkeyPatch.context() as patch:
-        one_draw(patch)
-        run("defend", folder, "--domain", "portraits", *size, *model)
+    run("defend", folder, "--domain", "portraits", *size, *model)
     return folder

@@ -6,6 +6,7 @@ from pathlib import Path
 import torch
 from diffusers import StableDiffusionPipeline
 from torch import Tensor, nn
+from transformers import BitImageProcessor, Dinov2Config, Dinov2Model
 from typer.testing import CliRunner
 
 from lord.attacks.settings import AttackSettings
@@ -24,6 +25,16 @@ def build_tiny(dtype: torch.dtype = torch.float32, **sizes: object) -> StableDif
     for module in parts(pipeline):
         module.requires_grad_(False).eval()
     return pipeline
+
+
+def save_encoder(folder: Path) -> str:
+    """An image encoder with the same random weights every time, as the hub has them."""
+    torch.manual_seed(0)
+    sizes = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2}
+    Dinov2Model(Dinov2Config(**sizes, image_size=28, patch_size=14)).save_pretrained(folder)
+    sides = {"size": {"shortest_edge": 28}, "crop_size": {"height": 28, "width": 28}}
+    BitImageProcessor(**sides).save_pretrained(folder)
+    return str(folder)
 
 
 class Shared:

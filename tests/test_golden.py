@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 from diffusers import DDPMScheduler
+from helpers import save_encoder
 from torch import Tensor
 from torchmetrics.functional.image import structural_similarity_index_measure
 
@@ -57,6 +58,7 @@ from lord.metrics.fid import extract, fid
 from lord.metrics.identity import identity_match
 from lord.metrics.imagenet import load_imagenet
 from lord.metrics.independent import independent_reference, measure_independently
+from lord.metrics.resemblance import load_encoder, resemblance
 from lord.metrics.validation import identity_of
 from lord.models.card import EMBEDDED
 from lord.models.classifiers import build_classifier
@@ -176,6 +178,10 @@ def measured(pipeline, images, metric):
     if metric == "clip_iqa":
         return fingerprint(clip_iqa(load_clip(EMBEDDED.parent / "clip"), photographs.images))
     network = load_features(EMBEDDED.parent / "features")
+    if metric == "identity_similarity":
+        encoder = load_encoder(save_encoder(Path(tempfile.mkdtemp())))
+        features = extract(encoder, photographs.images), extract(encoder, others)
+        return fingerprint(resemblance(*features))
     if metric in ("fid_imagenet", "kid_imagenet", "ms_ssim_distance"):
         judge = load_imagenet(image_size=64)
         reference = independent_reference(judge, others, others)

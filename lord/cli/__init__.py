@@ -81,3 +81,5 @@ def main(
         # Their warnings on import concern image processors that are not used here.
         os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
         os.environ.setdefault("DIFFUSERS_VERBOSITY", "error")
+        # Our own line says that the hub cannot be reached, once.
+        os.environ.setdefault("HF_HUB_VERBOSITY", "error")

@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,8 +28,12 @@ if TYPE_CHECKING:
 
 ROWS_SHOWN = 24
 
-MEASURED = ("eps", "ssim", "loss_before", "loss_after", "seconds")
-"""What is noted of an attacked image, see `measure_change`."""
+MEASURED = ("eps", "ssim", "seconds")
+LOSSES = ("loss_before", "loss_after")
+"""What is noted of an attacked image, see `attack_folder`; the losses on request."""
+
+DRAWS = 8
+"""Noises that a loss is the mean of, the same ones before and after."""
 
 
 def attack_folder(
@@ -41,16 +45,18 @@ def attack_folder(
     seed: int,
     batch_size: int,
     shard: Shard | None = None,
+    losses: bool = False,
 ) -> dict[str, dict[str, Any]]:
     """Attack images and save them with their captions, leaving out those that are there already.
 
     Args:
         side: images that are larger are attacked in parts of this side.
         shard: the share of the images to attack.
+        losses: whether to measure how badly the model fits each image before and after.
 
     Returns:
-        For each image that is there, by name, what `measure_change` returns, and the ``seconds``
-        it took.
+        For each image that is there, by name, what `measure_change` returns, the ``seconds`` it
+        took and, where they were asked for, ``loss_before`` and ``loss_after``.
 
     Raises:
         ValueError: as `require_fitting`, or ``out`` holds images of another request.
@@ -72,14 +78,16 @@ def attack_folder(
             pipeline, clean, captions, names[rows], side, settings, seed, batch_size
         )
         seconds = (time.perf_counter() - began) / len(clean)
-        files, numbers = [], []
+        files, saved, numbers = [], [], []
         for k, (before, after) in enumerate(zip(clean, attacked, strict=True), rows.start):
             files.append(files_of(names[k], after, album.captions[k], album.alpha(k)))
-            saved = decode_picture(files[-1][f"{names[k]}.png"], names[k]).image
-            measured = measure_change(
-                pipeline, before, saved, album.captions[k], side, settings.norm, batch_size
-            )
+            saved.append(decode_picture(files[-1][f"{names[k]}.png"], names[k]).image)
+            measured = measure_change(before, saved[-1], side, settings.norm)
             numbers.append(measured | {"seconds": seconds})
+        for name, images in zip(LOSSES, (clean, saved), strict=True) if losses else ():
+            found = losses_of(pipeline, images, captions, side, batch_size)
+            for entry, loss in zip(numbers, found, strict=True):
+                entry[name] = loss
         manifest.put(names[rows], requests[rows], files, numbers)
     say_companions(manifest, names)
     found = manifest.entries
@@ -151,27 +159,19 @@ def attack_originals(
 
     Parts of one shape go through the attack together. An image's random numbers depend on its name.
     """
-    import numpy as np
-    import torch
-
     from lord.attacks.components import attack_component
     from lord.attacks.pgd import attack as perturb
-    from lord.data.tiles import join, split
+    from lord.data.tiles import join
     from lord.editing.editors import make_editor
     from lord.seeding import derive_seed
 
-    parts = [split(image, side) for image in images]
     attacked = list(images)
-    for shape in sorted({part.shape[1:] for part in parts}):
-        rows = [row for row, part in enumerate(parts) if part.shape[1:] == shape]
-        counts = [len(parts[row]) for row in rows]
-        prompts = np.repeat([captions[row] for row in rows], counts).tolist()
+    for rows, counts, stacked, prompts in parts_of(images, captions, side):
         seeds = [
             derive_seed(seed, names[row], k)
             for row, count in zip(rows, counts, strict=True)
             for k in range(count)
         ]
-        stacked = torch.cat([parts[row] for row in rows])
         if settings.component:
             editor = make_editor("variation", pipeline)
             perturbed = attack_component(
@@ -184,52 +184,74 @@ def attack_originals(
     return attacked
 
 
-def measure_change(
-    pipeline: "Pipeline",
-    before: "Tensor",
-    after: "Tensor",
-    caption: str,
-    side: int,
-    norm: str,
-    batch_size: int,
-) -> dict[str, float]:
+def parts_of(
+    images: list["Tensor"], captions: list[str], side: int
+) -> Iterator[tuple[list[int], list[int], "Tensor", list[str]]]:
+    """Parts of at most ``side`` of images (3, H, W), those of one shape together.
+
+    Yields:
+        The rows of the images, how many parts each has, these (N, 3, h, w), and their captions.
+    """
+    import numpy as np
+    import torch
+
+    from lord.data.tiles import split
+
+    parts = [split(image, side) for image in images]
+    for shape in sorted({part.shape[1:] for part in parts}):
+        rows = [row for row, part in enumerate(parts) if part.shape[1:] == shape]
+        counts = [len(parts[row]) for row in rows]
+        prompts = np.repeat([captions[row] for row in rows], counts).tolist()
+        yield rows, counts, torch.cat([parts[row] for row in rows]), prompts
+
+
+def measure_change(before: "Tensor", after: "Tensor", side: int, norm: str) -> dict[str, float]:
     """Measure what an attack did to an image.
 
     Returns:
-        The size of the change (``eps``, in the norm, of the part where it is largest), the
-        structural similarity (``ssim``, 1 at most), and the denoising loss before and after.
+        The size of the change (``eps``, in the norm, of the part where it is largest), and the
+        structural similarity (``ssim``, 1 at most).
     """
     from torchmetrics.functional.image import structural_similarity_index_measure
 
-    from lord.attacks.pgd import denoising_loss
     from lord.data.tiles import split
 
     order = math.inf if norm == "linf" else 2
     change = split(after - before, side).flatten(1).norm(order, dim=1).max()
     likeness = structural_similarity_index_measure(after[None], before[None], data_range=1.0)
-    fitted, unfitted = (
-        denoising_loss(pipeline, parts, [caption] * len(parts), batch_size=batch_size)
-        for parts in (split(before, side), split(after, side))
-    )
-    return {
-        "eps": change.item(),
-        "ssim": likeness.item(),
-        "loss_before": fitted.mean().item(),
-        "loss_after": unfitted.mean().item(),
-    }
+    return {"eps": change.item(), "ssim": likeness.item()}
+
+
+def losses_of(
+    pipeline: "Pipeline",
+    images: list["Tensor"],
+    captions: list[str],
+    side: int,
+    batch_size: int,
+) -> list[float]:
+    """How badly the model fits each image, see `lord.attacks.pgd.denoising_loss`."""
+    from lord.attacks.pgd import denoising_loss
+
+    found = [0.0] * len(images)
+    for rows, counts, stacked, prompts in parts_of(images, captions, side):
+        losses = denoising_loss(pipeline, stacked, prompts, DRAWS, batch_size)
+        for row, own in zip(rows, losses.split(counts), strict=True):
+            found[row] = own.mean().item()
+    return found
 
 
 def attack_table(entries: dict[str, dict[str, Any]], norm: str = "linf") -> Table:
     """Show what was done to each image, if there are not too many, and the mean over all."""
-    table = Table("image", "eps used", "SSIM", "loss before", "loss after", "seconds")
+    losses = [name for name in LOSSES if all(name in entry for entry in entries.values())]
+    table = Table("image", "eps used", "SSIM", *(n.replace("_", " ") for n in losses), "seconds")
     count = max(1, len(entries))  # a share may be empty
-    mean = {name: sum(e[name] for e in entries.values()) / count for name in MEASURED}
+    mean = {n: sum(e[n] for e in entries.values()) / count for n in (*MEASURED, *losses)}
     shown = entries if len(entries) <= ROWS_SHOWN else {}
     for name, entry in {**shown, f"mean of {len(entries)}": mean}.items():
-        eps, ssim, before, after, seconds = (entry[column] for column in MEASURED)
-        losses = (f"{before:.4f}", f"{after:.4f}")
+        eps, ssim, seconds = (entry[column] for column in MEASURED)
         used = f"{eps * 255:.1f}/255" if norm == "linf" else f"{eps:.2f}"
-        table.add_row(name, used, f"{ssim:.3f}", *losses, f"{seconds:.1f}")
+        fit = (f"{entry[column]:.4f}" for column in losses)
+        table.add_row(name, used, f"{ssim:.3f}", *fit, f"{seconds:.1f}")
     return table
 
 
@@ -243,5 +265,8 @@ def scores_of(
 
     batches = [slice(start, start + batch_size) for start in range(0, len(images), batch_size)]
     return torch.cat(
-        [gate_scores(pipeline, images[b], captions[b]) for b in track(batches, "images")]
+        [
+            gate_scores(pipeline, images[b], captions[b])
+            for b in track(batches, f"batches of {batch_size} images")
+        ]
     )

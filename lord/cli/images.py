@@ -204,7 +204,9 @@ def attack(
         select(pipeline, settings.component)  # one that is not there is named before any work
     say_notes(images, album, pipeline)
     batch_size = usual_batch(batch_size, loading.model, pipeline)
-    entries = attack_folder(pipeline, album, side, out, settings, seed, batch_size, shard)
+    entries = attack_folder(
+        pipeline, album, side, out, settings, seed, batch_size, shard, losses=True
+    )
     results.print(attack_table(entries, settings.norm))
 
 

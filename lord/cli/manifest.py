@@ -188,7 +188,7 @@ class Manifest:
         starts = range(0, len(names), batch_size)
         if self.shard:
             starts = starts[self.shard.number - 1 :: self.shard.of]
-        for start in track(starts, "images"):
+        for start in track(starts, f"batches of {batch_size} images"):
             rows = slice(start, start + batch_size)
             if not all(map(self._answers, names[rows], requests[rows])):
                 yield rows

@@ -17,6 +17,7 @@ from lord.cli.manifest import (
     image_files,
     of_shard,
     request_of,
+    shorten,
 )
 from lord.cli.opening import (
     Loading,
@@ -25,6 +26,7 @@ from lord.cli.opening import (
     open_pipeline,
     require_album,
     require_defence,
+    require_device,
     say_notes,
     say_what_is_cut,
     usual_batch,
@@ -44,13 +46,19 @@ from lord.names import SCHEDULERS
 from lord.progress import console, results, say
 
 if TYPE_CHECKING:
+    from lord.data.folder import ImageSet
+    from lord.metrics.lpips import Lpips
     from lord.models.diffusion import Pipeline
 
 MEANINGS = {
     "fid": "Fréchet distance to the references, lower is better",
     "round_trip": "the same, to the references after the VAE",
     "clip_iqa": "how good the images look, 0 to 1, higher is better",
+    "similarity": "how much the images look like the references, −1 to 1, higher is better",
+    "ceiling": "the same, of the references to each other",
+    "lpips": "how differently pictures of one name look, 0 of equal ones",
 }
+"""What a metric is, by the beginning of its name or by its end."""
 
 STRONGEST = 100
 """A LoRA does not act more strongly, nor so against what it has learned."""
@@ -241,6 +249,23 @@ def evaluate(
     as_json: Annotated[
         bool, typer.Option("--json", help="Print JSON instead of the table.")
     ] = False,
+    identity_model: Annotated[
+        str | None,
+        typer.Option(
+            help="An image encoder that tells how much the images look like the references: a DINO "
+            "or another vision transformer, a CLIP, or a network of timm, on the Hugging Face hub "
+            "or in a folder.",
+            show_default=False,
+        ),
+    ] = None,
+    lpips: Annotated[
+        bool,
+        typer.Option(
+            "--lpips",
+            help="Measure how differently each image looks from the reference of its name, as for "
+            "an attacked album and the album.",
+        ),
+    ] = False,
     size: Size = None,
     upscale: Upscale = False,
     loading: Loading,
@@ -251,23 +276,37 @@ def evaluate(
     CLIP, which are downloaded once. The names say which; numbers of different networks cannot be
     compared.
 
-    **Example**: samples of a fine-tuned model against other pictures of the subject.
+    **Examples**: samples of a fine-tuned model against other pictures of the subject; how far an
+    attack has changed an album.
 
     ```
     lord evaluate samples --reference reference
+    lord evaluate attacked --reference album --lpips
     ```
     """
     require_album(samples)
     require_album(reference)
+    if lpips:
+        require_pairs(samples, reference)
     from lord.api import evaluate as measure
+    from lord.metrics.lpips import load_lpips
+    from lord.metrics.resemblance import load_encoder
 
+    require_device(loading.device)
+    encoder = None if identity_model is None else load_encoder(identity_model)
+    network = load_lpips() if lpips else None
     pipeline = open_pipeline(loading)
     side = size or native_size(pipeline)
     judged, clean = (open_album(each, side, upscale=upscale) for each in (samples, reference))
     say_notes(samples, judged, captions=False)
     say_notes(reference, clean, captions=False)
     with console.status("Measuring …"):
-        metrics = measure(pipeline, judged.images, clean.images)
+        device = pipeline.unet.device
+        pairs = {}
+        if network:
+            pairs["lpips_vgg"] = distance_by_name(network.to(device), judged, clean)
+        metrics = measure(pipeline, judged.images, clean.images, encoder and encoder.to(device))
+        metrics |= pairs
     if as_json:
         result = {"samples": len(judged), "references": len(clean), "metrics": metrics}
         typer.echo(json.dumps(result, indent=2))
@@ -275,6 +314,31 @@ def evaluate(
     table = Table("metric", "value", "meaning")
     table.title = f"{len(judged)} samples, {len(clean)} references"
     for name, value in metrics.items():
-        kind = "round_trip" if name.endswith("round_trip") else name.rpartition("_")[0]
-        table.add_row(name, f"{value:.4f}", MEANINGS[kind])
+        end = next((end for end in MEANINGS if name.endswith(end)), name.rpartition("_")[0])
+        table.add_row(name, f"{value:.4f}", MEANINGS[end])
     results.print(table)
+
+
+def require_pairs(samples: Path, reference: Path) -> None:
+    """Find before a model is loaded that a picture has none of its name to be compared with.
+
+    Raises:
+        ValueError: that is so; the message names it.
+    """
+    from lord.data.folder import list_images
+
+    names, others = ({path.stem for path in list_images(f)} for f in (samples, reference))
+    if alone := sorted(names - others):
+        raise ValueError(
+            f"--lpips compares pictures of one name, and {reference} has none called "
+            f"{shorten(alone)}"
+        )
+
+
+def distance_by_name(network: "Lpips", judged: "ImageSet", clean: "ImageSet") -> float:
+    """Mean LPIPS of images to those of the same name in another set."""
+    from lord.metrics.lpips import lpips
+
+    rows = {path.stem: row for row, path in enumerate(clean.paths)}
+    others = clean.images[[rows[path.stem] for path in judged.paths]]
+    return lpips(network, judged.images, others).mean().item()

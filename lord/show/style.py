@@ -104,6 +104,7 @@ METRIC_NAMES = {
     "clip_iqa_embedded": "embedded CLIP-IQA",
     "clip_iqa_openai": "CLIP-IQA",
     "identity": "identity match",
+    "identity_similarity": "identity similarity",
     "fid_imagenet": "ImageNet FID",
     "kid_imagenet": "ImageNet KID",
     "ms_ssim_distance": "distance by MS-SSIM",

@@ -1,5 +1,7 @@
 """What the command line says of itself."""
 
+import re
+import shlex
 import subprocess
 import sys
 
@@ -10,7 +12,9 @@ from typer.testing import CliRunner
 
 import lord
 from lord.cli import app
+from lord.study.notebooks import BOOK
 
+REPOSITORY = BOOK.parent
 COMMANDS = typer.main.get_command(app).commands
 PATHS = [
     *[[name] for name in COMMANDS],
@@ -30,6 +34,26 @@ def test_help_explains_every_command_and_option(path):
     assert all(parameter.help for parameter in command.params)
     if len(path) == 1:
         assert "Example" in text and f"lord {path[0]}" in text
+
+
+def written_commands():
+    """The commands in the code blocks of the pages for users, as words."""
+    pages = [REPOSITORY / "README.md", BOOK / "own_images.md", BOOK / "own_models.md"]
+    for page in pages:
+        for block in re.findall(r"```bash\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL):
+            for line in block.splitlines():
+                program, _, rest = line.partition("lord ")
+                if line.startswith("lord ") or program.startswith("accelerate "):
+                    words = shlex.split(rest.replace("$SLURM_ARRAY_TASK_ID", "3"), comments=True)
+                    yield pytest.param(words, id=line)
+
+
+@pytest.mark.parametrize("words", written_commands())
+def test_commands_on_the_pages_can_be_typed(words):
+    command = typer.main.get_command(app)
+    while hasattr(command, "commands"):
+        command, words = command.commands[words[0]], words[1:]
+    command.make_context(command.name, words)  # reads the options, and runs nothing
 
 
 def test_help_loads_no_framework():

@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 from lord.attacks import pgd as attacks
 from lord.attacks.pgd import denoising_loss
 from lord.cli import app
-from lord.cli.folders import attack_table
+from lord.cli.folders import DRAWS, attack_table
 from lord.data.folder import load_folder
 from lord.data.picture import read_image
 from lord.data.subjects import Subject
@@ -99,10 +99,10 @@ def test_pictures_of_any_shape_keep_it(model, tmp_path):
         entry = manifest[name]
         assert entry["eps"] * 255 == pytest.approx(change.max().item()) and entry["ssim"] < 1
         # The table is about the saved picture, all of it.
-        losses = denoising_loss(
-            pipeline, split(after, SIZE), ["a photograph"] * len(split(after, SIZE))
-        )
-        assert entry["loss_after"] == pytest.approx(losses.mean().item(), rel=1e-4)
+        for loss, image in (("before", before), ("after", after)):
+            parts = split(image, SIZE)
+            losses = denoising_loss(pipeline, parts, ["a photograph"] * len(parts), DRAWS)
+            assert entry[f"loss_{loss}"] == pytest.approx(losses.mean().item(), rel=1e-4)
     length = ["--norm", "l2", "--eps", 1, "--step-size", 1]
     assert "give --size" in error("attack", tmp_path / "in", tmp_path / "no", *length, *model)
     small = tmp_path / "tiny"
@@ -169,6 +169,26 @@ def test_what_an_attack_used_is_said_in_its_norm():
     entry = dict.fromkeys(("eps", "ssim", "loss_before", "loss_after", "seconds"), 1.0)
     used = {norm: [*attack_table({"a": entry}, norm).columns[1].cells] for norm in ("linf", "l2")}
     assert used == {"linf": ["255.0/255"] * 2, "l2": ["1.00"] * 2}
+
+
+def test_losses_are_shown_where_they_were_measured():
+    entry = dict.fromkeys(("eps", "ssim", "seconds"), 1.0)
+    headers = [column.header for column in attack_table({"a": entry}).columns]
+    assert headers == ["image", "eps used", "SSIM", "seconds"]
+    whole = {"a": entry | {"loss_before": 1.0, "loss_after": 2.0}}
+    headers = [column.header for column in attack_table(whole).columns]
+    assert headers == ["image", "eps used", "SSIM", "loss before", "loss after", "seconds"]
+    assert [*attack_table(whole | {"b": whole["a"]}).columns[4].cells] == ["2.0000"] * 3
+
+
+def test_what_is_measured_of_an_attack_takes_a_fraction_of_it(model, album, tmp_path, monkeypatch):
+    """The surrogate and the steps of ACE take hundreds of passes an image; the table, sixteen."""
+    pipeline, passes = load_pipeline(model[1]), []
+    monkeypatch.setattr("lord.cli.images.open_pipeline", lambda _: pipeline)
+    pipeline.unet.register_forward_pre_hook(lambda _, given: passes.append(len(given[0])))
+    monkeypatch.setattr("lord.attacks.pgd.attack", lambda _, images, *others: images)
+    run("attack", album, tmp_path / "out", *model)
+    assert sum(passes) == 2 * DRAWS * 3 and len(passes) == 2 * DRAWS  # all images at a time
 
 
 def test_a_hub_that_cannot_be_reached_is_one_line(album, tmp_path, monkeypatch):

@@ -4,12 +4,13 @@ import json
 from pathlib import Path
 
 import pytest
-from helpers import SIZE, error, run
+from helpers import SIZE, error, run, save_encoder
 from typer.testing import CliRunner
 
 from lord.cli import app
 from lord.cli.manifest import Manifest
 from lord.data.folder import load_folder
+from lord.metrics.lpips import Lpips
 
 QUICK_ATTACK = ["--eps", "8/255", "--step-size", "4/255", "--steps", "1", "--rounds", "1"]
 
@@ -43,6 +44,38 @@ def test_from_images_to_numbers(model, album, defence, tmp_path):
     metrics = json.loads(result.stdout)["metrics"]
     assert set(metrics) == {"fid_embedded", "fid_embedded_round_trip", "clip_iqa_embedded"}
     assert "fid_embedded" in run("evaluate", samples, "--reference", album, *model).stdout
+
+
+def test_identity_by_an_encoder_and_distances_of_pairs(model, album, tmp_path, monkeypatch):
+    monkeypatch.setattr("lord.metrics.lpips.load_lpips", lambda: Lpips().eval())
+    encoder = save_encoder(tmp_path / "encoder")
+    asked = ["--reference", album, "--identity-model", encoder, "--lpips", *model]
+    result = json.loads(run("evaluate", album, *asked, "--json").stdout)["metrics"]
+    assert result["lpips_vgg"] == pytest.approx(0, abs=1e-6)
+    # Of the references to themselves, every picture has a pair that is equal.
+    assert result["identity_ceiling"] < result["identity_similarity"] < 1
+    table = run("evaluate", album, *asked).stdout
+    assert all(name in table for name in result)
+
+
+def test_pictures_too_small_to_be_compared_are_named_first(model, album, monkeypatch):
+    monkeypatch.setattr("lord.metrics.lpips.load_lpips", Lpips)
+    monkeypatch.setattr("lord.api.evaluate", lambda *_: pytest.fail("has measured before"))
+    said = error("evaluate", album, "--reference", album, "--lpips", "--size", 8, *model)
+    assert "LPIPS" in said and "16 pixels" in said
+
+
+def test_what_evaluate_lacks_is_said_before_a_model_is_loaded(album, tmp_path, monkeypatch):
+    monkeypatch.delattr("lord.cli.samples.open_pipeline")
+    (tmp_path / "other").mkdir()
+    for path in album.glob("*.png"):
+        (tmp_path / "other" / f"x{path.name}").write_bytes(path.read_bytes())
+    asked = ["evaluate", album, "--reference"]
+    said = error(*asked, tmp_path / "other", "--lpips")
+    assert "--lpips compares pictures of one name" in said and "picture-00000" in said
+    assert "no such folder" in error(*asked, album, "--identity-model", "./nowhere")
+    said = error(*asked, album, "--identity-model", "./nowhere", "--device", "none")
+    assert "--device none" in said
 
 
 def contents(folder: Path) -> dict:

@@ -50,6 +50,10 @@ def check(profile: Profile, work: Path) -> None:
     shape = shape_of(protocol.model) if stranger else ""  # a model that is not there is found here
     for domain in albums:
         check_albums(protocol, domain)
+    if protocol.identity_model:
+        from lord.metrics.resemblance import load_encoder
+
+        load_encoder(protocol.identity_model)
     if stranger:
         check_judges()
         check_memory(profile, shape)

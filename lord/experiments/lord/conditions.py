@@ -27,7 +27,7 @@ from lord.experiments.lord.protocol import (
     takes_part,
     treatments_of,
 )
-from lord.models.card import weights_of
+from lord.models.card import weights_checksum, weights_of
 from lord.names import IN_PIXELS, PROMPTED
 from lord.record import Record
 from lord.settings_file import require_numbers
@@ -108,6 +108,10 @@ def cells_of(
     )
     if attack:
         settings = settings.also(attack=attack)
+    measured = (*MEASURED, *(INDEPENDENT if protocol.independent else ()))
+    if model := protocol.identity_model:
+        settings = settings.also(identity_model=model, identity_weights=weights_checksum(model))
+        measured = (*measured, "metric:identity_similarity")
     if defence in IN_PIXELS:
         settings = settings.also(**pixel_settings(protocol, place.domain))
     candidates = set(treatments_of(protocol, defence)) - {"none"}
@@ -118,7 +122,7 @@ def cells_of(
             coordinates | {"treatment": treatment},
             settings.also(candidate=treatment in candidates),
             taking_part(protocol, place.domain, components),
-            (*MEASURED, *(INDEPENDENT if protocol.independent else ())),
+            measured,
         )
 
 

@@ -192,6 +192,12 @@ class Protocol(Section):
         description="whether judges that have seen none of the damage measure as well, see "
         "lord.metrics.independent",
     )
+    identity_model: str | None = Field(
+        None,
+        min_length=1,
+        description="an image encoder that tells whether samples show whom photographs show, a "
+        "hub id or a folder, see lord.metrics.resemblance",
+    )
     treatments: tuple[Treatment, ...] = Field(
         min_length=1,
         description="of the gate at test time, on every subject; which of them the results report "
@@ -204,6 +210,13 @@ class Protocol(Section):
         if independent:
             imagenet_weights()
         return independent
+
+    @field_validator("identity_model")
+    @classmethod
+    def _shows_photographs(cls, model: str | None, info: ValidationInfo) -> str | None:
+        if model and (rendered := set(info.data.get("domains", ())) & set(DOMAINS)):
+            raise ValueError(f"of {min(rendered)}, which are rendered, identity is known without")
+        return model
 
     @field_validator("finetune")
     @classmethod

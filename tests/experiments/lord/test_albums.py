@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 import torch
 import yaml
-from helpers import SIZE
+from helpers import SIZE, save_encoder
 from PIL import Image
 
 from lord import show
@@ -79,6 +79,7 @@ def small(pretrained, folder, tmp_path):
             selection_subjects=1,
             sampling={"images": 2, "steps": 1, "guidance_scale": 3.0},
             treatments=["learned", "dropped"],
+            identity_model=None,
         )
         for data in ("stage1_data", "adversarial_data"):
             own[data] = {"identities": 4, "attack": QUICK}
@@ -121,7 +122,7 @@ def test_the_examples_are_at_the_sizes_of_stable_diffusion(name, monkeypatch):
 
 
 def test_the_profile_of_faces_runs_to_its_tables_and_its_book(small, tmp_path, monkeypatch):
-    profile = small()
+    profile = small(identity_model=save_encoder(tmp_path / "encoder"))
     records = run(profile, results=tmp_path)
     assert {entry.state for entry in status(profile, tmp_path)} == {"finished"}
     assert not any("step:renderer" in record.components for record in records)
@@ -135,7 +136,7 @@ def test_the_profile_of_faces_runs_to_its_tables_and_its_book(small, tmp_path, m
     assert set(table["domain"]) == {"faces"}
     asked = {(a, d) for a, names in profile["main"].conditions.items() for d in names}
     assert set(zip(table["attack"], table["defence"], strict=True)) == asked
-    assert table["fid"].notna().all() and table["clip_iqa"].notna().all()
+    assert table[["fid", "clip_iqa", "identity"]].notna().all().all()
     again = run(profile, "main", results=tmp_path, compute=False)
     assert [r.key for r in again] == [r.key for r in records if r.kind == "main"]
     monkeypatch.setenv("LORD_RESULTS", str(tmp_path))
@@ -147,7 +148,29 @@ def test_the_profile_of_faces_runs_to_its_tables_and_its_book(small, tmp_path, m
     assert left_out >= {"05_attacks", "06_damage", "07_attack_cost", "21_triggers", "16_adaptive"}
     assert not left_out & {"04_ace_attack", "08_lord_stage1", "09_lord_stage2"}
     assert any("faces" in shown and "LoRD" in shown for shown in chapters["10_results"])
+    assert any("identity similarity" in shown for shown in chapters["10_results"])
     assert "on faces" in show.pages(path)["summary.md"]
+
+
+def test_a_cell_depends_on_the_weights_of_its_encoder(small, tmp_path):
+    encoder = save_encoder(tmp_path / "encoder")
+    with_it, without = (
+        next(iter(small(identity_model=model).cells("main"))) for model in (encoder, None)
+    )
+    assert len(with_it.settings.asked["identity_weights"]) == 12
+    assert "metric:identity_similarity" in with_it.measured
+    assert not {"identity_model", "identity_weights"} & set(without.settings.values)
+    assert "metric:identity_similarity" not in without.measured
+
+
+def test_an_encoder_that_is_not_there_is_found_before_anything_is_computed(small, tmp_path):
+    with pytest.raises(FileNotFoundError, match="nowhere: no such folder"):
+        check(small(identity_model="./nowhere"), tmp_path)
+
+
+def test_of_renders_identity_is_known_without_an_encoder(small):
+    with pytest.raises(ValueError, match="identity_model: of portraits, which are rendered"):
+        small(identity_model="some/encoder", domains=["faces", "portraits"])
 
 
 def test_a_cell_learns_the_pictures_that_are_to_be_learned(small, tmp_path, folder):

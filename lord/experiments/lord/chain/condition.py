@@ -22,6 +22,7 @@ from lord.experiments.lord.chain.model import (
     instruments_of,
     pipeline_of,
     reference_of,
+    resembling,
     weights,
 )
 from lord.experiments.lord.chain.photographs import images_once, photographs_of
@@ -68,6 +69,7 @@ def measure_condition(context: Context, cell: Cell) -> Outcome:
     instruments = instruments_of(context, settings)
     metrics = measure(instruments, samples, reference, subject.domain, identity)
     metrics |= independently(context, settings, subject, samples)
+    metrics |= resembling(context, settings, subject, samples)
     count = min(8, len(images))
     return Outcome(metrics | own, sheet=rows(samples[:count], images[:count]))
 

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from lord.api import instruments_for
 from lord.experiments.lord.chain.subjects import Shown
+from lord.metrics.fid import extract
 from lord.metrics.imagenet import load_imagenet
 from lord.metrics.independent import (
     IndependentReference,
@@ -15,6 +16,7 @@ from lord.metrics.independent import (
     measure_independently,
 )
 from lord.metrics.measure import Instruments, Reference, reference_features
+from lord.metrics.resemblance import load_encoder, resemblance
 from lord.models.memory import spare_memory
 from lord.models.pipeline import load_pipeline, round_trip
 from lord.study.context import Context
@@ -103,6 +105,19 @@ def independent_reference_of(
     asked = weights(settings) | {"references": settings.references}
     components = ["step:renderer", "metric:fid_imagenet", "metric:ms_ssim_distance"]
     return IndependentReference(**context.once(name, asked, components, make))
+
+
+def resembling(
+    context: Context, settings: Settings, subject: Shown, samples: Tensor
+) -> dict[str, float]:
+    """How much samples look like the references of a subject; nothing without an encoder."""
+    model = settings.values.get("identity_model")
+    if not model:
+        return {}
+    encoder = context.hold(load_encoder, model, pipeline_of(context, settings).unet.device)
+    references = subject.references(settings.references, settings.size).images
+    found = resemblance(extract(encoder, samples), extract(encoder, references))
+    return {"identity_similarity": found.mean().item()}
 
 
 def psnr(squared_error: Tensor) -> float:
