@@ -10,10 +10,14 @@ That is for independent cells. Seeds of one subject share its photographs, and n
 of each subject say no more than n / (1 + (m - 1) ρ) independent ones, where ρ is their intraclass
 correlation [Kish, Survey Sampling, 1965, section 5.4]. The denominator is the *design effect*; the
 interval is as wide as so many independent cells would make it.
+
+Tables of a book ask for the same intervals over and over, and each takes milliseconds: what was
+found, and what was drawn for it, is kept.
 """
 
 import math
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -81,6 +85,12 @@ def mean_interval(
             two independent cells.
     """
     data = np.asarray(values, dtype=np.float64).ravel()
+    return _mean_interval(data.tobytes(), effect, resamples, seed)
+
+
+@lru_cache(maxsize=2**14)
+def _mean_interval(values: bytes, effect: float, resamples: int, seed: int) -> Interval:
+    data = np.frombuffer(values)
     resampled, mean = _resampled_means(data, resamples, seed)[0], float(data.mean())
     return Interval(mean, *_ends(resampled, mean, len(data), effect))
 
@@ -106,6 +116,12 @@ def ratio_interval(
             f"pairs need equal lengths, got {len(numerators)} and {len(denominators)} values"
         )
     data = np.asarray([numerators, denominators], dtype=np.float64)
+    return _ratio_interval(data.tobytes(), effect, resamples, seed)
+
+
+@lru_cache(maxsize=2**14)
+def _ratio_interval(pairs: bytes, effect: float, resamples: int, seed: int) -> Interval:
+    data = np.frombuffer(pairs).reshape(2, -1)
     above, below = _resampled_means(data, resamples, seed)
     if data[1].mean() <= 0:
         raise ValueError(f"the mean of the denominators must be above 0, not {data[1].mean()}")
@@ -132,9 +148,14 @@ def _resampled_means(data: np.ndarray, resamples: int, seed: int) -> np.ndarray:
         raise ValueError(f"an interval needs at least two values, got {count}")
     if not np.isfinite(data).all():
         raise ValueError(f"values must be finite, got {data.tolist()}")
+    return data[:, _draws(count, resamples, seed)].mean(axis=2)
+
+
+@lru_cache(maxsize=16)
+def _draws(count: int, resamples: int, seed: int) -> np.ndarray:
+    """Which of ``count`` values each sample has, shape (resamples, count)."""
     generator = np.random.default_rng(derive_seed("interval", seed))
-    draws = generator.integers(count, size=(resamples, count))
-    return data[:, draws].mean(axis=2)
+    return generator.integers(count, size=(resamples, count))
 
 
 def _ends(resampled: np.ndarray, centre: float, count: int, effect: float) -> tuple[float, float]:

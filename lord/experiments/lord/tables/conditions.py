@@ -26,18 +26,31 @@ def metric(record: Record, name: str) -> float:
 
 
 def selected_treatment(records: Sequence[Record], domain: str, defence: str = PROPOSED) -> str:
-    """The test-time treatment of a defence with the lowest FID on stage-1 identities of the domain.
+    """As `selected_treatments`, of one pair."""
+    return selected_treatments(records, [(domain, defence)])[domain, defence]
+
+
+def selected_treatments(
+    records: Sequence[Record], pairs: Iterable[tuple[str, str]]
+) -> dict[tuple[str, str], str]:
+    """The test-time treatment with the lowest FID on stage-1 identities of the domain.
+
+    Args:
+        pairs: of a domain and a defence.
 
     Raises:
-        LookupError: treatments have not been compared on this domain.
+        LookupError: treatments of a defence have not been compared on its domain.
     """
-    rows = condition_rows(records, "selection")
-    if len(rows):
-        rows = rows[(rows["domain"] == domain) & (rows["defence"] == defence)]
+    rows, found = condition_rows(records, "selection"), {}
     candidates = rows[rows["candidate"]] if len(rows) else rows
-    if not len(candidates):
-        raise LookupError(f"no test-time treatment of {defence} has been selected for {domain}")
-    return str(candidates.groupby("treatment")["fid"].mean().idxmin())
+    for domain, defence in pairs:
+        own = candidates
+        if len(own):
+            own = own[(own["domain"] == domain) & (own["defence"] == defence)]
+        if not len(own):
+            raise LookupError(f"no test-time treatment of {defence} has been selected for {domain}")
+        found[domain, defence] = str(own.groupby("treatment")["fid"].mean().idxmin())
+    return found
 
 
 def condition_rows(records: Sequence[Record], *experiments: str) -> pd.DataFrame:

@@ -12,7 +12,7 @@ from lord.experiments.lord.tables.conditions import (
     correlation_of,
     correlations_of,
     differences,
-    selected_treatment,
+    selected_treatments,
     summaries,
     worse,
 )
@@ -65,12 +65,9 @@ def _with_choice(records: Sequence[Record]) -> pd.DataFrame:
     """All cells of ``main``; ``selected`` are those with the treatment chosen, if any."""
     rows = condition_rows(records, "main")
     several = rows["defence"].isin(AS_TRAINED)
-    chosen = {
-        pair: selected_treatment(records, *pair)
-        for pair in set(zip(rows["domain"], rows["defence"], strict=True))
-        if pair[1] in AS_TRAINED
-    }
-    best = [chosen.get(pair) for pair in zip(rows["domain"], rows["defence"], strict=True)]
+    pairs = list(zip(rows["domain"], rows["defence"], strict=True))
+    chosen = selected_treatments(records, {pair for pair in pairs if pair[1] in AS_TRAINED})
+    best = [chosen.get(pair) for pair in pairs]
     rows["selected"] = ~several | (rows["treatment"] == pd.Series(best, index=rows.index))
     return rows
 
@@ -120,7 +117,9 @@ def treatment_table(records: Sequence[Record], experiment: str = "main") -> pd.D
     rows = rows[(rows["attack"] == "ace") & rows["defence"].isin((PROPOSED, *VARIANTS))]
     keys = ["domain", "defence", "treatment"]
     table = summaries(rows, keys, correlations(records))
-    best = [selected_treatment(records, *pair) for pair in table[keys[:2]].to_numpy()]
+    pairs = list(zip(table["domain"], table["defence"], strict=True))
+    chosen = selected_treatments(records, set(pairs))
+    best = [chosen[pair] for pair in pairs]
     table.insert(len(keys), "selected", table["treatment"] == best)
     return table
 
