@@ -99,25 +99,30 @@ def test_a_further_metric_in_every_cell_leaves_every_record_finished(monkeypatch
     assert states() == BEFORE
 
 
-@pytest.mark.parametrize(
-    "model", ["SamplingSettings", "Budget", "Scenario", "Stage1Settings", "AttackSettings"]
-)
-def test_an_optional_setting_with_a_default_leaves_every_record_finished(tmp_path, model):
-    """In a copy of the package, which knows a setting more."""
-    homes = {
-        "Stage1Settings": "defences/settings.py",
-        "AttackSettings": "attacks/settings.py",
-        "Budget": "experiments/lord/budget.py",
-    }
-    home = homes.get(model, "experiments/lord/protocol.py")
+# Where the settings are that get a further one.
+SETTINGS = {
+    "SamplingSettings": "experiments/lord/protocol.py",
+    "Scenario": "experiments/lord/protocol.py",
+    "Budget": "experiments/lord/budget.py",
+    "Stage1Settings": "defences/settings.py",
+    "AttackSettings": "attacks/settings.py",
+}
+
+
+def test_an_optional_setting_with_a_default_leaves_every_record_finished(tmp_path):
+    """In a copy of the package, which knows a setting more of each kind."""
 
     def further(text: str) -> str:
-        (found,) = [node for node in ast.parse(text).body if getattr(node, "name", "") == model]
         lines = text.splitlines(keepends=True)
-        lines.insert(found.body[0].end_lineno, "    more: int = 7\n")  # below the docstring
+        found = [n for n in ast.parse(text).body if getattr(n, "name", "") in SETTINGS]
+        for node in reversed(found):
+            lines.insert(node.body[0].end_lineno, "    more: int = 7\n")  # below the docstring
         return "".join(lines)
 
-    assert states_of_a_copy(tmp_path, {home: further}) == BEFORE
+    homes = set(SETTINGS.values())
+    added = "".join(further((REPOSITORY / "lord" / home).read_text()) for home in homes)
+    assert added.count("    more: int = 7\n") == len(SETTINGS)
+    assert states_of_a_copy(tmp_path, dict.fromkeys(homes, further)) == BEFORE
 
 
 def states_of_a_copy(folder: Path, changes: dict) -> dict[str, str]:
