@@ -87,15 +87,22 @@ def options_of(name):
     return " ".join(options)
 
 
-def records_of(notebook):
-    """The units a notebook waits for or, where nothing is computed, the records as they are."""
+# Chapters whose numbers begin alike share a process, and what it loads and reads.
+CHAPTERS = {}
+for notebook in notebook_names():
+    CHAPTERS.setdefault(notebook[0], []).append(notebook)
+
+
+def records_of(chapters):
+    """The units that notebooks wait for or, where nothing is computed, the records as they are."""
     if COMPUTE:
-        return stamps_of(shown_in(notebook))
+        return stamps_of(experiment for name in chapters for experiment in shown_in(name))
     return sorted(str(path) for path in Path(RESULTS).glob("*.jsonl"))
 
 
 wildcard_constraints:
     unit="(?!tables$)[a-z0-9_-]+",
+    part="[0-9]",
 
 
 localrules:
@@ -105,7 +112,7 @@ localrules:
 
 rule book:
     input:
-        expand(f"book/_executed/{NAME}/{{name}}.ipynb", name=notebook_names()),
+        expand(f"book/_executed/{NAME}/.{{part}}", part=CHAPTERS),
         "_config.yml",
         "_toc.yml",
         [str(path) for path in Path("book").glob("*.*")],
@@ -133,19 +140,21 @@ rule tables:
         ONE_THREAD + "lord study tables --profile {PROFILE:q} > {output:q}"
 
 
-rule notebook:
+rule chapters:
     input:
-        "notebooks/{name}.ipynb",
+        lambda wildcards: expand("notebooks/{name}.ipynb", name=CHAPTERS[wildcards.part]),
         SETTINGS,
         CODE,
-        lambda wildcards: records_of(wildcards.name),
+        lambda wildcards: records_of(CHAPTERS[wildcards.part]),
     output:
-        f"book/_executed/{NAME}/{{name}}.ipynb",
+        touch(f"book/_executed/{NAME}/.{{part}}"),
+    params:
+        names=lambda wildcards: CHAPTERS[wildcards.part],
     resources:
         mem_mb=4000,
         runtime=60,
     shell:
-        ONE_THREAD + "lord study notebook {wildcards.name} --profile {PROFILE:q} -p compute={COMPUTE}"
+        ONE_THREAD + "lord study notebook {params.names} --profile {PROFILE:q} -p compute={COMPUTE}"
 
 
 rule unit:

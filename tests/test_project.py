@@ -1,5 +1,6 @@
 """The project's own promises: pins, pairs, notebooks, book, citation."""
 
+import ast
 import csv
 import os
 import re
@@ -20,7 +21,7 @@ from lord.study.book import as_page, slim, status_tables
 from lord.study.notebooks import (
     NOTEBOOKS,
     REPOSITORY,
-    execute_notebook,
+    execute_notebooks,
     executed_folder,
     notebook_names,
     parse_parameters,
@@ -244,7 +245,7 @@ def test_a_mistake_is_found_before_anything_is_executed(
 ):
     monkeypatch.setattr("lord.study.notebooks.BOOK", tmp_path)
     with pytest.raises(ValueError, match=message):
-        execute_notebook(name, parameters=parameters)
+        list(execute_notebooks([name], parameters=parameters))
     assert not list(tmp_path.iterdir())
 
 
@@ -255,7 +256,7 @@ def test_a_profile_of_ones_own_is_found_from_the_folder_of_the_notebook(tmp_path
     monkeypatch.chdir(tmp_path)
     shutil.copy(PROFILES / "smoke.yaml", tmp_path / "mine.yaml")
     with pytest.raises(FileNotFoundError, match="failed"):  # nothing was executed
-        execute_notebook("01_data", profile="mine.yaml")
+        list(execute_notebooks(["01_data"], profile="mine.yaml"))
     assert given["parameters"]["profile"] == str(tmp_path / "mine.yaml")
     assert executed_folder("mine.yaml") == executed_folder("mine")
 
@@ -266,8 +267,24 @@ def test_a_wrong_profile_is_found_before_anything_is_executed(profile, tmp_path,
     monkeypatch.chdir(tmp_path)
     (tmp_path / "loop").symlink_to("loop")
     with pytest.raises(ValueError, match="unknown profile"):
-        execute_notebook("01_data", profile=profile)
+        list(execute_notebooks(["01_data"], profile=profile))
     assert not (tmp_path / "book").exists()
+
+
+def test_notebooks_share_what_is_loaded_and_no_names(tmp_path, monkeypatch):
+    monkeypatch.setattr("lord.study.notebooks.NOTEBOOKS", tmp_path)
+    monkeypatch.setattr("lord.study.notebooks.BOOK", tmp_path / "book")
+    lines = {"01_a": "import this; left = 1", "02_b": "import sys; 'this' in sys.modules, dir()"}
+    for name, line in lines.items():
+        given = jupytext.reads(f'# %% tags=["parameters"]\nprofile = ""\n\n# %%\n{line}', "py")
+        given.metadata["kernelspec"] = {"name": "python3", "display_name": "", "language": "python"}
+        jupytext.write(given, tmp_path / f"{name}.ipynb")
+    paths = list(execute_notebooks(list(lines), "smoke"))
+    assert paths == [executed_folder("smoke") / f"{name}.ipynb" for name in lines]
+    cell = jupytext.read(paths[1]).cells[-1]
+    loaded, names = ast.literal_eval(cell.outputs[0].data["text/plain"])
+    assert loaded and "profile" in names and "left" not in names
+    assert cell.execution_count == 3  # after the parameters and what is put in their place
 
 
 def test_parameters_are_read_as_yaml():

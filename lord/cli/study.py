@@ -202,14 +202,17 @@ def rate(
 
 @app.command(no_args_is_help=True)
 def notebook(
-    name: Annotated[str, typer.Argument(help="Its file without the ending, as 03_metrics.")],
+    names: Annotated[
+        list[str],
+        typer.Argument(help="Files without the ending, as 03_metrics.", metavar="NAME..."),
+    ],
     profile: Profile = "quick",
     parameter: Annotated[
         list[str] | None,
-        typer.Option("--parameter", "-p", help="key=value for the notebook; may be repeated."),
+        typer.Option("--parameter", "-p", help="key=value for the notebooks; may be repeated."),
     ] = None,
 ) -> None:
-    """Execute one notebook; its copy with results goes to book/_executed.
+    """Execute notebooks; their copies with results go to book/_executed.
 
     **Example**: show the records that are there, compute nothing.
 
@@ -219,11 +222,15 @@ def notebook(
     """
     from papermill.exceptions import PapermillExecutionError
 
-    from lord.study.notebooks import execute_notebook, executed_folder, parse_parameters
+    from lord.study.notebooks import execute_notebooks, executed_folder, parse_parameters
 
+    executed: list[Path] = []
     try:
-        typer.echo(execute_notebook(name, profile, parse_parameters(parameter or [])))
+        for path in execute_notebooks(names, profile, parse_parameters(parameter or [])):
+            executed.append(path)
+            typer.echo(path)
     except PapermillExecutionError as error:
+        name = names[len(executed)]
         kept = executed_folder(profile) / f"{name}.failed.ipynb"
         raise ChildProcessError(
             f"{name}: a cell failed: {error.ename}: {error.evalue}; all of it is in {kept}"

@@ -5,7 +5,7 @@ import os
 import platform
 import re
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -78,33 +78,35 @@ def parse_parameters(assignments: Iterable[str]) -> dict[str, Any]:
     return parameters
 
 
-def execute_notebook(
-    name: str, profile: str = "quick", parameters: Mapping[str, Any] | None = None
-) -> Path:
-    """Execute one notebook and return the path of the executed copy.
+def execute_notebooks(
+    names: Sequence[str], profile: str = "quick", parameters: Mapping[str, Any] | None = None
+) -> Iterator[Path]:
+    """Execute notebooks one after the other, and yield the paths of the executed copies.
 
-    The copy appears only when every cell succeeded; a notebook that failed is kept beside it as
-    ``<name>.failed.ipynb``. Run time, device and versions are stored in the copy's metadata under
-    ``lord``.
+    They share a process and what it has loaded, and nothing else: each begins without names. A copy
+    appears only when every cell succeeded; a notebook that failed is kept beside it as
+    ``<name>.failed.ipynb``, and is the last. Run time, device and versions are stored in the copy's
+    metadata under ``lord``.
 
     Args:
-        name: stem of the notebook's file, for example ``"03_metrics"``.
-        profile: the study's profile, handed to the notebook.
-        parameters: further values for names in the notebook's ``parameters`` cell.
+        names: stems of the notebooks' files, for example ``"03_metrics"``.
+        profile: the study's profile, handed to the notebooks.
+        parameters: further values for names in the ``parameters`` cells.
 
     Raises:
-        ValueError: unknown notebook or profile, a parameter that its ``parameters`` cell does not
+        ValueError: unknown notebook or profile, a parameter that a ``parameters`` cell does not
             declare, or a profile among them.
         papermill.exceptions.PapermillExecutionError: a cell failed.
     """
-    import papermill
+    from jupyter_client import AsyncKernelManager
+    from jupyter_core.utils import run_sync
 
     from lord.study.profile import load_profile
     from lord.study.run import results_root
 
-    if name not in notebook_names():
-        raise ValueError(f"unknown notebook {name!r}; there are: {', '.join(notebook_names())}")
-    source = NOTEBOOKS / f"{name}.ipynb"
+    if unknown := [name for name in names if name not in notebook_names()]:
+        known = ", ".join(notebook_names())
+        raise ValueError(f"unknown notebook {unknown[0]!r}; there are: {known}")
     load_profile(profile)  # a wrong one is found here, and not by the notebook
     if profile.endswith((".yaml", ".yml")):  # the notebook runs in another folder
         profile = str(Path(profile).absolute())
@@ -113,35 +115,65 @@ def execute_notebook(
             "profile: not a parameter here, the folder of the copy depends on it; use --profile"
         )
     parameters = {"profile": profile, **(parameters or {})}
-    # Papermill itself only warns of a misspelt parameter and runs with the default.
-    declared = papermill.inspect_notebook(str(source))
-    unknown = sorted(set(parameters) - set(declared))
-    if unknown:
+    for name in names:
+        _check_declared(name, parameters)
+        require_writable(executed_folder(profile) / f"{name}.ipynb")
+    if os.environ.get("LORD_RESULTS"):
+        os.environ["LORD_RESULTS"] = str(results_root())
+    kernel = AsyncKernelManager(kernel_name="python3")
+    try:
+        for name in names:
+            if kernel.has_kernel:
+                _forget(kernel)
+            yield _execute(name, parameters, kernel)
+    finally:
+        if kernel.has_kernel:
+            run_sync(kernel.shutdown_kernel)(now=True)
+
+
+def _check_declared(name: str, parameters: Mapping[str, Any]) -> None:
+    """Raise ValueError for a misspelt parameter, of which papermill only warns."""
+    import papermill
+
+    declared = papermill.inspect_notebook(str(NOTEBOOKS / f"{name}.ipynb"))
+    if unknown := sorted(set(parameters) - set(declared)):
         raise ValueError(
             f"{name} has no parameter {', '.join(unknown)}; it has: {', '.join(declared)}"
         )
 
-    if os.environ.get("LORD_RESULTS"):
-        os.environ["LORD_RESULTS"] = str(results_root())
-    done = executed_folder(profile) / f"{name}.ipynb"
-    require_writable(done)
+
+def _forget(kernel: Any) -> None:
+    """Leave a running kernel without names, as a new one."""
+    client = kernel.blocking_client()
+    client.start_channels()
+    client.execute_interactive("get_ipython().reset()", silent=True)
+    client.stop_channels()
+
+
+def _execute(name: str, parameters: Mapping[str, Any], kernel: Any) -> Path:
+    """Execute a notebook in a kernel, which is started if it is not running."""
+    import papermill
+
+    done = executed_folder(parameters["profile"]) / f"{name}.ipynb"
     unfinished = done.with_suffix(".failed.ipynb")
     unfinished.parent.mkdir(parents=True, exist_ok=True)
     try:
         papermill.execute_notebook(
-            str(source),
+            str(NOTEBOOKS / f"{name}.ipynb"),
             str(unfinished),
-            parameters=parameters,
+            parameters=dict(parameters),
             kernel_name="python3",
+            km=kernel,
             cwd=str(NOTEBOOKS),
             progress_bar=sys.stderr.isatty(),
+            request_save_on_cell_execute=False,
         )
     except OSError as error:
         raise OSError(f"{unfinished}: {error.strerror or error}") from error
     notebook = json.loads(unfinished.read_text(encoding="utf-8"))
     run, versions = notebook["metadata"]["papermill"], {"python": platform.python_version()}
     notebook["metadata"]["lord"] = {
-        "profile": profile,
+        "profile": parameters["profile"],
         "seconds": run["duration"],
         "executed": re.sub(r"T(\d\d:\d\d).*", r" \1 UTC", run["end_time"]),
         "versions": versions | {package: version(package) for package in REPORTED_PACKAGES},

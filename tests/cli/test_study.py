@@ -40,9 +40,9 @@ def test_study_run_and_notebook_pass_their_options(monkeypatch):
     run("study", "run", "--profile", "smoke", *options)
     place = {"domain": "landscapes", "seed": 1}
     assert seen == {"args": ("smoke", ["main"]), "again": False, **place}
-    monkeypatch.setattr(notebooks, "execute_notebook", lambda *args: seen.update(args=args))
-    run("study", "notebook", "01_data", "--profile", "smoke", "-p", "compute=False")
-    assert seen["args"] == ("01_data", "smoke", {"compute": False})
+    monkeypatch.setattr(notebooks, "execute_notebooks", lambda *args: seen.update(args=args) or [])
+    run("study", "notebook", "01_data", "03_metrics", "--profile", "smoke", "-p", "compute=False")
+    assert seen["args"] == (["01_data", "03_metrics"], "smoke", {"compute": False})
     monkeypatch.setattr(book, "build_book", lambda *args: seen.update(args=args))
     run("study", "book", "--profile", "smoke", "--strict")
     assert seen["args"] == ("smoke", True)

@@ -70,7 +70,7 @@ def test_the_command_for_slurm_plans_jobs_that_say_what_they_take(profile, tmp_p
         for name, takes in re.findall(r"rule (\w+):\n(?:    .*\n)*?    resources: (.*)\n", planned)
     }
     assert {"mem_mb=24000", "runtime=480", "gpu=1"} <= jobs["unit"]
-    assert {"mem_mb=4000", "runtime=60"} <= jobs["notebook"]
+    assert {"mem_mb=4000", "runtime=60"} <= jobs["chapters"]
 
 
 def test_jobs_run_where_the_generic_executor_sends_them(profile, tmp_path):
