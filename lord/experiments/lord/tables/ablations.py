@@ -4,12 +4,13 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from lord.experiments.lord.tables.conditions import condition_rows, mean_with_ends
+from lord.experiments.lord.tables.conditions import condition_rows, made_once, mean_with_ends
 from lord.experiments.lord.tables.costs import costs_of
 from lord.names import HIGHER_IS_BETTER
 from lord.record import Record
 
 
+@made_once
 def ablation_table(records: Sequence[Record], experiment: str) -> pd.DataFrame:
     """One row for every domain, variant, attack, defence and treatment of an ablation.
 

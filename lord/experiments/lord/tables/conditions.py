@@ -1,7 +1,9 @@
 """The cells of the results as rows, and what their means and differences are worth."""
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from functools import lru_cache, wraps
 from itertools import product
+from operator import is_
 
 import numpy as np
 import pandas as pd
@@ -13,6 +15,27 @@ from lord.record import Record
 
 METRICS = {"fid": "_round_trip", "clip_iqa": "", "identity": ""}
 """What is measured in a cell, with what follows its networks in the record's name."""
+
+
+class _TheSame(tuple):
+    """Records, which are equal to the very same ones alone."""
+
+    def __eq__(self, other: object) -> bool:
+        return len(self) == len(other) and all(map(is_, self, other))
+
+    def __hash__(self) -> int:
+        return hash(tuple(map(id, self)))
+
+
+def made_once(make: Callable[..., pd.DataFrame]) -> Callable[..., pd.DataFrame]:
+    """Keep what is made of records, which never change: figures, tables and words ask again."""
+    kept = lru_cache(maxsize=32)(make)
+
+    @wraps(make)
+    def table(records: Sequence[Record], *further: str) -> pd.DataFrame:
+        return kept(_TheSame(records), *further).copy(deep=False)
+
+    return table
 
 
 def metric(record: Record, name: str) -> float:
@@ -53,6 +76,7 @@ def selected_treatments(
     return found
 
 
+@made_once
 def condition_rows(records: Sequence[Record], *experiments: str) -> pd.DataFrame:
     """One row for every record of some experiments: its condition, and the metrics.
 
@@ -127,11 +151,14 @@ def mean_with_interval(
         clusters: which cluster each value is of.
         correlation: of the values of one cluster.
     """
-    clusters, values = clusters[values.notna()], values.dropna()
-    low = high = float("nan")
-    if len(values) > 1:
-        _, low, high = mean_interval(values, design_effect(clusters, correlation))
-    return {name: values.mean(), f"{name}_low": low, f"{name}_high": high}
+    known = values.notna().to_numpy()
+    data, clusters = values.to_numpy()[known], clusters.to_numpy()[known]
+    mean = low = high = float("nan")
+    if len(data) > 1:
+        _, low, high = mean_interval(data, design_effect(clusters, correlation))
+    if len(data):
+        mean = data.mean()
+    return {name: mean, f"{name}_low": low, f"{name}_high": high}
 
 
 def worse(

@@ -12,6 +12,7 @@ from lord.experiments.lord.tables.conditions import (
     correlation_of,
     correlations_of,
     differences,
+    made_once,
     selected_treatments,
     summaries,
     worse,
@@ -54,6 +55,7 @@ def main_table_with_costs(records: Sequence[Record]) -> pd.DataFrame:
     return table
 
 
+@made_once
 def main_rows(records: Sequence[Record]) -> pd.DataFrame:
     """The cells of the main table, see there."""
     rows = _with_choice(records)
