@@ -70,7 +70,7 @@ def profile(pretrained, pixel_model):
     values["performance"] = {"turns": 1}
     values["masking"] = values["masking_diffpure"] = {"draws": 8}
     # What steps take must show beside what attaching an adapter takes, on a busy machine as well.
-    values["rank_cost"] = {"turns": 1, "steps": 40}
+    values["rank_cost"] = {"turns": 1, "steps": 20}
     return read_profile(values)
 
 

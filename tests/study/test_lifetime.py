@@ -45,11 +45,13 @@ def states():
     return {entry.cell.name: entry.state for entry in status(load_profile("full"))}
 
 
-BEFORE = states()
+@pytest.fixture(scope="module")
+def before():
+    return states()
 
 
-def test_no_committed_record_is_missing_and_stale_ones_are_of_what_was_corrected():
-    assert set(BEFORE.values()) <= {"finished", "stale"}
+def test_no_committed_record_is_missing_and_stale_ones_are_of_what_was_corrected(before):
+    assert set(before.values()) <= {"finished", "stale"}
     records = load_records(load_profile("full"))
     assert {part for record in records for part in record.outdated} <= CORRECTED
 
@@ -88,15 +90,15 @@ def test_the_committed_tables_are_those_of_the_records(tmp_path):
 @pytest.mark.parametrize(
     "catalogue", [names.ATTACKS, names.PURIFIERS, names.DEFENCES, names.METRICS]
 )
-def test_a_new_component_leaves_every_record_finished(catalogue, monkeypatch):
+def test_a_new_component_leaves_every_record_finished(catalogue, before, monkeypatch):
     monkeypatch.setitem(catalogue, "new", 1)
-    assert states() == BEFORE
+    assert states() == before
 
 
-def test_a_further_metric_in_every_cell_leaves_every_record_finished(monkeypatch):
+def test_a_further_metric_in_every_cell_leaves_every_record_finished(before, monkeypatch):
     monkeypatch.setitem(names.METRICS, "new", 1)
     monkeypatch.setattr(conditions, "MEASURED", (*conditions.MEASURED, "metric:new"))
-    assert states() == BEFORE
+    assert states() == before
 
 
 # Where the settings are that get a further one.
@@ -109,7 +111,7 @@ SETTINGS = {
 }
 
 
-def test_an_optional_setting_with_a_default_leaves_every_record_finished(tmp_path):
+def test_an_optional_setting_with_a_default_leaves_every_record_finished(before, tmp_path):
     """In a copy of the package, which knows a setting more of each kind."""
 
     def further(text: str) -> str:
@@ -122,7 +124,7 @@ def test_an_optional_setting_with_a_default_leaves_every_record_finished(tmp_pat
     homes = set(SETTINGS.values())
     added = "".join(further((REPOSITORY / "lord" / home).read_text()) for home in homes)
     assert added.count("    more: int = 7\n") == len(SETTINGS)
-    assert states_of_a_copy(tmp_path, dict.fromkeys(homes, further)) == BEFORE
+    assert states_of_a_copy(tmp_path, dict.fromkeys(homes, further)) == before
 
 
 def states_of_a_copy(folder: Path, changes: dict) -> dict[str, str]:
@@ -146,7 +148,7 @@ def states_of_a_copy(folder: Path, changes: dict) -> dict[str, str]:
     return json.loads(shown.stdout)
 
 
-def test_code_may_be_renamed_reformatted_moved_and_added_to(tmp_path):
+def test_code_may_be_renamed_reformatted_moved_and_added_to(before, tmp_path):
     def renamed(text: str) -> str:
         return text.replace("decay", "shrinking_of_the_step")
 
@@ -166,7 +168,7 @@ def test_code_may_be_renamed_reformatted_moved_and_added_to(tmp_path):
         "attacks/ball.py": lambda _: moved,
         "data/subjects.py": with_a_domain,
     }
-    assert states_of_a_copy(tmp_path, changes) == BEFORE
+    assert states_of_a_copy(tmp_path, changes) == before
 
 
 @pytest.mark.parametrize(

@@ -58,10 +58,11 @@ def test_the_control_has_less_energy_than_the_attack(context):
 
 
 def test_photographs_through_diffpure_are_attacked_by_the_share(context):
-    own = settings(scenario={"attacker": "through_diffpure", "attacked_share": 0.5})
-    images = scenario_photographs(context, own, SUBJECT, 0, attack_at(PROTOCOL, "ace"), "diffpure")
+    scenario = {"attacker": "through_diffpure", "attacked_share": 0.5}
+    own, attack = settings(scenario=scenario, photographs=2), attack_at(PROTOCOL, "ace", steps=1)
+    images = scenario_photographs(context, own, SUBJECT, 0, attack, "diffpure")
     changed = images != photographs_of(context, own, SUBJECT, 0, None)
-    assert changed.flatten(1).any(1).tolist() == [True, True, False, False]
+    assert changed.flatten(1).any(1).tolist() == [True, False]
 
 
 def test_mixed_attacks_take_turns_in_the_pictures(context):
