@@ -140,14 +140,14 @@ def cost_findings(records: Sequence[Record]) -> Markdown:
     """What a step of an attack on each component takes, beside the passes that it has to make."""
     (record,) = records
     rows = component_costs(records).to_dict("records")
-    said = [
-        f"on {row['component']} {row['seconds']:.2f} seconds, {row['times_its_passes']:.2f} times "
-        "its passes"
-        for row in rows
-    ]
     lines = [
         *(f"*{text}*" for text in caveats(records)),
-        f"A step with {count(record.settings['images'], 'picture')} takes {listed(said)}.",
+        f"A step with {count(record.settings['images'], 'picture')} takes:\n",
+        *(
+            f"- on {row['component']}, {row['seconds']:.2f} seconds, "
+            f"{row['times_its_passes']:.2f} times its passes."
+            for row in rows
+        ),
     ]
     return Markdown("\n".join(lines))
 

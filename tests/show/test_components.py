@@ -18,7 +18,7 @@ def test_what_a_step_costs_beside_its_passes():
     images, parts = cell.settings.images, cell.settings.components
     assert text.startswith(f"A step with {images} picture")
     assert text.count("1.10 seconds, 1.10 times its passes") == len(parts)
-    assert all(f"on {part} " in text for part in parts)
+    assert all(f"- on {part}, " in text for part in parts)
 
 
 def test_a_profile_that_leaves_costs_out_says_so():
