@@ -101,7 +101,7 @@ ATTACK_NAMES = {
 METRIC_NAMES = {
     "fid_embedded": "embedded FID",
     "fid_inception": "Inception FID",
-    "clip_iqa_embedded": "embedded CLIP-IQA",
+    "clip_iqa_embedded": "embedded quality score",
     "clip_iqa_openai": "CLIP-IQA",
     "identity": "identity match",
     "identity_similarity": "identity similarity",
@@ -174,9 +174,10 @@ def metric_keys(records: Sequence[Record]) -> dict[str, str]:
     """For each column of the tables, the metric of the records that it averages.
 
     Without the columns that nothing was measured for. Among the records must be one of the main
-    table, or of those that choose the treatments.
+    table, of those that choose the treatments, or of new subjects.
     """
-    record = next(record for record in records if record.kind in ("main", "selection"))
+    kinds = ("main", "selection", "confirmation")
+    record = next(record for record in records if record.kind in kinds)
     return {
         name: key
         for name, suffix in METRICS.items()
