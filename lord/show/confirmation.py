@@ -1,9 +1,11 @@
 """What new subjects and independent judges say of the main findings."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import pandas as pd
 from IPython.display import Markdown
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from pandas.io.formats.style import Styler
 
@@ -61,14 +63,7 @@ def repaired(records: Sequence[Record], screened: Sequence[Record]) -> Figure:
         for row in rows[rows["told"]].to_dict("records"):
             turn = (defences.index(row["defence"]) + 0.5) / len(defences) - 0.5
             place = tables.JUDGES.index(row["metric"]) + 0.8 * turn
-            colour, label = condition_colour("ace", row["defence"]), DEFENCE_NAMES[row["defence"]]
-            interval(panel, row, "closed", place, colour, label=label)
-            if not LIMITS[0] < row["closed"] < LIMITS[1]:
-                low = row["closed"] < 0
-                edge = {"ha": "left" if low else "right", "va": "center", "color": colour}
-                panel.text(LIMITS[not low], place, f"{row['closed']:.0%}", fontsize=8, **edge)
-            if other := before.get((domain, row["defence"], row["metric"])):
-                interval(panel, other, "closed", place + BESIDE, colour, filled=False)
+            _draw(panel, row, place, before.get((domain, row["defence"], row["metric"])))
         for end in (0, 1):
             panel.axvline(end, color="black", linewidth=1, linestyle="--" if end else "-")
         panel.set(xlabel="damage repaired", xlim=LIMITS, ylim=(len(tables.JUDGES) - 0.5, -0.5))
@@ -78,6 +73,20 @@ def repaired(records: Sequence[Record], screened: Sequence[Record]) -> Figure:
     axes[0, 0].set_yticks(range(len(tables.JUDGES)), [names[name] for name in tables.JUDGES])
     legend(figure)
     return mark(figure, records)
+
+
+def _draw(
+    panel: Axes, row: Mapping[str, Any], place: float, before: Mapping[str, float] | None
+) -> None:
+    """The share of one defence by one judge, and below it that of the main table."""
+    colour, label = condition_colour("ace", row["defence"]), DEFENCE_NAMES[row["defence"]]
+    interval(panel, row, "closed", place, colour, label=label)
+    if not LIMITS[0] < row["closed"] < LIMITS[1]:
+        low = row["closed"] < 0
+        edge = {"ha": "left" if low else "right", "va": "center", "color": colour}
+        panel.text(LIMITS[not low], place, f"{row['closed']:.0%}", fontsize=8, **edge)
+    if before:
+        interval(panel, before, "closed", place + BESIDE, colour, filled=False)
 
 
 def confirmed(records: Sequence[Record]) -> Answer:
@@ -94,7 +103,8 @@ def confirmed(records: Sequence[Record]) -> Answer:
     name = _names(records)[FIRST]
     text = f"On {count(int(rows['subjects'].min()), 'new subject')} of each domain it repairs "
     text += f"{listed(shares)}, by {name}. That network has seen none of the damage."
-    number = f"at least {rows['closed'].min():z.0%} repaired by {name}"
+    least = rows["closed"].min()
+    number = f"at least {least:z.0%} repaired by {name}" if least == least else ""
     return Answer(verdict(rows["closed"]), number, text)
 
 
@@ -164,7 +174,6 @@ def findings(
     lines = [f"*{text}*" for text in caveats(records)]
     for domain, rows in table[table["defence"] == ours].groupby("domain", sort=False):
         own = rows.set_index("metric").to_dict("index")
-        least = min(rows.loc[rows["told"], "metric"], key=lambda name: own[name]["closed"])
         text = (
             f"- On {count(int(own[FIRST]['subjects']), 'new subject')} of {domain}, "
             f"{DEFENCE_NAMES[ours]} repairs {share(own[FIRST])} of the damage of ACE by "
@@ -172,7 +181,10 @@ def findings(
         )
         if other := before.get((domain, ours, "fid")):
             text += f"; the main table has {share(other)}"
-        text += f". It repairs least by {names[least]}: {share(own[least])}."
+        text += "."
+        if len(told := rows[rows["told"]]):
+            least = told.loc[told["closed"].idxmin(), "metric"]
+            text += f" It repairs least by {names[least]}: {share(own[least])}."
         if blind := [names[name] for name in rows.loc[~rows["told"], "metric"]]:
             text += f" The damage cannot be told from none by {listed(blind)}."
         lines.append(text + _standing(standing[standing["domain"] == domain]))
