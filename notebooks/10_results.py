@@ -24,7 +24,8 @@
 # and the encoder's half of CAT ([Peng et al., 2025](https://arxiv.org/abs/2502.07225)) work through its autoencoder.
 # Adversarial training ([Madry et al., 2018](https://arxiv.org/abs/1706.06083)) changes the model, as LoRD does. That
 # the metrics and the purifiers know such pictures flatters DiffPure, GrIDPure, IMPRESS and CAT
-# ([Limitations](../book/limitations.md)).
+# ([Limitations](../book/limitations.md)). What judges say that know none of it, and on new subjects, is
+# [a chapter of its own](17_confirmation.ipynb).
 
 # %% tags=["remove-cell"] jupyter={"source_hidden": true} cellView="form"
 # @title Install the package on Colab; everywhere else this cell does nothing
