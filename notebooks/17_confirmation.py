@@ -53,6 +53,14 @@ confirmation.repaired(records, screened)
 # > At 0 nothing is repaired; at the dashed line it is as good as clean photographs. The upper three
 # > judges saw no damage. Empty dots are the subjects of the main table.
 
+# %% tags=["hide-input"] mystnb={"figure": {"name": "fig-confirmation-counts"}}
+confirmation.standing_counts(records)
+
+# %% [markdown]
+# > LoRD beside no defence (LoRA) and beside its rivals: by how many of the six judges it is ahead, as
+# > good, undecided or behind. *As good* means that the difference is significantly less than a tenth
+# > of the damage of ACE.
+
 # %% tags=["hide-cell"] mystnb={"code_prompt_show": "Show what LoRD is ahead of", "code_prompt_hide": "Hide what LoRD is ahead of", "figure": {"name": "fig-confirmation-standing"}}
 confirmation.standing_table(records)
 

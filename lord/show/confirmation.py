@@ -33,6 +33,9 @@ from lord.show.words import NOT_MEASURED, Answer, count, listed, share, verdict
 BESIDE = 0.05
 """How far below a dot of new subjects that of the main table stands, where judges are 1 apart."""
 
+VERDICTS = ("ahead", "as good", "undecided", "behind")
+"""What a judge may say of a defence beside another; see `tables.standing_table`."""
+
 LIMITS = (-0.6, 1.6)
 """The shares that the figure has room for; of one beyond, the number stands at the edge."""
 
@@ -136,11 +139,32 @@ def judge_table(records: Sequence[Record]) -> Styler:
     ]
     cells = table.set_index(heads)["text"].unstack(sort=False)
     ends = table.drop_duplicates(["domain", "metric"]).replace({"metric": names})
-    for end, words in (("floor", "clean, same subjects"), ("ceiling", "clean, others")):
-        scale = ends.pivot(index="domain", columns="metric", values=end).map(number)
-        scale.index = pd.MultiIndex.from_product([scale.index, ["pictures"], [words]])
-        cells = pd.concat([cells, scale[cells.columns]])
-    return plain_table(cells, records)
+    ends = ends.set_index(["domain", "metric"])[["floor", "ceiling"]].map(number)
+    ends = ends.rename(columns={"floor": "same subjects", "ceiling": "others"})
+    scale = ends.stack().unstack("metric")[cells.columns]
+    scale.index = [(domain, "pictures", whose) for domain, whose in scale.index]
+    order = [(d, "pictures", w) for d in table["domain"].unique() for w in ends.columns]
+    return plain_table(pd.concat([cells, scale.loc[order]]), records)
+
+
+@where_planned
+def standing_counts(records: Sequence[Record]) -> Styler:
+    """By how many judges LoRD is ahead of every other condition, as good, behind, or neither.
+
+    Args:
+        records: of ``confirmation`` and ``confirmation_scale``.
+    """
+    table = tables.judged_standings(records)
+    table = in_book_order(table[table["ours"] == PROPOSED])
+    heads = [
+        table["domain"].rename(None),
+        table["attack"].map(ATTACK_NAMES).rename(None),
+        pd.Index(map(defence_name, table["defence"], table["treatment"])),
+    ]
+    counts = table.groupby(heads)["verdict"].value_counts().unstack(fill_value=0)
+    order = pd.MultiIndex.from_arrays(heads).unique()
+    counts = counts.reindex(order).reindex(columns=VERDICTS, fill_value=0)
+    return plain_table(counts.map(str), records)
 
 
 @where_planned
@@ -162,15 +186,13 @@ def standing_table(records: Sequence[Record]) -> Styler:
 def findings(
     records: Sequence[Record], screened: Sequence[Record], ours: str = PROPOSED
 ) -> Markdown:
-    """In short: what a kind of LoRD repairs, where it stands, and whether judges agree.
+    """In short: what a kind of LoRD repairs, and whether judges agree.
 
     Args:
         records: of ``confirmation`` and ``confirmation_scale``.
         screened: of ``main``.
     """
-    table, standing = _under_ace(records), tables.judged_standings(records)
-    standing = standing[standing["ours"] == ours]
-    before, names = _before(screened), _names(records)
+    table, before, names = _under_ace(records), _before(screened), _names(records)
     lines = [f"*{text}*" for text in caveats(records)]
     for domain, rows in table[table["defence"] == ours].groupby("domain", sort=False):
         own = rows.set_index("metric").to_dict("index")
@@ -187,7 +209,7 @@ def findings(
             text += f" It repairs least by {names[least]}: {share(own[least])}."
         if blind := [names[name] for name in rows.loc[~rows["told"], "metric"]]:
             text += f" The damage cannot be told from none by {listed(blind)}."
-        lines.append(text + _standing(standing[standing["domain"] == domain]))
+        lines.append(text)
     ranks = tables.judges_agreement(records).set_index(["judge", "other"])["spearman"]
     ranks = [f"{rank:.2f}" for rank in ranks.loc[(FIRST, "fid")]]
     lines.append(
@@ -195,20 +217,6 @@ def findings(
         f"a Spearman's ρ of {listed(ranks)}."
     )
     return Markdown("\n".join(lines))
-
-
-def _standing(rows: pd.DataFrame) -> str:
-    """Beside each rival under ACE and beside none on clean photographs, by how many judges."""
-    said, judges = "", count(len(tables.JUDGES), "judge")
-    for (attack, rival), cells in rows.groupby(["attack", "defence"], sort=False):
-        if (attack == "none") != (rival == "none"):
-            continue
-        where = "On clean photographs, beside none" if attack == "none" else "Beside "
-        counts = cells["verdict"].value_counts()
-        words = listed([f"{verdict} by {number}" for verdict, number in counts.items()])
-        rival = "" if attack == "none" else DEFENCE_NAMES[rival]
-        said += f" {where}{rival} it is {words} of {judges}."
-    return said
 
 
 def _keys(records: Sequence[Record]) -> dict[str, str]:

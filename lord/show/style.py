@@ -231,7 +231,7 @@ def treatment_name(treatment: str) -> str:
 
 def number(value: float) -> str:
     """Three or so significant digits, enough to compare: "0.84", "3.12", "41.5"."""
-    return f"{value:.2f}" if abs(value) < 10 else f"{value:.1f}"
+    return f"{value:z.2f}" if abs(value) < 10 else f"{value:.1f}"
 
 
 def with_interval(cell: Mapping[str, float], name: str) -> str:
