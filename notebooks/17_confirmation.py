@@ -57,9 +57,8 @@ confirmation.repaired(records, screened)
 confirmation.standing_counts(records)
 
 # %% [markdown]
-# > LoRD beside no defence (LoRA) and beside its rivals: by how many of the six judges it is ahead, as
-# > good, undecided or behind. *As good* means that the difference is significantly less than a tenth
-# > of the damage of ACE.
+# > LoRD beside no defence (LoRA) and beside its rivals: how many of the six judges call it what. *As
+# > good* means that the difference is significantly less than a tenth of the damage of ACE.
 
 # %% tags=["hide-cell"] mystnb={"code_prompt_show": "Show what LoRD is ahead of", "code_prompt_hide": "Hide what LoRD is ahead of", "figure": {"name": "fig-confirmation-standing"}}
 confirmation.standing_table(records)
