@@ -51,11 +51,12 @@ show.run_card(records)
 # A metric that is to decide between treatments must fall or rise steadily as pictures get worse.
 # Here clean pictures are degraded in five ways, from slight to severe.
 
-# %% tags=["hide-input"] mystnb={"figure": {"name": "fig-monotone"}, "image": {"alt": "Three rows of curves, a column for each domain: embedded FID rises, embedded quality score and identity match fall with the severity of blur, noise, JPEG, tiled pattern and texture."}}
+# %% tags=["hide-input"] mystnb={"figure": {"name": "fig-monotone"}, "image": {"alt": "A row of curves for each metric, a column for each domain: distances rise, embedded quality score and identity match fall with the severity of blur, noise, JPEG, tiled pattern and texture."}}
 show.metric_curves(records)
 
 # %% [markdown]
-# > Embedded FID, embedded quality score and identity match against the severity of five degradations.
+# > Every metric against the severity of five degradations. Those by ImageNet and MS-SSIM, where shown, learned none of
+# > them.
 
 # %% [markdown]
 # ## Fréchet distance
