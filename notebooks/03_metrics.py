@@ -15,14 +15,15 @@
 # # Measuring damage
 #
 # How is damage measured? Three questions are asked of a set of samples. Does it look like clean
-# pictures of the subject (FID)? Do the pictures look good (CLIP-IQA)? Do they show the subject at
+# pictures of the subject (FID)? Do the pictures look good (a quality score)? Do they show the subject at
 # all (identity match)?
 #
 # Networks trained on photographs would answer none of them well for drawings of 64 × 64 pixels. So
 # small networks judge here, trained on renders, and on the very damage that attacks do. That makes
 # them sharp, and no independent judges ([Limitations](../book/limitations.md)). Their numbers have
-# names of their own, `fid_embedded` and `clip_iqa_embedded`. Do not compare them with Inception FID
-# or with CLIP-IQA from the OpenAI model. Models from the hub are judged by those.
+# names of their own: embedded FID and embedded quality score (`fid_embedded`, `clip_iqa_embedded`).
+# Do not compare them with Inception FID or with the published CLIP-IQA, which judge models from the
+# hub.
 
 # %% tags=["remove-cell"] jupyter={"source_hidden": true} cellView="form"
 # @title Install the package on Colab; everywhere else this cell does nothing
@@ -50,11 +51,12 @@ show.run_card(records)
 # A metric that is to decide between treatments must fall or rise steadily as pictures get worse.
 # Here clean pictures are degraded in five ways, from slight to severe.
 
-# %% tags=["hide-input"] mystnb={"figure": {"name": "fig-monotone"}, "image": {"alt": "Three rows of curves, a column for each domain: embedded FID rises, embedded CLIP-IQA and identity match fall with the severity of blur, noise, JPEG, tiled pattern and texture."}}
+# %% tags=["hide-input"] mystnb={"figure": {"name": "fig-monotone"}, "image": {"alt": "A row of curves for each metric, a column for each domain: distances rise, embedded quality score and identity match fall with the severity of blur, noise, JPEG, tiled pattern and texture."}}
 show.metric_curves(records)
 
 # %% [markdown]
-# > Embedded FID, embedded CLIP-IQA and identity match against the severity of five degradations.
+# > Every metric against the severity of five degradations. Those by ImageNet and MS-SSIM, where shown, learned none of
+# > them.
 
 # %% [markdown]
 # ## Fréchet distance
@@ -73,7 +75,7 @@ show.metric_curves(records)
 show.source("lord.metrics.fid.fid")
 
 # %% [markdown]
-# ## CLIP-IQA
+# ## Quality score
 #
 # CLIP ([Radford et al., 2021](https://arxiv.org/abs/2103.00020)) embeds images and texts in one space. CLIP-IQA ([Wang et al., 2023](https://doi.org/10.1609/aaai.v37i2.25353))
 # asks it which of two opposite texts describes the image better. With $s_1$ and $s_2$ the
@@ -83,7 +85,7 @@ show.source("lord.metrics.fid.fid")
 #
 # a number between 0 and 1; higher is better. The published CLIP-IQA takes CLIP as it is. Here the
 # small CLIP was trained on these two texts. The score of a render is to equal one minus the
-# severity of what was done to it.
+# severity of what was done to it. So it is called *embedded quality score* and not CLIP-IQA.
 
 # %% tags=["hide-cell"] mystnb={"code_prompt_show": "Show the code", "code_prompt_hide": "Hide the code"}
 show.source("lord.metrics.clip_iqa.clip_iqa")
@@ -98,7 +100,8 @@ show.source("lord.metrics.clip_iqa.clip_iqa")
 # SSIM to the most similar clean picture. `lord study rate` asks people. It makes a page of pairs
 # that does not say which is which. Then it counts which metrics agree with the answers.
 #
-# In the published study none of these has measured anything yet.
+# What the three say of LoRD and its rivals is the question of
+# [another chapter](17_confirmation.ipynb).
 
 # %% tags=["hide-cell"] mystnb={"code_prompt_show": "Show the code", "code_prompt_hide": "Hide the code"}
 show.source("lord.metrics.independent.measure_independently")

@@ -56,11 +56,11 @@ show.damage_matrix(records, "fid")
 # > Embedded FID of LoRAs trained on attacked photographs, for each attack and budget; the darker,
 # > the worse. Lower is better.
 
-# %% tags=["hide-input"] mystnb={"figure": {"name": "fig-damage-iqa"}, "image": {"alt": "Two tables of coloured numbers, portraits and landscapes, with the CLIP-IQA of each attack and budget."}}
+# %% tags=["hide-input"] mystnb={"figure": {"name": "fig-damage-iqa"}, "image": {"alt": "Two tables of coloured numbers, portraits and landscapes, with the quality score of each attack and budget."}}
 show.damage_matrix(records, "clip_iqa")
 
 # %% [markdown]
-# > Embedded CLIP-IQA of the same LoRAs; the darker, the worse. Higher is better.
+# > Embedded quality score of the same LoRAs; the darker, the worse. Higher is better.
 
 # %% [markdown]
 # ## At the budget of the main table

@@ -47,7 +47,7 @@ show.run_card(records + speed)
 # model with its own LoRA, learns the pictures attacked so far. So the next round attacks a model
 # that already learns from them. Both curves have the same number of gradient steps on the pictures.
 
-# %% tags=["hide-input"] mystnb={"figure": {"name": "fig-steps"}, "image": {"alt": "Curves of embedded FID and CLIP-IQA over the number of gradient steps for both domains, with and without surrogate rounds, and a dotted line for the clean LoRA."}}
+# %% tags=["hide-input"] mystnb={"figure": {"name": "fig-steps"}, "image": {"alt": "Curves of embedded FID and quality score over the number of gradient steps for both domains, with and without surrogate rounds, and a dotted line for the clean LoRA."}}
 show.step_curves(records)
 
 # %% [markdown]

@@ -95,7 +95,7 @@ show.treatment_table(records, "selection")
 show.treatment_comparison(records)
 
 # %% [markdown]
-# > Embedded FID and embedded CLIP-IQA of test-time treatments of the gate on the evaluated
+# > Embedded FID and embedded quality score of test-time treatments of the gate on the evaluated
 # > subjects, with 95 % intervals. Filled: the treatment chosen on stage-1 identities.
 
 # %% tags=["hide-cell"] mystnb={"code_prompt_show": "Show the table", "code_prompt_hide": "Hide the table", "figure": {"name": "fig-treatment-table"}}

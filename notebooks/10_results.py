@@ -24,7 +24,8 @@
 # and the encoder's half of CAT ([Peng et al., 2025](https://arxiv.org/abs/2502.07225)) work through its autoencoder.
 # Adversarial training ([Madry et al., 2018](https://arxiv.org/abs/1706.06083)) changes the model, as LoRD does. That
 # the metrics and the purifiers know such pictures flatters DiffPure, GrIDPure, IMPRESS and CAT
-# ([Limitations](../book/limitations.md)).
+# ([Limitations](../book/limitations.md)). What judges say that know none of it, and on new subjects, is
+# [a chapter of its own](17_confirmation.ipynb).
 
 # %% tags=["remove-cell"] jupyter={"source_hidden": true} cellView="form"
 # @title Install the package on Colab; everywhere else this cell does nothing
@@ -65,7 +66,7 @@ show.main_table(profile)
 
 # %% [markdown]
 # > Attacks and the defences that face them, with 95 % intervals over subjects and seeds. Lower is
-# > better for embedded FID, higher for embedded CLIP-IQA and identity match. Highlighted: the best
+# > better for embedded FID, higher for embedded quality score and identity match. Highlighted: the best
 # > mean of a defence against each attack. What of this is more than chance, the table of paired
 # > differences tells. Data: `results/<profile>/main_table.csv`.
 
@@ -73,7 +74,7 @@ show.main_table(profile)
 show.text(
     records,
     "Means are over {main_subjects} subjects and {main_seeds} seeds of a domain. Seeds of one subject correlate "
-    "by {main_correlation_fid:.2f} in FID and {main_correlation_clip_iqa:.2f} in CLIP-IQA, and intervals are "
+    "by {main_correlation_fid:.2f} in FID and {main_correlation_clip_iqa:.2f} in the quality score. Intervals are "
     "wider for that. Each defence was trained once for a domain; how another stage 1 would come out is in no "
     "interval.",
 )
@@ -106,7 +107,7 @@ show.gap_closed(profile)
 # is called measurable here if its interval does not contain 0. In so many intervals one or the other is so by chance.
 #
 # In the published study no defence is measurably ahead of LoRD under ACE or ACE+ by FID. By the
-# CLIP-IQA of portraits GrIDPure is under both. Under none of the attacks is LoRD measurably ahead
+# quality score of portraits GrIDPure is under both. Under none of the attacks is LoRD measurably ahead
 # of DiffPure, GrIDPure or dropped adversarial training, by any metric.
 #
 # The paper reports LoRD ahead of its baselines, among them adversarial training. What separates the
@@ -121,8 +122,8 @@ show.rival_table(profile)
 
 # %% [markdown]
 # > By how much LoRD is better than each other defence, in units of each metric. In brackets the 95
-# > % interval of paired differences; below 0 it is worse. Highlighted: a lead whose interval lies
-# > above 0.
+# > % interval of paired differences; below 0 it is worse. Green: the interval lies above 0.
+# > Orange: it lies below.
 
 # %% tags=["hide-cell"] mystnb={"code_prompt_show": "Show what mixed wide LoRD is ahead of", "code_prompt_hide": "Hide what mixed wide LoRD is ahead of", "figure": {"name": "fig-variant-table"}}
 show.rival_table(profile, "lord_mixed")
@@ -137,17 +138,17 @@ show.rival_table(profile, "lord_mixed")
 # photographs behind each defence are compared with LoRAs without one, on the same subjects and seeds. A defence is
 # called not inferior if the interval ends below a tenth of the damage that ACE does.
 #
-# In the published study only adversarial training is not inferior by FID and by CLIP-IQA in both
+# In the published study only adversarial training is not inferior by FID and by the quality score in both
 # domains. That is among the defences tried on clean photographs, with the treatments chosen. LoRD
-# is not inferior by FID in both, by CLIP-IQA on landscapes only.
+# is not inferior by FID in both, by the quality score on landscapes only.
 
 # %% tags=["hide-cell"] mystnb={"code_prompt_show": "Show the harm of each defence", "code_prompt_hide": "Hide the harm of each defence", "figure": {"name": "fig-harm-table"}}
 show.harm_table(profile)
 
 # %% [markdown]
 # > By how much LoRAs on clean photographs are worse behind a defence than without. In brackets the
-# > 95 % interval of paired differences; below 0 they are better. Highlighted: not inferior, by the
-# > margin of a tenth of the damage of ACE.
+# > 95 % interval of paired differences; below 0 they are better. Green: not inferior, by the
+# > margin of a tenth of the damage of ACE. Orange: surely worse than that.
 
 # %% [markdown]
 # ## In short

@@ -61,7 +61,7 @@ show.source("lord.adapter.variant.LordVariant.init")
 show.rank_curves(records, compared)
 
 # %% [markdown]
-# > Embedded FID and CLIP-IQA against the rank. LoRAs learn from clean photographs, from attacked
+# > Embedded FID and quality score against the rank. LoRAs learn from clean photographs, from attacked
 # > ones, and behind LoRD of the same rank. Lines are means over the subjects, bands go from the
 # > lowest to the highest.
 

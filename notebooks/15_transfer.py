@@ -61,7 +61,7 @@ show.stranger_figure(profile)
 
 # %% [markdown]
 # > Every attack of the main table at the same budget: means over subjects and seeds with 95 %
-# > intervals. Lower is better for embedded FID, higher for CLIP-IQA. The trained defences have seen
+# > intervals. Lower is better for embedded FID, higher for the quality score. The trained defences have seen
 # > ACE alone; mixed wide LoRD, where it is shown, AdvDM as well.
 
 # %% tags=["hide-cell"] mystnb={"code_prompt_show": "Show what each defence repairs", "code_prompt_hide": "Hide what each defence repairs"}
@@ -87,7 +87,7 @@ show.dose_curves(records, compared, "eps_levels")
 
 # %% [markdown]
 # In the published study LoRD holds at half and at twice the budget that stage 1 has seen. There it
-# closes more than two thirds of the FID gap and more than half of the CLIP-IQA gap.
+# closes more than two thirds of the FID gap and more than half of the quality gap.
 #
 # ## Some photographs attacked, others not
 #
@@ -129,7 +129,7 @@ show.ablation_table(records, compared, stands_out="none")
 # %% [markdown]
 # In the published study stage 1 of the other domain closes no less of the FID gap, in the mean.
 # After twice as many steps more than four fifths of the FID gap stay closed. But less of the
-# CLIP-IQA gap does than after the usual number, in both domains.
+# quality gap does than after the usual number, in both domains.
 #
 # The paper compares LoRD with its baselines on ACE and ACE+; the other circumstances are this chapter's own.
 #

@@ -83,9 +83,9 @@ show.ablation_figure(records, compared)
 # %% [markdown]
 # In the published study AdvDM gains by knowing any of these defences. In the mean each then closes less of both gaps,
 # in both domains. LoRD suffers most from closing. Under AdvDM at least half of the FID gap then stays closed in the
-# mean. Less than half of the CLIP-IQA gap does. Under ACE LoRD and adversarial training keep more than four fifths of
+# mean. Less than half of the quality gap does. Under ACE LoRD and adversarial training keep more than four fifths of
 # the FID gap closed, whoever attacks. DiffPure keeps more than three quarters of the FID gap closed, and more than half
-# of that of CLIP-IQA.
+# of the quality gap.
 #
 # With one seed of each subject all these are hints, no proof. A gap here is what the attack on the
 # base model opens without a defence. The photographs of attackers who know have not been tried

@@ -59,7 +59,7 @@ def ablation_table(
     repaired = table[["fid_closed", "clip_iqa_closed"]].map(_share)
     further = {
         "FID gap closed": repaired["fid_closed"],
-        "CLIP-IQA gap closed": repaired["clip_iqa_closed"],
+        "quality gap closed": repaired["clip_iqa_closed"],
     }
     further = {name: shares for name, shares in further.items() if shares.any()}
     competing = (table["defence"] != "none") & (stands_out != "none")
@@ -70,7 +70,7 @@ def ablation_table(
 
 @styled
 def ablation_figure(records: Sequence[Record], compared: Sequence[Record]) -> Figure:
-    """FID and CLIP-IQA of every variant, from the lowest to the highest cell around the mean.
+    """FID and quality score of every variant, from the lowest to the highest cell around the mean.
 
     Ticks are the means of LoRAs without a defence, on clean photographs and under the attack.
     """
@@ -134,7 +134,7 @@ def ablation_samples(records: Sequence[Record], compared: Sequence[Record]) -> F
 
 @styled
 def rank_curves(records: Sequence[Record], compared: Sequence[Record]) -> Figure:
-    """FID and CLIP-IQA against the rank, of LoRAs on clean and attacked photos and behind LoRD."""
+    """FID and quality score against the rank, on clean and attacked photos and behind LoRD."""
     table = table_of(records, compared)
     table = table.sort_values(["defence", "attack", "treatment", "rank"])
     labels = list(map(condition_name, table["attack"], table["defence"], table["treatment"]))
@@ -154,7 +154,7 @@ DOSES = {"attacked_share": "share of attacked photographs", "eps_levels": "ε, g
 
 @styled
 def dose_curves(records: Sequence[Record], compared: Sequence[Record], dose: str) -> Figure:
-    """FID and CLIP-IQA against one of `DOSES`, of LoRAs with and without a defence."""
+    """FID and the quality score against one of `DOSES`, of LoRAs with and without a defence."""
     table = tables.dose_table([*records, *compared], records[0].kind, dose)
     labels = list(map(defence_name, table["defence"], table["treatment"]))
     table = table.assign(attack="ace", style="-o", label=labels)

@@ -62,9 +62,9 @@ def attribute_accuracy(records: Sequence[Record]) -> Figure:
 
 
 def validated_metrics(record: Record) -> list[str]:
-    """The metrics that the validation draws: FID after the VAE, CLIP-IQA and identity match."""
+    """The metrics that the validation draws: all, FID after the VAE where there are both."""
     metrics = dict.fromkeys(key.split("/")[0] for key in record.series if "/" in key)
-    return [m for m in metrics if not m.startswith("fid") or m.endswith("_round_trip")]
+    return [name for name in metrics if f"{name}_round_trip" not in metrics]
 
 
 @styled
@@ -73,7 +73,7 @@ def metric_curves(records: Sequence[Record]) -> Figure:
     validated = [record for record in records if record.kind == "metrics"]
     metrics = validated_metrics(validated[0])
     of_domain = {record.settings["domain"]: record.series for record in validated}
-    height = 1.75 * len(metrics) + 0.5
+    height = 1.2 * len(metrics) + 0.5
     figure, axes, places = grid(metrics, list(of_domain), height, sharex=True, sharey="row")
     for panel, metric, domain in places:
         series = of_domain[domain]

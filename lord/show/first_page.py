@@ -11,6 +11,7 @@ from lord.experiments.lord import tables
 from lord.record import Record
 from lord.show.cards import RESULTS
 from lord.show.components import through_the_encoder, weakest
+from lord.show.confirmation import confirmed
 from lord.show.purification_findings import guided, without_training
 from lord.show.results import result_records
 from lord.show.robustness import branch, knowing, strangers
@@ -100,6 +101,10 @@ class Found:
 QUESTIONS: dict[str, tuple[str, Callable[[Found], Answer]]] = {
     "Does ACE ruin a LoRA?": ("04_ace_attack", lambda f: damage(f.table, f.results)),
     "Does LoRD repair it?": ("10_results", lambda f: repair(f.gaps, f.results)),
+    "Does it hold for new subjects?": (
+        "17_confirmation",
+        lambda f: confirmed(f.of("confirmation")),
+    ),
     "Does it work as it was trained?": (
         "09_lord_stage2",
         lambda f: gate(f.table, f.gaps, f.results),
@@ -163,7 +168,7 @@ def answers(profile: str) -> dict[str, tuple[str, Answer]]:
     Raises:
         FileNotFoundError: records of the profile are missing.
     """
-    names = ("parts", "adaptive", *BACKDOORED, *BROKEN)
+    names = ("confirmation", "parts", "adaptive", *BACKDOORED, *BROKEN)
     further = [record for name in names for record in run(profile, name, compute=False)]
     found = Found([*result_records(profile), *further])
     return {question: (page, asked(found)) for question, (page, asked) in QUESTIONS.items()}

@@ -53,7 +53,7 @@ def result_records(profile: str) -> list[Record]:
 
 @styled
 def treatment_comparison(records: Sequence[Record]) -> Figure:
-    """FID and CLIP-IQA of every test-time treatment; filled: the one chosen on other identities.
+    """FID and quality score of every test-time treatment; filled: the one chosen elsewhere.
 
     Vertical lines are LoRAs without a defence.
     """
@@ -108,31 +108,34 @@ def main_table(profile: str) -> Styler:
 def rival_table(profile: str, ours: str = PROPOSED) -> Styler:
     """By how much one defence is ahead of every other one, on the same subjects and seeds.
 
-    Above 0 it is better; a lead whose interval is above 0 stands out. Where the profile does not
-    try the defence, a note says so instead.
+    Above 0 it is better; an interval above 0 is marked as good, one below 0 as bad. Where the
+    profile does not try the defence, a note says so instead.
     """
     records = result_records(profile)
     leads = tables.rival_table(records, ours)
     leads = leads[leads["attack"] != "none"]
     ahead = leads["lead_low"].fillna(leads["lead"]) > 0
-    return difference_table(leads, "lead", ahead, records)
+    behind = leads["lead_high"].fillna(leads["lead"]) < 0
+    return difference_table(leads, "lead", ahead, behind, metric_keys(records), records)
 
 
 @where_planned
 def harm_table(profile: str) -> Styler:
     """By how much a defence makes LoRAs on clean photographs worse, on the same subjects and seeds.
 
-    A harm that is surely below the margin, see `tables.clean_harm`, stands out.
+    A harm that is surely below the margin, see `tables.clean_harm`, is marked as good, one that is
+    surely above it as bad.
     """
     records = result_records(profile)
     harms = tables.clean_harm(records)
     small = harms["harm_high"].fillna(harms["harm"]) < harms["margin"]
-    return difference_table(harms, "harm", small, records)
+    large = harms["harm_low"].fillna(harms["harm"]) > harms["margin"]
+    return difference_table(harms, "harm", small, large, metric_keys(records), records)
 
 
 @styled
 def main_figure(profile: str, attack: str = "ace") -> Figure:
-    """Every defence against one attack, and the clean LoRA, by FID and by CLIP-IQA.
+    """Every defence against one attack, and the clean LoRA, by FID and by the quality score.
 
     Dots are subjects and seeds, bars means with intervals.
     """
@@ -160,7 +163,7 @@ def main_figure(profile: str, attack: str = "ace") -> Figure:
 
 @styled
 def stranger_figure(profile: str) -> Figure:
-    """FID and CLIP-IQA under every attack, of the defences that face many, as chosen.
+    """FID and the quality score under every attack, of the defences that face many, as chosen.
 
     Bars are 95 % intervals, the dotted line is the mean of LoRAs on clean photographs.
     """

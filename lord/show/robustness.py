@@ -136,7 +136,7 @@ def knowing(adaptive: Sequence[Record], records: Sequence[Record]) -> Answer:
             ]
             worst += least.tolist()
             under = f" Under {ATTACK_NAMES[attack]} it closes by {metric_name(keys[name])}"
-            said += [f"{under} {listed(shares)}."] if shares else []
+            said += [f"{under} {'; '.join(shares)}."] if shares else []
     if not said:
         return NOT_MEASURED
     treatments = " or ".join(map(treatment_name, table["treatment"].unique()))

@@ -101,7 +101,7 @@ ATTACK_NAMES = {
 METRIC_NAMES = {
     "fid_embedded": "embedded FID",
     "fid_inception": "Inception FID",
-    "clip_iqa_embedded": "embedded CLIP-IQA",
+    "clip_iqa_embedded": "embedded quality score",
     "clip_iqa_openai": "CLIP-IQA",
     "identity": "identity match",
     "identity_similarity": "identity similarity",
@@ -174,9 +174,10 @@ def metric_keys(records: Sequence[Record]) -> dict[str, str]:
     """For each column of the tables, the metric of the records that it averages.
 
     Without the columns that nothing was measured for. Among the records must be one of the main
-    table, or of those that choose the treatments.
+    table, of those that choose the treatments, or of new subjects.
     """
-    record = next(record for record in records if record.kind in ("main", "selection"))
+    kinds = ("main", "selection", "confirmation")
+    record = next(record for record in records if record.kind in kinds)
     return {
         name: key
         for name, suffix in METRICS.items()
@@ -230,7 +231,7 @@ def treatment_name(treatment: str) -> str:
 
 def number(value: float) -> str:
     """Three or so significant digits, enough to compare: "0.84", "3.12", "41.5"."""
-    return f"{value:.2f}" if abs(value) < 10 else f"{value:.1f}"
+    return f"{value:z.2f}" if abs(value) < 10 else f"{value:.1f}"
 
 
 def with_interval(cell: Mapping[str, float], name: str) -> str:

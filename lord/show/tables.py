@@ -26,20 +26,29 @@ from lord.show.style import (
 
 
 def difference_table(
-    table: pd.DataFrame, name: str, stands_out: pd.Series, records: Sequence[Record]
+    table: pd.DataFrame,
+    name: str,
+    good: pd.Series,
+    bad: pd.Series,
+    keys: Mapping[str, str],
+    records: Sequence[Record],
 ) -> Styler:
     """The column ``name``, paired differences with intervals, under each metric.
+
+    Args:
+        good: whether a row is marked as good.
+        bad: whether it is marked as bad.
+        keys: what the metrics of the table are called in records.
 
     Raises:
         LeftOut: nothing was compared.
     """
     if table.empty:
         raise LeftOut
-    keys = metric_keys(records)
     table = in_book_order(
         table.assign(
             text=[with_interval(row, name) for row in table.to_dict("records")],
-            stands_out=np.where(stands_out, "winner", ""),
+            mark=np.select([good, bad], ["winner", "loser"], ""),
             metric=[metric_name(keys[metric]) for metric in table["metric"]],
         )
     )
@@ -51,8 +60,8 @@ def difference_table(
             table["metric"].rename(None),
         ]
     )
-    cells = rows[["text", "stands_out"]].unstack(sort=False, fill_value="")
-    return _styled_table(cells["text"], cells["stands_out"], records)
+    cells = rows[["text", "mark"]].unstack(sort=False, fill_value="")
+    return _styled_table(cells["text"], cells["mark"], records)
 
 
 def in_book_order(table: pd.DataFrame) -> pd.DataFrame:
@@ -161,13 +170,14 @@ def plain_table(cells: pd.DataFrame, records: Sequence[Record]) -> Styler:
 def _styled_table(cells: pd.DataFrame, classes: pd.DataFrame, records: Sequence[Record]) -> Styler:
     """A table of texts as the book shows it, with the caveats of the records above."""
     winner = {"selector": "td.winner", "props": "font-weight: 700; background: rgba(46,160,67,.22)"}
+    loser = {"selector": "td.loser", "props": "background: rgba(213,94,0,.22)"}
     left = {
         "selector": "th.row_heading",
         "props": "text-align: left; vertical-align: top; font-weight: 400",
     }
     small = {"selector": "", "props": "font-size: 0.85em"}
     whole = {"selector": "td", "props": "white-space: nowrap"}  # an interval in one piece
-    styles = [small, whole, winner, left]
+    styles = [small, whole, winner, loser, left]
     if cells.index.nlevels > 1:
         # What rows share is written upright beside them, which leaves the width to the numbers, and
         # a line begins each group.

@@ -651,7 +651,7 @@ def test_main_table_has_intervals_and_marks_the_winner(study):
     profile, _ = study
     styler = show.main_table(profile)
     rows = styler.data
-    assert list(rows.columns) == ["embedded FID ↓", "embedded CLIP-IQA ↑", "identity match ↑"]
+    assert list(rows.columns) == ["embedded FID ↓", "embedded quality score ↑", "identity match ↑"]
     assert len(rows) == len(DOMAINS) * 18  # LoRD and adversarial training: as trained, and chosen
     one = Path(profile).stem == "one"
     assert rows.map(lambda text: "[" in text).all(axis=None) != one
@@ -678,6 +678,21 @@ def test_rivals_are_compared_in_pairs(study):
     assert "JPEG" in of_variant.index and "LoRD (λ = 0)" in of_variant.index
     assert not any(name.startswith("mixed wide") for name in of_variant.index)
     assert "leaves these" in show.rival_table(profile, "gridpure").data
+
+
+def test_a_deficit_is_marked_like_a_lead(study, monkeypatch):
+    profile, _ = study
+    original, before = tables.rival_table, show.rival_table(profile).to_html()
+
+    def turned(*given):
+        leads = original(*given)
+        ends = {"lead_low": -leads["lead_high"], "lead_high": -leads["lead_low"]}
+        return leads.assign(lead=-leads["lead"], **ends)
+
+    monkeypatch.setattr(tables, "rival_table", turned)
+    after = show.rival_table(profile).to_html()
+    assert before.count('winner"') == after.count('loser"') > 0
+    assert before.count('loser"') == after.count('winner"')
 
 
 def test_a_defence_may_do_a_tenth_of_the_damage_to_clean_photographs(study):
@@ -767,14 +782,16 @@ def test_summary_answers_the_questions_with_numbers(study, included):
     assert f"{damage} from 2.0" in text
     assert "[Does LoRD repair it?](notebooks/10_results) **Yes.**" in text  # see LEVELS
     assert re.search(r"it closes by embedded FID (8[89]|9[01])%", text)
-    assert re.search(r"\. It closes by embedded CLIP-IQA (8[789]|9[01])%", text)
+    assert re.search(r"\. It closes by embedded quality score (8[789]|9[01])%", text)
     assert "Chosen on identities that are not evaluated: λ = 0." in text
     assert "**Of all.**" in text
     ahead = "LoRD is everywhere ahead of JPEG and adversarial training. It is behind none."
     assert f". {ahead} Wide {ahead} Mixed wide {ahead}\n" in text
     assert f"unseen attacks?](notebooks/15_transfer) **Yes.** {SEEN}. They face AdvDM." in text
     better = text.split("better?](notebooks/10_results) ")[1]
-    assert better.startswith("**No.** Shares are by embedded FID and by embedded CLIP-IQA, each")
+    assert better.startswith(
+        "**No.** Shares are by embedded FID and by embedded quality score, each"
+    )
     lord = r"(8[89]|9[01])%.* and (8[789]|9[01])%"  # see LEVELS
     variant = r"(7[89]|8[012])%.* and 6[4-9]%"
     closes = f"wide LoRD closes {variant}.* Under ACE mixed wide LoRD closes {variant}"
@@ -918,7 +935,7 @@ def test_summary_says_what_was_not_measured(study, monkeypatch):
     monkeypatch.setattr(tables, "gaps_closed", lambda records: gaps[gaps["attack"] == "ace"])
     monkeypatch.setattr(first_page, "run", lambda *_, **__: [])
     text = show.pages(profile)["summary.md"]
-    assert text.count(") Not measured.") == 11
+    assert text.count(") Not measured.") == 12
 
 
 def test_summary_says_so_when_the_attack_does_nothing(study, monkeypatch):

@@ -11,6 +11,8 @@ from lord.models import card
 from lord.study.profile import PROFILES, load_profile, read_profile
 from lord.study.run import load_records
 
+ENDS = ("ace", "none")
+
 
 def values_of(**changes):
     values = yaml.safe_load((PROFILES / "smoke.yaml").read_text())
@@ -37,6 +39,9 @@ def test_every_judge_stands_on_its_scale(records):
             assert ends[0] <= row["value"] <= ends[1]
     repaired = table.loc[("portraits", "ace", "lord", "fid_imagenet"), "closed"]
     assert repaired == pytest.approx((12 - 3) / (12 - 2))  # see lord.experiments.lord.example
+    damage = table.loc[("portraits", "ace", "lord", "fid_imagenet"), "damage"]
+    attacked, clean = (table.loc[("portraits", a, "none", "fid_imagenet"), "value"] for a in ENDS)
+    assert damage == pytest.approx(attacked - clean)
 
 
 def test_what_one_training_shares_widens_the_intervals(records):

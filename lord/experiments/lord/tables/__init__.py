@@ -10,6 +10,7 @@ from lord.experiments.lord.tables.judges import (
     judge_table,
     judged_standings,
     judges_agreement,
+    screened,
 )
 from lord.experiments.lord.tables.main import (
     clean_harm,

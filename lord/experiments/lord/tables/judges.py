@@ -12,6 +12,7 @@ from lord.experiments.lord.tables.conditions import (
     condition_rows,
     correlations_of,
     mean_with_interval,
+    worse,
 )
 from lord.experiments.lord.tables.main import CONDITION, shares_repaired
 from lord.experiments.lord.tables.standing import standings
@@ -50,7 +51,9 @@ def judge_table(records: Sequence[Record]) -> pd.DataFrame:
     With 95 % intervals: the mean ``value``; and of a defended condition the share ``closed`` of the
     damage that it repairs, see `shares_repaired`. The ``luck`` of a trained defence is the share of
     the variance, over all of them, that lies between trainings of stage 1. The ``floor`` is what as
-    many clean pictures of the same subjects score, the ``ceiling`` what those of others do.
+    many clean pictures of the same subjects score, the ``ceiling`` what those of others do. The
+    ``damage`` is by how much an attack alone is worse than none, on the same subjects: a judge that
+    cannot tell it from 0 has nothing to call repaired.
     """
     rows = judged_rows(records)
     luck = correlations_of(rows[rows["defence"].isin(TRAINED)], CONDITION, JUDGES)
@@ -71,7 +74,24 @@ def judge_table(records: Sequence[Record]) -> pd.DataFrame:
                 row[column] = np.mean([_end(scale.get(place, {}), end, name) for place in places])
             table.append(row)
     gaps = shares_repaired(rows, JUDGES)
-    return pd.DataFrame(table).merge(gaps, how="left", on=[*CONDITION, "metric"])
+    table = pd.DataFrame(table).merge(gaps, how="left", on=[*CONDITION, "metric"])
+    return table.merge(_damage(rows), how="left", on=["domain", "attack", "metric"])
+
+
+def _damage(rows: pd.DataFrame) -> pd.DataFrame:
+    """What each attack alone does, by every judge; see `worse`."""
+    undefended = rows[rows["defence"] == "none"]
+    clean = undefended["attack"] == "none"
+    independent = dict.fromkeys(JUDGES, 0.0)  # no training of stage 1 took part
+    found = [undefended[~clean], undefended[clean], ["domain"], ["attack"]]
+    return worse(*found, "damage", independent, JUDGES)
+
+
+def screened(records: Sequence[Record]) -> pd.DataFrame:
+    """What the main table says of the defences treated alike: `shares_repaired` of its subjects."""
+    rows = condition_rows(records, "main")
+    rows = rows[rows["treatment"].isin(("none", "dropped"))]
+    return shares_repaired(rows.assign(selected=True), METRICS)
 
 
 def _end(metrics: Mapping[str, float], end: str, name: str) -> float:
