@@ -60,6 +60,11 @@ confirmation.standing_counts(records)
 # > LoRD beside no defence (LoRA) and beside its rivals: how many of the six judges call it what. *As
 # > good* means that the difference is significantly less than a tenth of the damage of ACE.
 
+# %% [markdown]
+# In the published study most judges put DiffPure ahead of LoRD on attacked portraits. On attacked
+# landscapes both judges from ImageNet put LoRD ahead of it. Adversarial training is behind LoRD by
+# no judge under ACE. On clean portraits most judges see harm by LoRD.
+
 # %% tags=["hide-cell"] mystnb={"code_prompt_show": "Show what LoRD is ahead of", "code_prompt_hide": "Hide what LoRD is ahead of", "figure": {"name": "fig-confirmation-standing"}}
 confirmation.standing_table(records)
 

@@ -716,6 +716,37 @@ def _():
     return closed(attack="ace", defence="lord", selected=False)["fid"].max() < 0.1
 
 
+def judged(verdict: str, defence: str, domain: object, attack: str) -> set[str]:
+    """The judges that say this of LoRD beside another defence."""
+    rows = table("confirmation_standing", ours="lord", defence=defence, attack=attack)
+    rows = rows[rows["domain"].isin(np.atleast_1d(domain)) & (rows["verdict"] == verdict)]
+    return set(rows["metric"])
+
+
+@claim(
+    "17_confirmation",
+    "In the published study most judges put DiffPure ahead of LoRD on attacked portraits.",
+)
+def _():
+    return len(judged("behind", "diffpure", "portraits", "ace")) > 3
+
+
+@claim("17_confirmation", "On attacked landscapes both judges from ImageNet put LoRD ahead of it.")
+def _():
+    both = {"fid_imagenet", "kid_imagenet"}
+    return both <= judged("ahead", "diffpure", "landscapes", "ace")
+
+
+@claim("17_confirmation", "Adversarial training is behind LoRD by no judge under ACE.")
+def _():
+    return not judged("ahead", "adversarial", DOMAINS, "ace")
+
+
+@claim("17_confirmation", "On clean portraits most judges see harm by LoRD.")
+def _():
+    return len(judged("behind", "none", "portraits", "none")) > 3
+
+
 @pytest.mark.parametrize(
     ("page", "sentence", "holds"), CLAIMS, ids=[f"{c[0]}: {c[1][:60]}" for c in CLAIMS]
 )
