@@ -53,7 +53,7 @@ confirmation.repaired(records, screened)
 # > At 0 nothing is repaired; at the dashed line it is as good as clean photographs. The upper three
 # > judges saw no damage. Empty dots are the subjects of the main table.
 
-# %% tags=["hide-input"] mystnb={"figure": {"name": "fig-confirmation-counts"}}
+# %% tags=["hide-input"] mystnb={"figure": {"name": "fig-confirmation-counts-table"}}
 confirmation.standing_counts(records)
 
 # %% [markdown]
@@ -65,7 +65,7 @@ confirmation.standing_counts(records)
 # landscapes both judges from ImageNet put LoRD ahead of it. Adversarial training is behind LoRD by
 # no judge under ACE. On clean portraits most judges see harm by LoRD.
 
-# %% tags=["hide-cell"] mystnb={"code_prompt_show": "Show what LoRD is ahead of", "code_prompt_hide": "Hide what LoRD is ahead of", "figure": {"name": "fig-confirmation-standing"}}
+# %% tags=["hide-cell"] mystnb={"code_prompt_show": "Show what LoRD is ahead of", "code_prompt_hide": "Hide what LoRD is ahead of", "figure": {"name": "fig-confirmation-standing-table"}}
 confirmation.standing_table(records)
 
 # %% [markdown]
