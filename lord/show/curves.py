@@ -83,7 +83,7 @@ def metric_curves(records: Sequence[Record]) -> Figure:
             panel.plot(series["severity"], values, **line)
     scale_lines(places, next(key for key in metrics if key.startswith("fid")), records)
     for panel, metric in zip(axes[:, 0], metrics, strict=True):
-        panel.set_ylabel(metric_label(metric).replace("embedded ", "embedded\n"))
+        panel.set_ylabel(metric_label(metric).replace(" ", "\n", 1))
     for panel in axes[-1]:
         panel.set_xlabel("severity")
     legend(figure, columns=3)

@@ -34,13 +34,14 @@ def scale_lines(places: Places, key: str, records: Sequence[Record], upright: bo
     """Both ends as lines in every panel of FID.
 
     Args:
-        places: panels, of which those count whose row is of FID.
+        places: panels, of which those count whose row is ``fid`` or ``key``: other distances have
+            other scales.
         key: the metric of the records that is FID, see `metric_keys`.
         records: those of scale, and others.
         upright: whether the metric is on the axis that lies.
     """
     for panel, row, domain in places:
-        if row.startswith("fid"):
+        if row in ("fid", key):
             for end, value in scale_of(records, key, domain).items():
                 style, label = LINES[end]
                 draw = panel.axvline if upright else panel.axhline

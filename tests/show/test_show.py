@@ -680,6 +680,27 @@ def test_rivals_are_compared_in_pairs(study):
     assert "leaves these" in show.rival_table(profile, "gridpure").data
 
 
+def test_the_scale_of_one_fid_stands_beside_no_other(study):
+    _, records = study
+
+    def further(record):
+        series = {
+            k.replace("fid_embedded_round_trip", "fid_imagenet"): v
+            for k, v in record.series.items()
+        }
+        return record.model_copy(update={"series": record.series | series})
+
+    found = [further(r) if r.kind == "metrics" else r for r in records("metrics", "scale")]
+    panels = [p for p in show.metric_curves(found).axes if p.get_ylabel()]
+    scaled = [
+        p.get_ylabel()
+        for p in panels
+        if any(str(line.get_label()).startswith("clean") for line in p.lines)
+    ]
+    assert [label.split("\n")[0] for label in scaled] == ["embedded"]
+    assert any("ImageNet" in p.get_ylabel() for p in panels)
+
+
 def test_a_deficit_is_marked_like_a_lead(study, monkeypatch):
     profile, _ = study
     original, before = tables.rival_table, show.rival_table(profile).to_html()
