@@ -65,4 +65,15 @@ def _report(kind: type[BaseException], error: BaseException, trace: TracebackTyp
         sys.__excepthook__(kind, error, trace)
 
 
-sys.excepthook = _report
+def _ignored(problem: "sys.UnraisableHookArgs") -> None:
+    """End what Ctrl-C has met where no error can be raised, as while an object is given back."""
+    if not issubclass(problem.exc_type, KeyboardInterrupt):
+        sys.__unraisablehook__(problem)
+        return
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        Interrupt().say()  # no command is under way that has said it
+    sys.stdout.flush()
+    os._exit(EXIT_CODE)
+
+
+sys.excepthook, sys.unraisablehook = _report, _ignored

@@ -96,6 +96,7 @@ class Apart:
         code, renames = 1, counted_renames(at_rename)
         try:
             signal.signal(signal.SIGINT, end_at_once)
+            sys.unraisablehook = interrupt._ignored  # in the place of that of pytest
             handle = os.open(self.log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
             os.dup2(handle, 1), os.dup2(handle, 2)
             sys.stdout, sys.stderr = (os.fdopen(k, "w", buffering=1) for k in (1, 2))  # a terminal
