@@ -33,7 +33,7 @@ from lord.show.words import NOT_MEASURED, Answer, count, listed, share, verdict
 BESIDE = 0.05
 """How far below a dot of new subjects that of the main table stands, where judges are 1 apart."""
 
-VERDICTS = ("ahead", "as good", "undecided", "behind")
+COMPARISONS = ("ahead", "as good", "undecided", "behind")
 """What a judge may say of a defence beside another; see `tables.standing_table`."""
 
 LIMITS = (-0.6, 1.6)
@@ -163,7 +163,7 @@ def standing_counts(records: Sequence[Record]) -> Styler:
     ]
     counts = table.groupby(heads)["verdict"].value_counts().unstack(fill_value=0)
     order = pd.MultiIndex.from_arrays(heads).unique()
-    counts = counts.reindex(order).reindex(columns=VERDICTS, fill_value=0)
+    counts = counts.reindex(order).reindex(columns=COMPARISONS, fill_value=0)
     return plain_table(counts.map(str), records)
 
 
