@@ -12,6 +12,8 @@ import signal
 import time
 from lord.cli.interrupt import interruptible
 
+signal.signal(signal.SIGINT, signal.default_int_handler)  # jobs in the background ignore it
+
 class Dying:
     def __del__(self):
         signal.raise_signal(signal.SIGINT)
