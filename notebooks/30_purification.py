@@ -35,12 +35,13 @@ compute = True
 
 # %% tags=["hide-input"]
 from lord import show, study
-from lord.show import purification
-from lord.show.purification_findings import blind, findings
+from lord.show import purification, purification_paths
+from lord.show.purification_findings import blind, findings, noise_known
 
 classifiers = study.run(profile, "classifiers", compute=compute)
 records = study.run(profile, "purification_attacks", compute=compute)
-show.run_card([*classifiers, *records])
+paths = study.run(profile, "purification_paths", compute=compute)
+show.run_card([*classifiers, *records, *paths])
 
 # %% [markdown]
 # ## How a picture is purified
@@ -73,14 +74,27 @@ show.source("lord.models.pixel.noise_and_denoise")
 show.source("lord.purifiers.pixel_diffusion._guidance")
 
 # %% [markdown]
-# What the first attack makes of pictures, and what is classified in the end:
+# One portrait on its way, as it is and after an attack that takes the gradient through all of the purifier:
 
-# %% tags=["hide-input"] mystnb={"figure": {"name": "fig-purified"}, "image": {"alt": "Rows of small drawn portraits, attacked ones with a faint pattern, purified ones smooth."}}
-purification.pictures(records)
+# %% tags=["hide-input"] mystnb={"figure": {"name": "fig-purified"}, "image": {"alt": "Rows of four small drawn portraits: as given, noisy, less noisy, smooth again."}}
+purification_paths.stations(paths)
 
 # %% [markdown]
-# > Clean pictures. For DiffPure and the robust process: what the first attack makes of them, and what the classifier
-# > gets.
+# > From left to right: what is given, noised to $t^*$, after the last step but one, and what the
+# > classifier gets. Clean and attacked pictures get the same noise.
+
+# %% [markdown]
+# So the attack can be followed. It is what keeps the two ways apart:
+
+# %% tags=["hide-input"] mystnb={"figure": {"name": "fig-purifier-paths"}, "image": {"alt": "A panel for each purifier with three lines: noise falls most on the way, the attack through the purifier least."}}
+purification_paths.distances(paths)
+
+# %% [markdown]
+# > Root mean square between attacked and clean pictures on their ways, in grey levels of 255, with intervals of
+# > 95 % over pictures. An attack by transfer does not know the purifier; the other averages gradients through it.
+
+# %% tags=["hide-cell"] mystnb={"code_prompt_show": "Show the numbers", "code_prompt_hide": "Hide the numbers"}
+purification_paths.path_findings(paths)
 
 # %% [markdown]
 # ## What is left
@@ -119,6 +133,12 @@ purification.attack_by_attack(records)
 
 # %% tags=["remove-input"]
 blind(records)
+
+# %% [markdown]
+# If the noise is always the same for a picture, and known, nothing is left to average:
+
+# %% tags=["remove-input"]
+noise_known(records)
 
 # %% tags=["hide-cell"] mystnb={"code_prompt_show": "Show every defence before and after", "code_prompt_hide": "Hide every defence before and after", "figure": {"name": "fig-left"}, "image": {"alt": "For each threat a panel with two dots for every defence: an open one near 1, and a filled one far to the left of it."}}
 purification.accuracies(records)

@@ -647,7 +647,8 @@ def _():
 )
 def _():
     records = run("full", "purification_attacks", compute=False)
-    left = {record.settings["defence"]: record.metrics for record in records}
+    own = [record for record in records if record.settings["threat_name"] == "linf4"]
+    left = {record.settings["defence"]: record.metrics for record in own}
     trained = max(left[name]["square-1000/majority"] for name in ("pgd_4", "trades_4"))
     guarded = left["residual+robust"]
     taken = [guarded[f"{name}/majority"] for name in ("transfer-40", "bpda-10x4", "pgd-20x4")]

@@ -79,11 +79,6 @@ def purify_pixels(
     return images
 
 
-def spaced(timestep: int, steps: int) -> list[int]:
-    """t* and the times after each of ``steps`` equal steps down to 0, to whole numbers."""
-    return [round(timestep * (steps - k) / steps) for k in range(steps + 1)]
-
-
 def _one_round(
     denoiser: Callable[[Tensor, int], Tensor],
     images: Tensor,
@@ -118,7 +113,7 @@ def _one_round(
         original,
         epsilon,
         alphas,
-        spaced(settings.timestep, settings.steps),
+        settings.times,
         None if settings.method == "diffpure_ode" else fresh,
     )
     return (x / 2 + 0.5).clamp(0, 1)

@@ -82,3 +82,8 @@ class PixelPurifier(BaseModel):
     def passes(self) -> int:
         """Passes through the denoiser for each picture that is no larger than the model's."""
         return self.rounds * self.steps
+
+    @property
+    def times(self) -> list[int]:
+        """t* and the times after each of equal steps down to 0, to whole numbers."""
+        return [round(self.timestep * (self.steps - k) / self.steps) for k in range(self.steps + 1)]

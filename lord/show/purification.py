@@ -1,4 +1,4 @@
-"""What the chapter on purification shows: pictures on their way, and what attacks leave."""
+"""What the chapter on purification shows of what attacks leave."""
 
 from collections.abc import Sequence
 
@@ -9,7 +9,6 @@ from matplotlib.figure import Figure
 from pandas.io.formats.style import Styler
 
 from lord.experiments.purification.tables import (
-    BASELINE,
     attack_names,
     attack_table,
     defence_table,
@@ -17,7 +16,6 @@ from lord.experiments.purification.tables import (
 from lord.metrics.interval import Interval, share_interval
 from lord.record import Record
 from lord.show.panels import band, grid, interval, legend
-from lord.show.pictures import labelled_rows, sample_tiles
 from lord.show.style import BLUE, CYCLE, MARKERS, VERMILION, caveats, mark, styled, where_planned
 from lord.show.tables import plain_table
 
@@ -50,25 +48,6 @@ ATTACKS = {
     "spatial": "spatial",
 }
 STANDINGS = {"right in all purifications": "worst", "right by their vote": "majority"}
-PROPOSED = "robust"
-
-
-@styled
-def pictures(records: Sequence[Record]) -> Figure:
-    """Clean pictures; what the first attack on DiffPure and on the robust process makes of them,
-    and what these make of that."""
-    shown: dict[str, Record] = {}
-    for record in _of(records, "purification_attacks"):
-        purifier, known = (record.settings[name] for name in ("purifier", "known"))
-        if purifier is not None and purifier["method"] in (BASELINE, PROPOSED) and not known:
-            shown.setdefault(purifier["method"], record)
-    rows = {}
-    for method, record in shown.items():
-        clean, attacked, purified = sample_tiles(record, rows=3)
-        rows.setdefault("clean", clean)
-        rows[f"attack on {PURIFIERS[method]}"] = attacked
-        rows[f"after {PURIFIERS[method]}"] = purified
-    return mark(labelled_rows(rows), list(shown.values()))
 
 
 @styled

@@ -14,7 +14,6 @@ from lord.experiments.purification.tables import (
 from lord.record import Record
 from lord.show.purification import (
     CLASSIFIERS,
-    PROPOSED,
     PURIFIERS,
     STANDINGS,
     USUAL,
@@ -28,7 +27,7 @@ from lord.show.purification import (
 from lord.show.style import caveats, where_planned
 from lord.show.words import NOT_MEASURED, Answer, capitalised, listed
 
-GUARDED, PLAIN = f"{USUAL}+{PROPOSED}", f"{USUAL}+{BASELINE}"
+GUARDED, PLAIN = f"{USUAL}+robust", f"{USUAL}+{BASELINE}"
 """The usual classifier behind the robust process, and behind DiffPure."""
 
 KNOWN = ",known"
@@ -57,15 +56,6 @@ def findings(records: Sequence[Record]) -> Markdown:
             lines.append(f"- {place}: the robust process has not been measured in this study.")
         elif PLAIN in named:
             lines.append(_compared(place, named[GUARDED], named[PLAIN]))
-        if known := [row for name, row in named.items() if name.endswith(KNOWN)]:
-            kept = [
-                f"{share(row, 'robust_worst')} behind {defence_name(row['defence'][: -len(KNOWN)])}"
-                for row in known
-            ]
-            lines.append(
-                f"- {place}: one attacker knows the noise that will be drawn, always the same for "
-                f"a picture. That leaves {listed(kept)}."
-            )
         if best := most_kept(faced, CLASSIFIERS):
             row = named[best]
             lines.append(
@@ -108,6 +98,21 @@ def blind(records: Sequence[Record]) -> Markdown:
                 f"- {place}: Square sees no gradient. Of those still right by vote it takes "
                 f"{listed(taken)}."
             )
+    return Markdown("\n".join(lines))
+
+
+@where_planned
+def noise_known(records: Sequence[Record]) -> Markdown:
+    """What purifiers keep whose noise is always the same for a picture, and known."""
+    lines = [f"*{text}*" for text in caveats(records)]
+    for place, faced in by_place(records).items():
+        rows = defence_table([r for r in faced.values() if r.settings["known"]]).to_dict("records")
+        kept = [
+            f"{share(row, 'robust_worst')} behind {defence_name(row['defence'][: -len(KNOWN)])}"
+            for row in rows
+        ]
+        if kept:
+            lines.append(f"- {place}: an attacker who knows the noise leaves {listed(kept)}.")
     return Markdown("\n".join(lines))
 
 

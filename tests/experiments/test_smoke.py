@@ -26,6 +26,7 @@ from lord.experiments.lord.tables import (
     main_table,
     rival_table,
 )
+from lord.models.pixel import kept_signal, load_ddpm, training_schedule
 from lord.names import DOMAINS
 from lord.study import run
 from lord.study.profile import PROFILES, load_profile, read_profile
@@ -136,6 +137,15 @@ def test_a_condition_has_its_metrics_and_its_picture(profile, records, results):
         assert (record.metrics["ssim"] < 0.999) == changed
         assert record.metrics["adapter_thousands"] > 0
         assert store_of(profile, results).has_sheet(record)
+
+
+def test_pictures_are_followed_from_the_noise_that_they_share(profile, records):
+    (record,) = records["purification_paths"]
+    schedule = training_schedule(load_ddpm(profile["purification"].models["portraits"]))
+    given, noised = (record.series[f"pgd-1/{place}"] for place in ("given", "70"))
+    kept = kept_signal(schedule)[70].sqrt().item()
+    assert noised == pytest.approx([kept * apart for apart in given], rel=1e-4)
+    assert 0 < record.metrics["pgd-1/0"] and "noise/35" in record.metrics
 
 
 def test_the_tables_follow_from_the_records(profile, results):

@@ -7,7 +7,7 @@ from diffusers import DDIMScheduler, DDPMPipeline, DDPMScheduler
 from lord.models.classifiers import build_classifier
 from lord.models.pixel import TINY_PIXEL, answer_for, build_ddpm, training_schedule
 from lord.purifiers import pixel_diffusion
-from lord.purifiers.pixel_diffusion import kept_signal, purify_pixels, spaced, through_windows
+from lord.purifiers.pixel_diffusion import kept_signal, purify_pixels, through_windows
 from lord.purifiers.settings import PixelPurifier
 from lord.seeding import derive_seed, noise
 
@@ -201,8 +201,8 @@ def test_one_window_more_is_made_of_the_corners():
 
 
 def test_times_are_evenly_spaced(pipeline):
-    assert spaced(100, 5) == [100, 80, 60, 40, 20, 0]
-    assert spaced(10, 4) == [10, 8, 5, 2, 0]
+    assert PixelPurifier(timestep=100, steps=5).times == [100, 80, 60, 40, 20, 0]
+    assert PixelPurifier(timestep=10, steps=4).times == [10, 8, 5, 2, 0]
     signal = kept_signal(training_schedule(pipeline))
     assert len(signal) == 1001 and signal[0] == 1
 

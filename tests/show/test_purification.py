@@ -11,13 +11,14 @@ from lord.show import purification as show
 from lord.show import purification_findings as said
 from lord.show import purification_masking as hidden
 from lord.show import purification_parts as parts
+from lord.show import purification_paths as paths
 from lord.show.words import NOT_MEASURED
 from lord.study.profile import PROFILES, read_profile
 from lord.study.run import run
 
 NAMES = ("purification_attacks", "purification_parts", "purification_converged")
 GUARDED = ("residual+robust", "linf8")
-BESIDE = ("classifiers", "purification_masking", "purification_cost")
+BESIDE = ("classifiers", "purification_masking", "purification_cost", "purification_paths")
 
 
 @pytest.fixture(scope="module")
@@ -38,9 +39,7 @@ def records(made):
     return [record for name in NAMES for record in made[name]]
 
 
-@pytest.mark.parametrize(
-    "draw", [show.pictures, show.accuracies, show.attack_by_attack, parts.frontier]
-)
+@pytest.mark.parametrize("draw", [show.accuracies, show.attack_by_attack, parts.frontier])
 def test_figures_are_drawn(draw, records):
     draw(records).draw_without_rendering()
 
@@ -95,10 +94,7 @@ def test_purifiers_are_compared_with_diffpure_where_each_keeps_most(records):
     assert parts.rivals(shown[:1]).data.empty and not parts.rival_findings(shown[1:]).data
 
 
-def test_every_purifier_has_its_pictures_and_every_threat_its_panel(records):
-    titles = [axes.get_title(loc="left") for axes in show.pictures(records).axes]
-    assert titles[0] == "clean" and "attack on robust process" in titles
-    assert len(titles) == 1 + 2 * 2
+def test_every_threat_has_its_panel(records):
     figure = show.accuracies(records)
     assert [axes.get_title() for axes in figure.axes] == ["l∞ 8/255", "flow 0.5 px"]
     labels = [label.get_text() for label in figure.axes[0].get_yticklabels()]
@@ -130,8 +126,8 @@ def test_findings_say_what_was_won_and_lost_and_what_could_have_been_found(recor
 def test_what_is_left_where_the_noise_is_known_is_told(records):
     table = defence_table([r for r in records if r.kind == NAMES[0]])
     row = table.set_index(["defence", "threat"]).loc["residual+diffpure_ode,known", "linf8"]
-    text = said.findings(records).data
-    assert f"a picture. That leaves {row['robust_worst']:.0%} (" in text
+    text = said.noise_known(records).data
+    assert f"who knows the noise leaves {row['robust_worst']:.0%} (" in text
     assert " behind DiffPure, ODE." in text
 
 
@@ -250,6 +246,21 @@ def test_classifiers_and_costs_have_a_line_each(made):
     assert lines.count("1.00 times as long as its passes") == len(made["purification_cost"])
 
 
+def test_a_picture_is_followed_through_each_purifier(made):
+    shown = made["purification_paths"]
+    (record,) = shown
+    titles = [axes.get_title(loc="left") for axes in paths.stations(shown).axes]
+    assert titles == ["robust process: clean", "robust process: PGD 1"]
+    panel = paths.distances(shown).axes[0]
+    assert [tick.get_text() for tick in panel.get_xticklabels()] == ["given", "70", "35", "0"]
+    lines = {line.get_label(): [*line.get_ydata()] for line in panel.lines}
+    found = [record.metrics[f"pgd-1/{place}"] for place in ("given", "70", "35", "0")]
+    assert lines["PGD 1"] == pytest.approx(found) and "noise of ±ε" in lines
+    text = paths.path_findings(shown).data
+    assert f"of PGD 1, {found[0]:.1f} grey levels become {found[-1]:.1f} (" in text
+    assert "and 75% of pictures are right" in text
+
+
 def test_signs_of_hidden_gradients_are_drawn_told_and_tabled(made):
     (record,) = made["purification_masking"]
     hidden.signs([record]).draw_without_rendering()
@@ -286,6 +297,6 @@ def test_each_sign_of_hidden_gradients_is_seen(made, changes, told):
 
 
 def test_a_profile_without_these_experiments_says_so():
-    draws = (show.pictures, show.steps_table, said.findings, show.converged)
+    draws = (show.steps_table, said.findings, show.converged, paths.distances)
     for draw in (*draws, parts.parts_table, hidden.signs):
         assert "leaves these experiments out" in draw([]).data

@@ -36,7 +36,6 @@ EXPERIMENT = Experiment(
     measure=measure,
     example=example,
     needs=("classifiers",),
-    kept=lambda records: [r for r in records if r.kind == "purification_attacks"],
     tables={
         "purification": Table(("purification_attacks",), defence_table),
     },
