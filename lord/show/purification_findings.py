@@ -140,7 +140,8 @@ def _against(records: Sequence[Record], ours: Sequence[str], theirs: Sequence[st
         rows = defence_table(pair).to_dict("records")
         (mine, kept), (other, left) = zip(map(defence_name, names), rows, strict=True)
         gain = round(100 * (kept["robust_worst"] - left["robust_worst"]))
-        numbers.append(f"{abs(gain)} {'fewer' if gain < 0 else 'more'} of 100 pictures right")
+        more = f"{abs(gain)} {'fewer' if gain < 0 else 'more'} of 100 pictures right"
+        numbers.append((more, place))
         said.append(
             f"{place}: {share(kept, 'robust_worst')} of pictures are right after all attacks with "
             f"{mine}, {share(left, 'robust_worst')} with {other}. The sign test has p "
@@ -149,8 +150,11 @@ def _against(records: Sequence[Record], ours: Sequence[str], theirs: Sequence[st
     if not verdicts:
         return NOT_MEASURED
     verdict = verdicts[0] if len(set(verdicts)) == 1 else "In part"
+    number, place = numbers[0]
+    if len(numbers) > 1:
+        number = f"{number} ({place})"
     right = "A picture counts as right if it is so in all purifications."
-    return Answer(verdict, numbers[0], " ".join([right, *map(capitalised, said)]))
+    return Answer(verdict, number, " ".join([right, *map(capitalised, said)]))
 
 
 def _compared(place: str, own: dict, base: dict) -> str:

@@ -145,7 +145,7 @@ def test_pictures_are_followed_from_the_noise_that_they_share(profile, records):
     given, noised = (record.series[f"pgd-1/{place}"] for place in ("given", "70"))
     kept = kept_signal(schedule)[70].sqrt().item()
     assert noised == pytest.approx([kept * apart for apart in given], rel=1e-4)
-    assert 0 < record.metrics["pgd-1/0"] and "noise/35" in record.metrics
+    assert record.metrics["pgd-1/0"] > 0 and "noise/35" in record.metrics
 
 
 def test_the_tables_follow_from_the_records(profile, results):

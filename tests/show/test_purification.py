@@ -226,6 +226,23 @@ def test_the_best_purifier_meets_the_best_trained_classifier(records):
     assert re.search(kept, answer.text)
 
 
+def test_of_several_threats_the_first_gives_the_number(records):
+    met = [r for r in records if r.kind == NAMES[0]]
+    faced = {(r.settings["defence"], r.settings["threat_name"]): r for r in met}
+    own, base = (faced[name, "linf8"] for name in ("residual+robust", "residual+diffpure"))
+    shown = [held(own, *[1.0] * 32), held(base, *[0.0] * 32)]
+    shown += [
+        held(
+            record.model_copy(update={"settings": record.settings | {"threat_name": "l21"}}), *right
+        )
+        for record, right in ((own, [0.0] * 32), (base, [1.0] * 32))
+    ]
+    answer = said.guided(shown)
+    assert answer.verdict == "In part"
+    assert answer.number == "100 more of 100 pictures right (portraits, l∞ 8/255)"
+    assert ": 0% (0% to 11%) of pictures" in answer.text
+
+
 def test_the_first_page_says_so_where_nothing_was_purified(records):
     alone = [r for r in records if r.settings["defence"] == "residual"]
     assert said.guided(alone) == said.without_training([]) == NOT_MEASURED
