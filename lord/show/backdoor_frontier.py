@@ -81,8 +81,11 @@ def frontier(records: Sequence[Record]) -> Figure | Markdown:
 
 @styled
 def _frontier(ways: dict[str, pd.DataFrame], records: Sequence[Record]) -> Figure:
-    figure, axes = panels(1, len(ways), 2.4, sharey=True)
-    for panel, (way, rows) in zip(axes[0], ways.items(), strict=True):
+    lines = -(-len(ways) // 2)
+    figure, axes = panels(lines, 2, 2.1 * lines + 0.3, sharey=True)
+    for panel in axes.flat[len(ways) :]:
+        panel.set_visible(False)
+    for panel, (way, rows) in zip(axes.flat, ways.items(), strict=False):
         places = range(len(rows))
         for name, (colour, marker) in DRAWN.items():
             if f"{name}_p" not in rows:
@@ -94,7 +97,8 @@ def _frontier(ways: dict[str, pd.DataFrame], records: Sequence[Record]) -> Figur
         panel.axhline(SUSPECTED, color="#555555", linestyle=":", linewidth=1.2)
         panel.set_xticks(places, [f"{value:g}" for value in rows[way]])
         panel.set(yscale="log", xlabel=WAYS[way], xlim=(-0.4, len(rows) - 0.6))
-    axes[0, 0].set_ylabel("p-value")
+    for panel in axes[:, 0]:
+        panel.set_ylabel("p-value")
     legend(figure, 3)
     return mark(figure, records)
 
@@ -102,19 +106,32 @@ def _frontier(ways: dict[str, pd.DataFrame], records: Sequence[Record]) -> Figur
 @_where_hidden
 def models_table(records: Sequence[Record]) -> Styler:
     """Each model along the ways to hide: its trigger's norm, attack success, and every p-value."""
-    shown = {}
-    for way, rows in hidden(records).items():
-        for row in rows.to_dict("records"):
-            cells = {"norm": f"{row['norm']:.1f}", "attack success": f"{row['success']:.0%}"}
-            cells |= {
-                f"p, {words}": f"{row[f'{name}_p']:.2g}"
-                for name, words in DETECTORS.items()
-                if f"{name}_p" in row
-            }
-            cosines = [value for name, value in row.items() if name.endswith("/cosine")]
-            cells["best cosine"] = f"{max(cosines):.2f}"
-            shown[WAYS[way], f"{row[way]:g}"] = cells
-    return plain_table(pd.DataFrame.from_dict(shown, orient="index"), records)
+    shown = {
+        (WAYS[way], f"{row[way]:g}"): row
+        for way, rows in hidden(records).items()
+        for row in rows.to_dict("records")
+    }
+    shown |= {("learned, at most", f"{row['strength']:g}"): row for row in _learned(records)}
+    cells = {place: _cells(row) for place, row in shown.items()}
+    return plain_table(pd.DataFrame.from_dict(cells, orient="index"), records)
+
+
+def _learned(records: Sequence[Record]) -> list[dict[str, Any]]:
+    """The models whose trigger was learned with them, and so differs in more than one way."""
+    table = frontier_table(records)
+    return table[table["attack"] == "invisible"].to_dict("records")
+
+
+def _cells(row: Mapping[str, Any]) -> dict[str, str]:
+    """What the table says of a model."""
+    cells = {"norm": f"{row['norm']:.1f}", "attack success": f"{row['success']:.0%}"}
+    cells |= {
+        f"p, {words}": f"{row[f'{name}_p']:.2g}"
+        for name, words in DETECTORS.items()
+        if f"{name}_p" in row
+    }
+    cosines = [value for name, value in row.items() if name.endswith("/cosine")]
+    return cells | {"best cosine": f"{max(cosines):.2f}"}
 
 
 @_where_hidden
@@ -135,6 +152,11 @@ def frontier_findings(records: Sequence[Record]) -> Markdown:
             for row in rows.to_dict("records")
         ]
         lines.append(f"- By {WAYS[way]}, for TERD: {'. '.join(map(capitalised, steps))}.")
+    for row in _learned(records) if "terd_both" in known else ():
+        lines.append(
+            f"- A trigger that was learned, of at most {row['strength']:g}, is for TERD: "
+            f"{_found(row)}" + ("." if row["works"] else ", though it does not work.")
+        )
     if left := [text for way, text in WAYS.items() if way not in ways]:
         lines.append(f"- Not measured: {listed(left)}.")
     return Markdown("\n".join(lines))

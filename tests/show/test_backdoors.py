@@ -81,7 +81,8 @@ def test_every_way_to_hide_begins_at_a_model_of_the_zoo(records):
     assert list(ways["rate"]["rate"]) == [0.1, 0.01]
     assert set(ways) == {"strength", "rate"}  # a learned trigger differs in more than one
     shown = backdoor_frontier.models_table(records).data
-    assert list(shown["attack success"]) == ["99%", "99%", "99%", shown["attack success"].iloc[3]]
+    assert list(shown["attack success"][:3]) == ["99%", "99%", "99%"]
+    assert [*shown.index[-1]] == ["learned, at most", "1"]
     if enough(records):
         panels = backdoor_frontier.frontier(records).axes
         assert [panel.get_xlabel() for panel in panels] == [
@@ -100,6 +101,7 @@ def test_where_detection_fails_is_said(records):
         )  # the learned, not the weak
         assert "- By strength, for TERD: 1 is found. 0.1 is missed." in text
         assert "0.01 is found, though it does not work." in text
+        assert "learned, of at most 1, is for TERD: found." in text
     assert "- Not measured: width in pixels and false trails." in text
     easy = [record for record in records if record.settings.get("group") != "frontier"]
     for draw in ("frontier", "models_table", "frontier_findings"):
