@@ -140,6 +140,14 @@ blind(records)
 # %% tags=["remove-input"]
 noise_known(records)
 
+# %% [markdown]
+# Would dearer attacks find more? On some of the pictures they go on where those end: with PGD of 200
+# steps and 20 purifications in each gradient, and with AutoAttack for randomised defences ([Croce and
+# Hein, 2020](https://arxiv.org/abs/2003.01690)):
+
+# %% tags=["remove-input"]
+purification.converged([*records, *study.run(profile, "purification_converged", compute=compute)])
+
 # %% tags=["hide-cell"] mystnb={"code_prompt_show": "Show every defence before and after", "code_prompt_hide": "Hide every defence before and after", "figure": {"name": "fig-left"}, "image": {"alt": "For each threat a panel with two dots for every defence: an open one near 1, and a filled one far to the left of it."}}
 purification.accuracies(records)
 

@@ -16,7 +16,17 @@ from lord.experiments.purification.tables import (
 from lord.metrics.interval import Interval, share_interval
 from lord.record import Record
 from lord.show.panels import band, grid, interval, legend
-from lord.show.style import BLUE, CYCLE, MARKERS, VERMILION, caveats, mark, styled, where_planned
+from lord.show.style import (
+    BLUE,
+    CYCLE,
+    MARKERS,
+    VERMILION,
+    LeftOut,
+    caveats,
+    mark,
+    styled,
+    where_planned,
+)
 from lord.show.tables import plain_table
 
 PURIFIERS = {
@@ -126,6 +136,8 @@ def converged(records: Sequence[Record]) -> Markdown:
         records: those of the main table, and those of ``purification_converged``.
     """
     whole = _of(records, "purification_converged")
+    if not whole:
+        raise LeftOut
     lines = [f"*{text}*" for text in caveats(whole)]
     for record in whole:
         (main,) = (
@@ -141,8 +153,9 @@ def converged(records: Sequence[Record]) -> Markdown:
             for name in (attack_names(main)[-1], names[-1])
         )
         lines.append(
-            f"- {defence_name(record.settings['defence'])}: of {count} pictures the attacks of the "
-            f"table leave {left}, the whole protocol {end}."
+            f"- {defence_name(record.settings['defence'])}, "
+            f"{threat_name(record.settings['threat_name'])}: of {count} pictures the attacks of "
+            f"the table leave {left}, the whole protocol {end}."
         )
     return Markdown("\n".join(lines))
 

@@ -253,6 +253,8 @@ def test_what_the_whole_protocol_takes_is_counted(records):
     left, end = (round(32 * record.metrics[f"{n}/worst"]) for n in ("square-2", "pgd-2x2"))
     text = show.converged(records).data
     assert f"the table leave {left}, the whole protocol {end}." in text
+    alone = [r for r in records if r.kind != NAMES[2]]
+    assert "leaves these experiments out" in show.converged(alone).data
 
 
 def test_classifiers_and_costs_have_a_line_each(made):
