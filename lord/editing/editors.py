@@ -19,10 +19,12 @@ from diffusers import (
     DiffusionPipeline,
     DPMSolverMultistepScheduler,
     EulerDiscreteScheduler,
+    SchedulerMixin,
     StableDiffusionImg2ImgPipeline,
     StableDiffusionInpaintPipeline,
     StableDiffusionPipeline,
     StableDiffusionUpscalePipeline,
+    StableDiffusionXLImg2ImgPipeline,
     StableDiffusionXLPipeline,
     UNet2DConditionModel,
 )
@@ -31,8 +33,16 @@ from torch import Tensor
 from lord.editing.masks import covered
 from lord.editing.pixel import vary
 from lord.editing.settings import EditSettings
+from lord.models.conditioning import Conditioning, prompt_options
 from lord.models.memory import BATCH
-from lord.models.pipeline import check_images, decode_latents, encode_images, encode_prompts, pad
+from lord.models.pipeline import (
+    check_images,
+    decode_latents,
+    encode_images,
+    encode_prompts,
+    led_from,
+    pad,
+)
 from lord.names import TASKS
 from lord.progress import track
 from lord.seeding import generators
@@ -61,14 +71,14 @@ class Request:
     """What edits of N pictures depend on beside the pictures.
 
     Attributes:
-        text: embeddings of the prompts, shape (N, L, D).
-        empty: the embedding of the empty prompt, shape (1, L, D).
+        prompts: their embeddings, N rows.
+        empty: the embedding of the empty prompt, one row.
         seeds: one for each picture, for the noise that the sampler starts from.
         masks: shape (N, 1, H, W), 1 where inpainting paints; other tasks ignore them.
     """
 
-    text: Tensor
-    empty: Tensor
+    prompts: Conditioning
+    empty: Conditioning
     seeds: Sequence[int]
     masks: Tensor | None = None
 
@@ -87,12 +97,13 @@ def make_editor(
         scheduler: the sampler, one of `SAMPLERS`.
 
     Raises:
-        ValueError: an unknown task, a U-Net that does not fit it, or SDXL.
+        ValueError: an unknown task, a U-Net that does not fit it, or one that SDXL does not know.
     """
     if task not in TASKS:
         raise ValueError(f"unknown task {task!r}: choose one of {', '.join(TASKS)}")
-    if isinstance(pipeline, StableDiffusionXLPipeline):
-        raise ValueError("editing, and attacks on components, take Stable Diffusion 1.x and 2.x")
+    xl = isinstance(pipeline, StableDiffusionXLPipeline)
+    if xl and task not in ("variation", "reconstruction"):
+        raise ValueError(f"{task}: of Stable Diffusion 1.x and 2.x alone")
     unet, own = unet or pipeline.unet, pipeline.vae.config.latent_channels
     channels = own + {"inpainting": own + 1, "super-resolution": 3}.get(task, 0)
     if unet.config.in_channels != channels:
@@ -107,7 +118,9 @@ def make_editor(
         "safety_checker": None,
         "feature_extractor": None,
     }
-    if task == "super-resolution":
+    if xl:
+        editor = _varier(pipeline, parts["scheduler"])
+    elif task == "super-resolution":
         editor = _upscaler(pipeline.vae, parts)
     else:
         painting = task == "inpainting"
@@ -115,6 +128,16 @@ def make_editor(
         editor = kind(vae=pipeline.vae, **parts, requires_safety_checker=False)
     editor.set_progress_bar_config(disable=True)
     return Editor(task, editor)
+
+
+def _varier(
+    pipeline: StableDiffusionXLPipeline, scheduler: SchedulerMixin
+) -> StableDiffusionXLImg2ImgPipeline:
+    zeros = pipeline.config.get("force_zeros_for_empty_prompt", True)
+    parts = pipeline.components | {"scheduler": scheduler}
+    return StableDiffusionXLImg2ImgPipeline(
+        **parts, force_zeros_for_empty_prompt=zeros, add_watermarker=False
+    )
 
 
 def _upscaler(vae: AutoencoderKL, parts: dict[str, Any]) -> StableDiffusionUpscalePipeline:
@@ -140,14 +163,14 @@ def run(editor: Editor, images: Tensor, request: Request, settings: EditSettings
     pipeline = editor.pipeline
     if editor.task == "reconstruction":
         return decode_latents(pipeline, encode_images(pipeline, images))
-    count = len(images)
+    xl = request.prompts.pooled is not None
     options = {
-        "prompt_embeds": request.text,
-        "negative_prompt_embeds": request.empty.expand(count, -1, -1),
+        **prompt_options(request.prompts, request.empty.expand(len(images))),
         "generator": generators(request.seeds),
         "num_inference_steps": settings.steps,
         "guidance_scale": settings.guidance_scale,
-        "output_type": "pt",
+        # The VAE of SDXL may be of another precision than its U-Net.
+        "output_type": "latent" if xl else "pt",
         "return_dict": False,
     }
     if editor.task == "variation":
@@ -163,7 +186,8 @@ def run(editor: Editor, images: Tensor, request: Request, settings: EditSettings
         options |= {"image": images, "noise_level": settings.noise_level}
     # The stock call without its decorator, which would switch gradients off.
     call = type(pipeline).__call__.__wrapped__
-    return call(pipeline, **options)[0].float()
+    edited = call(pipeline, **options)[0]
+    return decode_latents(pipeline, edited) if xl else edited.float()
 
 
 def runner(
@@ -202,8 +226,9 @@ def make_request(
     """
     if editor.task == "inpainting" and masks is None:
         raise ValueError("inpainting needs masks, one for each picture")
-    text = encode_prompts(editor.pipeline, [*prompts, ""]).text
-    return Request(text[:-1], text[-1:], list(seeds), masks)
+    encoded = encode_prompts(editor.pipeline, [*prompts, ""])
+    empty = led_from(editor.pipeline, encoded[-1:], "")
+    return Request(encoded[:-1], empty, list(seeds), masks)
 
 
 @torch.no_grad()

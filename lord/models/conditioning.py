@@ -73,3 +73,12 @@ def concatenate(parts: Sequence[Conditioning]) -> Conditioning:
     """The rows of several, one after the other."""
     pooled = None if parts[0].pooled is None else torch.cat([part.pooled for part in parts])
     return replace(parts[0], text=torch.cat([part.text for part in parts]), pooled=pooled)
+
+
+def prompt_options(given: Conditioning, against: Conditioning) -> dict[str, Tensor]:
+    """Prompts, and what guidance leads away from, as the stock pipelines take them."""
+    options = {"prompt_embeds": given.text, "negative_prompt_embeds": against.text}
+    if given.pooled is not None:
+        options["pooled_prompt_embeds"] = given.pooled
+        options["negative_pooled_prompt_embeds"] = against.pooled
+    return options

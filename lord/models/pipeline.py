@@ -169,7 +169,7 @@ def embed_prompts(pipeline: Pipeline, prompts: Sequence[str]) -> Conditioning:
     distinct = sorted(set(prompts))
     for prompt in distinct:
         check_text(prompt)
-    if isinstance(pipeline, StableDiffusionXLPipeline):
+    if getattr(pipeline, "text_encoder_2", None) is not None:
         first = _encoded(pipeline.tokenizer, pipeline.text_encoder, distinct, True)
         second = _encoded(pipeline.tokenizer_2, pipeline.text_encoder_2, distinct, True)
         text = torch.cat([one.hidden_states[-2] for one in (first, second)], dim=-1)

@@ -12,6 +12,7 @@ from diffusers import (
 )
 from torch import Tensor
 
+from lord.models.conditioning import prompt_options
 from lord.models.diffusion import Pipeline
 from lord.models.memory import BATCH, bring
 from lord.models.pipeline import decode_latents, encode_prompts, led_from
@@ -68,13 +69,8 @@ def generate(
     for start in track(range(0, len(seeds), batch_size), "sampling"):
         batch = slice(start, start + batch_size)
         given = text[batch]
-        against = empty.expand(len(given))
-        options = {"prompt_embeds": given.text, "negative_prompt_embeds": against.text}
-        if given.pooled is not None:
-            options["pooled_prompt_embeds"] = given.pooled
-            options["negative_pooled_prompt_embeds"] = against.pooled
         sampled = sampler(
-            **options,
+            **prompt_options(given, empty.expand(len(given))),
             generator=generators(seeds[batch]),
             num_inference_steps=steps,
             guidance_scale=guidance_scale,

@@ -4,6 +4,7 @@ import pytest
 import torch
 from diffusers import DDIMScheduler
 from helpers import PROMPTS, SEEDS, noise_images
+from topologies import build
 
 from lord.editing.adaptation import widened
 from lord.editing.editors import edit, make_editor, make_request, run
@@ -50,9 +51,10 @@ def test_gradients_flow_and_change_nothing(pipeline, scheduler):
     assert torch.allclose(edited, edit(editor, images, PROMPTS, SEEDS, HOW), atol=1e-5)
 
 
-def test_variation_is_sdedit_written_out(double_pipeline):
+@pytest.mark.parametrize("topology", ["sd1", "sdxl"])
+def test_variation_is_sdedit_written_out(topology):
     """Noise to strength, then DDIM with guidance, step by step."""
-    pipeline, images = double_pipeline, noise_images(16).double()
+    pipeline, images = build(topology).to(torch.float64), noise_images(32).double()
     editor = make_editor("variation", pipeline)
     request = make_request(editor, PROMPTS, SEEDS)
     sampler = DDIMScheduler.from_config(pipeline.scheduler.config)
@@ -65,13 +67,18 @@ def test_variation_is_sdedit_written_out(double_pipeline):
         noise = torch.cat([torch.randn(shape, generator=g, dtype=z.dtype) for g in draws])
         x = sampler.add_noise(z, noise, times[:1])
         for time in times:
-            without = pipeline.unet(x, time, request.empty.expand_as(request.text)).sample
-            with_text = pipeline.unet(x, time, request.text).sample
+            without, with_text = (
+                pipeline.unet(x, time, told.text, **told.options(x)).sample
+                for told in (request.empty.expand(len(x)), request.prompts)
+            )
             guided = without + HOW.guidance_scale * (with_text - without)
             x = sampler.step(guided, time, x).prev_sample
         decoded = pipeline.vae.decode(x / pipeline.vae.config.scaling_factor).sample / 2 + 0.5
         found = run(editor, images, request, HOW)
-    torch.testing.assert_close(found, decoded.clamp(0, 1).float(), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(found.float(), decoded.clamp(0, 1).float(), rtol=1e-4, atol=1e-5)
+    seen = images.clone().requires_grad_()
+    gradient = torch.autograd.grad(run(editor, seen, request, HOW).sum(), seen)[0]
+    assert gradient.abs().amax(dim=(1, 2, 3)).min() > 0
 
 
 def test_latents_are_taken_as_they_are(pipeline):
@@ -106,6 +113,8 @@ def test_bad_use_is_refused(pipeline):
     images = noise_images(16)
     with pytest.raises(ValueError, match="unknown task 'colour': choose one of variation"):
         make_editor("colour", pipeline)
+    with pytest.raises(ValueError, match=r"inpainting: of Stable Diffusion 1\.x and"):
+        make_editor("inpainting", build("sdxl"))
     with pytest.raises(ValueError, match="inpainting needs a U-Net of 9 channels, not 4"):
         make_editor("inpainting", pipeline)
     with pytest.raises(ValueError, match="needs masks"):

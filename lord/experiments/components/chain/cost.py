@@ -26,7 +26,7 @@ def costs(context: Context, cell: Cell) -> dict[str, float]:
     count = len(images)
     prompts, seeds = pictures.prompts[:count], edit_seeds(pictures.seeds[:count])
     request = make_request(editor, prompts, seeds)
-    text = torch.cat((request.empty.expand_as(request.text), request.text))
+    text = torch.cat((request.empty.expand(count).text, request.prompts.text))
     steps = min(int(how.steps * how.strength), how.steps)
 
     def attack_step(component: str) -> Callable[[], None]:
