@@ -641,6 +641,21 @@ def _():
 
 @claim(
     "30_purification",
+    "In the published study both purifiers wash off most of noise, and more than half of an attack "
+    "that does not know them. Of one that does, more than half is left.",
+)
+def _():
+    found = [record.metrics for record in run("full", "purification_paths", compute=False)]
+    left = {
+        name: [metrics[f"{name}/0"] / metrics[f"{name}/given"] for metrics in found]
+        for name in ("noise", "transfer-40", "pgd-20x4")
+    }
+    washed = max(left["noise"]) < 0.25 and max(left["transfer-40"]) < 0.5
+    return len(found) == 2 and washed and min(left["pgd-20x4"]) > 0.5
+
+
+@claim(
+    "30_purification",
     "In the published study the robust process beats adversarial training by vote while "
     "attacks take the purifier for the identity. It keeps less once gradients go exactly "
     "through it.",

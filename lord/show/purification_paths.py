@@ -11,7 +11,7 @@ from lord.show.panels import band, grid, legend
 from lord.show.pictures import labelled_rows, sample_tiles
 from lord.show.purification import PURIFIERS, attack_name
 from lord.show.style import CYCLE, MARKERS, caveats, mark, styled, where_planned
-from lord.show.words import capitalised, listed
+from lord.show.words import capitalised
 
 
 @styled
@@ -29,7 +29,7 @@ def stations(records: Sequence[Record]) -> Figure:
         for name in (names[0], names[-1]):
             path = tiles[names.index(name)]
             # Four, so that each is large enough on a phone: as given, noised to t*, the last two.
-            rows[f"{words}: {_name(name)}"] = path[[0, 1, -2, -1]]
+            rows[f"{words}, {_name(name)}"] = path[[0, 1, -2, -1]]
     return mark(labelled_rows(rows), records)
 
 
@@ -56,15 +56,18 @@ def path_findings(records: Sequence[Record]) -> Markdown:
     lines = [f"*{text}*" for text in caveats(records)]
     for record in records:
         words = capitalised(PURIFIERS[record.settings["purifier"]["method"]])
-        first, *_, last = _places(record)
-        told = [
-            f"of {_name(name)}, {_apart(record, name, first).mean:.1f} grey levels become "
-            f"{_said(_apart(record, name, last))}, and {record.metrics[f'{name}/right']:.0%} of "
-            "pictures are right"
-            for name in _attacks(record)
-        ]
-        lines.append(f"- {words}: {listed(told)}.")
+        told = " ".join(_told(record, name) for name in _attacks(record))
+        lines.append(f"- {words}. {told}")
     return Markdown("\n".join(lines))
+
+
+def _told(record: Record, name: str) -> str:
+    """What is left of one attack's change, and how many pictures are right."""
+    first, *_, last = (_apart(record, name, place) for place in _places(record))
+    return (
+        f"{capitalised(_name(name))}: {first.mean:.1f} grey levels become {_said(last)}, and "
+        f"{record.metrics[f'{name}/right']:.0%} of pictures are right."
+    )
 
 
 def _attacks(record: Record) -> list[str]:

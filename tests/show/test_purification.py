@@ -269,14 +269,14 @@ def test_a_picture_is_followed_through_each_purifier(made):
     shown = made["purification_paths"]
     (record,) = shown
     titles = [axes.get_title(loc="left") for axes in paths.stations(shown).axes]
-    assert titles == ["robust process: clean", "robust process: PGD 1"]
+    assert titles == ["robust process, clean", "robust process, PGD 1"]
     panel = paths.distances(shown).axes[0]
     assert [tick.get_text() for tick in panel.get_xticklabels()] == ["given", "70", "35", "0"]
     lines = {line.get_label(): [*line.get_ydata()] for line in panel.lines}
     found = [record.metrics[f"pgd-1/{place}"] for place in ("given", "70", "35", "0")]
     assert lines["PGD 1"] == pytest.approx(found) and "noise of ±ε" in lines
     text = paths.path_findings(shown).data
-    assert f"of PGD 1, {found[0]:.1f} grey levels become {found[-1]:.1f} (" in text
+    assert f"PGD 1: {found[0]:.1f} grey levels become {found[-1]:.1f} (" in text
     assert "and 75% of pictures are right" in text
 
 
