@@ -89,10 +89,14 @@ METRICS = {
     "fid_imagenet": 1,
     "kid_imagenet": 1,
     "ms_ssim_distance": 1,
+    "imagenet_identity": 1,
 }
 """Measures of images and networks, see `lord.metrics`, `lord.defences.gates` and ``audit``."""
 
-HIGHER_IS_BETTER = ("clip_iqa", "identity")
+INDEPENDENT = ("fid_imagenet", "kid_imagenet", "ms_ssim_distance", "imagenet_identity")
+"""Those by judges that have seen none of the damage, see `lord.metrics.independent`."""
+
+HIGHER_IS_BETTER = ("clip_iqa", "identity", "imagenet_identity")
 """How the keys of metrics begin that are a quality; the others are a distance."""
 
 STEPS = {

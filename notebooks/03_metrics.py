@@ -94,13 +94,15 @@ show.source("lord.metrics.clip_iqa.clip_iqa")
 # ## Judges that have seen none of the damage
 #
 # Both networks above learned the damage that they measure, so a sceptic may ask for others. The
-# experiment `confirmation` measures three more distances, on subjects that no other chapter shows.
-# Two are FID and the kernel distance KID, in features of EfficientNet-Lite0. That network learned
-# to name photographs, those of ImageNet. The third was learned by nobody: one minus the multiscale
-# SSIM to the most similar clean picture. `lord study rate` asks people. It makes a page of pairs
+# experiment `confirmation` measures by four more judges, on subjects that no other chapter shows.
+# EfficientNet-Lite0 learned to name photographs, those of ImageNet. FID and the kernel distance KID
+# look through its features. A linear map reads a subject's attributes off them. And nobody learned
+# the fourth: one minus the multiscale SSIM to the most similar clean picture.
+#
+# `lord study rate` asks people. It makes a page of pairs
 # that does not say which is which. Then it counts which metrics agree with the answers.
 #
-# What the three say of LoRD and its rivals is the question of
+# What these judges say of LoRD and its rivals is the question of
 # [another chapter](17_confirmation.ipynb).
 
 # %% tags=["hide-cell"] mystnb={"code_prompt_show": "Show the code", "code_prompt_hide": "Hide the code"}

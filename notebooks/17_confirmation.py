@@ -21,7 +21,7 @@
 # Few defences are tried once more, each on new subjects with one seed.
 # [Stage 1](08_lord_stage1.ipynb) is trained three times, and subjects take turns. What is compared
 # was settled before: the conditions, and that what stage 1 trained is dropped before sampling.
-# Three [further judges](03_metrics.ipynb) measure as well.
+# [Further judges](03_metrics.ipynb) measure as well.
 
 # %% tags=["remove-cell"] jupyter={"source_hidden": true} cellView="form"
 # @title Install the package on Colab; everywhere else this cell does nothing
@@ -49,15 +49,15 @@ show.run_card(records)
 confirmation.repaired(records, screened)
 
 # %% [markdown]
-# > The share of the damage of ACE that each defence repairs, by six judges, with intervals of 95 %.
-# > At 0 nothing is repaired; at the dashed line it is as good as clean photographs. The upper three
-# > judges saw no damage. Empty dots are the subjects of the main table.
+# > The share of the damage of ACE that each defence repairs, by each judge, with intervals of 95 %.
+# > At 0 nothing is repaired; at the dashed line it is as good as clean photographs. Judges above
+# > embedded FID saw no damage. Empty dots are the subjects of the main table.
 
 # %% tags=["hide-input"] mystnb={"figure": {"name": "fig-confirmation-counts-table"}}
 confirmation.standing_counts(records)
 
 # %% [markdown]
-# > LoRD beside no defence (LoRA) and beside its rivals: how many of the six judges call it what. *As
+# > LoRD beside no defence (LoRA) and beside its rivals: how many judges call it what. *As
 # > good* means that the difference is significantly less than a tenth of the damage of ACE.
 
 # %% [markdown]

@@ -57,7 +57,11 @@ from lord.metrics.features import load_features
 from lord.metrics.fid import extract, fid
 from lord.metrics.identity import identity_match
 from lord.metrics.imagenet import load_imagenet
-from lord.metrics.independent import independent_reference, measure_independently
+from lord.metrics.independent import (
+    IndependentReference,
+    measure_independently,
+)
+from lord.metrics.reader import fit_reader
 from lord.metrics.resemblance import load_encoder, resemblance
 from lord.metrics.validation import identity_of
 from lord.models.card import EMBEDDED
@@ -67,7 +71,7 @@ from lord.models.pipeline import load_pipeline
 from lord.models.pixel import TINY_PIXEL, build_ddpm, sample
 from lord.models.pretrain import PretrainSettings, pretrain
 from lord.models.sample import generate
-from lord.names import COMPONENTS, IN_PIXELS, version_of
+from lord.names import COMPONENTS, IN_PIXELS, INDEPENDENT, version_of
 from lord.purifiers.methods import purify
 from lord.purifiers.pixel_diffusion import purify_pixels
 from lord.purifiers.settings import PixelPurifier
@@ -182,9 +186,11 @@ def measured(pipeline, images, metric):
         encoder = load_encoder(save_encoder(Path(tempfile.mkdtemp())))
         features = extract(encoder, photographs.images), extract(encoder, others)
         return fingerprint(resemblance(*features))
-    if metric in ("fid_imagenet", "kid_imagenet", "ms_ssim_distance"):
+    if metric in INDEPENDENT:
         judge = load_imagenet(image_size=64)
-        reference = independent_reference(judge, others, others)
+        seen = extract(judge, others)
+        reader = fit_reader(seen, {"skin": torch.arange(len(seen)) % 2}, {"skin": 2})
+        reference = IndependentReference(seen, others, reader, {"skin": 1})
         return [measure_independently(judge, photographs.images, reference)[metric]]
     if metric == "fid":
         return [fid(extract(network, others), extract(network, photographs.images))]

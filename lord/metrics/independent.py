@@ -1,16 +1,18 @@
 """Judges that have seen none of the damage.
 
 The main metrics look through networks that have learned the very degradations they measure. Here
-are three that have not: the Fréchet distance and the kernel distance of features of
-`lord.metrics.imagenet`, a network that names photographs, and the distance to the nearest clean
-photograph by multiscale SSIM, which nobody has learned at all.
+are four that have not. Three look through `lord.metrics.imagenet`, a network that names
+photographs: the Fréchet distance and the kernel distance of its features, and what
+`lord.metrics.reader` reads off them of a subject's identity. The distance to the nearest clean
+photograph by multiscale SSIM was learned by nobody.
 
 Beside each value belong a floor and a ceiling at the same sizes: what clean pictures of the same
 subject score, and clean pictures of somebody or somewhere else.
 """
 
 import warnings
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import torch
 from kornia.color import rgb_to_grayscale
@@ -19,6 +21,7 @@ from torchmetrics.image.kid import KernelInceptionDistance
 
 from lord.metrics.edits import similarities
 from lord.metrics.fid import Precomputed, extract, fid
+from lord.metrics.reader import share_read
 from lord.seeding import derive_seed
 
 SUBSETS = 100
@@ -35,38 +38,40 @@ class IndependentReference:
     Attributes:
         features: of clean references after the VAE, shape (N, D).
         photographs: clean references as they are, shape (M, 3, H, W) in [0, 1].
+        reader: from `lord.metrics.reader.fit_reader`; empty if nobody knows the attributes.
+        identity: value index of each identity attribute of the subject.
     """
 
     features: Tensor
     photographs: Tensor
-
-
-def independent_reference(
-    network: nn.Module, references: Tensor, decoded: Tensor
-) -> IndependentReference:
-    """From clean references (N, 3, H, W) in [0, 1] that no LoRA has learned, and their round trip.
-
-    Args:
-        network: from `lord.metrics.imagenet.load_imagenet`.
-    """
-    return IndependentReference(extract(network, decoded), references[:NEAREST])
+    reader: Mapping[str, Tensor] = field(default_factory=dict)
+    identity: Mapping[str, int] = field(default_factory=dict)
 
 
 def measure_independently(
     network: nn.Module, samples: Tensor, reference: IndependentReference
 ) -> dict[str, float]:
-    """``fid_imagenet``, ``kid_imagenet`` and ``ms_ssim_distance`` of samples; lower is better.
+    """What each judge says of samples.
+
+    Returns:
+        ``fid_imagenet``, ``kid_imagenet`` and ``ms_ssim_distance``, lower is better; and, where a
+        reader is there, ``imagenet_identity``, the share of the subject's attributes that are read
+        off samples, in [0, 1]: higher is better.
 
     Args:
-        network: the one that the reference is from.
+        network: from `lord.metrics.imagenet.load_imagenet`.
         samples: at least two, shape (N, 3, H, W) in [0, 1], of the size of the photographs.
     """
     features = extract(network, samples)
-    return {
+    found = {
         "fid_imagenet": fid(*in_their_span(reference.features, features)),
         "kid_imagenet": kid(reference.features, features),
         "ms_ssim_distance": ms_ssim_distance(samples, reference.photographs).mean().item(),
     }
+    if reference.reader:
+        read = share_read(reference.reader, features, reference.identity)
+        found["imagenet_identity"] = read.mean().item()
+    return found
 
 
 def in_their_span(reference: Tensor, samples: Tensor) -> tuple[Tensor, Tensor]:

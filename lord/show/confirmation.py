@@ -11,6 +11,7 @@ from pandas.io.formats.style import Styler
 
 from lord.experiments.lord import tables
 from lord.experiments.lord.protocol import PROPOSED
+from lord.names import INDEPENDENT
 from lord.record import Record
 from lord.show.panels import grid, interval, legend
 from lord.show.style import (
@@ -39,7 +40,7 @@ COMPARISONS = ("ahead", "as good", "undecided", "behind")
 LIMITS = (-0.6, 1.6)
 """The shares that the figure has room for; of one beyond, the number stands at the edge."""
 
-FIRST = tables.JUDGES[0]
+FIRST = INDEPENDENT[0]
 """The judge whose word stands first: it has seen none of the damage."""
 
 
@@ -57,23 +58,24 @@ def repaired(records: Sequence[Record], screened: Sequence[Record]) -> Figure:
     domains = table["domain"].unique()
     before = _before(screened)
     defences = [name for name in DEFENCE_NAMES if name in set(table["defence"])]
-    height = len(tables.JUDGES) * (0.13 * len(defences) + 0.22) + 1.2
+    judges = tables.judges_of(records)
+    height = len(judges) * (0.13 * len(defences) + 0.22) + 1.2
     figure, axes, places = grid(["closed"], domains, height, sharey=True)
     for panel, _, domain in places:
         rows = table[table["domain"] == domain]
         for name in rows.loc[~rows["told"], "metric"].unique():
-            panel.text(0.5, tables.JUDGES.index(name), "no damage told", ha="center", va="center")
+            panel.text(0.5, judges.index(name), "no damage told", ha="center", va="center")
         for row in rows[rows["told"]].to_dict("records"):
             turn = (defences.index(row["defence"]) + 0.5) / len(defences) - 0.5
-            place = tables.JUDGES.index(row["metric"]) + 0.8 * turn
+            place = judges.index(row["metric"]) + 0.8 * turn
             _draw(panel, row, place, before.get((domain, row["defence"], row["metric"])))
         for end in (0, 1):
             panel.axvline(end, color="black", linewidth=1, linestyle="--" if end else "-")
-        panel.set(xlabel="damage repaired", xlim=LIMITS, ylim=(len(tables.JUDGES) - 0.5, -0.5))
+        panel.set(xlabel="damage repaired", xlim=LIMITS, ylim=(len(judges) - 0.5, -0.5))
         panel.xaxis.set_major_formatter("{x:.0%}")
         panel.grid(axis="y", visible=False)
     names = _names(records)
-    axes[0, 0].set_yticks(range(len(tables.JUDGES)), [names[name] for name in tables.JUDGES])
+    axes[0, 0].set_yticks(range(len(judges)), [names[name] for name in judges])
     legend(figure)
     return mark(figure, records)
 
@@ -221,7 +223,7 @@ def findings(
 
 def _keys(records: Sequence[Record]) -> dict[str, str]:
     """What each judge is called in records."""
-    return metric_keys(records) | {name: name for name in tables.INDEPENDENT}
+    return metric_keys(records) | {name: name for name in INDEPENDENT}
 
 
 def _names(records: Sequence[Record]) -> dict[str, str]:

@@ -22,11 +22,10 @@ import pandas as pd
 from numpy.typing import NDArray
 from PIL import Image
 
-from lord.experiments.lord.tables import INDEPENDENT
 from lord.experiments.lord.tables.conditions import METRICS, metric
 from lord.files import read_rows, read_text, replacing_together, settle, write_text
 from lord.metrics.interval import share_interval
-from lord.names import HIGHER_IS_BETTER
+from lord.names import HIGHER_IS_BETTER, INDEPENDENT
 from lord.record import Record
 from lord.seeding import derive_seed
 from lord.study.store import Store

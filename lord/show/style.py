@@ -108,6 +108,7 @@ METRIC_NAMES = {
     "fid_imagenet": "ImageNet FID",
     "kid_imagenet": "ImageNet KID",
     "ms_ssim_distance": "distance by MS-SSIM",
+    "imagenet_identity": "identity by ImageNet",
 }
 
 LEFT_OUT = (

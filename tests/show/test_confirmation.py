@@ -27,13 +27,24 @@ def test_every_judge_and_defence_has_its_place(records):
     figure = confirmation.repaired(*records)
     labels = {text.get_text() for text in figure.legends[0].get_texts()}
     assert labels == {"DiffPure", "adversarial training", "LoRD"}
-    assert len(figure.axes) == 2 and len(figure.axes[0].get_yticks()) == 6
+    assert len(figure.axes) == 2 and len(figure.axes[0].get_yticks()) == 7
 
 
 def test_the_table_has_a_column_for_each_judge_and_the_ends_of_its_scale(records):
     page = confirmation.judge_table(records[0]).to_html()
     for words in ("ImageNet FID", "distance by MS-SSIM", "identity match", "same subjects"):
         assert words in page
+
+
+def test_a_judge_that_was_not_asked_everywhere_is_left_out(records):
+    new, screened = records
+    first = next(record for record in new if record.kind == "confirmation")
+    left = {name: value for name, value in first.metrics.items() if name != "imagenet_identity"}
+    old = first.model_copy(update={"metrics": left})
+    shown = [old if record is first else record for record in new]
+    assert set(tables.judges_of(new)) - set(tables.judges_of(shown)) == {"imagenet_identity"}
+    assert "identity by ImageNet" not in confirmation.judge_table(shown).to_html()
+    assert len(confirmation.repaired(shown, screened).axes[0].get_yticks()) == 6
 
 
 def test_findings_say_what_is_repaired_and_where_it_stands(records):
@@ -49,7 +60,7 @@ def test_judges_are_counted_by_what_they_say_of_each_rival(records):
     told = told[(told["domain"] == "portraits") & (told["attack"] == "ace")]
     told = told[told["defence"] == "adversarial"]["verdict"].value_counts()
     row = counts.loc["portraits", "ACE", "adversarial training (dropped)"].astype(int)
-    assert row[row > 0].to_dict() == told.to_dict() and row.sum() == 6 and row["ahead"] > 0
+    assert row[row > 0].to_dict() == told.to_dict() and row.sum() == 7 and row["ahead"] > 0
 
 
 def test_the_answer_goes_by_a_judge_that_saw_no_damage(records):

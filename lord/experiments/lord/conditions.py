@@ -29,6 +29,7 @@ from lord.experiments.lord.protocol import (
 )
 from lord.models.card import weights_checksum, weights_of
 from lord.names import IN_PIXELS, PROMPTED
+from lord.names import INDEPENDENT as JUDGED
 from lord.record import Record
 from lord.settings_file import require_numbers
 from lord.study.context import Context
@@ -38,7 +39,7 @@ from lord.study.profile import Profile
 MEASURED = ("metric:fid", "metric:clip_iqa", "metric:identity", "metric:ssim")
 """What is measured in a cell; a further metric leaves the records as they are."""
 
-INDEPENDENT = ("metric:fid_imagenet", "metric:kid_imagenet", "metric:ms_ssim_distance")
+INDEPENDENT = tuple(f"metric:{name}" for name in JUDGED)
 """What is measured as well where the protocol asks for independent judges."""
 
 CHAIN = ("step:renderer", "step:finetune", "step:sampler")

@@ -45,5 +45,6 @@ def condition(cell: Cell) -> Outcome:
             "fid_imagenet": 15 * fid,
             "kid_imagenet": fid / 100,
             "ms_ssim_distance": fid / 20,
+            "imagenet_identity": identity,
         }
     return Outcome(metrics, sheet=made_up(cell.name, 2, cell.settings.size))

@@ -5,7 +5,7 @@ import yaml
 from helpers import NEEDED, fill
 
 from lord.experiments.lord.protocol import TRAINED
-from lord.experiments.lord.tables import JUDGES, judge_table, judged_standings, judges_agreement
+from lord.experiments.lord.tables import judge_table, judged_standings, judges_agreement, judges_of
 from lord.metrics.interval import mean_interval
 from lord.models import card
 from lord.study.profile import PROFILES, load_profile, read_profile
@@ -31,7 +31,7 @@ def records(tmp_path_factory):
 
 def test_every_judge_stands_on_its_scale(records):
     table = judge_table(records).set_index(["domain", "attack", "defence", "metric"])
-    for name in JUDGES:
+    for name in judges_of(records):
         row = table.loc[("portraits", "ace", "none", name)]
         assert row["subjects"] == 4 and row["value_low"] <= row["value"] <= row["value_high"]
         if name.startswith(("fid", "kid")):
@@ -72,7 +72,7 @@ def test_what_one_training_shares_widens_the_intervals(records):
 def test_each_kind_of_lord_stands_beside_every_rival_by_every_judge(records):
     table = judged_standings(records)
     rivals = table[(table["attack"] == "ace") & (table["domain"] == "portraits")]
-    assert set(rivals["ours"]) == {"lord"} and set(rivals["metric"]) == set(JUDGES)
+    assert set(rivals["ours"]) == {"lord"} and set(rivals["metric"]) == set(judges_of(records))
     assert set(rivals["defence"]) == {"none", "diffpure", "adversarial"}
     assert (rivals[rivals["defence"] == "none"]["verdict"] == "ahead").all()
 

@@ -7,21 +7,27 @@ from diffusers import StableDiffusionPipeline
 from torch import Tensor
 
 from lord.api import instruments_for
+from lord.data.subjects import domain_module, sample_domain
 from lord.experiments.lord.chain.subjects import Shown
 from lord.metrics.fid import extract
 from lord.metrics.imagenet import load_imagenet
 from lord.metrics.independent import (
+    NEAREST,
     IndependentReference,
-    independent_reference,
     measure_independently,
 )
 from lord.metrics.measure import Instruments, Reference, reference_features
+from lord.metrics.reader import fit_reader
 from lord.metrics.resemblance import load_encoder, resemblance
+from lord.metrics.validation import identity_of
 from lord.models.memory import spare_memory
 from lord.models.pipeline import load_pipeline, round_trip
 from lord.study.context import Context
 from lord.study.experiment import Settings
 from lord.training.lora import remove_adapters
+
+READ, FIRST_READ = 4, 20_000_000
+"""How many renders teach the reader for each reference, and the number of the first."""
 
 TUNED = ("the LoRA on the pipeline",)
 """Under this name a context holds the file of the LoRA that the pipeline has, if it is known."""
@@ -96,15 +102,38 @@ def independent_reference_of(
     """What they compare a subject's samples with, computed once, as `reference_of`."""
 
     def make() -> dict[str, Tensor]:
-        pipeline = pipeline_of(context, settings)
-        judge = context.hold(load_imagenet, pipeline.device)
         images = subject.references(settings.references, settings.size).images
-        return vars(independent_reference(judge, images, round_trip(pipeline, images)))
+        return {"features": _seen(context, settings, images), "photographs": images[:NEAREST]}
 
     name = f"{subject.domain}-{subject.split}-{subject.index}-independent"
     asked = weights(settings) | {"references": settings.references}
     components = ["step:renderer", "metric:fid_imagenet", "metric:ms_ssim_distance"]
-    return IndependentReference(**context.once(name, asked, components, make))
+    found = context.once(name, asked, components, make)
+    identity = identity_of(subject, subject.photographs(1, settings.size))
+    reader = _reader_of(context, settings, subject.domain) if identity else {}
+    return IndependentReference(**found, reader=reader, identity=identity)
+
+
+def _reader_of(context: Context, settings: Settings, domain: str) -> dict[str, Tensor]:
+    """What reads the attributes of a domain, fitted once to renders that no other part shows."""
+    count = READ * settings.references
+
+    def make() -> dict[str, Tensor]:
+        batch = sample_domain(domain, "train", range(FIRST_READ, FIRST_READ + count), settings.size)
+        module = domain_module(domain)
+        values = {name: len(module.ATTRIBUTES[name]) for name in module.IDENTITY}
+        return fit_reader(_seen(context, settings, batch.images), batch.attributes, values)
+
+    asked = weights(settings) | {"pictures": count}
+    components = ["step:renderer", "metric:imagenet_identity"]
+    return context.once(f"{domain}-reader", asked, components, make)
+
+
+def _seen(context: Context, settings: Settings, images: Tensor) -> Tensor:
+    """Features of clean images after the VAE, which samples have passed as well."""
+    pipeline = pipeline_of(context, settings)
+    judge = context.hold(load_imagenet, pipeline.device)
+    return extract(judge, round_trip(pipeline, images))
 
 
 def resembling(

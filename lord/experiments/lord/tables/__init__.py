@@ -5,11 +5,10 @@ from lord.experiments.lord.tables.attacks import attack_table, noise_margins
 from lord.experiments.lord.tables.conditions import METRICS, condition_rows, selected_treatment
 from lord.experiments.lord.tables.costs import defence_costs, performance_table
 from lord.experiments.lord.tables.judges import (
-    INDEPENDENT,
-    JUDGES,
     judge_table,
     judged_standings,
     judges_agreement,
+    judges_of,
     screened,
 )
 from lord.experiments.lord.tables.main import (

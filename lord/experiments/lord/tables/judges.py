@@ -16,15 +16,18 @@ from lord.experiments.lord.tables.conditions import (
 )
 from lord.experiments.lord.tables.main import CONDITION, shares_repaired
 from lord.experiments.lord.tables.standing import standings
+from lord.names import INDEPENDENT
 from lord.record import Record
-
-INDEPENDENT = ("fid_imagenet", "kid_imagenet", "ms_ssim_distance")
-"""Distances by judges that have seen none of the damage; METRICS are by those that learned it."""
-
-JUDGES = (*INDEPENDENT, *METRICS)
 
 ENDS = {"same": "floor", "other": "ceiling"}
 """What the experiment ``confirmation_scale`` measures, and what it is to a judge."""
+
+
+def judges_of(records: Sequence[Record]) -> list[str]:
+    """The judges asked in every record of ``confirmation``, first those that saw no damage."""
+    own = [record.metrics for record in records if record.kind == "confirmation"]
+    asked = [name for name in INDEPENDENT if all(name in metrics for metrics in own)]
+    return [*asked, *METRICS]
 
 
 def judged_rows(records: Sequence[Record]) -> pd.DataFrame:
@@ -40,7 +43,7 @@ def judged_rows(records: Sequence[Record]) -> pd.DataFrame:
         if (defence := record.settings["defence"]) in TRAINED
     }
     rows = condition_rows(own, "confirmation")
-    for name in INDEPENDENT:
+    for name in set(judges_of(records)) - set(METRICS):
         rows[name] = [record.metrics[name] for record in own]
     return rows.assign(selected=True, cluster=rows["subject"].replace(trainings))
 
@@ -56,7 +59,8 @@ def judge_table(records: Sequence[Record]) -> pd.DataFrame:
     cannot tell it from 0 has nothing to call repaired.
     """
     rows = judged_rows(records)
-    luck = correlations_of(rows[rows["defence"].isin(TRAINED)], CONDITION, JUDGES)
+    judges = judges_of(records)
+    luck = correlations_of(rows[rows["defence"].isin(TRAINED)], CONDITION, judges)
     scale = {
         (record.settings["domain"], record.settings["subject"]): record.metrics
         for record in records
@@ -66,25 +70,25 @@ def judge_table(records: Sequence[Record]) -> pd.DataFrame:
     for key, cells in rows.groupby(CONDITION, sort=False):
         head = dict(zip(CONDITION, key, strict=True)) | {"subjects": cells["subject"].nunique()}
         places = list(zip(cells["domain"], cells["subject"], strict=True))
-        for name in JUDGES:
+        for name in judges:
             alike = luck[name] if head["defence"] in TRAINED else 0.0
             row = head | {"metric": name, "luck": alike}
             row |= mean_with_interval("value", cells[name], cells["cluster"], alike)
             for end, column in ENDS.items():
                 row[column] = np.mean([_end(scale.get(place, {}), end, name) for place in places])
             table.append(row)
-    gaps = shares_repaired(rows, JUDGES)
+    gaps = shares_repaired(rows, judges)
     table = pd.DataFrame(table).merge(gaps, how="left", on=[*CONDITION, "metric"])
-    return table.merge(_damage(rows), how="left", on=["domain", "attack", "metric"])
+    return table.merge(_damage(rows, judges), how="left", on=["domain", "attack", "metric"])
 
 
-def _damage(rows: pd.DataFrame) -> pd.DataFrame:
+def _damage(rows: pd.DataFrame, judges: Sequence[str]) -> pd.DataFrame:
     """What each attack alone does, by every judge; see `worse`."""
     undefended = rows[rows["defence"] == "none"]
     clean = undefended["attack"] == "none"
-    independent = dict.fromkeys(JUDGES, 0.0)  # no training of stage 1 took part
+    independent = dict.fromkeys(judges, 0.0)  # no training of stage 1 took part
     found = [undefended[~clean], undefended[clean], ["domain"], ["attack"]]
-    return worse(*found, "damage", independent, JUDGES)
+    return worse(*found, "damage", independent, judges)
 
 
 def screened(records: Sequence[Record]) -> pd.DataFrame:
@@ -108,7 +112,7 @@ def judged_standings(records: Sequence[Record]) -> pd.DataFrame:
     found = []
     for name in ours:
         own = rows["defence"] == name
-        found.append(standings(rows[~own], rows[own], JUDGES).assign(ours=name))
+        found.append(standings(rows[~own], rows[own], judges_of(records)).assign(ours=name))
     return pd.concat(found, ignore_index=True) if found else pd.DataFrame()
 
 
@@ -120,7 +124,7 @@ def judges_agreement(records: Sequence[Record]) -> pd.DataFrame:
     found = []
     for domain, rows in judge_table(records).groupby("domain", sort=False):
         values = rows.pivot(index=CONDITION[1:], columns="metric", values="value")
-        for first, second in combinations(JUDGES, 2):
+        for first, second in combinations(judges_of(records), 2):
             ranks = values[[first, second]].dropna().rank()
             rank = ranks[first].corr(ranks[second]) if len(ranks) > 2 else float("nan")
             found.append({"domain": domain, "judge": first, "other": second, "spearman": rank})
