@@ -56,6 +56,9 @@ backdoor_frontier.frontier(records)
 # In the published study false trails hide the backdoor from the Elijah-style detector. TERD from
 # both starts finds it more surely than without them. From the published start alone it misses it
 # either way.
+#
+# There the smallest box still works most of the time, and TERD misses it by little. The norm alone
+# finds it. And one picture in twenty is enough for a backdoor, which both starts find.
 
 # %% tags=["hide-cell"] mystnb={"code_prompt_show": "Show the table", "code_prompt_hide": "Hide the table", "figure": {"name": "fig-frontier-table"}}
 backdoor_frontier.models_table(records)

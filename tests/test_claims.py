@@ -701,6 +701,20 @@ def _():
 
 
 @claim(
+    "24_frontier",
+    "There the smallest box still works most of the time, and TERD misses it by little. The norm "
+    "alone finds it. And one picture in twenty is enough for a backdoor, which both starts find.",
+)
+def _():
+    hard = table("terd_frontier")
+    box, rare = hard.loc[hard["width"].idxmin()], hard.loc[hard["rate"].idxmin()]
+    missed = not box["terd_suspected"] and not box["terd_both_suspected"]
+    near = box["works"] and box["success"] > 0.5 and box["terd_both_p"] < 0.02
+    scarce = rare["works"] and rare["rate"] == 0.05 and rare["terd_both_suspected"]
+    return missed and near and box["norm_suspected"] and scarce
+
+
+@claim(
     "25_removal",
     "In the published study more clean training takes more of the backdoor out than unlearning "
     "what was reversed.",

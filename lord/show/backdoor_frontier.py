@@ -38,7 +38,7 @@ WAYS = {
 """How a backdoor is made harder to find, one way at a time."""
 
 DRAWN = {"terd": (VERMILION, "s"), "terd_both": (BLUE, "o"), "elijah": (ORANGE, "^")}
-"""The detectors of the figure: the norm alone says what TERD from both starts does."""
+"""The detectors of the figure: the norm alone comes close to TERD from both starts."""
 
 
 def hidden(records: Sequence[Record]) -> dict[str, pd.DataFrame]:
