@@ -59,6 +59,10 @@ show.metric_curves(records)
 # > them.
 
 # %% [markdown]
+# In the published study identity by ImageNet falls below chance at the first step of the ACE pattern
+# on landscapes. So it tells that there is damage, and not how much.
+
+# %% [markdown]
 # ## Fréchet distance
 #
 # The features of two sets of images are summed up by their means and covariances
@@ -136,6 +140,6 @@ show.source("lord.metrics.interval.design_effect")
 show.text(
     records,
     "The weakest rank correlation between the severity of damage and a metric is "
-    "{metrics_spearman_min:.2f}, where 1 is perfect. A FID has a scale. As many clean pictures as a "
+    "{metrics_spearman_min:.2f}, where 1 is perfect: {metrics_weakest}. A FID has a scale. As many clean pictures as a "
     "LoRA is judged by score {scale_same:.1f}. Those of another subject score {scale_other:.0f}.",
 )

@@ -9,11 +9,13 @@ import json
 import re
 from collections.abc import Callable
 from functools import cache
+from statistics import fmean
 
 import numpy as np
 import pandas as pd
 import pytest
 
+from lord.data import landscapes
 from lord.show.removal import success_of
 from lord.study.notebooks import BOOK, NOTEBOOKS, REPOSITORY, notebook_names
 from lord.study.run import run
@@ -763,6 +765,23 @@ def judged(verdict: str, defence: str, domain: object, attack: str) -> set[str]:
     rows = table("confirmation_standing", ours="lord", defence=defence, attack=attack)
     rows = rows[rows["domain"].isin(np.atleast_1d(domain)) & (rows["verdict"] == verdict)]
     return set(rows["metric"])
+
+
+@claim(
+    "03_metrics",
+    "In the published study identity by ImageNet falls below chance at the first step of the ACE "
+    "pattern on landscapes. So it tells that there is damage, and not how much.",
+)
+def _():
+    (own,) = (
+        record
+        for record in run("full", "metrics", compute=False)
+        if record.settings["domain"] == "landscapes"
+    )
+    curve = own.series["imagenet_identity/ACE pattern"]
+    # Chance is one in the number of each attribute's values.
+    chance = fmean(1 / len(landscapes.ATTRIBUTES[name]) for name in landscapes.IDENTITY)
+    return curve[0] > 0.8 and max(curve[1:]) < chance
 
 
 @claim(

@@ -19,7 +19,7 @@ from lord.models.card import EMBEDDED
 from lord.record import Record
 from lord.show.curves import validated_metrics
 from lord.show.scale import LINES
-from lord.show.style import caveats, treatment_name, where_planned
+from lord.show.style import caveats, metric_name, treatment_name, where_planned
 from lord.show.words import count
 from lord.study import registry
 
@@ -123,7 +123,7 @@ def numbers(records: Sequence[Record]) -> dict[str, float | int | str]:
     return found
 
 
-def _of_kind(kind: str, records: Sequence[Record]) -> dict[str, float | int]:
+def _of_kind(kind: str, records: Sequence[Record]) -> dict[str, float | int | str]:
     values: dict[str, list[float]] = {}
     for record in records:
         for name, value in record.metrics.items():
@@ -133,18 +133,20 @@ def _of_kind(kind: str, records: Sequence[Record]) -> dict[str, float | int]:
     if kind == "model":
         found["model_megabytes"] = sum(f.stat().st_size for f in EMBEDDED.rglob("*.*")) / 1e6
     if kind == "metrics":
-        found["metrics_spearman_min"] = min(
-            value
+        ranks = [
+            (value, metric_name(metric), name.rpartition("/")[2])
             for record in records
             for metric in validated_metrics(record)
             for name, value in record.metrics.items()
             if name.startswith(f"spearman/{metric}/")
-        )
+        ]
+        found["metrics_spearman_min"], *weakest = min(ranks)
     if kind == "scale":
         for end in LINES:
             (key,) = (k for k in records[0].metrics if re.fullmatch(f"{end}/fid.*_round_trip", k))
             found[f"scale_{end}"] = fmean(record.metrics[key] for record in records)
-    return {name: int(v) if float(v).is_integer() else v for name, v in found.items()}
+    numbers = {name: int(v) if float(v).is_integer() else v for name, v in found.items()}
+    return numbers | ({"metrics_weakest": " under ".join(weakest)} if kind == "metrics" else {})
 
 
 def _of_results(records: Sequence[Record]) -> dict[str, float | int | str]:

@@ -233,6 +233,7 @@ def test_numbers_are_means_over_domains(study):
     assert stage1["stage1_gate_accuracy"] == pytest.approx(0.75)
     metrics = show.numbers(records("metrics", "scale"))
     assert metrics["metrics_spearman_min"] == 0.95  # over the curves that are shown
+    assert metrics["metrics_weakest"] == "embedded FID under blur"
     assert metrics["scale_same"] < 4 < 50 < metrics["scale_other"]  # after the VAE, as everywhere
     results = show.numbers(records("selection", "main"))
     assert results["main_treatment"] == "λ = 0"
