@@ -58,7 +58,8 @@ backdoor_frontier.frontier(records)
 # either way.
 #
 # There the smallest box still works most of the time, and TERD misses it by little. The norm alone
-# finds it. And one picture in twenty is enough for a backdoor, which both starts find.
+# finds it. One poisoned picture in twenty is enough for a backdoor, which both starts find. One in
+# fifty is enough for three triggered samples of four, and no detector finds it.
 
 # %% tags=["hide-cell"] mystnb={"code_prompt_show": "Show the table", "code_prompt_hide": "Hide the table", "figure": {"name": "fig-frontier-table"}}
 backdoor_frontier.models_table(records)

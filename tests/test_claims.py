@@ -705,15 +705,21 @@ def _():
 @claim(
     "24_frontier",
     "There the smallest box still works most of the time, and TERD misses it by little. The norm "
-    "alone finds it. And one picture in twenty is enough for a backdoor, which both starts find.",
+    "alone finds it. One poisoned picture in twenty is enough for a backdoor, which both starts "
+    "find. One in fifty is enough for three triggered samples of four, and no detector finds it.",
 )
 def _():
     hard = table("terd_frontier")
     box, rare = hard.loc[hard["width"].idxmin()], hard.loc[hard["rate"].idxmin()]
     missed = not box["terd_suspected"] and not box["terd_both_suspected"]
     near = box["works"] and box["success"] > 0.5 and box["terd_both_p"] < 0.02
-    scarce = rare["works"] and rare["rate"] == 0.05 and rare["terd_both_suspected"]
-    return missed and near and box["norm_suspected"] and scarce
+    (scarce,) = hard[hard["rate"] == 0.05].to_dict("records")
+    found = scarce["works"] and scarce["terd_both_suspected"]
+    unseen = not any(rare[name] for name in rare.index if name.endswith("_suspected"))
+    silent = rare["works"] and rare["rate"] == 0.02 and unseen
+    return (
+        missed and near and box["norm_suspected"] and found and silent and rare["success"] == 0.75
+    )
 
 
 @claim(
@@ -748,7 +754,8 @@ def _():
 @claim("limitations", "No published record estimates γ, or has another process or sampler.")
 def _():
     searched = [record.settings for record in run("full", "reversion", compute=False)]
-    usual = {("baddiffusion", "none"), ("trojdiff_blend", "none"), ("trojdiff_patch", "none")}
+    attacks = ("baddiffusion", "trojdiff_blend", "trojdiff_patch", "invisible")
+    usual = {(attack, "none") for attack in attacks}
     kinds = {(s["suspect"]["attack"], s["suspect"].get("process") or "none") for s in searched}
     return not any(s["reversion"]["estimate_gamma"] for s in searched) and (
         kinds <= usual | {("none", "none")}
