@@ -74,14 +74,14 @@ show.source("lord.models.pixel.noise_and_denoise")
 show.source("lord.purifiers.pixel_diffusion._guidance")
 
 # %% [markdown]
-# One portrait on its way, as it is and after an attack that takes the gradient through all of the purifier:
+# One portrait on its way, clean and attacked. The attack takes the gradient through all of the purifier:
 
 # %% tags=["hide-input"] mystnb={"figure": {"name": "fig-purified"}, "image": {"alt": "Rows of four small drawn portraits: as given, noisy, less noisy, smooth again."}}
 purification_paths.stations(paths)
 
 # %% [markdown]
-# > From left to right: what is given, noised to $t^*$, after the last step but one, and what the
-# > classifier gets. Clean and attacked pictures get the same noise.
+# > From left to right: as given, noised to $t^*$, before the last step, and what the classifier
+# > gets. Clean and attacked pictures get the same noise.
 
 # %% [markdown]
 # So the attack can be followed. It is what keeps the two ways apart:
@@ -90,12 +90,12 @@ purification_paths.stations(paths)
 purification_paths.distances(paths)
 
 # %% [markdown]
-# > Root mean square between attacked and clean pictures on their ways, in grey levels of 255, with intervals of
-# > 95 % over pictures. An attack by transfer does not know the purifier; the other averages gradients through it.
+# > Root mean square between attacked and clean pictures on their ways, in grey levels of 255. Intervals of
+# > 95 % are over pictures. An attack by transfer does not know the purifier; the other averages gradients through it.
 
 # %% [markdown]
-# In the published study both purifiers wash off most of noise, and more than half of an attack that does not know
-# them. Of one that does, more than half is left.
+# In the published study both purifiers wash off most of noise. So they do with more than half of an
+# attack that does not know them. Of one that does, more than half is left.
 
 # %% tags=["hide-cell"] mystnb={"code_prompt_show": "Show the numbers", "code_prompt_hide": "Hide the numbers"}
 purification_paths.path_findings(paths)
@@ -148,8 +148,8 @@ blind(records)
 noise_known(records)
 
 # %% [markdown]
-# Would dearer attacks find more? On some of the pictures they go on where those end: with PGD of 200
-# steps and 20 purifications in each gradient, and with AutoAttack for randomised defences ([Croce and
+# Would dearer attacks find more? On some of the pictures they go on where those end. They are PGD of
+# 200 steps and 20 purifications in each gradient, and AutoAttack for randomised defences ([Croce and
 # Hein, 2020](https://arxiv.org/abs/2003.01690)):
 
 # %% tags=["remove-input"]

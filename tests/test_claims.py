@@ -643,8 +643,8 @@ def _():
 
 @claim(
     "30_purification",
-    "In the published study both purifiers wash off most of noise, and more than half of an attack "
-    "that does not know them. Of one that does, more than half is left.",
+    "In the published study both purifiers wash off most of noise. So they do with more than half "
+    "of an attack that does not know them. Of one that does, more than half is left.",
 )
 def _():
     found = [record.metrics for record in run("full", "purification_paths", compute=False)]

@@ -34,6 +34,7 @@ from lord.show.style import (
     with_interval,
 )
 from lord.show.tables import metric_table
+from lord.show.words import capitalised
 
 ENOUGH = 0.9
 """The share of the largest damage at which further steps are hardly worth it."""
@@ -195,7 +196,7 @@ def visibility_findings(records: Sequence[Record]) -> Markdown:
     return Markdown(
         f"All attacks may change a pixel by {levels:g} of 255 grey levels. "
         f"{ATTACK_NAMES[most]} shows most: its photographs have a structural similarity of "
-        f"{ssim[most]:.2f} to the clean ones. {ATTACK_NAMES[least]} shows least, with "
+        f"{ssim[most]:.2f} to the clean ones. {capitalised(ATTACK_NAMES[least])} shows least, with "
         f"{ssim[least]:.2f}; uniform noise has {ssim['noise']:.2f}."
     )
 
