@@ -139,7 +139,7 @@ show.source("lord.metrics.interval.design_effect")
 # %% tags=["remove-input"]
 show.text(
     records,
-    "The weakest rank correlation between the severity of damage and a metric is "
-    "{metrics_spearman_min:.2f}, where 1 is perfect: {metrics_weakest}. A FID has a scale. As many clean pictures as a "
+    "The weakest rank correlation between severity and a metric is {metrics_spearman_min:.2f}, of "
+    "{metrics_weakest}. 1 is perfect. A FID has a scale. As many clean pictures as a "
     "LoRA is judged by score {scale_same:.1f}. Those of another subject score {scale_other:.0f}.",
 )

@@ -35,13 +35,12 @@ compute = True
 
 # %% tags=["hide-input"]
 from lord import show, study
-from lord.show import purification, purification_paths
+from lord.show import purification
 from lord.show.purification_findings import blind, findings, noise_known
 
 classifiers = study.run(profile, "classifiers", compute=compute)
 records = study.run(profile, "purification_attacks", compute=compute)
-paths = study.run(profile, "purification_paths", compute=compute)
-show.run_card([*classifiers, *records, *paths])
+show.run_card([*classifiers, *records])
 
 # %% [markdown]
 # ## How a picture is purified
@@ -74,33 +73,6 @@ show.source("lord.models.pixel.noise_and_denoise")
 show.source("lord.purifiers.pixel_diffusion._guidance")
 
 # %% [markdown]
-# One portrait on its way, clean and attacked. The attack takes the gradient through all of the purifier:
-
-# %% tags=["hide-input"] mystnb={"figure": {"name": "fig-purified"}, "image": {"alt": "Rows of four small drawn portraits: as given, noisy, less noisy, smooth again."}}
-purification_paths.stations(paths)
-
-# %% [markdown]
-# > From left to right: as given, noised to $t^*$, before the last step, and what the classifier
-# > gets. Clean and attacked pictures get the same noise.
-
-# %% [markdown]
-# So the attack can be followed. It is what keeps the two ways apart:
-
-# %% tags=["hide-input"] mystnb={"figure": {"name": "fig-purifier-paths"}, "image": {"alt": "A panel for each purifier with three lines: noise falls most on the way, the attack through the purifier least."}}
-purification_paths.distances(paths)
-
-# %% [markdown]
-# > Root mean square between attacked and clean pictures on their ways, in grey levels of 255. Intervals of
-# > 95 % are over pictures. An attack by transfer does not know the purifier; the other averages gradients through it.
-
-# %% [markdown]
-# In the published study both purifiers wash off most of noise. So they do with more than half of an
-# attack that does not know them. Of one that does, more than half is left.
-
-# %% tags=["hide-cell"] mystnb={"code_prompt_show": "Show the numbers", "code_prompt_hide": "Hide the numbers"}
-purification_paths.path_findings(paths)
-
-# %% [markdown]
 # ## What is left
 #
 # The classifiers alone:
@@ -116,9 +88,9 @@ purification.classifier_table(classifiers)
 # purifier, guidance included, and average several purifications ([Athalye et al., 2018](https://arxiv.org/abs/1802.00420); [Lee and Kim, 2023](https://arxiv.org/abs/2303.09051)); attacks
 # without gradients follow. A picture counts as right if every one of several fresh purifications is, since an attacker may
 # try again. Whatever an attack leaves meets the next one.
-# Purifiers take few steps here, so that such gradients can be afforded:
+# Purifiers take few steps here, so that such gradients can be afforded.
 
-# %% tags=["remove-input"]
+# %% tags=["hide-cell"] mystnb={"code_prompt_show": "Show what purifying takes", "code_prompt_hide": "Hide what purifying takes"}
 purification.costs(study.run(profile, "purification_cost", compute=compute))
 
 # %% [markdown]
@@ -150,9 +122,9 @@ noise_known(records)
 # %% [markdown]
 # Would dearer attacks find more? On some of the pictures they go on where those end. They are PGD of
 # 200 steps and 20 purifications in each gradient, and AutoAttack for randomised defences ([Croce and
-# Hein, 2020](https://arxiv.org/abs/2003.01690)):
+# Hein, 2020](https://arxiv.org/abs/2003.01690)).
 
-# %% tags=["remove-input"]
+# %% tags=["hide-cell"] mystnb={"code_prompt_show": "Show what dearer attacks find", "code_prompt_hide": "Hide what dearer attacks find"}
 purification.converged([*records, *study.run(profile, "purification_converged", compute=compute)])
 
 # %% tags=["hide-cell"] mystnb={"code_prompt_show": "Show every defence before and after", "code_prompt_hide": "Hide every defence before and after", "figure": {"name": "fig-left"}, "image": {"alt": "For each threat a panel with two dots for every defence: an open one near 1, and a filled one far to the left of it."}}

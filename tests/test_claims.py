@@ -642,7 +642,7 @@ def _():
 
 
 @claim(
-    "30_purification",
+    "31_purification_parts",
     "In the published study both purifiers wash off most of noise. So they do with more than half "
     "of an attack that does not know them. Of one that does, more than half is left.",
 )

@@ -73,7 +73,7 @@ def metric_curves(records: Sequence[Record]) -> Figure:
     validated = [record for record in records if record.kind == "metrics"]
     metrics = validated_metrics(validated[0])
     of_domain = {record.settings["domain"]: record.series for record in validated}
-    height = 1.2 * len(metrics) + 0.5
+    height = len(metrics) + 0.5
     figure, axes, places = grid(metrics, list(of_domain), height, sharex=True, sharey="row")
     for panel, metric, domain in places:
         series = of_domain[domain]
