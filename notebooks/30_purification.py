@@ -73,6 +73,8 @@ show.source("lord.models.pixel.noise_and_denoise")
 show.source("lord.purifiers.pixel_diffusion._guidance")
 
 # %% [markdown]
+# What becomes of a picture on its way is shown in [the next chapter](31_purification_parts.ipynb).
+#
 # ## What is left
 #
 # The classifiers alone:

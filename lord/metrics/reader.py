@@ -5,7 +5,7 @@ learned the damage. Here each attribute is read off the features of `lord.metric
 stays as it is: by a linear map to the attribute's values, fitted to clean renders with a penalty on
 its size (ridge regression, which needs no training and has one solution).
 
-It reads clean pictures less well than a network trained for it, and blurred ones hardly worse.
+Small damage may already take all that it reads: it tells that there is some, and not how much.
 """
 
 from collections.abc import Mapping
