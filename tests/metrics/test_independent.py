@@ -165,7 +165,7 @@ def test_they_follow_every_degradation(compared, kind):
         for severity in severities
     ]
     values = [judged(images) for images in damaged]
-    # A share of few pictures moves in steps; the worst damage shows in it, but at this size for blur.
+    # A share of few pictures moves in steps; at this size the worst of blur does not show.
     shares = [value.pop("imagenet_identity") for value in values]
     assert (shares[-1] < shares[0]) == (kind != "blur")
     for name in values[0]:
